@@ -1,0 +1,46 @@
+# The two commands a newcomer needs: `make demo` and `make test`. Both set up .venv by themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: setup demo test lint bench docs format clean help
+
+help:            ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+setup: $(READY)  ## create .venv with the pinned dependencies and every extra
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "biastf_xr needs Python >= 3.11; got %d.%d. Run: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "pip>=25.1"
+	@echo "installing the pinned dependencies (a few minutes the first time)"
+	$(BIN)/python -m pip install --progress-bar off --quiet -c constraints.txt --group test --group lint --group docs -e ".[all]"
+	@touch $@
+
+demo: setup      ## raw scenes -> cubes -> BiaSTF -> a daily cube, scored, with pictures
+	$(BIN)/biastf-xr demo --output demo_output
+
+test: setup lint ## lint, types, layers and the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup      ## ruff, mypy --strict, import-linter, numpydoc
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(git ls-files 'biastf_xr/*.py')
+
+format: setup    ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup     ## cost of the whole fusion beside the bare network; peak memory
+	$(BIN)/python benchmarks/bench_fusion.py
+
+docs: setup      ## build the documentation, warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+clean:           ## remove what the targets above made
+	rm -rf $(VENV) demo_output docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

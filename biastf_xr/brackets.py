@@ -1,0 +1,239 @@
+"""Which clear base dates flank each target date, and why some have none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube.spec import to_days
+from biastf_xr.errors import MissingPairError, TargetDateError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import xarray as xr
+
+    from biastf_xr.cube.guards import CubePair
+
+Day = np.datetime64
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One pair of base dates.
+
+    Attributes
+    ----------
+    before, after : numpy.datetime64 or None
+        Base date on each side of the targets; None where there is none.
+    """
+
+    before: Day | None
+    after: Day | None
+
+    @property
+    def two_sided(self) -> bool:
+        """Tell whether there is a base date on both sides."""
+        return self.before is not None and self.after is not None
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Consecutive target dates that share their base dates.
+
+    Attributes
+    ----------
+    targets : tuple of numpy.datetime64
+        Dates to predict, ascending.
+    layers : tuple of Layer
+        Pairs of base dates by the days between them, then single dates by distance.  A pixel takes
+        the first whose dates are all clear there; empty where no clear date is within reach.
+    observed : bool
+        Whether the (single) target is itself a fine acquisition, whose clear pixels are kept.
+    """
+
+    targets: tuple[Day, ...]
+    layers: tuple[Layer, ...]
+    observed: bool = False
+
+    @property
+    def base_dates(self) -> tuple[Day, ...]:
+        """Give every base date of every layer, ascending."""
+        days = {d for layer in self.layers for d in (layer.before, layer.after) if d is not None}
+        return tuple(sorted(days))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BracketRule:
+    """How base dates are chosen.
+
+    Attributes
+    ----------
+    max_gap : int
+        Largest distance in days between a target and a base date.
+    max_layers : int
+        How many base dates to try on each side where the nearest is clouded.
+    min_clear : float
+        Smallest clear fraction of a fine scene that may serve as a base.
+    """
+
+    max_gap: int = 120
+    max_layers: int = 4
+    min_clear: float = 0.05
+
+
+def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Give the clear fraction of every fine scene.
+
+    Eager where the cube does not carry it: one pass over the first band.
+
+    Parameters
+    ----------
+    fine : xarray.Dataset
+        Fine cube.
+    bands : sequence of str
+        Its bands.
+
+    Returns
+    -------
+    ndarray of float
+        One value per date, 0 to 1.
+    """
+    if "clear_fraction" in fine.coords:
+        return np.asarray(fine["clear_fraction"].values, np.float64)
+    return np.asarray(fine[bands[0]].notnull().mean(("y", "x")).values, np.float64)
+
+
+def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[Any]]:
+    """List the fine dates that may serve as a base.
+
+    Parameters
+    ----------
+    pair : CubePair
+        The cubes.
+    rule : BracketRule
+        The choice.
+
+    Returns
+    -------
+    ndarray of datetime64[D]
+        Fine dates inside the coarse season that are clear enough.
+
+    Raises
+    ------
+    MissingPairError
+        If there is none.
+    """
+    days, coarse = pair.fine_days, pair.coarse_days
+    clear = clear_fractions(pair.fine, pair.bands)
+    inside = (days >= coarse[0]) & (days <= coarse[-1])
+    usable: np.ndarray[Any, np.dtype[Any]] = days[(clear >= max(rule.min_clear, 1e-9)) & inside]
+    if usable.size == 0:
+        raise MissingPairError(
+            f"none of the {days.size} fine scenes can serve as a base date: the clearest has "
+            f"{clear.max():.1%} clear pixels, {rule.min_clear:.1%} are asked for (`min_clear`), "
+            f"and the coarse cube spans {coarse[0]} to {coarse[-1]}."
+        )
+    return usable
+
+
+def choose_targets(pair: CubePair, dates: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """Give the dates to predict.
+
+    Parameters
+    ----------
+    pair : CubePair
+        The cubes.
+    dates : "daily" or array_like of dates
+        "daily" is every day of the coarse season; otherwise the days asked for.
+
+    Returns
+    -------
+    ndarray of datetime64[D]
+        Ascending and unique.
+
+    Raises
+    ------
+    TargetDateError
+        If a date is unreadable, repeated, or outside the coarse season.
+    """
+    coarse = pair.coarse_days
+    first, last = coarse[0], coarse[-1]
+    if isinstance(dates, str):
+        if dates == "daily":
+            return np.arange(first, last + np.timedelta64(1, "D"))
+        dates = [dates]
+    try:
+        days = to_days(np.asarray(list(dates), dtype="datetime64[ns]"))
+    except (ValueError, TypeError) as error:
+        raise TargetDateError(
+            f"dates {dates!r} are not days ({error}). Expected 'daily' or ISO dates such as "
+            "'2021-06-30'."
+        ) from error
+    if days.size == 0:
+        raise TargetDateError("no date to predict. Expected 'daily' or at least one date.")
+    ordered = np.unique(days)
+    if ordered.size != days.size:
+        raise TargetDateError(f"dates are repeated: {days.size} given, {ordered.size} different.")
+    outside = ordered[(ordered < first) | (ordered > last)]
+    if outside.size:
+        raise TargetDateError(
+            f"{', '.join(map(str, outside[:5]))} outside the coarse season {first} to {last}. "
+            "Ingest the coarse scenes of that time first."
+        )
+    return ordered
+
+
+def build_brackets(
+    base: Iterable[Day], targets: Iterable[Day], rule: BracketRule, *, keep: Iterable[Day] = ()
+) -> list[Bracket]:
+    """Group target dates by the base dates that flank them.
+
+    A target is never its own base date.
+
+    Parameters
+    ----------
+    base : iterable of datetime64[D]
+        Dates that may serve as a base, ascending.
+    targets : iterable of datetime64[D]
+        Dates to predict, ascending.
+    rule : BracketRule
+        Limits.
+    keep : iterable of datetime64[D]
+        Fine acquisitions whose clear pixels are kept where they are a target.
+
+    Returns
+    -------
+    list of Bracket
+        In order of time; together they hold every target once.
+    """
+    days, wanted, scenes = (to_days(list(v)) for v in (base, targets, keep))
+    kept = set(scenes)
+    brackets: list[Bracket] = []
+    for target in wanted:
+        layers = _layers(days, target, rule)
+        observed = target in kept
+        last = brackets[-1] if brackets else None
+        if last and not observed and not last.observed and last.layers == layers:
+            brackets[-1] = Bracket((*last.targets, target), layers)
+        else:
+            brackets.append(Bracket((target,), layers, observed))
+    return brackets
+
+
+def _layers(days: Any, target: Day, rule: BracketRule) -> tuple[Layer, ...]:
+    """List the pairs from near to far, then the single dates from near to far."""
+    reach = np.timedelta64(rule.max_gap, "D")
+    before = days[(days < target) & (days >= target - reach)][::-1][: rule.max_layers]
+    after = days[(days > target) & (days <= target + reach)][: rule.max_layers]
+    pairs = sorted(((b, a) for b in before for a in after), key=lambda p: (p[1] - p[0], p[1]))
+    # By distance from the middle of the gap, not from the target, so that all targets of a gap
+    # share one order and one bracket.
+    middle = before[0] + (after[0] - before[0]) / 2 if before.size and after.size else target
+    single = sorted([*before, *after], key=lambda d: (abs(d - middle), d))
+    return (
+        *(Layer(b, a) for b, a in pairs),
+        *(Layer(d, None) if d < target else Layer(None, d) for d in single),
+    )

@@ -1,0 +1,322 @@
+"""The commands: what a person types, turned into configuration and handed to the steps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from biastf_xr.config import Config
+
+app = typer.Typer(
+    name="biastf-xr",
+    help="Daily fine-resolution reflectance cubes from Landsat and MODIS.\n\n"
+    "A run is one TOML file: `ingest`, `train`, `fuse`, `evaluate` read it in turn. "
+    "Every step also takes flags for the common case. Start with `biastf-xr demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Argument(help="TOML file of the run.", metavar="[CONFIG.toml]")
+]
+FineCube = Annotated[Path | None, typer.Option(help="Fine cube (Zarr).")]
+CoarseCube = Annotated[Path | None, typer.Option(help="Coarse cube (Zarr).")]
+DAY = ["%Y-%m-%d"]
+Withhold = Annotated[
+    list[datetime] | None,
+    typer.Option(formats=DAY, help="Fine scene not to use; may be repeated."),
+]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; one per core by default.")]
+Address = Annotated[
+    str | None, typer.Option(help="Scheduler of a running Dask cluster, tcp://host:8786.")
+]
+Overwrite = Annotated[bool, typer.Option(help="Replace what is there.")]
+
+
+def _days(values: list[datetime] | None) -> tuple[str, ...]:
+    return tuple(f"{v:%Y-%m-%d}" for v in values or ())
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo_output"),
+    size: Annotated[int, typer.Option(min=96, help="Rows and columns of the region.")] = 256,
+    days: Annotated[int, typer.Option(min=64, help="Length of the season.")] = 144,
+    workers: Workers = None,
+) -> None:
+    """Run the whole job on the embedded region: scenes to a scored daily cube, with pictures.
+
+    Example: `biastf-xr demo --output demo_output`
+    """
+    from biastf_xr.cli.demo import run_demo
+
+    run_demo(output, size=size, days=days, workers=workers)
+
+
+@app.command()
+def ingest(
+    config: ConfigFile = None,
+    product: Annotated[str | None, typer.Option(help="landsat-c2-l2, mod09ga or geotiff.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder of the scenes.")] = None,
+    cube: Annotated[Path | None, typer.Option(help="Zarr store to write.")] = None,
+    kind: Annotated[str, typer.Option(help="fine or coarse.")] = "fine",
+    pattern: Annotated[
+        str | None, typer.Option(help="geotiff: file name with %Y %m %d or %j, as L_%Y%m%d.tif.")
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="geotiff: bands in the order of the file, as green,red,nir.")
+    ] = None,
+    factor: Annotated[float, typer.Option(help="geotiff: reflectance per unit, as 1e-4.")] = 1.0,
+    nodata: Annotated[float | None, typer.Option(help="geotiff: value of missing pixels.")] = None,
+    crs: Annotated[
+        str | None, typer.Option(help="geotiff: CRS of files that carry none, as EPSG:32613.")
+    ] = None,
+    resolution: Annotated[
+        float | None, typer.Option(help="geotiff: pixel size of files without CRS.")
+    ] = None,
+    origin: Annotated[
+        str, typer.Option(help="geotiff: x,y of the upper left corner of files without CRS.")
+    ] = "0,0",
+    native_resolution: Annotated[
+        float | None,
+        typer.Option(help="True pixel size of coarse images delivered on a finer grid."),
+    ] = None,
+    exclude: Annotated[
+        list[datetime] | None, typer.Option(formats=DAY, help="Day to leave out; may be repeated.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the scenes of a folder into a cube; run again, it takes only what is new.
+
+    Examples: `biastf-xr ingest config.toml` (both cubes), or
+
+    `biastf-xr ingest --product geotiff --folder scenes --pattern L_%Y%m%d.tif --bands green,red,nir
+    --factor 1e-4 --crs EPSG:32613 --resolution 30 --cube fine.zarr --kind fine`
+    """
+    from biastf_xr.cli import steps
+    from biastf_xr.config import Source
+    from biastf_xr.errors import ConfigError
+
+    if config is not None:
+        settings = _read(config)
+        for which in ("fine", "coarse"):
+            steps.ingest_step(getattr(settings, which), which, overwrite=overwrite)
+        return
+    if product is None or folder is None or cube is None:
+        raise ConfigError("give a configuration file, or --product, --folder and --cube.")
+    if kind not in {"fine", "coarse"}:
+        raise ConfigError(f"--kind is {kind!r}; expected fine or coarse.")
+    options: dict[str, Any] = {}
+    if product == "geotiff":
+        options = {"pattern": pattern, "layers": bands, "factor": factor, "nodata": nodata}
+        if pattern is None or bands is None:
+            raise ConfigError("product geotiff needs --pattern and --bands.")
+        options["layers"] = [b.strip() for b in bands.split(",")]
+        if crs is not None:
+            if resolution is None:
+                raise ConfigError("--crs states the grid only together with --resolution.")
+            options["grid"] = {"crs": crs, "resolution": resolution, "origin": _point(origin)}
+    source = Source(
+        product=product,
+        folder=folder,
+        cube=cube,
+        native_resolution=native_resolution,
+        exclude=tuple(v.date() for v in exclude or ()),
+        options={k: v for k, v in options.items() if v is not None},
+    )
+    steps.ingest_step(source, kind, overwrite=overwrite)
+
+
+@app.command()
+def train(
+    config: ConfigFile = None,
+    fine: FineCube = None,
+    coarse: CoarseCube = None,
+    output: Annotated[Path, typer.Option(help="Checkpoint to write.")] = Path("model.safetensors"),
+    withhold: Withhold = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the samples.")] = 30,
+    samples: Annotated[int, typer.Option(min=8, help="Patches to learn from.")] = 1024,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    device: Annotated[str, typer.Option(help="Torch device, cpu or cuda.")] = "cpu",
+) -> None:
+    """Fit BiaSTF on every pair of clear dates.
+
+    Examples: `biastf-xr train config.toml`, or
+
+    `biastf-xr train --fine fine.zarr --coarse coarse.zarr --withhold 2001-07-11`
+    """
+    from biastf_xr.cli import steps
+
+    if config is not None:
+        steps.train_step(_read(config))
+        return
+    settings = _flags(
+        fine,
+        coarse,
+        method={
+            "name": "biastf",
+            "checkpoint": output,
+            "seed": seed,
+            "samples": {"count": samples},
+            "train": {"epochs": epochs, "device": device},
+        },
+        fuse={"withhold": _days(withhold)},
+    )
+    steps.train_step(settings)
+
+
+@app.command()
+def fuse(
+    config: ConfigFile = None,
+    fine: FineCube = None,
+    coarse: CoarseCube = None,
+    method: Annotated[
+        str, typer.Option(help="nearest, linear, direct, or the checkpoint of a fitted method.")
+    ] = "direct",
+    output: Annotated[Path, typer.Option(help="Zarr store to write.")] = Path("fused.zarr"),
+    start: Annotated[datetime | None, typer.Option(formats=DAY, help="First day.")] = None,
+    end: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day.")] = None,
+    withhold: Withhold = None,
+    tile: Annotated[int, typer.Option(min=16, help="Largest tile and shard, in pixels.")] = 1024,
+    workers: Workers = None,
+    address: Address = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict the fine image of every day and write the fused cube.
+
+    Examples: `biastf-xr fuse config.toml`, or
+
+    `biastf-xr fuse --fine fine.zarr --coarse coarse.zarr --method model.safetensors
+    --start 2020-10-02 --end 2020-11-11 --output fused.zarr`
+    """
+    from biastf_xr.cli import steps
+
+    if config is not None:
+        settings = _read(config)
+    else:
+        settings = _flags(
+            fine,
+            coarse,
+            method=_method(method),
+            fuse={
+                "output": output,
+                "start": start and start.date(),
+                "end": end and end.date(),
+                "withhold": _days(withhold),
+                "tile": tile,
+            },
+            cluster={"workers": workers, "address": address},
+        )
+    steps.fuse_step(settings, overwrite=overwrite)
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile = None,
+    fine: FineCube = None,
+    coarse: CoarseCube = None,
+    method: Annotated[
+        str,
+        typer.Option(help="Method, or a checkpoint. `biastf` is fitted anew without each date."),
+    ] = "biastf",
+    date: Annotated[
+        list[datetime] | None,
+        typer.Option(
+            formats=DAY, help="Date to withhold; may be repeated. Default: every inner one."
+        ),
+    ] = None,
+    cube: Annotated[
+        Path | None, typer.Option(help="Score this fused cube instead of predicting.")
+    ] = None,
+    min_clear: Annotated[
+        float, typer.Option(help="Clear fraction a date needs to be withheld by default.")
+    ] = 0.9,
+    csv: Annotated[Path | None, typer.Option(help="Write every figure to this file.")] = None,
+) -> None:
+    """Score on withheld fine scenes: RMSE, CC, SSIM, ERGAS, SAM, always beside the free baselines.
+
+    With a configuration, scores its fused cube on its withheld dates; where it withholds none,
+    leaves every clear inner date out in turn.
+
+    Examples: `biastf-xr evaluate config.toml`, or
+
+    `biastf-xr evaluate --fine fine.zarr --coarse coarse.zarr --method biastf --date 2001-07-11`
+    """
+    from biastf_xr.cli import steps
+
+    settings = _read(config) if config is not None else _flags(fine, coarse, method=_method(method))
+    steps.evaluate_step(settings, dates=_days(date), cube=cube, min_clear=min_clear, csv=csv)
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A cube or a checkpoint.")]) -> None:
+    """Show what a cube or a checkpoint holds.
+
+    Example: `biastf-xr info demo_output/cubes/fused.zarr`
+    """
+    from biastf_xr.cli.show import show_cube, show_model
+
+    if path.is_file():
+        show_model(path)
+    else:
+        show_cube(path)
+
+
+def _read(path: Path) -> Config:
+    from biastf_xr.config import read_config
+
+    return read_config(path)
+
+
+def _flags(fine: Path | None, coarse: Path | None, **sections: Any) -> Config:
+    """Build a configuration from flags."""
+    import pydantic
+
+    from biastf_xr.config import Config
+    from biastf_xr.errors import ConfigError
+
+    if fine is None or coarse is None:
+        raise ConfigError("give a configuration file, or --fine and --coarse.")
+    here = Path()
+    try:
+        return Config.model_validate(
+            {
+                "fine": {"product": "cube", "folder": here, "cube": fine},
+                "coarse": {"product": "cube", "folder": here, "cube": coarse},
+                **sections,
+            }
+        )
+    except pydantic.ValidationError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _method(text: str) -> dict[str, Any]:
+    """Read ``--method``: a name, or the path of a checkpoint."""
+    from biastf_xr.methods import METHODS
+
+    if text in METHODS:
+        return {"name": text}
+    return {"name": "biastf", "checkpoint": Path(text), "refit": "never"}
+
+
+def _point(text: str) -> tuple[float, float]:
+    from biastf_xr.errors import ConfigError
+
+    try:
+        x, y = (float(v) for v in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--origin is {text!r}; expected x,y.") from error
+    return x, y

@@ -1,0 +1,164 @@
+"""The demo: the whole job on the embedded region, through the same steps as any other run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.cli import steps
+from biastf_xr.cli.show import console, progress_bar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from biastf_xr.config import Config
+
+CONFIG = """\
+# Written by `biastf-xr demo`. The same file drives: biastf-xr ingest | train | fuse | evaluate.
+[fine]
+product = "landsat-c2-l2"
+folder = "scenes/landsat"
+cube = "cubes/fine.zarr"
+
+[coarse]
+product = "mod09ga"
+folder = "scenes/modis"
+cube = "cubes/coarse.zarr"
+
+[method]
+name = "biastf"
+checkpoint = "model.safetensors"
+samples = {{ count = 384 }}
+train = {{ epochs = 12, patience = 3 }}
+
+[fuse]
+output = "cubes/fused.zarr"
+withhold = [{withhold}]
+
+[cluster]
+{workers}
+"""
+
+
+def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None:
+    """Run the demo.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Folder to work in; what an earlier demo left there is replaced.
+    size : int
+        Rows and columns of the region.
+    days : int
+        Length of the season.
+    workers : int, optional
+        Worker processes.
+    """
+    from biastf_xr.config import read_config
+    from biastf_xr.sources.synthetic import SyntheticRegion
+
+    started = time.perf_counter()
+    region = SyntheticRegion(shape=(size, size), days=days)
+    console.rule("1. scenes, as from an archive")
+    _write_scenes(region, output)
+    console.rule("2. ingest into Zarr cubes")
+    path = output / "demo.toml"
+    path.write_text(_config(workers, ()))
+    config = read_config(path)
+    for which in ("fine", "coarse"):
+        steps.ingest_step(getattr(config, which), which, overwrite=True)
+    withheld = _choose_withheld(config)
+    path.write_text(_config(workers, withheld))
+    config = read_config(path)
+    console.print(f"withheld from training and fusion: {', '.join(withheld)}")
+    console.rule("3. fit BiaSTF")
+    steps.train_step(config)
+    console.rule("4. fuse every day on a LocalCluster")
+    fused = steps.fuse_step(config, overwrite=True)
+    console.rule("5. score on the withheld scenes")
+    steps.evaluate_step(config, csv=output / "scores.csv")
+    picture = draw_sheet(config, output / "demo.png")
+    minutes = (time.perf_counter() - started) / 60
+    console.rule("done")
+    console.print(f"pictures   [bold]{picture}[/]")
+    console.print(f"fused cube [bold]{fused}[/]")
+    console.print(f"in all     {minutes:.1f} minutes\n")
+    console.print("Open it with plain xarray:\n")
+    snippet = (
+        "import xarray as xr\n"
+        f"ds = xr.open_zarr({str(fused)!r})\n"
+        'print(ds["nir"].sel(time=ds.time[len(ds.time) // 2]).mean().compute())\n'
+    )
+    console.print(snippet, markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_scenes(region: Any, output: Path) -> None:
+    import shutil
+
+    from biastf_xr.sources.synthetic import write_landsat, write_mod09ga
+
+    for name, label, write in (
+        ("landsat", "Landsat Collection 2 Level-2 GeoTIFFs", write_landsat),
+        ("modis", "MOD09GA GeoTIFFs", write_mod09ga),
+    ):
+        folder = output / "scenes" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        with progress_bar(f"write {label}", "scenes") as advance:
+            files = write(region, folder, lambda done, total: advance(done, total, ""))
+        console.print(f"{len(files)} files in [bold]{folder}[/]")
+
+
+def _config(workers: int | None, withhold: tuple[str, ...]) -> str:
+    return CONFIG.format(
+        workers=f"workers = {workers}" if workers else "# one worker per core",
+        withhold=", ".join(withhold),
+    )
+
+
+def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
+    """Choose every other of the clear inner dates, from the second, so that pairs remain."""
+    from biastf_xr.cube.guards import pair_cubes
+    from biastf_xr.cube.store import open_cube
+    from biastf_xr.evaluation.holdout import inner_dates
+
+    pair = pair_cubes(open_cube(config.fine.cube), open_cube(config.coarse.cube))
+    inner = inner_dates(pair, min_clear=0.7)
+    return tuple(str(d) for d in inner[1::2][:count])
+
+
+def draw_sheet(config: Config, path: Path) -> Path:
+    """Draw the picture sheet of a run that withheld dates.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    path : pathlib.Path
+        PNG to write.
+
+    Returns
+    -------
+    pathlib.Path
+        The picture.
+    """
+    from biastf_xr.cube.store import open_cube
+    from biastf_xr.evaluation.pictures import picture_sheet
+    from biastf_xr.fusion.lazy import fuse
+    from biastf_xr.fusion.run import drop_days
+
+    fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)
+    days = [str(d) for d in config.fuse.withhold]
+    rest = drop_days(fine, days)
+    baselines = {
+        name: fuse(rest, coarse, name, dates=days, rule=config.fuse.rule())
+        for name in ("linear", "direct")
+    }
+    return picture_sheet(
+        path,
+        open_cube(config.fuse.output),
+        fine,
+        coarse,
+        days,
+        baselines,
+        title=f"Withheld scenes and their predictions; {config.method.name}",
+    )

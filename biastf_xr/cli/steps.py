@@ -1,0 +1,312 @@
+"""The steps of a run, each from a configuration, with progress on the terminal.
+
+The commands, the demo and the scheduled pipelines call these.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cli.show import console, progress_bar, show_scores
+from biastf_xr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from biastf_xr.config import Config, Source
+    from biastf_xr.cube.ingest import IngestReport
+    from biastf_xr.evaluation.holdout import Scores
+    from biastf_xr.methods.base import Method
+
+
+def ingest_step(source: Source, kind: Any, *, overwrite: bool = False) -> IngestReport:
+    """Write one sensor's scenes into its cube.
+
+    Parameters
+    ----------
+    source : Source
+        The sensor's section.
+    kind : {"fine", "coarse"}
+        Which cube it is.
+    overwrite : bool
+        Replace a store of another structure.
+
+    Returns
+    -------
+    IngestReport
+        What was done.
+    """
+    from biastf_xr.cube.ingest import ingest
+    from biastf_xr.sources import build_product
+
+    product = build_product(source.product, **source.options)
+    with progress_bar(f"ingest {kind}", "scenes") as advance:
+        report = ingest(
+            product,
+            source.folder,
+            source.cube,
+            kind=kind,
+            start=str(source.start) if source.start else None,
+            end=str(source.end) if source.end else None,
+            exclude=tuple(map(str, source.exclude)),
+            native_resolution=source.native_resolution,
+            overwrite=overwrite,
+            progress=lambda name, done, total: advance(done, total, name),
+        )
+    clear = np.array(list(report.clear_fraction.values()))
+    empty = int((clear == 0).sum())
+    console.print(
+        f"{kind} cube [bold]{report.path}[/]: {len(clear)} scenes, {len(report.added)} new, "
+        f"{empty} without a clear pixel, {len(report.excluded)} excluded; "
+        f"mean clear fraction {clear.mean():.0%}"
+    )
+    return report
+
+
+def train_step(config: Config) -> Method | None:
+    """Fit the configured method, without the withheld dates, and save it.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    Method or None
+        The fitted method; None for one that needs no fitting.
+    """
+    from biastf_xr.cube.store import open_cube
+    from biastf_xr.fusion.run import drop_days
+    from biastf_xr.methods import fit
+
+    if not config.method.learned:
+        console.print(f"method {config.method.name} needs no training")
+        return None
+    fine = drop_days(open_cube(config.fine.cube), map(str, config.fuse.withhold))
+    epochs = config.method.train.epochs
+    started = time.perf_counter()
+    with progress_bar("train", "epochs") as advance:
+        done: dict[str, int] = {}
+
+        def report(band: str, epoch: int, fitted: float, held: float) -> None:
+            if band not in done:
+                done.update(dict.fromkeys(done, epochs))  # earlier bands have stopped
+            done[band] = epoch
+            advance(
+                sum(done.values()),
+                epochs * len(bands),
+                f"{band}: loss {fitted:.2f}, held out {held:.2f} (1 is no bias)",
+            )
+
+        from biastf_xr.cube.store import bands_of
+
+        bands = bands_of(fine)
+        model = fit(
+            fine,
+            open_cube(config.coarse.cube),
+            "biastf",
+            path=config.method.checkpoint,
+            progress=report,
+            **fit_options(config),
+        )
+    pairs = model.describe()["trained_on"]
+    console.print(
+        f"model [bold]{config.method.checkpoint}[/]: fitted on {len(pairs)} dates "
+        f"({pairs[0]} to {pairs[-1]}) in {time.perf_counter() - started:.0f} s"
+    )
+    return model
+
+
+def fit_options(config: Config) -> dict[str, Any]:
+    """Give the options of the fit.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    dict
+        For `biastf_xr.fit`.
+    """
+    method = config.method
+    return {
+        "network": method.network,
+        "samples": method.samples,
+        "train": method.train,
+        "base_rule": config.fuse.rule().bracket,
+        "seed": method.seed,
+        **method.options(),
+    }
+
+
+def built_method(config: Config) -> Any:
+    """Give the configured method, loading a learned one from its checkpoint.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    Method
+        The method.
+    """
+    from biastf_xr.methods import get_method, load_method
+
+    if config.method.learned:
+        return load_method(config.method.checkpoint)
+    return get_method(config.method.name, **config.method.options())
+
+
+def fuse_step(config: Config, *, overwrite: bool = False) -> Path:
+    """Fuse the configured days on a cluster and write the cube.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    overwrite : bool
+        Replace a fused cube that is there.
+
+    Returns
+    -------
+    pathlib.Path
+        The fused cube.
+    """
+    from biastf_xr.cluster import connect, dashboard
+    from biastf_xr.errors import CubeExistsError
+    from biastf_xr.fusion.run import write_fused
+
+    section, cluster = config.fuse, config.cluster
+    if section.output.exists() and not overwrite:
+        raise CubeExistsError(
+            f"{section.output} already exists and is left as it is. Choose another output, or "
+            "replace it with --overwrite."
+        )
+    method = built_method(config)
+    started = time.perf_counter()
+    with connect(cluster.address, workers=cluster.workers, memory=cluster.memory) as client:
+        link = dashboard(client)
+        where = f"dashboard {link}" if link else "dashboard: install the extra `dashboard`"
+        console.print(f"cluster with {len(client.nthreads())} workers, {where}")
+        with progress_bar("fuse", "units") as advance:
+            path = write_fused(
+                config.fine.cube,
+                config.coarse.cube,
+                section.output,
+                method,
+                dates=target_dates(config),
+                withhold=list(map(str, section.withhold)),
+                tile=section.tile,
+                rule=section.rule(),
+                client=client,
+                overwrite=overwrite,
+                progress=lambda done, total: advance(done, total, ""),
+            )
+    console.print(f"fused cube [bold]{path}[/] in {time.perf_counter() - started:.0f} s")
+    return path
+
+
+def target_dates(config: Config) -> Any:
+    """Give the days to predict.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    "daily" or list of str
+        For `biastf_xr.write_fused`.
+    """
+    from biastf_xr.cube.spec import to_days
+    from biastf_xr.cube.store import open_cube
+
+    start, end = config.fuse.start, config.fuse.end
+    if start is None and end is None:
+        return "daily"
+    season = to_days(open_cube(config.coarse.cube, chunks=None)["time"].values)
+    first = np.datetime64(start) if start else season[0]
+    last = np.datetime64(end) if end else season[-1]
+    if last < first:
+        raise ConfigError(f"the season ends ({last}) before it starts ({first}).")
+    return [str(d) for d in np.arange(first, last + np.timedelta64(1, "D"))]
+
+
+def evaluate_step(
+    config: Config,
+    *,
+    dates: tuple[str, ...] = (),
+    cube: Path | None = None,
+    min_clear: float = 0.9,
+    csv: Path | None = None,
+) -> Scores:
+    """Score on withheld scenes and print the tables.
+
+    A fused cube made with withheld dates is scored as it is.  Otherwise dates are withheld in
+    turn, and a learned method is fitted anew without each.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    dates : tuple of str
+        Dates to withhold; by default the configured ones, else every clear inner date.
+    cube : pathlib.Path, optional
+        Fused cube to score; by default the configured one where dates are withheld.
+    min_clear : float
+        Clear fraction a date needs to be chosen by default.
+    csv : pathlib.Path, optional
+        File for every figure.
+
+    Returns
+    -------
+    Scores
+        The measures.
+    """
+    from biastf_xr.cube.store import open_cube
+    from biastf_xr.evaluation.holdout import evaluate, score_cube
+
+    fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)
+    withheld = tuple(map(str, config.fuse.withhold))
+    if cube is None and not dates and withheld:
+        cube = config.fuse.output
+    if cube is not None:
+        scores = score_cube(
+            open_cube(cube), fine, coarse, list(dates or withheld), name=config.method.name
+        )
+    else:
+        method = config.method
+        chosen = method.name if method.refit != "never" else built_method(config)
+        if method.name == "direct":
+            chosen = built_method(config)
+        with progress_bar("evaluate", "predictions") as advance:
+            count = [0]
+
+            def report(day: str, name: str) -> None:
+                count[0] += 1
+                advance(count[0], None, f"{day} {name}")
+
+            scores = evaluate(
+                fine,
+                coarse,
+                [chosen],
+                dates=list(dates) or None,
+                min_clear=min_clear,
+                rule=config.fuse.rule(),
+                fit_options=fit_options(config) if method.learned else None,
+                progress=report,
+            )
+    show_scores(scores)
+    if csv is not None:
+        scores.table.to_csv(csv, index=False)
+        console.print(f"every figure in {csv}")
+    return scores

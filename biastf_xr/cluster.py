@@ -1,0 +1,97 @@
+"""Connect to a Dask cluster: one of this machine's own, or one that is already there."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from biastf_xr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+
+@contextmanager
+def connect(
+    address: str | None = None, *, workers: int | None = None, memory: str = "auto"
+) -> Iterator[Client]:
+    """Give a client, and close what was opened for it.
+
+    Workers are processes with one thread each: the network's own threads are then the only
+    parallelism inside a worker, and workers times threads equals the cores.
+
+    Parameters
+    ----------
+    address : str, optional
+        Scheduler of a running cluster, for instance "tcp://10.0.0.5:8786"; without one a
+        `distributed.LocalCluster` is started.
+    workers : int, optional
+        Worker processes of the local cluster; by default one per core.
+    memory : str
+        Memory limit of a local worker, for instance "4GiB"; "auto" shares out the machine's.
+
+    Yields
+    ------
+    distributed.Client
+        The client.
+
+    Raises
+    ------
+    ConfigError
+        If the address cannot be reached or an option is unusable.
+    """
+    from distributed import Client, LocalCluster
+
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers is {workers}; expected at least 1.")
+    if address:
+        try:
+            client = Client(address, timeout="10s", set_as_default=False)
+            client.wait_for_workers(1, timeout=60)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"no Dask scheduler with workers answers at {address} ({error}). Start one with "
+                "`dask scheduler` and `dask worker`, or leave the address out for a local cluster."
+            ) from error
+        try:
+            yield client
+        finally:
+            client.close()
+        return
+    count = workers or os.process_cpu_count() if hasattr(os, "process_cpu_count") else workers
+    with (
+        LocalCluster(
+            n_workers=count or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=memory,
+            dashboard_address=":0",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def dashboard(client: Client) -> str | None:
+    """Give the address of the cluster's dashboard.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        The client.
+
+    Returns
+    -------
+    str or None
+        The link; None where the `dashboard` extra is not installed.
+    """
+    try:
+        import bokeh  # noqa: F401
+    except ImportError:
+        return None
+    link = str(client.dashboard_link or "")
+    return link if re.match(r"https?://", link) else None

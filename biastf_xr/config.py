@@ -1,0 +1,264 @@
+"""The one TOML file that drives every command: strict, every key documented by its field."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from biastf_xr.brackets import BracketRule
+from biastf_xr.errors import BiastfError, ConfigError
+from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.methods import LEARNED, METHODS
+from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+
+Day = dt.date
+
+
+class Section(BaseModel):
+    """A section of the file: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Where the scenes of one sensor are, and the cube they become.
+
+    Attributes
+    ----------
+    product : str
+        "landsat-c2-l2", "mod09ga" or "geotiff".
+    folder : pathlib.Path
+        Folder of the scenes, searched with its subfolders.
+    cube : pathlib.Path
+        Zarr store to write.
+    start, end : datetime.date, optional
+        First and last day to take.
+    exclude : list of datetime.date
+        Days to leave out, for instance with undetected cloud.
+    native_resolution : float, optional
+        True pixel size of coarse images that were delivered on a finer grid.
+    options : dict
+        Options of the product, for instance ``mask_snow = true``; for "geotiff" its ``layers``,
+        ``pattern``, ``factor``, ``nodata`` and ``grid``.
+    """
+
+    product: str
+    folder: Path
+    cube: Path
+    start: Day | None = None
+    end: Day | None = None
+    exclude: tuple[Day, ...] = ()
+    native_resolution: Annotated[float, Field(gt=0)] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class MethodSection(Section):
+    """How to fuse, and how a learned method is fitted.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    checkpoint : pathlib.Path
+        Where a learned method is kept.
+    refit : {"new-scenes", "never"}
+        When the scheduled pipeline fits a learned method again.
+    seed : int
+        Seed of everything random.
+    weights : {"change", "time", "equal"}
+        How the two sides are weighted.
+    window : int
+        Side in coarse pixels of the window of "change".
+    upsampling : {"bilinear", "nearest"}
+        How the coarse change is brought to the fine grid.
+    network, samples, train
+        Of "biastf"; see `biastf_xr.methods.biastf.settings`.
+    """
+
+    name: Literal[METHODS] = "biastf"  # type: ignore[valid-type]
+    checkpoint: Path = Path("model.safetensors")
+    refit: Literal["new-scenes", "never"] = "new-scenes"
+    seed: int = 0
+    weights: Literal["change", "time", "equal"] = "change"
+    window: int = 3
+    upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    network: NetworkShape = NetworkShape()
+    samples: SampleRule = SampleRule()
+    train: TrainRule = TrainRule()
+
+    @property
+    def learned(self) -> bool:
+        """Tell whether the method needs fitting."""
+        return self.name in LEARNED
+
+    def options(self) -> dict[str, Any]:
+        """Give the options of the method itself.
+
+        Returns
+        -------
+        dict
+            For `biastf_xr.methods.get_method`, or the fit.
+        """
+        if self.name in {"nearest", "linear"}:
+            return {}
+        return {"weights": self.weights, "window": self.window, "upsampling": self.upsampling}
+
+
+class FuseSection(Section):
+    """What to predict.
+
+    Attributes
+    ----------
+    output : pathlib.Path
+        Zarr store to write.
+    start, end : datetime.date, optional
+        First and last day; the coarse season by default.
+    withhold : list of datetime.date
+        Fine scenes that are neither trained on nor used, to score on.
+    tile : int
+        Largest shard, and the unit of work, in pixels.
+    max_gap : int
+        Largest distance in days between a target and a base date.
+    max_layers : int
+        How many base dates to try on each side where the nearest is clouded.
+    min_clear : float
+        Smallest clear fraction of a fine scene that may serve as a base.
+    coarse_max_gap : int
+        Largest distance in days over which a coarse gap is filled in time.
+    keep_observed : bool
+        Whether clear pixels of a fine scene on a target date are kept as they are.
+    """
+
+    output: Path = Path("fused.zarr")
+    start: Day | None = None
+    end: Day | None = None
+    withhold: tuple[Day, ...] = ()
+    tile: Annotated[int, Field(ge=16)] = 1024
+    max_gap: Annotated[int, Field(gt=0)] = 120
+    max_layers: Annotated[int, Field(ge=1)] = 4
+    min_clear: Annotated[float, Field(ge=0, le=1)] = 0.05
+    coarse_max_gap: Annotated[int, Field(ge=0, le=254)] = 16
+    keep_observed: bool = True
+
+    def rule(self) -> FusionRule:
+        """Give the choices as the library takes them.
+
+        Returns
+        -------
+        FusionRule
+            The rule.
+        """
+        bracket = BracketRule(
+            max_gap=self.max_gap, max_layers=self.max_layers, min_clear=self.min_clear
+        )
+        return FusionRule(
+            bracket=bracket, coarse_max_gap=self.coarse_max_gap, keep_observed=self.keep_observed
+        )
+
+
+class ClusterSection(Section):
+    """Where to run.
+
+    Attributes
+    ----------
+    address : str, optional
+        Scheduler of a running Dask cluster; a local one is started without it.
+    workers : int, optional
+        Worker processes of the local cluster; one per core by default.
+    memory : str
+        Memory limit of a local worker.
+    """
+
+    address: str | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
+    memory: str = "auto"
+
+
+class Config(Section):
+    """The whole file.
+
+    Attributes
+    ----------
+    fine, coarse : Source
+        The two sensors.
+    method : MethodSection
+        How to fuse.
+    fuse : FuseSection
+        What to predict.
+    cluster : ClusterSection
+        Where to run.
+    """
+
+    fine: Source
+    coarse: Source
+    method: MethodSection = MethodSection()
+    fuse: FuseSection = FuseSection()
+    cluster: ClusterSection = ClusterSection()
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a configuration file; relative paths are relative to its folder.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The TOML file.
+
+    Returns
+    -------
+    Config
+        The configuration.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, not TOML, or a key or value is not usable.
+    """
+    path = Path(path)
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"no configuration at {path}. pipelines/regional_daily/config.toml is one to copy."
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path} is not readable TOML: {error}.") from error
+    try:
+        config = Config.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(error)}") from error
+    except BiastfError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return _resolve(config, path.resolve().parent)
+
+
+def _explain(error: pydantic.ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"])
+        if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+            lines.append(f"unknown key `{where}`. Check its spelling and its section")
+        else:
+            lines.append(f"`{where}`: {item['msg']} (got {item.get('input')!r})")
+    return "; ".join(lines) + "."
+
+
+def _resolve(config: Config, folder: Path) -> Config:
+    def source(s: Source) -> Source:
+        return s.model_copy(update={"folder": folder / s.folder, "cube": folder / s.cube})
+
+    method = config.method.model_copy(update={"checkpoint": folder / config.method.checkpoint})
+    fuse = config.fuse.model_copy(update={"output": folder / config.fuse.output})
+    return config.model_copy(
+        update={
+            "fine": source(config.fine),
+            "coarse": source(config.coarse),
+            "method": method,
+            "fuse": fuse,
+        }
+    )

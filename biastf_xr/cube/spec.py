@@ -1,0 +1,211 @@
+"""What a cube is: the one description that templates, guards, readers and writers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from odc.geo.geobox import GeoBox
+
+CubeKind = Literal["fine", "coarse", "fused"]
+
+# The band names that products map to, in spectral order.
+BAND_ORDER = ("blue", "green", "red", "nir", "swir1", "swir2")
+
+STRUCTURE_VERSION = 1
+
+# Values of `status_flag` in a fused cube, CF flag_values and flag_meanings.
+STATUS: dict[str, int] = {
+    "unwritten": 0,
+    "fused_two_sided": 1,
+    "fused_before_only": 2,
+    "fused_after_only": 3,
+    "observed": 4,
+    "no_pair": 5,
+    "no_coarse": 6,
+}
+
+# `coarse_gap` where no coarse observation was within reach.
+NO_COARSE_GAP = 255
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Chunk and shard sizes of a stored cube.
+
+    Attributes
+    ----------
+    time, y, x : int
+        Shape of a chunk: the unit of reading and compression.
+    shard_y, shard_x : int
+        Rows and columns of a shard: the unit of writing, a whole multiple of the chunk.  A shard
+        spans `time` dates.
+    """
+
+    time: int
+    y: int
+    x: int
+    shard_y: int
+    shard_x: int
+
+    @property
+    def chunks(self) -> tuple[int, int, int]:
+        """Give the chunk shape."""
+        return self.time, self.y, self.x
+
+    @property
+    def shards(self) -> tuple[int, int, int]:
+        """Give the shard shape."""
+        return self.time, self.shard_y, self.shard_x
+
+    @classmethod
+    def build(
+        cls, kind: CubeKind, shape: tuple[int, int], *, chunk: int = 256, shard: int = 1024
+    ) -> Layout:
+        """Choose a layout for a cube.
+
+        Fine and fused cubes hold one date a shard, so that a date is written as whole files.
+        Coarse cubes are hundreds of times smaller and read as series: 16 dates a chunk.
+
+        Parameters
+        ----------
+        kind : {"fine", "coarse", "fused"}
+            What the cube holds.
+        shape : tuple of int
+            Rows and columns.
+        chunk, shard : int
+            Largest chunk and shard size in pixels; smaller cubes get smaller ones.
+
+        Returns
+        -------
+        Layout
+            The layout.
+        """
+        if kind == "coarse":
+            chunk, time = min(chunk, 128), 16
+        else:
+            time = 1
+        sizes = [min(chunk, n) for n in shape]
+        shards = [
+            min(shard // c, -(-n // c)) * c if c < n else c
+            for n, c in zip(shape, sizes, strict=True)
+        ]
+        return cls(time, sizes[0], sizes[1], shards[0], shards[1])
+
+
+@dataclass(frozen=True)
+class CubeSpec:
+    """Structure of a cube.
+
+    Attributes
+    ----------
+    kind : {"fine", "coarse", "fused"}
+        What the cube holds.
+    bands : tuple of str
+        Band names, one data variable each, float32 surface reflectance, NaN where missing.
+    geobox : odc.geo.geobox.GeoBox
+        The grid.
+    layout : Layout
+        Chunks and shards.
+    attrs : dict
+        Attributes of the whole cube beyond those every cube has.
+    """
+
+    kind: CubeKind
+    bands: tuple[str, ...]
+    geobox: GeoBox
+    layout: Layout
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Give the rows and columns."""
+        return int(self.geobox.shape[0]), int(self.geobox.shape[1])
+
+    @property
+    def masks(self) -> dict[str, dict[str, Any]]:
+        """Give the uint8 companions of the bands, with their attributes."""
+        if self.kind == "fused":
+            values = list(STATUS.values())
+            return {
+                "status_flag": {
+                    "long_name": "how the pixel was made",
+                    "flag_values": values,
+                    "flag_meanings": " ".join(STATUS),
+                },
+                "coarse_gap": {
+                    "long_name": "days to the nearest clear coarse observation used; "
+                    f"{NO_COARSE_GAP} where there is none",
+                    "units": "days",
+                },
+            }
+        return {
+            "clear": {
+                "long_name": "clear observation in every band",
+                "flag_values": [0, 1],
+                "flag_meanings": "missing_or_masked clear",
+            }
+        }
+
+
+def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
+    """Give the CF attributes of a band variable.
+
+    Parameters
+    ----------
+    band : str
+        Band name.
+    companions : list of str
+        Names of the uint8 variables beside it.
+
+    Returns
+    -------
+    dict
+        The attributes.
+    """
+    return {
+        "long_name": f"{band} surface reflectance",
+        "standard_name": "surface_bidirectional_reflectance",
+        "units": "1",
+        "valid_min": -0.2,
+        "valid_max": 1.6,
+        "ancillary_variables": " ".join(companions),
+    }
+
+
+def sort_bands(names: Iterable[str]) -> tuple[str, ...]:
+    """Put bands in their one order: by colour in spectral order, then the others by name.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Band names in any order.
+
+    Returns
+    -------
+    tuple of str
+        The same names, ordered.
+    """
+    known = {band: i for i, band in enumerate(BAND_ORDER)}
+    return tuple(sorted(names, key=lambda b: (known.get(b, len(known)), b)))
+
+
+def to_days(times: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """Give daily labels: UTC days without a clock time.
+
+    Parameters
+    ----------
+    times : array_like of datetime64
+        Any resolution.
+
+    Returns
+    -------
+    ndarray of datetime64[D]
+        The days.
+    """
+    return np.asarray(times, "datetime64[ns]").astype("datetime64[D]")

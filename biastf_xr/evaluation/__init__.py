@@ -1,0 +1,1 @@
+"""Judging a prediction: measures, hold-out designs, tables and pictures."""

@@ -1,0 +1,476 @@
+"""The analysis grid: geoboxes, tiles with halos, and the step from coarse to fine pixels.
+
+Every resampling here is a closed-form function of a pixel's position on the whole grid, so a
+window of the result equals the same window of the whole result, bit for bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biastf_xr.errors import CubeStructureError, GridMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+Float = NDArray[np.float32]
+Upsampling = Literal["bilinear", "nearest"]
+
+# A pixel edge may be off by this fraction of a fine pixel: rounding in metadata, not a shift.
+ALIGNMENT_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A rectangle of pixels, end-exclusive, in the coordinates of the whole grid.
+
+    Attributes
+    ----------
+    y0, y1, x0, x1 : int
+        Rows ``y0:y1`` and columns ``x0:x1``.  May reach outside the grid (negative) when padded.
+    """
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Give the number of rows and columns."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Give the row and column slices into the whole grid."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def padded(self, halo: int) -> Tile:
+        """Grow the tile by a number of pixels on every side.
+
+        Parameters
+        ----------
+        halo : int
+            Pixels to add on each side; the result may reach outside the grid.
+
+        Returns
+        -------
+        Tile
+            The larger tile.
+        """
+        return Tile(self.y0 - halo, self.y1 + halo, self.x0 - halo, self.x1 + halo)
+
+    def clipped(self, shape: tuple[int, int]) -> Tile:
+        """Cut the tile to the grid.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns of the grid.
+
+        Returns
+        -------
+        Tile
+            The part inside ``0:rows, 0:cols``.
+        """
+        return Tile(
+            max(self.y0, 0), min(self.y1, shape[0]), max(self.x0, 0), min(self.x1, shape[1])
+        )
+
+
+def split_tiles(shape: tuple[int, int], size: tuple[int, int]) -> Iterator[Tile]:
+    """Cover a grid with tiles, row by row.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the grid.
+    size : tuple of int
+        Rows and columns of a tile; the last ones may be smaller.
+
+    Yields
+    ------
+    Tile
+        Tiles that cover the grid exactly once.
+    """
+    for y in range(0, shape[0], size[0]):
+        for x in range(0, shape[1], size[1]):
+            yield Tile(y, min(y + size[0], shape[0]), x, min(x + size[1], shape[1]))
+
+
+def read_padded(read: Any, tile: Tile, shape: tuple[int, int], fill: float = np.nan) -> Float:
+    """Read a tile that may reach outside the grid, filling what lies outside.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a `Tile` inside the grid and returns an array whose last two axes have its shape.
+    tile : Tile
+        The tile wanted.
+    shape : tuple of int
+        Rows and columns of the grid.
+    fill : float
+        Value outside the grid.
+
+    Returns
+    -------
+    ndarray of float32
+        Array whose last two axes have the shape of `tile`.
+    """
+    inside = tile.clipped(shape)
+    data = np.asarray(read(inside), dtype=np.float32)
+    if inside == tile:
+        return data
+    margin = [(0, 0)] * (data.ndim - 2) + [
+        (inside.y0 - tile.y0, tile.y1 - inside.y1),
+        (inside.x0 - tile.x0, tile.x1 - inside.x1),
+    ]
+    return np.pad(data, margin, constant_values=np.float32(fill))
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """Where the pixels of a fine axis lie on a coarse axis.
+
+    Fine pixel ``i`` has its centre at coarse coordinate ``(i + 0.5) * scale + shift - 0.5``,
+    where coarse pixel ``j`` has its centre at ``j``.
+
+    Attributes
+    ----------
+    scale : float
+        Fine pixel size over coarse pixel size (at most 1).
+    shift : float
+        Position of the fine grid's first edge on the coarse axis, in coarse pixels.
+    size : int
+        Number of coarse pixels on the axis.
+    """
+
+    scale: float
+    shift: float
+    size: int
+
+    def position(self, pixel: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Give the coarse coordinate of fine pixel centres.
+
+        Parameters
+        ----------
+        pixel : ndarray of int64
+            Fine pixel indices.
+
+        Returns
+        -------
+        ndarray of float64
+            Coarse coordinates; integers are coarse pixel centres.
+        """
+        return (pixel.astype(np.float64) + 0.5) * self.scale + self.shift - 0.5
+
+    def window(self, start: int, stop: int, margin: int) -> tuple[int, int]:
+        """Find the coarse pixels that a run of fine pixels needs.
+
+        Parameters
+        ----------
+        start, stop : int
+            Fine pixels ``start:stop``.
+        margin : int
+            Coarse pixels to add on both sides, beyond those the interpolation itself touches.
+
+        Returns
+        -------
+        tuple of int
+            Coarse pixels ``first:last``, inside the coarse axis.
+        """
+        low, high = self.position(np.array([start, stop - 1]))
+        first = max(int(np.floor(low)) - margin, 0)
+        last = min(int(np.floor(high)) + 2 + margin, self.size)
+        # Beyond the outermost centres the interpolation still touches the last two pixels.
+        return min(first, max(self.size - 2, 0)), max(last, min(2, self.size))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How a coarse grid lies under a fine grid; CRS equal, axes parallel, any ratio.
+
+    Attributes
+    ----------
+    rows, cols : AxisMap
+        The two axes.
+    shape : tuple of int
+        Rows and columns of the fine grid.
+    """
+
+    rows: AxisMap
+    cols: AxisMap
+    shape: tuple[int, int]
+
+    @property
+    def ratio(self) -> float:
+        """Give the coarse pixel size over the fine pixel size."""
+        return 1.0 / self.rows.scale
+
+    @property
+    def coarse_shape(self) -> tuple[int, int]:
+        """Give the rows and columns of the coarse grid."""
+        return self.rows.size, self.cols.size
+
+    def coarse_tile(self, fine: Tile, margin: int = 0) -> Tile:
+        """Find the coarse window under a fine tile.
+
+        Parameters
+        ----------
+        fine : Tile
+            Fine tile; it may reach outside the grid.
+        margin : int
+            Coarse pixels to add on every side where there are any.
+
+        Returns
+        -------
+        Tile
+            Coarse window, inside the coarse grid.
+        """
+        y0, y1 = self.rows.window(fine.y0, fine.y1, margin)
+        x0, x1 = self.cols.window(fine.x0, fine.x1, margin)
+        return Tile(y0, y1, x0, x1)
+
+
+def _axis(fine0: float, fine_res: float, coarse0: float, coarse_res: float, n: int) -> AxisMap:
+    return AxisMap(fine_res / coarse_res, (fine0 - coarse0) / coarse_res, n)
+
+
+def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
+    """Read the grid of a cube from its coordinates.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Cube with ``y`` and ``x`` pixel-centre coordinates and a ``spatial_ref``.
+    what : str
+        Name of the cube in error messages, for instance "fine cube".
+
+    Returns
+    -------
+    odc.geo.geobox.GeoBox
+        The grid.
+
+    Raises
+    ------
+    CubeStructureError
+        If there is no regular ``y``/``x`` grid.
+    GridMismatchError
+        If the grid has no CRS or is rotated.
+    """
+    import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
+
+    missing = [d for d in ("y", "x") if d not in ds.coords]
+    if missing:
+        raise CubeStructureError(
+            f"{what} has no coordinate {missing}; got {list(ds.coords)}. "
+            "Expected dims (time, y, x) with pixel-centre coordinates."
+        )
+    geobox: GeoBox | None = ds.odc.geobox
+    if geobox is None:
+        raise CubeStructureError(
+            f"{what}: its y and x coordinates are not a regular grid. "
+            "Expected evenly spaced pixel centres."
+        )
+    if geobox.crs is None:
+        raise GridMismatchError(
+            f"{what} has no CRS. State the grid when you ingest it (option `grid`, or "
+            "`--crs`, `--resolution` and `--origin`), or assign one: ds.odc.assign_crs('EPSG:...')."
+        )
+    if not geobox.axis_aligned or geobox.affine.e >= 0 or geobox.affine.a <= 0:
+        raise GridMismatchError(
+            f"{what} is rotated or not north-up (transform {tuple(geobox.affine)[:6]}). "
+            "Expected x ascending and y descending."
+        )
+    return geobox
+
+
+def align(fine: GeoBox, coarse: GeoBox) -> Alignment:
+    """Work out how a coarse grid lies under a fine grid.
+
+    Parameters
+    ----------
+    fine, coarse : odc.geo.geobox.GeoBox
+        North-up grids.  The coarse pixel may be any factor >= 1 larger, need not be a whole
+        multiple, and may be the fine pixel itself (coarse images delivered on the fine grid).
+
+    Returns
+    -------
+    Alignment
+        The relation of the two grids.
+
+    Raises
+    ------
+    GridMismatchError
+        If the CRS differ, the coarse pixel is the smaller one or not of the same shape, or the
+        coarse grid leaves part of the fine grid uncovered.
+    """
+    if fine.crs != coarse.crs:
+        raise GridMismatchError(
+            f"fine cube is in {fine.crs}, coarse cube in {coarse.crs}; expected the same CRS. "
+            "Reproject the coarse scenes to the fine cube's CRS before ingesting them."
+        )
+    if coarse.affine.a < fine.affine.a * (1 - 1e-6):
+        raise GridMismatchError(
+            f"coarse pixel ({coarse.affine.a:g}) is smaller than the fine pixel "
+            f"({fine.affine.a:g}); are the two cubes swapped?"
+        )
+    rows = _axis(fine.affine.f, fine.affine.e, coarse.affine.f, coarse.affine.e, coarse.shape[0])
+    cols = _axis(fine.affine.c, fine.affine.a, coarse.affine.c, coarse.affine.a, coarse.shape[1])
+    if not np.isclose(rows.scale, cols.scale, rtol=1e-3):
+        raise GridMismatchError(
+            f"ratio of pixel sizes differs between y ({1 / rows.scale:g}) and x "
+            f"({1 / cols.scale:g}); expected one ratio."
+        )
+    alignment = Alignment(rows, cols, (int(fine.shape[0]), int(fine.shape[1])))
+    _check_cover(alignment)
+    return alignment
+
+
+def _check_cover(alignment: Alignment) -> None:
+    for name, axis, n in (
+        ("y", alignment.rows, alignment.shape[0]),
+        ("x", alignment.cols, alignment.shape[1]),
+    ):
+        low, high = axis.position(np.array([0, n - 1]))
+        slack = 0.5 + ALIGNMENT_TOLERANCE * axis.scale
+        if low < -slack or high > axis.size - 1 + slack:
+            raise GridMismatchError(
+                f"coarse cube does not cover the fine cube along {name}: fine pixels lie at coarse "
+                f"positions {low:.2f}..{high:.2f}, coarse pixels at 0..{axis.size - 1}. "
+                "Crop the fine cube or extend the coarse one."
+            )
+
+
+@dataclass(frozen=True)
+class Upsampler:
+    """Interpolate a coarse window to a fine window.
+
+    Bilinear between coarse pixel centres, the edge pixel repeated beyond the outermost centres.
+    Where some of the four neighbours are missing the others share their weight; the result is
+    NaN where the missing ones hold at least half of it.
+
+    Attributes
+    ----------
+    alignment : Alignment
+        The relation of the grids.
+    fine : Tile
+        Fine window; it may reach outside the fine grid.
+    coarse : Tile
+        Coarse window that covers it, as from `Alignment.coarse_tile`.
+    """
+
+    alignment: Alignment
+    fine: Tile
+    coarse: Tile
+
+    def __call__(self, values: Float, how: Upsampling = "bilinear") -> Float:
+        """Interpolate.
+
+        Parameters
+        ----------
+        values : ndarray of float32
+            Shape ``(..., h, w)`` with the coarse window's rows and columns; NaN is missing.
+        how : {"bilinear", "nearest"}
+            The interpolation.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape ``(..., H, W)`` with the fine window's rows and columns.
+        """
+        if self._same_grid():
+            return self._shifted(values)
+        rows = _taps(self.alignment.rows, self.fine.y0, self.fine.y1, self.coarse.y0, how)
+        cols = _taps(self.alignment.cols, self.fine.x0, self.fine.x1, self.coarse.x0, how)
+        valid = np.isfinite(values)
+        if valid.all():
+            return _lerp(_lerp(values, rows, -2), cols, -1)
+        total = _lerp(_lerp(np.where(valid, values, np.float32(0)), rows, -2), cols, -1)
+        weight = _lerp(_lerp(valid.astype(np.float32), rows, -2), cols, -1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(weight > 0.5, total / weight, np.float32(np.nan))
+
+    def _same_grid(self) -> bool:
+        rows, cols = self.alignment.rows, self.alignment.cols
+        return all(
+            abs(a.scale - 1) < 1e-9 and abs(a.shift - round(a.shift)) < ALIGNMENT_TOLERANCE
+            for a in (rows, cols)
+        )
+
+    def _shifted(self, values: Float) -> Float:
+        """Pick pixels where both grids have the same pixels, repeating the edge outside."""
+        rows, cols = self.alignment.rows, self.alignment.cols
+        y = np.arange(self.fine.y0, self.fine.y1) + round(rows.shift) - self.coarse.y0
+        x = np.arange(self.fine.x0, self.fine.x1) + round(cols.shift) - self.coarse.x0
+        if y[0] == 0 and x[0] == 0 and values.shape[-2:] == (y.size, x.size):
+            return values
+        y = np.clip(y, 0, values.shape[-2] - 1)
+        x = np.clip(x, 0, values.shape[-1] - 1)
+        return values.take(y, axis=-2).take(x, axis=-1)
+
+
+Taps = tuple[NDArray[np.int64], NDArray[np.int64], Float]
+
+
+def _taps(axis: AxisMap, start: int, stop: int, first: int, how: Upsampling) -> Taps:
+    """Give, for each fine pixel, its two coarse neighbours and the weight of the second."""
+    position = np.clip(axis.position(np.arange(start, stop)), 0, axis.size - 1)
+    if how == "nearest":
+        position = np.floor(position + 0.5)
+    low = np.minimum(np.floor(position), max(axis.size - 2, 0)).astype(np.int64)
+    high = np.minimum(low + 1, axis.size - 1)
+    return low - first, high - first, (position - low).astype(np.float32)
+
+
+def _lerp(values: Float, taps: Taps, axis: int) -> Float:
+    low, high, weight = taps
+    weight = weight.reshape((-1, 1) if axis == -2 else (-1,))
+    a = values.take(low, axis=axis)
+    b = values.take(high, axis=axis)
+    b -= a
+    b *= weight
+    b += a
+    return b
+
+
+def aggregate(values: Float, rows: AxisMap, cols: AxisMap) -> Float:
+    """Average fine pixels over the coarse pixels that contain them, by area.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Shape ``(..., H, W)`` on the whole fine grid; NaN is missing and left out.
+    rows, cols : AxisMap
+        Where the fine axes lie on the coarse axes; any ratio, whole or not.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(..., h, w)``; NaN where less than half of a coarse pixel's covered area is valid.
+    """
+    a = _overlap(rows, values.shape[-2])
+    b = _overlap(cols, values.shape[-1])
+    valid = np.isfinite(values)
+    total = a @ np.where(valid, values, 0.0).astype(np.float64) @ b.T
+    weight = a @ valid.astype(np.float64) @ b.T
+    covered = a.sum(1)[:, None] * b.sum(1)[None, :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(weight >= 0.5 * covered, total / weight, np.nan)
+    return mean.astype(np.float32)
+
+
+def _overlap(axis: AxisMap, n: int) -> NDArray[np.float64]:
+    """Give the length of each fine pixel inside each coarse pixel, shape (coarse, fine)."""
+    edges = np.arange(n + 1) * axis.scale + axis.shift
+    coarse = np.arange(axis.size)[:, None]
+    inside = np.minimum(edges[1:], coarse + 1) - np.maximum(edges[:-1], coarse)
+    clipped: NDArray[np.float64] = np.clip(inside, 0.0, None)
+    return clipped

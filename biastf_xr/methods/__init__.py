@@ -1,0 +1,133 @@
+"""Fusion methods: one contract (`base`), one module per method, and their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.errors import MethodError
+from biastf_xr.methods.interpolation import Direct, Linear, Nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import xarray as xr
+
+    from biastf_xr.methods.base import Method
+
+UNTRAINED: dict[str, Any] = {"nearest": Nearest, "linear": Linear, "direct": Direct}
+LEARNED = ("biastf",)
+METHODS = (*UNTRAINED, *LEARNED)
+
+# What every score stands beside.
+BASELINES = tuple(UNTRAINED)
+
+
+def get_method(method: str | Method, **options: Any) -> Method:
+    """Give a method that can fuse.
+
+    Parameters
+    ----------
+    method : str or Method
+        Name of a method that needs no training, or a fitted method, which is returned as it is.
+    **options
+        Options of a method given by name.
+
+    Returns
+    -------
+    Method
+        The method.
+
+    Raises
+    ------
+    MethodError
+        If the name is unknown, belongs to a learned method, or an option is not one of its.
+    """
+    if not isinstance(method, str):
+        if options:
+            raise MethodError(f"options {sorted(options)} are given with a method already built.")
+        return method
+    if method in LEARNED:
+        raise MethodError(
+            f"{method!r} must be fitted before it can fuse: model = biastf_xr.fit(fine, coarse, "
+            f"method={method!r}); biastf_xr.fuse(fine, coarse, method=model). A saved one loads "
+            "with biastf_xr.load_method(path)."
+        )
+    if method not in UNTRAINED:
+        raise MethodError(f"unknown method {method!r}; expected one of {list(METHODS)}.")
+    try:
+        built: Method = UNTRAINED[method](**options)
+    except TypeError as error:
+        raise MethodError(f"method {method!r}: {error}.") from error
+    return built
+
+
+def fit(fine: xr.Dataset, coarse: xr.Dataset, method: str = "biastf", **options: Any) -> Method:
+    """Fit a method on the clear dates of two cubes.
+
+    Eager.  Dates to be predicted for a score must not be in `fine`: ``fine.drop_sel(time=...)``.
+
+    Parameters
+    ----------
+    fine, coarse : xarray.Dataset
+        The cubes, as from `open_cube`.
+    method : str
+        Name of the method; those that need no training are just built.
+    **options
+        Options of the method; for "biastf" see `biastf_xr.methods.biastf.method.fit_biastf`.
+
+    Returns
+    -------
+    Method
+        The fitted method; learned ones have ``save(path)`` and load with `load_method`.
+
+    Raises
+    ------
+    MethodError
+        If the method or an option is unknown.
+    MissingPairError
+        If there are too few clear dates to learn from.
+
+    Examples
+    --------
+    >>> import biastf_xr
+    >>> fine, coarse = biastf_xr.open_cube("fine.zarr"), biastf_xr.open_cube("coarse.zarr")
+    ... # doctest: +SKIP
+    >>> model = biastf_xr.fit(fine, coarse).save("model.safetensors")  # doctest: +SKIP
+    """
+    pair = pair_cubes(fine, coarse)
+    if method == "biastf":
+        from biastf_xr.methods.biastf.method import fit_biastf
+
+        try:
+            return fit_biastf(pair, **options)
+        except TypeError as error:
+            if "unexpected keyword" in str(error):
+                raise MethodError(f"method {method!r}: {error}.") from error
+            raise
+    return get_method(method, **options)
+
+
+def load_method(path: str | Path, **options: Any) -> Method:
+    """Load a fitted method from its checkpoint.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The checkpoint.
+    **options
+        Settings to change, for instance ``device="cuda"``.
+
+    Returns
+    -------
+    Method
+        The method.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of another version.
+    """
+    from biastf_xr.methods.biastf.method import BiaSTF
+
+    return BiaSTF.load(path, **options)

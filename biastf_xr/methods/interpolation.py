@@ -1,0 +1,232 @@
+"""The free baselines: what costs nothing and every method has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.methods.base import (
+    Base,
+    Block,
+    Float,
+    SceneFree,
+    TwoSided,
+    Weights,
+    change_weight,
+    check_weights,
+    time_weight,
+)
+
+if TYPE_CHECKING:
+    from biastf_xr.grid import Upsampling
+
+
+class _Repeat(TwoSided, SceneFree):
+    """What interpolation in time shares: each side is its base image, whatever the day."""
+
+    name: str
+    halo: int = 0
+    coarse_halo: int = 0
+
+    def side(self, block: Block, base: Base) -> Float:
+        """Repeat the base image; see `TwoSided.side`.
+
+        Parameters
+        ----------
+        block : Block
+            The inputs; the coarse images are not used.
+        base : Base
+            The base date.
+
+        Returns
+        -------
+        ndarray of float32
+            The image, for every target date.
+        """
+        rows, cols = block.core
+        return np.repeat(base.fine[None, :, rows, cols], block.days.size, axis=0)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe; see `Method.describe`.
+
+        Returns
+        -------
+        dict
+            The name.
+        """
+        return {"method": self.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest(_Repeat):
+    """Repeat the clear fine image that is nearest in time; the earlier one at equal distance.
+
+    Attributes
+    ----------
+    name : str
+        "nearest".
+    """
+
+    name: str = "nearest"
+
+    def weight(self, block: Block) -> Float:
+        """Choose the nearer side; see `TwoSided.weight`.
+
+        Parameters
+        ----------
+        block : Block
+            The inputs.
+
+        Returns
+        -------
+        ndarray of float32
+            1 or 0 for every target date.
+        """
+        earlier: Float = (_time_weight(block) >= 0.5).astype(np.float32)
+        return earlier
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(_Repeat):
+    """Interpolate the two fine images linearly in time; one side alone is repeated.
+
+    Attributes
+    ----------
+    name : str
+        "linear".
+    """
+
+    name: str = "linear"
+
+    def weight(self, block: Block) -> Float:
+        """Weight by distance in time; see `TwoSided.weight`.
+
+        Parameters
+        ----------
+        block : Block
+            The inputs.
+
+        Returns
+        -------
+        ndarray of float32
+            One value for every target date.
+        """
+        return _time_weight(block)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direct(TwoSided, SceneFree):
+    """Transfer the coarse change as it is: ``F_k + (C - C_k)`` from both sides.
+
+    This is the assumption that BiaSTF relaxes, equation (2) of its formulation with no bias.
+
+    Attributes
+    ----------
+    name : str
+        "direct".
+    weights : {"change", "time", "equal"}
+        How the two sides are weighted: by inverse coarse change, by distance in time, or equally.
+    window : int
+        Side in coarse pixels of the window that averages the coarse change for the weights, odd.
+    upsampling : {"bilinear", "nearest"}
+        How the coarse change is brought to the fine grid.
+    """
+
+    name: str = "direct"
+    weights: Weights = "change"
+    window: int = 3
+    upsampling: Upsampling = "bilinear"
+    halo: int = 0
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights, self.window)
+
+    @property
+    def coarse_halo(self) -> int:
+        """Give the coarse halo: the reach of the weights' window."""
+        return self.window // 2
+
+    def side(self, block: Block, base: Base) -> Float:
+        """Add the coarse change to the base image; see `TwoSided.side`.
+
+        Parameters
+        ----------
+        block : Block
+            The inputs.
+        base : Base
+            The base date.
+
+        Returns
+        -------
+        ndarray of float32
+            ``F_k + (C - C_k)``.
+        """
+        rows, cols = block.core
+        change = block.upsample(block.coarse - base.coarse, self.upsampling)[..., rows, cols]
+        return base.fine[..., rows, cols] + change
+
+    def weight(self, block: Block) -> Float:
+        """Weight the two sides; see `TwoSided.weight`.
+
+        Parameters
+        ----------
+        block : Block
+            The inputs.
+
+        Returns
+        -------
+        ndarray of float32
+            As the option `weights` asks.
+        """
+        return two_sided_weight(block, self.weights, self.window, self.upsampling)
+
+    def describe(self) -> dict[str, Any]:
+        """Describe; see `Method.describe`.
+
+        Returns
+        -------
+        dict
+            The parameters.
+        """
+        return {
+            "method": self.name,
+            "weights": self.weights,
+            "window": self.window,
+            "upsampling": self.upsampling,
+        }
+
+
+def two_sided_weight(block: Block, weights: Weights, window: int, upsampling: Upsampling) -> Float:
+    """Give the weight of the earlier side on the fine grid, without halo.
+
+    Parameters
+    ----------
+    block : Block
+        The inputs, with both sides.
+    weights : {"change", "time", "equal"}
+        The weighting.
+    window : int
+        Side in coarse pixels of the window of "change".
+    upsampling : {"bilinear", "nearest"}
+        How coarse weights are brought to the fine grid.
+
+    Returns
+    -------
+    ndarray of float32
+        Broadcastable to ``(time, band, y, x)``.
+    """
+    if weights == "equal":
+        return np.full((1, 1, 1, 1), 0.5, np.float32)
+    if weights == "time":
+        return _time_weight(block)
+    before, after = block.sides
+    weight = change_weight(block.coarse - before.coarse, block.coarse - after.coarse, window)
+    rows, cols = block.core
+    return block.upsample(weight, upsampling)[..., rows, cols]
+
+
+def _time_weight(block: Block) -> Float:
+    before, after = block.sides
+    return time_weight(before.day, after.day, block.days)[:, None, None, None]

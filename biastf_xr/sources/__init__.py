@@ -1,0 +1,43 @@
+"""Satellite products: one file each, found in folders and opened lazily in native units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from biastf_xr.sources.base import Product
+
+
+def build_product(name: str, **options: Any) -> Product:
+    """Build a product by name.
+
+    Parameters
+    ----------
+    name : {"landsat-c2-l2", "mod09ga", "geotiff"}
+        The product.
+    **options
+        Its options, the fields of its class.
+
+    Returns
+    -------
+    Product
+        The product.
+
+    Raises
+    ------
+    ConfigError
+        If the name is unknown or an option is not one of the product's.
+    """
+    from biastf_xr.sources.geotiff import GeotiffFolder
+    from biastf_xr.sources.landsat_c2 import LandsatC2
+    from biastf_xr.sources.mod09ga import Mod09ga
+
+    products = {c.name: c for c in (LandsatC2, Mod09ga, GeotiffFolder)}
+    if name not in products:
+        raise ConfigError(f"unknown product {name!r}; expected one of {sorted(products)}.")
+    try:
+        return products[name](**options)
+    except TypeError as error:
+        raise ConfigError(f"product {name!r}: {error}.") from error

@@ -1,0 +1,241 @@
+"""The contract of a satellite product, and what several products share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+
+from biastf_xr.errors import GridMismatchError, SceneError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import xarray as xr
+    from affine import Affine
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition as it lies on disk.
+
+    Attributes
+    ----------
+    id : str
+        Name of the scene in the archive; the same scene always has the same id.
+    date : numpy.datetime64
+        UTC day of acquisition.
+    files : mapping of str to pathlib.Path
+        File of every layer (bands and quality layers).
+    """
+
+    id: str
+    date: np.datetime64
+    files: Mapping[str, Path]
+
+
+class Product(Protocol):
+    """A satellite product: finds scenes, opens them lazily in native units, knows its masks.
+
+    Attributes
+    ----------
+    name : str
+        Name used in configuration files.
+    bands : tuple of str
+        Bands it can deliver, by colour.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Give the bands, by colour."""
+        ...
+
+    def find_scenes(self, folder: Path) -> list[Scene]:
+        """List the scenes under a folder, by date.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            Searched with its subfolders.
+
+        Returns
+        -------
+        list of Scene
+            Scenes in order of date.
+        """
+        ...
+
+    def open_scene(self, scene: Scene) -> xr.Dataset:
+        """Open a scene lazily, every layer in its native units.
+
+        Parameters
+        ----------
+        scene : Scene
+            As from `find_scenes`.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dims ``(y, x)``, one variable per layer, CRS in ``spatial_ref``.
+        """
+        ...
+
+    def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
+        """Scale and mask an opened scene, lazily.
+
+        Parameters
+        ----------
+        raw : xarray.Dataset
+            As from `open_scene`.
+
+        Returns
+        -------
+        xarray.Dataset
+            Bands as float32 reflectance, NaN where missing, clouded or shadowed.
+        """
+        ...
+
+
+def open_layer(
+    path: Path, *, chunks: int = 1024, crs: str | None = None, transform: Affine | None = None
+) -> xr.DataArray:
+    """Open a raster file lazily, in native units.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any raster GDAL reads.
+    chunks : int
+        Rows and columns of a Dask chunk.
+    crs : str, optional
+        CRS to state for a file that has none.
+    transform : affine.Affine, optional
+        Pixel-to-CRS transform to state together with `crs`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Dims ``(band, y, x)``.
+
+    Raises
+    ------
+    SceneError
+        If the file cannot be opened.
+    GridMismatchError
+        If it carries no CRS and none is stated.
+    """
+    import rasterio.errors
+    import rioxarray
+    from odc.geo.geobox import GeoBox
+    from odc.geo.xr import xr_coords
+
+    try:
+        opened: Any = rioxarray.open_rasterio(path, chunks={"x": chunks, "y": chunks}, masked=False)
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
+    array: xr.DataArray = opened
+    if crs is not None and transform is not None:
+        geobox = GeoBox((array.sizes["y"], array.sizes["x"]), transform, crs)
+        array = array.drop_vars(["y", "x", "spatial_ref"], errors="ignore")
+        return array.assign_coords(dict(xr_coords(geobox)))
+    if array.rio.crs is None:
+        raise GridMismatchError(
+            f'{path} carries no CRS. State the grid: `grid = {{crs = "EPSG:...", '
+            "resolution = 30, origin = [x, y]}` in the configuration, or --crs, --resolution and "
+            "--origin on the command line."
+        )
+    return array
+
+
+def scale(dn: xr.DataArray, *, factor: float, offset: float, valid: Any) -> xr.DataArray:
+    """Turn digital numbers into float32 reflectance.
+
+    Parameters
+    ----------
+    dn : xarray.DataArray
+        Digital numbers.
+    factor, offset : float
+        ``reflectance = dn * factor + offset``.
+    valid : xarray.DataArray of bool
+        Where the value may be used; NaN elsewhere.
+
+    Returns
+    -------
+    xarray.DataArray
+        Lazy, float32.
+    """
+    reflectance = dn.astype("float32") * np.float32(factor) + np.float32(offset)
+    return reflectance.where(valid)
+
+
+def bit(flags: xr.DataArray, *positions: int) -> xr.DataArray:
+    """Test bits of a quality layer.
+
+    Parameters
+    ----------
+    flags : xarray.DataArray
+        Unsigned integers.
+    *positions : int
+        Bit numbers, 0 is the least significant.
+
+    Returns
+    -------
+    xarray.DataArray of bool
+        True where any of the bits is set.
+    """
+    mask = np.asarray(sum(1 << p for p in positions)).astype(flags.dtype)
+    return (flags & mask) != 0
+
+
+def require_folder(folder: Path, what: str) -> Path:
+    """Check that a scene folder is there.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder.
+    what : str
+        The product, for the message.
+
+    Returns
+    -------
+    pathlib.Path
+        The same folder.
+
+    Raises
+    ------
+    SceneError
+        If it is not a folder.
+    """
+    if not folder.is_dir():
+        raise SceneError(f"{folder} is not a folder; expected one with {what} scenes.")
+    return folder
+
+
+def require_layers(scene_id: str, files: Mapping[str, Path], layers: list[str]) -> None:
+    """Check that a scene has all its files.
+
+    Parameters
+    ----------
+    scene_id : str
+        The scene.
+    files : mapping
+        What was found.
+    layers : list of str
+        What is needed.
+
+    Raises
+    ------
+    SceneError
+        If one is missing.
+    """
+    missing = [layer for layer in layers if layer not in files]
+    if missing:
+        raise SceneError(
+            f"scene {scene_id} lacks the layers {missing}; found {sorted(files)}. "
+            "Download the missing files or move the scene out of the folder."
+        )
