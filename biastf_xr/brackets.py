@@ -81,7 +81,7 @@ class BracketRule:
 
     max_gap: int = 120
     max_layers: int = 4
-    min_clear: float = 0.05
+    min_clear: float = 0.2
 
 
 def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, np.dtype[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,6 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from distributed import Client
+
+# A network's activations are tens of MiB and come and go with every tile. By default Dask has the
+# allocator return them to the system each time, and every page has to be faulted in again.
+KEEP_MEMORY = str(256 * 2**20)
+WORKER_ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": KEEP_MEMORY,
+    "MALLOC_MMAP_THRESHOLD_": KEEP_MEMORY,
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 @contextmanager
@@ -44,6 +54,8 @@ def connect(
     ConfigError
         If the address cannot be reached or an option is unusable.
     """
+    import dask
+    from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
     if workers is not None and workers < 1:
@@ -62,10 +74,10 @@ def connect(
         finally:
             client.close()
         return
-    count = workers or os.process_cpu_count() if hasattr(os, "process_cpu_count") else workers
     with (
+        dask.config.set({"distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT}),
         LocalCluster(
-            n_workers=count or os.cpu_count() or 1,
+            n_workers=workers or CPU_COUNT,
             threads_per_worker=1,
             processes=True,
             memory_limit=memory,

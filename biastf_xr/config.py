@@ -85,7 +85,7 @@ class MethodSection(Section):
     refit: Literal["new-scenes", "never"] = "new-scenes"
     seed: int = 0
     weights: Literal["change", "time", "equal"] = "change"
-    window: int = 3
+    window: Literal[1, 3, 5, 7, 9, 11] = 3
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
     network: NetworkShape = NetworkShape()
     samples: SampleRule = SampleRule()
@@ -141,7 +141,7 @@ class FuseSection(Section):
     tile: Annotated[int, Field(ge=16)] = 1024
     max_gap: Annotated[int, Field(gt=0)] = 120
     max_layers: Annotated[int, Field(ge=1)] = 4
-    min_clear: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_clear: Annotated[float, Field(ge=0, le=1)] = 0.2
     coarse_max_gap: Annotated[int, Field(ge=0, le=254)] = 16
     keep_observed: bool = True
 
@@ -231,18 +231,32 @@ def read_config(path: str | Path) -> Config:
     try:
         config = Config.model_validate(data)
     except pydantic.ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(error)}") from error
+        raise ConfigError(f"{path}: {explain(error)}") from error
     except BiastfError as error:
         raise ConfigError(f"{path}: {error}") from error
     return _resolve(config, path.resolve().parent)
 
 
-def _explain(error: pydantic.ValidationError) -> str:
+def explain(error: pydantic.ValidationError) -> str:
+    """Say what is wrong with a configuration, naming the keys.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+        As raised by the sections.
+
+    Returns
+    -------
+    str
+        One sentence for all mistakes.
+    """
     lines = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
         if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             lines.append(f"unknown key `{where}`. Check its spelling and its section")
+        elif item["type"] == "missing":
+            lines.append(f"missing key `{where}`")
         else:
             lines.append(f"`{where}`: {item['msg']} (got {item.get('input')!r})")
     return "; ".join(lines) + "."

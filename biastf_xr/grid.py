@@ -289,6 +289,16 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
             f"{what} is rotated or not north-up (transform {tuple(geobox.affine)[:6]}). "
             "Expected x ascending and y descending."
         )
+    for name, step, start in (
+        ("y", geobox.affine.e, geobox.affine.f),
+        ("x", geobox.affine.a, geobox.affine.c),
+    ):
+        centres = start + (np.arange(ds.sizes[name]) + 0.5) * step
+        if np.abs(ds[name].values - centres).max() > ALIGNMENT_TOLERANCE * abs(step):
+            raise CubeStructureError(
+                f"{what}: its {name} coordinate is not evenly spaced pixel centres. "
+                "Select a contiguous block of pixels, or resample to a regular grid."
+            )
     return geobox
 
 
@@ -390,6 +400,12 @@ class Upsampler:
             return self._shifted(values)
         rows = _taps(self.alignment.rows, self.fine.y0, self.fine.y1, self.coarse.y0, how)
         cols = _taps(self.alignment.cols, self.fine.x0, self.fine.x1, self.coarse.x0, how)
+        for (low, high, _), size in ((rows, values.shape[-2]), (cols, values.shape[-1])):
+            if low.min() < 0 or high.max() >= size:
+                raise GridMismatchError(
+                    f"the coarse window {self.coarse} does not hold what the fine window "
+                    f"{self.fine} needs; take it from Alignment.coarse_tile."
+                )
         valid = np.isfinite(values)
         if valid.all():
             return _lerp(_lerp(values, rows, -2), cols, -1)
@@ -424,7 +440,8 @@ def _taps(axis: AxisMap, start: int, stop: int, first: int, how: Upsampling) -> 
     """Give, for each fine pixel, its two coarse neighbours and the weight of the second."""
     position = np.clip(axis.position(np.arange(start, stop)), 0, axis.size - 1)
     if how == "nearest":
-        position = np.floor(position + 0.5)
+        pixel = np.floor(position + 0.5).astype(np.int64) - first
+        return pixel, pixel, np.zeros(pixel.size, np.float32)
     low = np.minimum(np.floor(position), max(axis.size - 2, 0)).astype(np.int64)
     high = np.minimum(low + 1, axis.size - 1)
     return low - first, high - first, (position - low).astype(np.float32)
@@ -463,7 +480,8 @@ def aggregate(values: Float, rows: AxisMap, cols: AxisMap) -> Float:
     weight = a @ valid.astype(np.float64) @ b.T
     covered = a.sum(1)[:, None] * b.sum(1)[None, :]
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(weight >= 0.5 * covered, total / weight, np.nan)
+        # Exactly half is enough, whatever the rounding of the two sums.
+        mean = np.where(weight >= (0.5 - 1e-9) * covered, total / weight, np.nan)
     return mean.astype(np.float32)
 
 

@@ -45,7 +45,9 @@ def _days(values: list[datetime] | None) -> tuple[str, ...]:
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; goes before the command.")
+    ] = False,
 ) -> None:
     """Take the options of all commands."""
 
@@ -99,15 +101,17 @@ def ingest(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the scenes of a folder into a cube; run again, it takes only what is new.
+    """Write the scenes of a folder into a cube; run again with nothing new, it does nothing.
 
     Examples: `biastf-xr ingest config.toml` (both cubes), or
 
     `biastf-xr ingest --product geotiff --folder scenes --pattern L_%Y%m%d.tif --bands green,red,nir
     --factor 1e-4 --crs EPSG:32613 --resolution 30 --cube fine.zarr --kind fine`
     """
+    import pydantic
+
     from biastf_xr.cli import steps
-    from biastf_xr.config import Source
+    from biastf_xr.config import Source, explain
     from biastf_xr.errors import ConfigError
 
     if config is not None:
@@ -129,14 +133,17 @@ def ingest(
             if resolution is None:
                 raise ConfigError("--crs states the grid only together with --resolution.")
             options["grid"] = {"crs": crs, "resolution": resolution, "origin": _point(origin)}
-    source = Source(
-        product=product,
-        folder=folder,
-        cube=cube,
-        native_resolution=native_resolution,
-        exclude=tuple(v.date() for v in exclude or ()),
-        options={k: v for k, v in options.items() if v is not None},
-    )
+    try:
+        source = Source(
+            product=product,
+            folder=folder,
+            cube=cube,
+            native_resolution=native_resolution,
+            exclude=tuple(v.date() for v in exclude or ()),
+            options={k: v for k, v in options.items() if v is not None},
+        )
+    except pydantic.ValidationError as error:
+        raise ConfigError(explain(error)) from error
     steps.ingest_step(source, kind, overwrite=overwrite)
 
 
@@ -285,7 +292,7 @@ def _flags(fine: Path | None, coarse: Path | None, **sections: Any) -> Config:
     """Build a configuration from flags."""
     import pydantic
 
-    from biastf_xr.config import Config
+    from biastf_xr.config import Config, explain
     from biastf_xr.errors import ConfigError
 
     if fine is None or coarse is None:
@@ -300,7 +307,7 @@ def _flags(fine: Path | None, coarse: Path | None, **sections: Any) -> Config:
             }
         )
     except pydantic.ValidationError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(explain(error)) from error
 
 
 def _method(text: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ cube = "cubes/coarse.zarr"
 [method]
 name = "biastf"
 checkpoint = "model.safetensors"
-samples = {{ count = 384 }}
-train = {{ epochs = 12, patience = 3 }}
+samples = {{ count = 512 }}
+train = {{ epochs = 10, patience = 3 }}
 
 [fuse]
 output = "cubes/fused.zarr"
@@ -116,14 +116,14 @@ def _config(workers: int | None, withhold: tuple[str, ...]) -> str:
 
 
 def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
-    """Choose every other of the clear inner dates, from the second, so that pairs remain."""
+    """Choose every other of the clear inner dates, so that pairs remain."""
     from biastf_xr.cube.guards import pair_cubes
     from biastf_xr.cube.store import open_cube
     from biastf_xr.evaluation.holdout import inner_dates
 
     pair = pair_cubes(open_cube(config.fine.cube), open_cube(config.coarse.cube))
     inner = inner_dates(pair, min_clear=0.7)
-    return tuple(str(d) for d in inner[1::2][:count])
+    return tuple(str(d) for d in inner[::2][:count])
 
 
 def draw_sheet(config: Config, path: Path) -> Path:

@@ -281,7 +281,12 @@ def evaluate_step(
         cube = config.fuse.output
     if cube is not None:
         scores = score_cube(
-            open_cube(cube), fine, coarse, list(dates or withheld), name=config.method.name
+            open_cube(cube),
+            fine,
+            coarse,
+            list(dates or withheld),
+            name=config.method.name,
+            rule=config.fuse.rule(),
         )
     else:
         method = config.method

@@ -41,6 +41,8 @@ def round_mantissa(values: NDArray[np.float32], bits: int = MANTISSA_BITS) -> ND
     rounded = raw + half
     rounded += (raw >> np.uint32(drop)) & np.uint32(1)
     rounded &= np.uint32(0xFFFFFFFF ^ ((1 << drop) - 1))
+    # The carry turns some not-a-numbers into zero or infinity.
+    rounded[np.isnan(values)] = np.float32(np.nan).view(np.uint32)
     return rounded.view(np.float32)
 
 
@@ -77,7 +79,11 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
     dict
         Encoding per variable, for `xarray.Dataset.to_zarr`.
     """
-    pixels = {"chunks": spec.layout.chunks, "shards": spec.layout.shards}
+    pixels: dict[str, Any] = {
+        "chunks": spec.layout.chunks,
+        "shards": spec.layout.shards,
+        "grid_mapping": "spatial_ref",
+    }
     encoding: dict[str, dict[str, Any]] = {}
     for band in spec.bands:
         encoding[band] = pixels | {
@@ -96,4 +102,6 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
     dates = ["time"] + (["before", "after"] if spec.kind == "fused" else [])
     for name in dates:
         encoding[name] = {"units": TIME_UNITS, "dtype": "int64", "chunks": (max(times, 1),)}
+    for name in ("y", "x"):
+        encoding[name] = {"_FillValue": None}  # CF: coordinates have no missing values
     return encoding

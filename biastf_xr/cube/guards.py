@@ -134,8 +134,15 @@ def check_cube(ds: xr.Dataset, what: str) -> None:
             f"{ {str(n): v.dims for n, v in ds.data_vars.items()} }. "
             "Expected one variable per band."
         )
+    if ds["time"].dtype.kind != "M":
+        raise CubeStructureError(
+            f"{what} has times of type {ds['time'].dtype}; expected datetime64. "
+            "Open it with decoded times, or assign dates."
+        )
     check_days(to_days(ds["time"].values), what)
-    if "biastf_structure" not in ds.attrs:
+    # Arithmetic keeps attributes but not the encoding that reading a store gives.
+    stored = all("chunks" in ds[band].encoding for band in bands)
+    if not stored or "biastf_structure" not in ds.attrs:
         _check_sample(ds, bands, what)
 
 

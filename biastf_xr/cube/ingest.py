@@ -13,7 +13,7 @@ import numpy as np
 
 from biastf_xr.cube.guards import check_reflectance, check_same_structure
 from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout, sort_bands, to_days
-from biastf_xr.cube.store import open_cube, publishing, spec_of, write_window
+from biastf_xr.cube.store import open_cube, publishing, recover, spec_of, write_window
 from biastf_xr.cube.template import build_template, history_line, write_template
 from biastf_xr.errors import (
     CubeStructureError,
@@ -123,17 +123,23 @@ def ingest(
     geobox, aggregation = _target_grid(source_box, native_resolution)
     bands = sort_bands(product.bands)
     shape = (int(geobox.shape[0]), int(geobox.shape[1]))
-    spec = CubeSpec(kind, bands, geobox, Layout.build(kind, shape, shard=shard))
-    known = _known_scenes(Path(path), spec, overwrite=overwrite)
+    attrs = {
+        "source": product.name,
+        "biastf_product": repr(product),
+        "biastf_scenes": json.dumps([s.id for s in scenes]),
+        "history": history_line(f"ingested {len(scenes)} scenes"),
+    }
+    spec = CubeSpec(kind, bands, geobox, Layout.build(kind, shape, shard=shard), attrs)
+    known = _known_scenes(recover(path), spec, overwrite=overwrite)
     ids = {s.id for s in scenes}
     if ids == set(known):
         return IngestReport(Path(path), known, (), excluded)
     gone = sorted(set(known) - ids)
     if gone and not overwrite:
         raise CubeStructureError(
-            f"{path} holds scenes that are no longer among the sources: {gone[:5]}"
-            f"{' ...' if len(gone) > 5 else ''}. Put them back, or rebuild the cube with "
-            "--overwrite."
+            f"{path} holds scenes that are no longer taken: {gone[:5]}"
+            f"{' ...' if len(gone) > 5 else ''}. They are gone from the folder, excluded, or "
+            "outside the season. Put that back, or rebuild the cube with --overwrite."
         )
     with publishing(path, replace=bool(known) or overwrite) as partial:
         clear = _build(product, scenes, spec, aggregation, source_box, partial, progress)
@@ -214,6 +220,12 @@ def _known_scenes(path: Path, spec: CubeSpec, *, overwrite: bool) -> dict[str, f
         return {}
     ds = open_cube(path, chunks=None)
     check_same_structure(spec_of(ds), spec, str(path))
+    if ds.attrs["biastf_product"] != spec.attrs["biastf_product"]:
+        raise CubeStructureError(
+            f"{path} was ingested with {ds.attrs['biastf_product']}; now asked for is "
+            f"{spec.attrs['biastf_product']}. Use the same options, or rebuild the cube with "
+            "--overwrite."
+        )
     ids = json.loads(ds.attrs["biastf_scenes"])
     return dict(zip(ids, ds["clear_fraction"].values.tolist(), strict=True))
 
@@ -230,12 +242,6 @@ def _build(
     import xarray as xr
 
     clear = np.full(len(scenes), np.nan, np.float32)
-    attrs = {
-        "biastf_scenes": json.dumps([s.id for s in scenes]),
-        "source": product.name,
-        "history": history_line(f"ingested {len(scenes)} scenes"),
-    }
-    spec = CubeSpec(spec.kind, spec.bands, spec.geobox, spec.layout, attrs)
     times = to_days([s.date for s in scenes])
     fraction = xr.Variable(
         "time", clear, {"long_name": "clear fraction of the scene", "units": "1"}
@@ -291,9 +297,10 @@ def _load(
     else:
         part = ds
     try:
-        block = np.stack([part[b].values for b in spec.bands])
+        loaded = part.compute()  # at once: the bands share the reading of their mask
     except OSError as error:
         raise SceneError(f"scene {scene.id} cannot be read: {error}.") from error
+    block = np.stack([loaded[b].values for b in spec.bands])
     check_reflectance(block, f"scene {scene.id}")
     if aggregation is not None:
         rows, cols = tile.slices

@@ -90,7 +90,7 @@ class Layout:
             chunk, time = min(chunk, 128), 16
         else:
             time = 1
-        sizes = [min(chunk, n) for n in shape]
+        sizes = [min(chunk, shard, n) for n in shape]
         shards = [
             min(shard // c, -(-n // c)) * c if c < n else c
             for n, c in zip(shape, sizes, strict=True)

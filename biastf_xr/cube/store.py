@@ -190,6 +190,29 @@ def write_window(
         _array(group, name)[times, rows, cols] = packed
 
 
+def recover(path: str | Path) -> Path:
+    """Put a store back in its place if `publishing` was killed between its two renames.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        Where the store belongs.
+
+    Returns
+    -------
+    pathlib.Path
+        The same path.
+    """
+    path = Path(path)
+    if _retired(path).exists() and not path.exists():
+        _retired(path).rename(path)
+    return path
+
+
+def _retired(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
+
+
 @contextmanager
 def publishing(path: str | Path, *, replace: bool) -> Iterator[Path]:
     """Build a store beside its place and move it there when it is complete.
@@ -214,16 +237,13 @@ def publishing(path: str | Path, *, replace: bool) -> Iterator[Path]:
     CubeExistsError
         If there is something at `path` and `replace` is false.
     """
-    path = Path(path)
+    path = recover(path)
     if path.exists() and not replace:
         raise CubeExistsError(
             f"{path} already exists and is left as it is. "
             "Choose another output, or ask to replace it (`--overwrite`, overwrite=True)."
         )
-    partial = path.with_name(f".{path.name}.partial")
-    retired = path.with_name(f".{path.name}.old")
-    if retired.exists() and not path.exists():
-        retired.rename(path)  # an earlier run was killed between the two renames below
+    partial, retired = path.with_name(f".{path.name}.partial"), _retired(path)
     for leftover in (partial, retired):
         shutil.rmtree(leftover, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,13 @@ def evaluate(
 
 
 def score_cube(
-    fused: xr.Dataset, fine: xr.Dataset, coarse: xr.Dataset, dates: Any, *, name: str = "cube"
+    fused: xr.Dataset,
+    fine: xr.Dataset,
+    coarse: xr.Dataset,
+    dates: Any,
+    *,
+    name: str = "cube",
+    rule: FusionRule | None = None,
 ) -> Scores:
     """Score a cube that is there, of any origin, on withheld fine scenes.
 
@@ -188,6 +195,8 @@ def score_cube(
         The withheld dates; the baselines are computed without any of them.
     name : str
         What to call the cube in the tables.
+    rule : FusionRule, optional
+        How the baselines choose their inputs.
 
     Returns
     -------
@@ -209,7 +218,7 @@ def score_cube(
     rows: list[dict[str, Any]] = []
     for day in days:
         images = {
-            method: _stack(fuse(rest, coarse, method, dates=[day]), pair.bands)[0]
+            method: _stack(fuse(rest, coarse, method, dates=[day], rule=rule), pair.bands)[0]
             for method in BASELINES
         }
         images[name] = _stack(fused.isel(time=have == day), pair.bands)[0]
@@ -290,6 +299,13 @@ def _check_product(fused: xr.Dataset, pair: CubePair, days: Any) -> None:
     if absent.size:
         raise CubeStructureError(
             f"the cube to score has no prediction for {', '.join(map(str, absent))}."
+        )
+    made_by = json.loads(fused.attrs.get("biastf_method", "{}"))
+    seen = sorted(set(made_by.get("trained_on", [])) & {str(d) for d in days})
+    if seen:
+        raise LeakError(
+            f"the cube was made by a model that was trained on {seen}. Fit and fuse again with "
+            "`withhold` set to these dates."
         )
     if "status_flag" in fused:
         status = fused["status_flag"].isel(time=np.isin(have, days)).values

@@ -193,9 +193,9 @@ def _graph(
     across = -(-plan.alignment.shape[1] // tile[1])
     down = -(-plan.alignment.shape[0] // tile[0])
     for name in names:
-        grid = np.empty((len(plan.brackets), down, across), object)
-        grid.ravel()[:] = parts[name]
-        ds[name].data = da.block(grid.tolist())
+        # Units come bracket by bracket, row by row.
+        rows = [parts[name][i : i + across] for i in range(0, len(parts[name]), across)]
+        ds[name].data = da.block([rows[i : i + down] for i in range(0, len(rows), down)])
     return ds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -151,6 +152,38 @@ def open_layer(
     return array
 
 
+def join_layers(scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
+    """Put the layers of a scene into one Dataset.
+
+    Parameters
+    ----------
+    scene_id : str
+        The scene.
+    layers : mapping of str to xarray.DataArray
+        Lazy, dims ``(y, x)``.
+
+    Returns
+    -------
+    xarray.Dataset
+        One variable per layer.
+
+    Raises
+    ------
+    GridMismatchError
+        If the layers have different pixels.
+    """
+    import xarray as xr
+
+    try:
+        xr.align(*layers.values(), join="exact", copy=False)
+    except ValueError as error:
+        raise GridMismatchError(
+            f"scene {scene_id}: its layers {sorted(layers)} do not lie on one grid. "
+            "Download them again, or move the scene out of the folder."
+        ) from error
+    return xr.Dataset(dict(layers))
+
+
 def scale(dn: xr.DataArray, *, factor: float, offset: float, valid: Any) -> xr.DataArray:
     """Turn digital numbers into float32 reflectance.
 
@@ -189,6 +222,30 @@ def bit(flags: xr.DataArray, *positions: int) -> xr.DataArray:
     """
     mask = np.asarray(sum(1 << p for p in positions)).astype(flags.dtype)
     return (flags & mask) != 0
+
+
+def day_of_year(year: int, number: int) -> dt.date:
+    """Find a day by its number in the year.
+
+    Parameters
+    ----------
+    year, number : int
+        The year, and the number of the day from 1.
+
+    Returns
+    -------
+    datetime.date
+        The day.
+
+    Raises
+    ------
+    ValueError
+        If the year has no such day.
+    """
+    day = dt.date(year, 1, 1) + dt.timedelta(days=number - 1)
+    if day.year != year:
+        raise ValueError(f"{year} has no day {number}")
+    return day
 
 
 def require_folder(folder: Path, what: str) -> Path:

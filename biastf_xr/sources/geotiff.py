@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources.base import Scene, open_layer, require_folder, scale
+from biastf_xr.sources.base import Scene, day_of_year, open_layer, require_folder, scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,19 @@ class StatedGrid:
     crs: str
     resolution: float
     origin: tuple[float, float] = (0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        from odc.geo import CRS, CRSError
+
+        try:
+            CRS(self.crs)
+        except CRSError as error:
+            raise ConfigError(f"grid: {self.crs!r} is not a CRS, as EPSG:32613 is.") from error
+        if not self.resolution > 0 or len(self.origin) != 2:
+            raise ConfigError(
+                f"grid: resolution is {self.resolution}, origin {self.origin}; expected a positive "
+                "pixel size and [x, y] of the upper left corner."
+            )
 
     @property
     def transform(self) -> Affine:
@@ -133,7 +146,7 @@ class GeotiffFolder:
         if image.sizes["band"] != len(self.layers):
             raise SceneError(
                 f"{path} has {image.sizes['band']} bands; expected {len(self.layers)} "
-                f"({', '.join(self.layers)}). Give the option `bands` in the order of the file."
+                f"({', '.join(self.layers)}). Give `layers` (--bands) in the order of the file."
             )
         tag = image.attrs.get("_FillValue", image.rio.nodata)
         raw = xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(self.layers)})
@@ -169,7 +182,8 @@ def _regex(pattern: str) -> re.Pattern[str]:
     """Turn a file-name pattern into a regular expression."""
     parts = re.split(r"(%[a-zA-Z]|\*)", pattern)
     unknown = [p for p in parts if p.startswith("%") and p not in DATE_CODES]
-    if unknown or not ("%Y" in parts and ("%j" in parts or {"%m", "%d"} <= set(parts))):
+    codes = sorted(p for p in parts if p in DATE_CODES)
+    if unknown or codes not in (["%Y", "%d", "%m"], ["%Y", "%j"]):
         raise ConfigError(
             f"pattern {pattern!r} does not say where the date is; expected %Y with %m and %d, or "
             "%Y with %j, for instance L_%Y%m%d.tif."
@@ -181,8 +195,7 @@ def _date(match: re.Match[str], path: Path) -> np.datetime64:
     parts = match.groupdict()
     try:
         if "j" in parts:
-            first = dt.date(int(parts["Y"]), 1, 1)
-            return np.datetime64(first + dt.timedelta(days=int(parts["j"]) - 1))
+            return np.datetime64(day_of_year(int(parts["Y"]), int(parts["j"])))
         return np.datetime64(dt.date(int(parts["Y"]), int(parts["m"]), int(parts["d"])))
     except ValueError as error:
         raise SceneError(f"{path}: the date in its name is not a day ({error}).") from error

@@ -17,6 +17,7 @@ import xarray as xr
 from biastf_xr.sources.base import (
     Scene,
     bit,
+    join_layers,
     open_layer,
     require_folder,
     require_layers,
@@ -111,9 +112,8 @@ class LandsatC2:
         xarray.Dataset
             Dims ``(y, x)``.
         """
-        return xr.Dataset(
-            {layer: open_layer(path).isel(band=0, drop=True) for layer, path in scene.files.items()}
-        )
+        layers = {n: open_layer(p).isel(band=0, drop=True) for n, p in scene.files.items()}
+        return join_layers(scene.id, layers)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened scene, lazily; see `Product.to_reflectance`.

@@ -6,7 +6,6 @@ Collection 6.1 (Vermote et al.).
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -15,9 +14,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import xarray as xr
 
+from biastf_xr.errors import SceneError
 from biastf_xr.sources.base import (
     Scene,
     bit,
+    day_of_year,
+    join_layers,
     open_layer,
     require_folder,
     require_layers,
@@ -94,14 +96,18 @@ class Mod09ga:
         for (day, product), files in sorted(found.items()):
             key = f"{product}.061.A{day}"
             require_layers(key, files, [*BANDS.values(), "state_1km"])
-            date = dt.datetime.strptime(day, "%Y%j").date()  # noqa: DTZ007  (a day label)
-            scenes.append(Scene(key, np.datetime64(date), files))
+            try:
+                date = np.datetime64(day_of_year(int(day[:4]), int(day[4:])))
+            except ValueError as error:
+                raise SceneError(f"{key}: the date in its name is not a day ({error}).") from error
+            scenes.append(Scene(key, date, files))
         return scenes
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene lazily, digital numbers and state; see `Product.open_scene`.
 
-        The 1-km state is repeated onto the 500-m pixels it contains.
+        The 1-km state is repeated onto the 500-m pixels it contains; where there is none, all its
+        bits are set.
 
         Parameters
         ----------
@@ -115,10 +121,15 @@ class Mod09ga:
         """
         layers = {n: open_layer(p).isel(band=0, drop=True) for n, p in scene.files.items()}
         state = layers.pop("state_1km")
-        raw = xr.Dataset(layers)
+        raw = join_layers(scene.id, layers)
         # Each 500-m centre lies nearest to the centre of the 1-km pixel around it.
-        nearest = state.sel(y=raw["y"], x=raw["x"], method="nearest")
-        raw["state_1km"] = nearest.drop_vars("spatial_ref").assign_coords(y=raw["y"], x=raw["x"])
+        raw["state_1km"] = state.drop_vars("spatial_ref").reindex(
+            y=raw["y"],
+            x=raw["x"],
+            method="nearest",
+            tolerance=0.51 * abs(state.rio.resolution()[0]),
+            fill_value=np.iinfo(state.dtype).max,
+        )
         return raw
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:

@@ -193,10 +193,9 @@ class BiaSTF(TwoSided, SceneFree):
 
         networks = load_networks(str(self.checkpoint), self.sha256, self.device)
         step = block.coarse - base.coarse
-        complete = bool(np.isfinite(step).all())
-        change = block.upsample(fill_for_network(step), self.upsampling)
+        seen = block.upsample(step, self.upsampling)
+        change = fill_for_network(seen, step, block.upsample, self.upsampling)
         rows, cols = block.core
-        seen = change if complete else block.upsample(step, self.upsampling)
         result = base.fine[:, rows, cols] + seen[..., rows, cols]
         trim = block.halo - self.halo
         inner = slice(trim, change.shape[-2] - trim), slice(trim, change.shape[-1] - trim)

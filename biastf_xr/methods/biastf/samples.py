@@ -14,8 +14,6 @@ from biastf_xr.grid import Tile, Upsampler, Upsampling, read_padded
 from biastf_xr.methods.base import Float, box_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -97,8 +95,7 @@ def draw_samples(
         )
     rng = np.random.default_rng(seed)
     patch = min(rule.patch, *pair.alignment.shape)
-    cells = _cells(pair.alignment.shape, patch)
-    held = _held_out(cells, rule, rng)
+    cells, held = _split(_cells(pair.alignment.shape, patch), pair.alignment.shape, rule, rng)
     quota = -(-rule.count // len(pairs))
     changes: list[Float] = []
     biases: list[Float] = []
@@ -130,27 +127,34 @@ def draw_samples(
     return Samples(np.stack(changes), np.stack(biases), mask, tuple(used))
 
 
-def fill_for_network(change: Float) -> Float:
-    """Fill missing coarse changes so that a network can read across a gap.
+def fill_for_network(seen: Float, step: Float, upsample: Upsampler, how: Upsampling) -> Float:
+    """Fill missing changes so that a network can read across a gap.
 
-    A missing pixel takes the mean of its valid neighbours, else no change.  The prediction itself
-    stays missing there: this only keeps NaN out of the convolutions.
+    A missing coarse pixel takes the mean of its valid neighbours, else no change.  The prediction
+    itself stays missing there: this only keeps NaN out of the convolutions.
 
     Parameters
     ----------
-    change : ndarray of float32
-        Shape ``(..., h, w)`` on the coarse grid; NaN is missing.
+    seen : ndarray of float32
+        Shape ``(..., Y, X)``: the change on the fine grid; NaN is missing.
+    step : ndarray of float32
+        Shape ``(..., h, w)``: the same on the coarse grid.
+    upsample : Upsampler
+        What made `seen` of `step`.
+    how : {"bilinear", "nearest"}
+        The interpolation.
 
     Returns
     -------
     ndarray of float32
-        Same shape, no NaN.
+        `seen` without NaN.
     """
-    missing = ~np.isfinite(change)
+    missing = ~np.isfinite(seen)
     if not missing.any():
-        return change
-    filled = np.where(missing, box_mean(change, 3), change)
-    return np.nan_to_num(filled, copy=False, nan=0.0)
+        return seen
+    around = np.where(np.isfinite(step), step, box_mean(step, 3))
+    filled = upsample(np.nan_to_num(around, copy=False, nan=0.0), how)
+    return np.where(missing, filled, seen)
 
 
 class _Reader:
@@ -168,14 +172,14 @@ class _Reader:
         rows, cols = window.slices
         step = (self._date("coarse", b) - self._date("coarse", a))[:, rows, cols]
         upsample = Upsampler(alignment, padded, window)
-        change = upsample(fill_for_network(step), self.upsampling)
+        seen = upsample(step, self.upsampling)
+        change = fill_for_network(seen, step, upsample, self.upsampling)
         core = (slice(self.halo, self.halo + tile.shape[0]),
                 slice(self.halo, self.halo + tile.shape[1]))  # fmt: skip
-        seen = upsample(step, self.upsampling)[:, core[0], core[1]]
         fine = read_padded(lambda t: self._date("fine", b)[:, t.slices[0], t.slices[1]]
                            - self._date("fine", a)[:, t.slices[0], t.slices[1]],
                            tile, alignment.shape)  # fmt: skip
-        bias = fine - seen
+        bias = fine - seen[:, core[0], core[1]]
         clear = np.isfinite(bias).all(axis=0)
         return change, np.where(clear, bias, np.float32(np.nan))
 
@@ -194,17 +198,25 @@ class _Reader:
 
 
 def _cells(shape: tuple[int, int], patch: int) -> list[Tile]:
-    def starts(n: int) -> Iterator[int]:
-        yield from range(0, n - patch + 1, patch)
+    """Lay patches over the scene, each overlapping the next by half."""
+    step = max(patch // 2, 1)
+    ys, xs = (range(0, n - patch + 1, step) for n in shape)
+    return [Tile(y, y + patch, x, x + patch) for y in ys for x in xs]
 
-    return [Tile(y, y + patch, x, x + patch) for y in starts(shape[0]) for x in starts(shape[1])]
 
-
-def _held_out(cells: list[Tile], rule: SampleRule, rng: np.random.Generator) -> Any:
-    """Choose whole blocks of patches for early stopping, so that neighbours stay together."""
+def _split(
+    cells: list[Tile], shape: tuple[int, int], rule: SampleRule, rng: np.random.Generator
+) -> tuple[list[Tile], NDArray[np.bool_]]:
+    """Hold out whole blocks of patches; what straddles the line is on neither side."""
     side = (cells[0].y1 - cells[0].y0) * rule.hold_out_block
-    blocks = [(c.y0 // side, c.x0 // side) for c in cells]
-    names = sorted(set(blocks))
-    count = max(1, round(rule.hold_out * len(names)))
-    chosen = {names[i] for i in rng.permutation(len(names))[:count]}
-    return np.array([b in chosen for b in blocks])
+    rows, cols = (-(-n // side) for n in shape)
+    count = max(1, round(rule.hold_out * rows * cols))
+    held = (np.argsort(rng.permutation(rows * cols)) < count).reshape(rows, cols)
+    kept, flags = [], []
+    for cell in cells:
+        y = slice(cell.y0 // side, (cell.y1 - 1) // side + 1)
+        x = slice(cell.x0 // side, (cell.x1 - 1) // side + 1)
+        if held[y, x].all() or not held[y, x].any():
+            kept.append(cell)
+            flags.append(bool(held[y, x].all()))
+    return kept, np.array(flags)

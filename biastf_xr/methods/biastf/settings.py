@@ -56,7 +56,7 @@ class SampleRule:
     hold_out : float
         Fraction of the area kept for early stopping.
     hold_out_block : int
-        Side, in patches, of the blocks that are kept together on one side of the split.
+        Side, in patches, of the blocks that are held out whole.
     max_pair_gap : int
         Largest distance in days between the two dates of a training pair.
     """
@@ -93,8 +93,8 @@ class TrainRule:
 
     epochs: int = 30
     patience: int = 4
-    learning_rate: float = 1e-3
-    batch: int = 32
+    learning_rate: float = 5e-4
+    batch: int = 8
     device: str = "cpu"
 
     def __post_init__(self) -> None:

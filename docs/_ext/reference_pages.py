@@ -1,0 +1,237 @@
+"""Write the reference of the configuration file and of the command line from the code itself.
+
+A page asks for one with a line ``<!-- generated: configuration -->`` or
+``<!-- generated: commands -->``, which is replaced by Markdown when the page is read.  A key
+without a description stops the build.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from sphinx.errors import ExtensionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sphinx.application import Sphinx
+
+MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+
+def describe_fields(cls: type) -> dict[str, tuple[str, str]]:
+    """Read the Attributes section of a NumPy-style class docstring.
+
+    Parameters
+    ----------
+    cls : type
+        A class.
+
+    Returns
+    -------
+    dict
+        Type as written and description, by attribute.
+    """
+    text = inspect.getdoc(cls) or ""
+    found: dict[str, tuple[str, str]] = {}
+    _, _, section = text.partition("Attributes\n----------\n")
+    section = re.split(r"\n\n[A-Z][^\n]*\n-{3,}\n", section)[0]
+    for entry in re.split(r"\n(?=\S)", section.strip()):
+        head, _, body = entry.partition("\n")
+        names, _, kind = head.partition(" : ")
+        for name in names.split(","):
+            found[name.strip()] = kind.strip(), inspect.cleandoc(body)
+    return found
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").strip()
+
+
+def _markdown(text: str) -> str:
+    """Turn the little reStructuredText of a docstring into Markdown."""
+    return _cell(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text).replace("``", "`"))
+
+
+def _default(value: Any, *, quoted: bool = True) -> str:
+    """Write a default as TOML does, nothing where there is none."""
+    if value is dataclasses.MISSING or repr(value) == "PydanticUndefined":
+        return "required"
+    if value is None or value == {} or str(value) in {"inf", "-inf"}:
+        return ""
+    if isinstance(value, tuple):
+        value = [*value]
+    elif isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, (str, Path)) and quoted:
+        value = f'"{value}"'
+    return f"`{value}`"
+
+
+def _fields(cls: type) -> list[tuple[str, Any]]:
+    """List the fields of a section with their defaults."""
+    if issubclass(cls, BaseModel):
+        return [
+            (n, f.default_factory() if f.default_factory else f.default)  # type: ignore[call-arg]
+            for n, f in cls.model_fields.items()
+        ]
+    return [(f.name, f.default) for f in dataclasses.fields(cls)]
+
+
+def _choices(cls: type, name: str) -> str:
+    """Give the values of a field that takes a few strings."""
+    hint = cls.model_fields[name].annotation if issubclass(cls, BaseModel) else None
+    if typing.get_origin(hint) is typing.Literal:
+        return ", ".join(f'"{v}"' for v in typing.get_args(hint))
+    return ""
+
+
+def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
+    """Write the table of a section's keys.
+
+    Parameters
+    ----------
+    cls : type
+        A pydantic model or a dataclass with an Attributes section.
+    leave_out : tuple of str
+        Fields that are sections of their own.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    told = describe_fields(cls)
+    lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    fields = [(name, default) for name, default in _fields(cls) if name not in leave_out]
+    for name, _ in fields:
+        if name not in told or not told[name][1]:
+            raise ExtensionError(f"{cls.__name__}.{name} has no description in its docstring")
+    # Keys that the docstring tells of together share a row.
+    for (kind, meaning), group in groupby(fields, key=lambda field: told[field[0]]):
+        together = list(group)
+        names = ", ".join(f"`{name}`" for name, _ in together)
+        defaults = ", ".join(filter(None, (_default(value) for _, value in together)))
+        type_ = _choices(cls, together[0][0]) or kind.removesuffix(", optional")
+        type_ = type_.replace("pathlib.Path", "path").replace("datetime.date", "date").strip("{}")
+        lines.append(f"| {names} | {_cell(type_)} | {defaults} | {_markdown(meaning)} |")
+    return "\n".join(lines)
+
+
+def configuration_page() -> str:
+    """Write the reference of the TOML file.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    from biastf_xr import config
+    from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+    from biastf_xr.sources.geotiff import GeotiffFolder, StatedGrid
+    from biastf_xr.sources.landsat_c2 import LandsatC2
+    from biastf_xr.sources.mod09ga import Mod09ga
+
+    nested = ("network", "samples", "train")
+    parts = [
+        "## `[fine]` and `[coarse]`", table_of(config.Source),
+        "## `[fine.options]` and `[coarse.options]`",
+        "Which keys there are depends on `product`.",
+        '### product = "landsat-c2-l2"', table_of(LandsatC2),
+        '### product = "mod09ga"', table_of(Mod09ga),
+        '### product = "geotiff"', table_of(GeotiffFolder),
+        "The table `grid` of files that carry none:", table_of(StatedGrid),
+        "## `[method]`", table_of(config.MethodSection, leave_out=nested),
+        "### `[method.network]`", table_of(NetworkShape),
+        "### `[method.samples]`", table_of(SampleRule),
+        "### `[method.train]`", table_of(TrainRule),
+        "## `[fuse]`", table_of(config.FuseSection),
+        "## `[cluster]`", table_of(config.ClusterSection),
+    ]  # fmt: skip
+    return "\n\n".join(parts)
+
+
+def commands_page() -> str:
+    """Write the reference of the command line.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    import typer.main
+
+    from biastf_xr.cli.app import app
+
+    root: Any = typer.main.get_command(app)
+    parts = [root.help, _options(root)]
+    for name, command in root.commands.items():
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        shown = [p.metavar or p.name.upper() for p in arguments]
+        usage = " ".join(["biastf-xr", name, *shown, "[options]"])
+        parts += [f"## {name}", f"```console\n{usage}\n```"]
+        parts += [inspect.cleandoc(command.help or ""), _options(command)]
+    return "\n\n".join(parts)
+
+
+def _options(command: Any) -> str:
+    lines = ["| option | default | meaning |", "| --- | --- | --- |"]
+    for option in command.params:
+        if option.name in {"help", "install_completion", "show_completion"}:
+            continue
+        if not option.help:
+            raise ExtensionError(f"option {option.name} of {command.name} has no help")
+        default = "" if option.default is False else _default(option.default, quoted=False)
+        names = [option.metavar or option.name.upper()]
+        if option.param_type_name == "option":
+            names = list(option.opts)
+        label = ", ".join(f"`{n}`" for n in names)
+        lines.append(f"| {label} | {default} | {_markdown(option.help)} |")
+    return "\n".join(lines)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "configuration": configuration_page,
+    "commands": commands_page,
+}
+
+
+def fill_in(app: Sphinx, _: str, source: list[str]) -> None:
+    """Replace the marks of a page.
+
+    Parameters
+    ----------
+    app : sphinx.application.Sphinx
+        The build.
+    _ : str
+        Name of the page.
+    source : list of str
+        Its text, one item, changed in place.
+    """
+    if MARK.search(source[0]):
+        app.env.note_reread()
+        source[0] = MARK.sub(lambda match: PAGES[match[1]](), source[0])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register with Sphinx.
+
+    Parameters
+    ----------
+    app : sphinx.application.Sphinx
+        The build.
+
+    Returns
+    -------
+    dict
+        What Sphinx wants to know of an extension.
+    """
+    app.connect("source-read", fill_in)
+    return {"parallel_read_safe": True}

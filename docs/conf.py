@@ -1,0 +1,53 @@
+"""Sphinx configuration.  Builds without network: no intersphinx, no fonts or scripts fetched."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+from biastf_xr import __version__  # noqa: E402
+
+project = "biastf_xr"
+author = copyright = "The biastf_xr developers"
+version = release = __version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "dataclass_fields",  # docs/_ext: fields of dataclasses as parameters
+    "reference_pages",  # docs/_ext: configuration and command line, from the code
+    "notebook_pages",  # docs/_ext: notebooks/*.py as pages
+]
+exclude_patterns = ["_build", "_ext"]
+suppress_warnings = ["config.cache"]
+default_role = "code"
+smartquotes = False
+
+html_theme = "sphinx_book_theme"
+html_title = f"biastf_xr {release}"
+html_theme_options = {
+    "home_page_in_toc": True,
+    "show_toc_level": 2,
+    "navbar_persistent": [],
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
+html_copy_source = False
+
+myst_enable_extensions = ["deflist", "colon_fence"]
+myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_preprocess_types = False

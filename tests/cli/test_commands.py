@@ -1,0 +1,302 @@
+"""Every command on small data, by flags and by configuration."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from typer.testing import CliRunner
+
+from biastf_xr.cli.app import app
+from biastf_xr.cube.store import open_cube
+from biastf_xr.errors import BiastfError, CubeExistsError
+
+COMMAND = Path(sys.executable).with_name("biastf-xr")
+WITHHELD = "2021-04-17"
+
+CONFIG = """
+[fine]
+product = "landsat-c2-l2"
+folder = "{landsat}"
+cube = "{fine}"
+
+[coarse]
+product = "mod09ga"
+folder = "{modis}"
+cube = "{coarse}"
+
+[method]
+name = "biastf"
+checkpoint = "model.safetensors"
+network = {{ filters = [4, 4, 4] }}
+samples = {{ count = 16, patch = 16, min_clear = 0.3 }}
+train = {{ epochs = 1, batch = 8 }}
+
+[fuse]
+output = "fused.zarr"
+start = 2021-04-15
+end = 2021-04-18
+withhold = ["2021-04-17"]
+tile = 48
+
+[cluster]
+workers = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def run():
+    """Give a function that runs a command in this process and returns what it printed."""
+
+    def _run(*arguments: object) -> str:
+        done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return _run
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory, small_scenes, small_cubes):
+    """Write the configuration of a run on the small cubes."""
+    path = tmp_path_factory.mktemp("run") / "config.toml"
+    path.write_text(CONFIG.format(**small_scenes._asdict(), **small_cubes._asdict()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(config, run):
+    """Train once with the configuration."""
+    return config.parent / "model.safetensors", run("train", config)
+
+
+@pytest.fixture(scope="module")
+def fused(config, trained, run):
+    """Fuse once with the trained model."""
+    return config.parent / "fused.zarr", run("fuse", config)
+
+
+def says(output: str, *texts: str) -> None:
+    """Check what was printed, however the terminal folded it."""
+    flat = "".join(output.split())
+    for text in texts:
+        assert "".join(text.split()) in flat, output
+
+
+# --- ingest -------------------------------------------------------------------------------------
+
+
+def test_ingest_by_configuration_writes_both_cubes(tmp_path, small_scenes, small_cubes, run):
+    short = small_cubes._replace(fine="cubes/fine.zarr", coarse="cubes/coarse.zarr")
+    text = CONFIG.format(**small_scenes._asdict(), **short._asdict())
+    text = text.replace("[coarse]\n", '[coarse]\nstart = "2021-04-15"\nend = "2021-04-18"\n')
+    (tmp_path / "config.toml").write_text(text)
+    says(
+        run("ingest", tmp_path / "config.toml"),
+        "3 scenes, 3 new",
+        "4 scenes, 4 new",
+        "clear fraction",
+    )
+    xr.testing.assert_equal(
+        open_cube(tmp_path / "cubes/fine.zarr").load(), open_cube(small_cubes.fine).load()
+    )
+    says(run("ingest", tmp_path / "config.toml"), "3 scenes, 0 new", "4 scenes, 0 new")
+
+
+def test_ingest_by_flags_takes_plain_geotiffs(tmp_path, run):
+    rng = np.random.default_rng(0)
+    for day in ("20010711", "20010727", "20010812"):
+        with rasterio.open(
+            tmp_path / f"L_{day}.tif", "w", driver="GTiff", count=2, height=12, width=10,
+            dtype="int16",
+        ) as file:  # fmt: skip
+            file.write(rng.integers(100, 5000, (2, 12, 10)).astype("int16"))
+    arguments = [
+        "--product", "geotiff", "--folder", tmp_path, "--cube", tmp_path / "fine.zarr",
+        "--pattern", "L_%Y%m%d.tif", "--bands", "red, nir", "--factor", "1e-4",
+        "--nodata", "-9999", "--crs", "EPSG:32613", "--resolution", "30", "--origin", "600,900",
+        "--exclude", "2001-07-27",
+    ]  # fmt: skip
+    says(run("ingest", *arguments), "fine cube", "2 scenes, 2 new", "1 excluded")
+    ds = open_cube(tmp_path / "fine.zarr").load()
+    assert ds.sizes == {"time": 2, "y": 12, "x": 10}
+    assert float(ds["x"][0]) == 615
+    assert ds.odc.crs.epsg == 32613
+    assert 0 < float(ds["nir"].mean()) < 0.5
+
+
+# --- train, fuse, evaluate ----------------------------------------------------------------------
+
+
+def test_train_by_configuration_leaves_the_withheld_date_out(trained):
+    path, output = trained
+    assert path.is_file()
+    says(output, "fitted on 2 dates (2021-04-01 to 2021-05-03)")
+
+
+def test_fuse_by_configuration_writes_the_season(fused):
+    path, output = fused
+    says(output, "cluster with 1 workers", "fused cube")
+    ds = xr.open_zarr(path).load()
+    days = ds["time"].values.astype("M8[D]")
+    assert [str(d) for d in days] == ["2021-04-15", "2021-04-16", "2021-04-17", "2021-04-18"]
+    assert float(np.isfinite(ds["nir"]).mean()) > 0.5
+    assert (ds["status_flag"] != 0).all()
+
+
+def test_fused_cube_is_not_replaced_unless_told_to(fused, config, run):
+    path, _ = fused
+    with pytest.raises(CubeExistsError, match="--overwrite"):
+        run("fuse", config)
+    before = xr.open_zarr(path).load()
+    run("fuse", config, "--overwrite")
+    for name, values in xr.open_zarr(path).load().data_vars.items():
+        np.testing.assert_array_equal(values, before[name])
+
+
+def test_fuse_by_flags_takes_a_free_method_and_a_checkpoint(tmp_path, small_cubes, trained, run):
+    for method in ("direct", trained[0]):
+        output = tmp_path / f"{Path(method).stem}.zarr"
+        run(
+            "fuse", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method", method,
+            "--output", output, "--start", "2021-04-17", "--end", "2021-04-17",
+            "--withhold", WITHHELD, "--workers", "1",
+        )  # fmt: skip
+        ds = xr.open_zarr(output).load()
+        assert ds.sizes["time"] == 1
+        assert float(np.isfinite(ds["red"]).mean()) > 0.5
+        assert "observed" not in _statuses(ds)
+
+
+def _statuses(ds: xr.Dataset) -> set[str]:
+    meanings = ds["status_flag"].attrs["flag_meanings"].split()
+    return {meanings[v] for v in np.unique(ds["status_flag"])}
+
+
+def test_evaluate_by_configuration_scores_the_fused_cube(tmp_path, config, fused, run):
+    figures = tmp_path / "scores.csv"
+    output = run("evaluate", config, "--csv", figures)
+    says(output, "1 withheld date(s)", "biastf", "direct", "linear", "nearest", "RMSE by band")
+    with figures.open() as file:
+        rows = list(csv.DictReader(file))
+    assert {r["date"][:10] for r in rows} == {WITHHELD}
+    assert {r["method"] for r in rows} >= {"biastf", "direct", "linear", "nearest"}
+
+
+def test_evaluate_by_flags_withholds_the_date(small_cubes, run):
+    output = run(
+        "evaluate", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method",
+        "direct", "--date", WITHHELD,
+    )  # fmt: skip
+    says(output, "1 withheld date(s)", "direct", "linear", "RMSE by band")
+
+
+def test_train_by_flags(tmp_path, small_cubes, run):
+    model = tmp_path / "m.safetensors"
+    output = run(
+        "train", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--output", model,
+        "--epochs", 1, "--samples", 8, "--seed", 3,
+    )  # fmt: skip
+    says(output, "fitted on 3 dates")
+    assert model.is_file()
+
+
+# --- info ---------------------------------------------------------------------------------------
+
+
+def test_info_tells_what_cubes_hold(small_cubes, fused, run):
+    says(run("info", small_cubes.fine), "blue, green, red", "96 x 80 px of 30", "clear fraction")
+    says(run("info", small_cubes.coarse), "48, 2021-04-01 to 2021-05-18", "(16, 10, 9)")
+    says(run("info", fused[0]), "fused", "fused_two_sided", "biastf")
+
+
+def test_info_tells_what_made_a_model(trained, run):
+    says(run("info", trained[0]), "filters (4, 4, 4)", "trained on", "2021-05-03", "sha256")
+
+
+# --- mistakes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingest"], "give a configuration file, or --product, --folder and --cube"),
+        (["train"], "give a configuration file, or --fine and --coarse"),
+        (["fuse", "--fine", "x"], "give a configuration file, or --fine and --coarse"),
+        (["evaluate"], "give a configuration file, or --fine and --coarse"),
+        (["info", "absent.zarr"], "no cube at absent.zarr"),
+        (["train", "absent.toml"], "no configuration at absent.toml"),
+        (["fuse", "--fine", "x", "--coarse", "y", "--workers", "0"], "`cluster.workers`"),
+        (
+            ["ingest", "--product", "p", "--folder", "f", "--cube", "c", "--kind", "medium"],
+            "--kind is 'medium'; expected fine or coarse",
+        ),
+        (["ingest", "--product", "p", "--folder", "f", "--cube", "c"], "unknown product 'p'"),
+        (
+            ["ingest", "--product", "geotiff", "--folder", "f", "--cube", "c"],
+            "product geotiff needs --pattern and --bands",
+        ),
+        (
+            ["ingest", "--product", "mod09ga", "--folder", "f", "--cube", "c",
+             "--native-resolution", "-5"],
+            "`native_resolution`",
+        ),
+        (
+            ["ingest", "--product", "geotiff", "--folder", "f", "--cube", "c", "--pattern",
+             "%Y%j.tif", "--bands", "red", "--crs", "EPSG:4326"],
+            "--crs states the grid only together with --resolution",
+        ),
+        (
+            ["ingest", "--product", "geotiff", "--folder", "f", "--cube", "c", "--pattern",
+             "%Y%j.tif", "--bands", "red", "--crs", "EPSG:4326", "--resolution", "1",
+             "--origin", "here"],
+            "--origin is 'here'; expected x,y",
+        ),
+        (["ingest", "--product", "mod09ga", "--folder", "f", "--cube", "c"], "f is not a folder"),
+    ],
+)  # fmt: skip
+def test_mistake_is_told_with_the_remedy(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BiastfError) as error:
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert message in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def shell(*arguments):
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_error_is_one_message_and_exit_code_2_without_traceback(tmp_path):
+    done = shell("info", tmp_path / "[absent].zarr")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    says(done.stderr, "error (CubeStructureError): no cube at", "[absent].zarr")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = shell("--debug", "info", tmp_path / "absent.zarr")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_unknown_option_is_a_usage_error():
+    done = shell("fuse", "--metod", "direct")
+    assert done.returncode == 2
+    assert "--metod" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "ingest", "train", "fuse", "evaluate", "info"])
+def test_every_command_explains_itself(command, run):
+    output = run(command, "--help")
+    says(output, f"biastf-xr {command}", "--help")

@@ -1,0 +1,123 @@
+"""Cubes that do not fit together are refused before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.store import open_cube
+from biastf_xr.errors import (
+    CubeStructureError,
+    GridMismatchError,
+    MissingPairError,
+    ReflectanceRangeError,
+)
+
+
+def test_fitting_cubes_are_paired(make_pair):
+    fine, coarse = make_pair()
+    pair = pair_cubes(fine, coarse[["nir", "red"]])
+    assert pair.bands == ("red", "nir")
+    assert [*pair.coarse.data_vars] == ["red", "nir"]
+    assert pair.alignment.ratio == pytest.approx(4)
+    assert [str(d) for d in pair.fine_days] == ["2021-04-01", "2021-04-09", "2021-04-17"]
+    assert pair.coarse_days.size == 17
+
+
+def test_resolution_of_times_does_not_matter(make_pair):
+    fine, coarse = make_pair()
+    pair_cubes(fine.assign_coords(time=fine["time"].astype("M8[us]")), coarse)
+
+
+def test_clock_time_of_an_acquisition_does_not_matter(make_pair):
+    fine, coarse = make_pair()
+    pair_cubes(fine.assign_coords(time=fine["time"] + np.timedelta64(10, "h")), coarse)
+
+
+def test_ingested_cubes_are_paired_without_reading_pixels(small_cubes, monkeypatch):
+    from biastf_xr.cube import guards
+
+    monkeypatch.setattr(guards, "_check_sample", lambda *_: pytest.fail("pixels were read"))
+    fine = open_cube(small_cubes.fine)
+    pair_cubes(fine, open_cube(small_cubes.coarse))
+    pair_cubes(fine.isel(time=[0, 2]), open_cube(small_cubes.coarse, chunks=None))
+
+
+@pytest.mark.parametrize("which", ["fine", "coarse"])
+def test_band_on_one_side_only_is_named(make_pair, which):
+    cubes = dict(zip(("fine", "coarse"), make_pair(bands=("red", "nir", "swir1")), strict=True))
+    cubes[which] = cubes[which].drop_vars("swir1")
+    other = "coarse" if which == "fine" else "fine"
+    message = rf"only in the {other} cube \['swir1'\].*\['nir', 'red'\]"
+    with pytest.raises(CubeStructureError, match=message):
+        pair_cubes(**cubes)
+
+
+def test_cubes_without_a_common_day_are_refused_with_both_spans(make_pair):
+    fine, coarse = make_pair(fine_days=(0, 16), coarse_days=range(1, 10))
+    with pytest.raises(MissingPairError, match=r"2021-04-01 to 2021-04-17 .*2021-04-02 to"):
+        pair_cubes(fine, coarse)
+
+
+def test_unsorted_dates_are_refused(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(CubeStructureError, match=r"fine cube is not in order .*2021-04-09.*sortby"):
+        pair_cubes(fine.isel(time=[0, 2, 1]), coarse)
+
+
+def test_repeated_dates_are_refused(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(CubeStructureError, match=r"coarse cube has 2021-04-03 twice"):
+        pair_cubes(fine, coarse.isel(time=[0, 1, 2, 2, 3]))
+
+
+def test_cube_without_dates_is_refused(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(CubeStructureError, match="fine cube has no dates"):
+        pair_cubes(fine.isel(time=[]), coarse)
+
+
+def test_times_that_are_not_dates_are_refused(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(CubeStructureError, match=r"coarse cube has times of type int64"):
+        pair_cubes(fine, coarse.assign_coords(time=range(17)))
+
+
+def test_unscaled_values_are_refused_with_the_remedy(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(ReflectanceRangeError, match=r"coarse cube, band \w+: median .*factor"):
+        pair_cubes(fine, coarse * 1e4)
+
+
+def test_arithmetic_on_an_ingested_cube_is_checked_too(small_cubes):
+    fine, coarse = open_cube(small_cubes.fine), open_cube(small_cubes.coarse)
+    bands = coarse.drop_vars("clear")
+    with pytest.raises(ReflectanceRangeError, match="coarse cube"):
+        pair_cubes(fine, (bands * 1e4).assign_attrs(coarse.attrs))
+
+
+def test_empty_band_is_refused_by_name(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(ReflectanceRangeError, match="fine cube: band nir has no valid value"):
+        pair_cubes(fine.assign(nir=fine["nir"] * np.nan), coarse)
+
+
+def test_other_dims_are_refused_and_told(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(CubeStructureError, match=r"fine cube has no float.*'y', 'x', 'time'"):
+        pair_cubes(fine.transpose("y", "x", "time"), coarse)
+    with pytest.raises(CubeStructureError, match=r"coarse cube has no float"):
+        pair_cubes(fine, coarse.isel(time=0))
+    with pytest.raises(CubeStructureError, match=r"fine cube has no float"):
+        pair_cubes((fine * 1e4).astype("int16"), coarse)
+
+
+def test_grids_that_do_not_fit_are_refused(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(GridMismatchError, match="swapped"):
+        pair_cubes(coarse, fine)
+    with pytest.raises(GridMismatchError, match="does not cover"):
+        pair_cubes(fine, coarse.isel(y=slice(3, None)))
+    with pytest.raises(GridMismatchError, match="expected the same CRS"):
+        pair_cubes(fine, make_pair(crs="EPSG:32756")[1])

@@ -1,0 +1,153 @@
+"""Scores on scenes that were never seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import biastf_xr
+from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
+from biastf_xr.evaluation.holdout import evaluate, inner_dates, score_cube
+from biastf_xr.evaluation.pictures import choose_colours, composite, picture_sheet
+from biastf_xr.fusion.run import drop_days
+from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+
+QUICK = {
+    "network": NetworkShape(filters=(4, 4, 4)),
+    "samples": SampleRule(patch=8, count=12),
+    "train": TrainRule(epochs=1),
+}
+
+
+@pytest.fixture
+def pair(make_pair):
+    return make_pair(fine_days=(0, 5, 11, 16))
+
+
+def test_every_inner_date_is_left_out_in_turn_beside_the_baselines(pair):
+    scores = evaluate(*pair, "biastf", fit_options=QUICK)
+    assert list(scores.by_date().index) == ["2021-04-06", "2021-04-12"]
+    assert list(scores.summary().index) == ["nearest", "linear", "direct", "biastf"]
+    assert list(scores.summary().columns) == ["RMSE", "CC", "SSIM", "ERGAS", "SAM"]
+    assert list(scores.by_band().columns) == ["red", "nir", "mean"]
+    assert scores.ratio == pytest.approx(0.25)
+    assert np.isfinite(scores.table["value"]).all()
+
+
+def test_a_learned_method_is_fitted_without_the_date_it_is_scored_on(pair, monkeypatch):
+    from biastf_xr.evaluation import holdout
+
+    seen = []
+    real = holdout.fit
+
+    def spy(fine, coarse, method, **options):
+        seen.append(fine.time.values.astype("datetime64[D]").astype(str).tolist())
+        return real(fine, coarse, method, **options)
+
+    monkeypatch.setattr(holdout, "fit", spy)
+    evaluate(*pair, "biastf", fit_options=QUICK, dates=["2021-04-06", "2021-04-12"])
+    assert [("2021-04-06" in s, "2021-04-12" in s) for s in seen] == [(False, True), (True, False)]
+    seen.clear()
+    evaluate(*pair, "biastf", fit_options=QUICK, dates=["2021-04-06", "2021-04-12"], together=True)
+    assert seen == [["2021-04-01", "2021-04-17"]]
+
+
+def test_the_withheld_image_cannot_matter(pair):
+    fine, coarse = pair
+    poisoned = fine.copy(deep=True)
+    for band in poisoned.data_vars:
+        poisoned[band][1] = 0.5
+    images = []
+    for cube in (fine, poisoned):
+        rest = drop_days(cube, ["2021-04-06"])
+        images.append(biastf_xr.fuse(rest, coarse, "direct", dates=["2021-04-06"]).load())
+    xr.testing.assert_equal(*images)
+
+
+def test_a_model_that_saw_the_date_is_refused(pair):
+    model = biastf_xr.fit(*pair, **QUICK)
+    with pytest.raises(LeakError, match=r"trained on \['2021-04-06'\]"):
+        evaluate(*pair, model, dates=["2021-04-06"])
+    blind = biastf_xr.fit(drop_days(pair[0], ["2021-04-06"]), pair[1], **QUICK)
+    assert "biastf" in evaluate(*pair, blind, dates=["2021-04-06"]).summary().index
+
+
+def test_the_figures_are_those_of_the_images(pair):
+    fine, coarse = pair
+    scores = evaluate(fine, coarse, "linear", dates=["2021-04-06"])
+    expected = fine["nir"][0] * 6 / 11 + fine["nir"][2] * 5 / 11
+    error = float(np.sqrt(((expected - fine["nir"][1]) ** 2).mean()))
+    assert scores.by_band().loc["linear", "nir"] == pytest.approx(error, rel=1e-4)
+
+
+def test_too_few_clear_dates_are_refused(make_pair):
+    with pytest.raises(MissingPairError, match="needs 3"):
+        evaluate(*make_pair(fine_days=(0, 16)), "linear")
+
+
+def test_inner_dates_are_clear_and_have_both_sides(pair):
+    fine, coarse = pair
+    fine["red"][1, :12] = fine["nir"][1, :12] = np.nan
+    days = inner_dates(pair_cubes(fine, coarse), 0.9)
+    assert [str(d) for d in days] == ["2021-04-12"]
+
+
+def test_a_stored_cube_is_scored_beside_the_baselines(small_cubes, tmp_path):
+    fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
+    day = str(fine.time.values[1])[:10]
+    path = biastf_xr.write_fused(
+        *small_cubes, tmp_path / "f.zarr", "direct", dates=[day], withhold=[day]
+    )
+    scores = score_cube(biastf_xr.open_cube(path), fine, coarse, [day], name="mine")
+    by_band = scores.by_band()
+    np.testing.assert_allclose(by_band.loc["mine"], by_band.loc["direct"], rtol=1e-3)
+
+
+def test_a_cube_that_kept_the_scene_is_refused(small_cubes, tmp_path):
+    fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
+    day = str(fine.time.values[1])[:10]
+    path = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "direct", dates=[day])
+    cube = biastf_xr.open_cube(path)
+    with pytest.raises(LeakError, match="not withheld"):
+        score_cube(cube, fine, coarse, [day])
+    with pytest.raises(CubeStructureError, match="no prediction for"):
+        score_cube(cube, fine, coarse, [str(fine.time.values[0])[:10]])
+    with pytest.raises(CubeStructureError, match=r"lacks the bands \['nir'\]"):
+        score_cube(cube.drop_vars("nir"), fine, coarse, [day])
+    with pytest.raises(GridMismatchError, match="expected the same grid"):
+        score_cube(cube.isel(y=slice(1, None)), fine, coarse, [day])
+
+
+def test_a_cube_of_a_model_that_saw_the_scene_is_refused(small_cubes, tmp_path):
+    fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
+    day = str(fine.time.values[1])[:10]
+    model = biastf_xr.fit(fine, coarse, **QUICK)
+    path = biastf_xr.write_fused(
+        *small_cubes, tmp_path / "f.zarr", model, dates=[day], withhold=[day]
+    )
+    with pytest.raises(LeakError, match="a model that was trained on"):
+        score_cube(biastf_xr.open_cube(path), fine, coarse, [day])
+
+
+def test_pictures_show_missing_pixels_as_grey(pair, tmp_path):
+    fine, coarse = pair
+    fine["red"][1, 0, 0] = fine["nir"][1, 0, 0] = np.nan
+    image = composite(fine.isel(time=1), ("nir", "red", "red"))
+    assert image.shape == (24, 20, 3)
+    assert (image[0, 0] == 0.85).all()
+    assert (image >= 0).all()
+    assert (image <= 1).all()
+    assert choose_colours(["blue", "green", "red", "nir"]) == ("nir", "red", "green")
+    assert choose_colours(["blue", "green", "red"]) == ("red", "green", "blue")
+    assert choose_colours(["nir"]) == ("nir", "nir", "nir")
+    day = ["2021-04-06"]
+    fused = biastf_xr.fuse(drop_days(fine, day), coarse, "direct")
+    line = biastf_xr.fuse(drop_days(fine, day), coarse, "linear", dates=day)
+    path = picture_sheet(tmp_path / "sheet.png", fused, fine, coarse, day, {"linear": line})
+    from matplotlib.image import imread
+
+    pixels = imread(path)
+    assert pixels.shape[0] > 400
+    assert pixels[..., :3].std() > 0.1

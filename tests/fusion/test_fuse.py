@@ -1,0 +1,354 @@
+"""Fusing: one kernel, two drivers, the same result however the work is cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import biastf_xr
+from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.spec import NO_COARSE_GAP, STATUS
+from biastf_xr.errors import (
+    CubeExistsError,
+    CubeStructureError,
+    FusionRunError,
+    GridMismatchError,
+    MissingPairError,
+    ReflectanceRangeError,
+    TargetDateError,
+)
+from biastf_xr.fusion.plan import FusionRule, build_plan
+from biastf_xr.methods import get_method
+from biastf_xr.methods.interpolation import Direct
+
+WITH = (STATUS["fused_two_sided"], STATUS["fused_before_only"], STATUS["fused_after_only"])
+
+
+def cloud(ds, seed, share):
+    """Mask square clouds in all bands."""
+    ds = ds.copy(deep=True)
+    rng = np.random.default_rng(seed)
+    for t in range(ds.sizes["time"]):
+        mask = rng.random((ds.sizes["y"], ds.sizes["x"])) < share
+        for band in ds.data_vars:
+            ds[band].values[t][mask] = np.nan
+    return ds
+
+
+@pytest.fixture(scope="module")
+def cloudy(make_pair):
+    """Cubes with gaps in both sensors: 70 x 60 fine pixels, a ratio that is no whole number."""
+    fine, coarse = make_pair(shape=(70, 60), ratio=5, fine_days=(0, 6, 11, 16), seed=4)
+    return cloud(fine, 1, 0.2), cloud(coarse, 2, 0.3)
+
+
+@pytest.mark.parametrize("name", ["nearest", "linear", "direct", "biastf"])
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(tile=st.integers(16, 80), days=st.integers(1, 16))
+def test_any_tile_size_gives_the_same_cube(cloudy, random_model, name, tile, days):
+    method = random_model(ratio=5.0) if name == "biastf" else name
+    dates = ["2021-04-03", "2021-04-07", "2021-04-10"]
+    whole = biastf_xr.fuse(*cloudy, method, dates=dates, tile=100).load()
+    rule = FusionRule(dates_per_unit=days)
+    cut = biastf_xr.fuse(*cloudy, method, dates=dates, tile=tile, rule=rule).load()
+    for name_ in ("status_flag", "coarse_gap"):
+        np.testing.assert_array_equal(cut[name_], whole[name_])
+    for band in ("red", "nir"):
+        if name == "biastf":
+            np.testing.assert_allclose(cut[band], whole[band], atol=2e-6)
+        else:
+            np.testing.assert_array_equal(cut[band], whole[band])
+
+
+def test_a_tile_sees_only_its_halo(cloudy, random_model):
+    """What lies beyond the halo cannot matter, because it is never read."""
+    from biastf_xr.fusion.kernel import CoarseSeries, coarse_span, coarse_window, fuse_unit
+
+    method = random_model(ratio=5.0)
+    pair = pair_cubes(*cloudy)
+    plan = build_plan(pair, method, ["2021-04-03"])
+    unit = list(plan.units((20, 20)))[4]
+    inside = unit.tile.padded(method.halo).clipped(plan.alignment.shape)
+    asked = []
+
+    def read(day, tile):
+        asked.append(tile)
+        image = pair.fine.sel(time=day)
+        return np.stack([image[b].values[tile.slices] for b in pair.bands])
+
+    window = coarse_window(unit, method, plan.alignment)
+    span = coarse_span(unit, pair.coarse_days, plan.rule)
+    values = np.stack([pair.coarse[b].values for b in pair.bands], 1)
+    series = CoarseSeries(pair.coarse_days[span], values[span][..., *window.slices], window)
+    fuse_unit(unit, method, {}, read, series, plan.alignment, plan.bands, plan.rule)
+    assert asked
+    assert all(t == inside for t in asked)
+
+
+@pytest.mark.parametrize("name", ["direct", "biastf"])
+def test_the_coarse_window_is_just_large_enough(cloudy, random_model, name):
+    """One coarse pixel less on every side changes the result."""
+    from biastf_xr.fusion.kernel import CoarseSeries, coarse_span, coarse_window, fuse_unit
+    from biastf_xr.grid import Tile
+
+    method = random_model(ratio=5.0) if name == "biastf" else get_method(name)
+    fine, coarse = cloudy[0], cloudy[1].fillna(0.2)
+    pair = pair_cubes(fine, coarse)
+    plan = build_plan(pair, method, ["2021-04-03"])
+    unit = list(plan.units((20, 20)))[4]
+    window = coarse_window(unit, method, plan.alignment)
+    span = coarse_span(unit, pair.coarse_days, plan.rule)
+    values = np.stack([pair.coarse[b].values for b in pair.bands], 1)[span]
+
+    def read(day, tile):
+        image = pair.fine.sel(time=day)
+        return np.stack([image[b].values[tile.slices] for b in pair.bands])
+
+    def run(w):
+        series = CoarseSeries(pair.coarse_days[span], values[..., *w.slices], w)
+        args = (unit, method, {}, read, series, plan.alignment, plan.bands, plan.rule)
+        return fuse_unit(*args).reflectance
+
+    whole = run(Tile(0, coarse.sizes["y"], 0, coarse.sizes["x"]))
+    np.testing.assert_allclose(run(window), whole, atol=2e-6)
+    short = Tile(window.y0 + 1, window.y1 - 1, window.x0 + 1, window.x1 - 1)
+    # The network's own reach covers the window of the weights here.
+    assert (np.abs(run(short) - whole).max() > 1e-5) == (name == "direct")
+    shorter = Tile(window.y0 + 2, window.y1 - 2, window.x0 + 2, window.x1 - 2)
+    with pytest.raises(GridMismatchError, match="does not hold"):
+        run(shorter)
+
+
+def test_it_is_lazy(small_cubes):
+    def refuse(*_, **__):
+        raise AssertionError("computed")
+
+    fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
+    fine["clear_fraction"].load()
+    with dask.config.set(scheduler=refuse):
+        made = biastf_xr.fuse(fine, coarse, "direct")
+    assert all(v.chunks is not None for v in made.data_vars.values())
+
+
+def test_the_fused_dataset_has_what_a_user_expects(cloudy):
+    made = biastf_xr.fuse(*cloudy, "direct")
+    assert dict(made.sizes) == {"time": 17, "y": 70, "x": 60}
+    assert made.red.dtype == np.float32
+    assert made.status_flag.dtype == np.uint8
+    assert made.odc.geobox == cloudy[0].odc.geobox
+    assert json.loads(made.attrs["biastf_method"])["method"] == "direct"
+    day = made.sel(time="2021-04-03")
+    assert day.before == np.datetime64("2021-04-01")
+    assert day.after == np.datetime64("2021-04-07")
+    assert np.isnat(made.sel(time="2021-04-01").before)
+
+
+def test_observed_pixels_are_kept_and_clouded_ones_are_made(cloudy):
+    fine, _ = cloudy
+    made = biastf_xr.fuse(*cloudy, "linear", dates=["2021-04-07"]).isel(time=0).load()
+    seen = np.isfinite(fine["nir"][1].values)
+    assert (made.status_flag.values[seen] == STATUS["observed"]).all()
+    np.testing.assert_array_equal(made["nir"].values[seen], fine["nir"][1].values[seen])
+    assert np.isin(made.status_flag.values[~seen], (*WITH, STATUS["no_pair"])).all()
+    rule = FusionRule(keep_observed=False)
+    again = biastf_xr.fuse(*cloudy, "linear", dates=["2021-04-07"], rule=rule).load()
+    assert not (again.status_flag == STATUS["observed"]).any()
+
+
+def test_the_nearest_pair_clear_on_both_sides_makes_a_pixel(make_pair):
+    fine, coarse = make_pair(fine_days=(0, 4, 12, 16))
+    for band in fine.data_vars:
+        fine[band][1, 0, 0] = np.nan  # nearest before is clouded
+        fine[band][:2, 1, 1] = np.nan  # nothing before is clear
+        fine[band][:, 2, 2] = np.nan  # nothing at all
+    made = biastf_xr.fuse(fine, coarse, "linear", dates=["2021-04-09"]).isel(time=0).load()
+    nir, status = made["nir"].values, made["status_flag"].values
+    whole = fine["nir"].values
+    np.testing.assert_allclose(nir[5, 5], (whole[1] + whole[2])[5, 5] / 2, atol=1e-6)
+    np.testing.assert_allclose(nir[0, 0], (whole[0, 0, 0] * 4 + whole[2, 0, 0] * 8) / 12, atol=1e-6)
+    assert status[0, 0] == STATUS["fused_two_sided"]
+    np.testing.assert_allclose(nir[1, 1], whole[2, 1, 1])
+    assert status[1, 1] == STATUS["fused_after_only"]
+    assert np.isnan(nir[2, 2])
+    assert status[2, 2] == STATUS["no_pair"]
+
+
+def test_a_pixel_the_coarse_sensor_never_saw_says_so(make_pair):
+    fine, coarse = make_pair(ratio=4, margin=1)
+    for band in coarse.data_vars:
+        coarse[band][:, 2, 2] = np.nan
+    made = biastf_xr.fuse(fine, coarse, "direct", dates=["2021-04-05"]).isel(time=0).load()
+    hole = made["status_flag"].values == STATUS["no_coarse"]
+    assert hole.any()
+    assert np.isnan(made["nir"].values[hole]).all()
+    assert np.isfinite(made["nir"].values[~hole]).all()
+    assert (made["coarse_gap"].values == NO_COARSE_GAP).sum() == 16
+    line = biastf_xr.fuse(fine, coarse, "linear", dates=["2021-04-05"]).isel(time=0).load()
+    assert np.isfinite(line["nir"].values).all()
+
+
+def test_a_coarse_cube_on_the_fine_grid_works(make_pair):
+    fine, coarse = make_pair(ratio=1, margin=0, fine_days=(0, 16))
+    made = biastf_xr.fuse(fine, coarse, "direct", dates=["2021-04-05"], weights="time")
+    before = fine["red"][0] + coarse["red"][4].values - coarse["red"][0].values
+    after = fine["red"][1] + coarse["red"][4].values - coarse["red"][16].values
+    np.testing.assert_allclose(made["red"][0], 0.75 * before + 0.25 * after, atol=1e-6)
+
+
+def test_withheld_scenes_cannot_matter(cloudy):
+    """Poison what is withheld; nothing may change."""
+    from biastf_xr.fusion.run import drop_days
+
+    fine, coarse = cloudy
+    poisoned = fine.copy(deep=True)
+    poisoned["red"][1] = poisoned["nir"][1] = np.nan
+    a, b = (
+        biastf_xr.fuse(drop_days(f, ["2021-04-07"]), coarse, "direct", dates=["2021-04-07"]).load()
+        for f in (fine, poisoned)
+    )
+    xr.testing.assert_equal(a, b)
+    with pytest.raises(TargetDateError, match="no scene that day"):
+        drop_days(fine, ["2021-04-08"])
+
+
+def test_cubes_that_do_not_fit_are_refused(make_pair):
+    fine, coarse = make_pair()
+    with pytest.raises(GridMismatchError, match="swapped"):
+        biastf_xr.fuse(coarse, fine, "direct")
+    with pytest.raises(CubeStructureError, match="bands differ"):
+        biastf_xr.fuse(fine, coarse.drop_vars("red"), "direct")
+    with pytest.raises(ReflectanceRangeError, match="factor = 1e-4"):
+        biastf_xr.fuse(fine * 10000, coarse, "direct")
+    with pytest.raises(MissingPairError, match="no day in common"):
+        biastf_xr.fuse(fine, coarse.assign_coords(time=coarse.time + np.timedelta64(90, "D")))
+    with pytest.raises(TargetDateError, match="outside the coarse season"):
+        biastf_xr.fuse(fine, coarse, dates=["2022-01-01"])
+
+
+# The batch run.
+
+# Around the second fine scene, itself among them.
+DAYS = [f"2021-04-{d:02d}" for d in range(13, 21)]
+
+
+def test_the_run_writes_what_the_lazy_graph_computes(small_cubes, tmp_path):
+    fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
+    lazy = biastf_xr.fuse(fine, coarse, "direct", dates=DAYS).load()
+    path = biastf_xr.write_fused(
+        *small_cubes, tmp_path / "fused.zarr", "direct", tile=48, dates=DAYS
+    )
+    stored = xr.open_zarr(path).load()
+    for name in ("status_flag", "coarse_gap", "before", "after", "time"):
+        np.testing.assert_array_equal(stored[name], lazy[name])
+    for band in ("blue", "swir2"):
+        # 12 bits of mantissa: half a unit in the last place.
+        np.testing.assert_allclose(stored[band], lazy[band], rtol=2**-13)
+    assert stored.odc.geobox == fine.odc.geobox
+
+
+def test_tiles_of_the_run_do_not_show(small_cubes, tmp_path):
+    a, b = (
+        xr.open_zarr(
+            biastf_xr.write_fused(
+                *small_cubes, tmp_path / f"{n}.zarr", "direct", tile=n, dates=DAYS
+            )
+        ).load()
+        for n in (32, 1024)
+    )
+    xr.testing.assert_equal(a, b)
+
+
+def test_a_cluster_writes_the_same_bytes(small_cubes, tmp_path, random_model):
+    from biastf_xr.cluster import connect
+
+    bands = ("blue", "green", "red", "nir", "swir1", "swir2")
+    method = random_model(bands=bands, ratio=16.0)
+    dates = [f"2021-04-{d:02d}" for d in range(3, 9)]
+    here = biastf_xr.write_fused(*small_cubes, tmp_path / "a.zarr", method, dates=dates, tile=48)
+    seen = []
+    with connect(workers=2) as client:
+        there = biastf_xr.write_fused(
+            *small_cubes,
+            tmp_path / "b.zarr",
+            method,
+            dates=dates,
+            tile=48,
+            client=client,
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    files = sorted(p.relative_to(here) for p in here.rglob("c/**/*") if p.is_file())
+    assert len(files) > 20
+    for file in files:
+        if file.parts[0] in (*bands, "status_flag"):
+            assert (here / file).read_bytes() == (there / file).read_bytes(), file
+    assert seen[-1][0] == seen[-1][1] == len(seen)
+
+
+class Failing(Direct):
+    """Fails in the second unit."""
+
+    def side(self, block, base):
+        if block.tile.x0 > 0:
+            raise RuntimeError("out of luck")
+        return super().side(block, base)
+
+
+def test_a_failing_unit_publishes_nothing(small_cubes, tmp_path):
+    from distributed import Client, LocalCluster
+
+    method = Failing()
+    with pytest.raises(RuntimeError, match="out of luck"):
+        biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", method, tile=32)
+    with (
+        LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+        pytest.raises(FusionRunError, match=r"units failed; nothing was published.*out of luck"),
+    ):
+        biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", method, tile=32, client=client)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_is_there_is_left_alone(small_cubes, tmp_path):
+    path = tmp_path / "f.zarr"
+    path.mkdir()
+    (path / "mine.txt").write_text("keep")
+    with pytest.raises(CubeExistsError, match="left as it is"):
+        biastf_xr.write_fused(*small_cubes, path, "linear", dates=["2021-04-05"])
+    assert (path / "mine.txt").read_text() == "keep"
+    biastf_xr.write_fused(*small_cubes, path, "linear", dates=["2021-04-05"], overwrite=True)
+    assert xr.open_zarr(path).sizes["time"] == 1
+
+
+def test_a_plan_covers_every_pixel_and_date_once(cloudy):
+    plan = build_plan(pair_cubes(*cloudy), get_method("direct"), "daily")
+    count = np.zeros((17, 70, 60), int)
+    for unit in plan.units((16, 32)):
+        count[unit.times, *unit.tile.slices] += 1
+        assert plan.targets[unit.times].tolist() == [t.item() for t in unit.bracket.targets]
+    assert (count == 1).all()
+
+
+def test_a_method_with_whole_scene_state_gets_it(cloudy):
+    @dataclasses.dataclass(frozen=True)
+    class Shifted(Direct):
+        def prepare(self, pair, layer):
+            day = layer.before if layer.before is not None else layer.after
+            return float(np.nanmax(pair.fine["nir"].sel(time=day)))
+
+        def fuse(self, block, state):
+            made = super().fuse(block, state)
+            return dataclasses.replace(made, reflectance=made.reflectance * 0 + np.float32(state))
+
+    rule = FusionRule(keep_observed=False)
+    fine, coarse = cloudy[0].fillna(0.3), cloudy[1].fillna(0.2)
+    made = biastf_xr.fuse(fine, coarse, Shifted(), dates=["2021-04-03"], tile=16, rule=rule)
+    np.testing.assert_allclose(made["red"].values, float(fine["nir"][0].max()))

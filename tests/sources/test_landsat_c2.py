@@ -1,0 +1,164 @@
+"""Landsat Collection 2 Level 2 as downloaded: names, bands, scale, quality bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
+from biastf_xr.sources import build_product
+
+COLOURS = ("blue", "green", "red", "nir", "swir1", "swir2")
+OLI_BANDS, TM_BANDS = (2, 3, 4, 5, 6, 7), (1, 2, 3, 4, 5, 7)
+SHAPE = (4, 16)
+CLEAR = 21824
+
+
+def tiff(path, values, *, corner=(300_000.0, 4_000_000.0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=values.shape[0], width=values.shape[1], count=1,
+        dtype=values.dtype, crs="EPSG:32613", transform=Affine(30, 0, corner[0], 0, -30, corner[1]),
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+
+
+def scene_id(sensor="LC08", day="20210401", level="L2SP"):
+    return f"{sensor}_{level}_034032_{day}_{day}_02_T1"
+
+
+def write_scene(folder, *, sensor="LC08", day="20210401", qa=CLEAR, saturated=0, dn=None):
+    """Write all seven reflectance bands that exist; band number n holds the number 10000 + n."""
+    name = scene_id(sensor, day)
+    for n in range(1, 8):
+        if sensor in {"LT04", "LT05", "LE07"} and n == 6:
+            continue
+        values = np.full(SHAPE, 10_000 + n, np.uint16) if dn is None else dn
+        tiff(folder / name / f"{name}_SR_B{n}.TIF", values)
+    tiff(folder / name / f"{name}_QA_PIXEL.TIF", np.broadcast_to(qa, SHAPE).astype(np.uint16))
+    tiff(folder / name / f"{name}_QA_RADSAT.TIF",
+         np.broadcast_to(saturated, SHAPE).astype(np.uint16))  # fmt: skip
+    return folder / name
+
+
+def reflectance(folder, **options):
+    product = build_product("landsat-c2-l2", **options)
+    (scene,) = product.find_scenes(folder)
+    return product.to_reflectance(product.open_scene(scene)).compute()
+
+
+@pytest.mark.parametrize(
+    ("sensor", "numbers"),
+    [
+        ("LC08", OLI_BANDS),
+        ("LC09", OLI_BANDS),
+        ("LE07", TM_BANDS),
+        ("LT05", TM_BANDS),
+        ("LT04", TM_BANDS),
+    ],
+)
+def test_bands_are_numbered_as_on_the_sensor(tmp_path, sensor, numbers):
+    write_scene(tmp_path, sensor=sensor)
+    ds = reflectance(tmp_path)
+    assert set(ds.data_vars) == set(COLOURS)
+    for colour, number in zip(COLOURS, numbers, strict=True):
+        assert ds[colour].dtype == np.float32
+        np.testing.assert_allclose(ds[colour], (10_000 + number) * 2.75e-5 - 0.2, atol=1e-7)
+
+
+def test_scale_and_fill(tmp_path):
+    dn = np.arange(SHAPE[0] * SHAPE[1], dtype=np.uint16).reshape(SHAPE) * 1000
+    write_scene(tmp_path, dn=dn)
+    got = reflectance(tmp_path)["nir"].to_numpy()
+    assert np.isnan(got[0, 0])
+    np.testing.assert_allclose(got.ravel()[1:], dn.ravel()[1:] * 2.75e-5 - 0.2, atol=2e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "masked"),
+    [
+        ({}, {0, 1, 2, 3, 4}),
+        ({"mask_dilated": False}, {0, 2, 3, 4}),
+        ({"mask_cirrus": False}, {0, 1, 3, 4}),
+        ({"mask_snow": True}, {0, 1, 2, 3, 4, 5}),
+        ({"mask_dilated": False, "mask_cirrus": False}, {0, 3, 4}),
+    ],
+)
+def test_each_quality_bit_masks_as_documented(tmp_path, options, masked):
+    write_scene(tmp_path, qa=(1 << np.arange(16)).astype(np.uint16))
+    ds = reflectance(tmp_path, **options)
+    for colour in COLOURS:
+        missing = np.isnan(ds[colour].to_numpy())
+        assert {int(b) for b in np.flatnonzero(missing.any(0))} == masked
+        assert (missing.all(0) == missing.any(0)).all()
+
+
+def test_pixel_saturated_in_any_band_is_masked_in_all(tmp_path):
+    saturated = np.zeros(SHAPE, np.uint16)
+    saturated[1, 2], saturated[3, 4] = 1 << 4, 1 << 11
+    write_scene(tmp_path, saturated=saturated)
+    ds = reflectance(tmp_path)
+    for colour in COLOURS:
+        np.testing.assert_array_equal(np.isnan(ds[colour]), saturated != 0)
+
+
+def test_scenes_are_found_in_subfolders_in_order_of_date_and_opened_lazily(tmp_path):
+    for day in ("20210503", "20210401", "20210417"):
+        write_scene(tmp_path / "deep" / day, day=day)
+    tiff(tmp_path / "LC08_L2SP_034032_20210401_ST_B10.TIF", np.zeros(SHAPE, np.uint16))
+    (tmp_path / "README.txt").write_text("nothing")
+    product = build_product("landsat-c2-l2")
+    scenes = product.find_scenes(tmp_path)
+    assert [str(s.date) for s in scenes] == ["2021-04-01", "2021-04-17", "2021-05-03"]
+    assert scenes[0].id == scene_id()
+    raw = product.open_scene(scenes[0])
+    assert set(raw.data_vars) == {*COLOURS, "QA_PIXEL", "QA_RADSAT"}
+    assert raw["nir"].dtype == np.uint16
+    assert all(v.chunks for v in raw.data_vars.values())
+    assert all(v.chunks for v in product.to_reflectance(raw).data_vars.values())
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [("SR_B5", "nir"), ("QA_PIXEL", "QA_PIXEL"), ("QA_RADSAT", "QA_RADSAT")]
+)
+def test_missing_layer_is_named_with_its_scene(tmp_path, layer, name):
+    folder = write_scene(tmp_path)
+    (folder / f"{scene_id()}_{layer}.TIF").unlink()
+    with pytest.raises(SceneError, match=rf"{scene_id()} lacks the layers \['{name}'\]"):
+        build_product("landsat-c2-l2").find_scenes(tmp_path)
+
+
+def test_layers_of_one_scene_must_share_a_grid(tmp_path):
+    folder = write_scene(tmp_path)
+    band = folder / f"{scene_id()}_SR_B4.TIF"
+    tiff(band, np.full(SHAPE, 9000, np.uint16), corner=(300_030.0, 4_000_000.0))
+    product = build_product("landsat-c2-l2")
+    (scene,) = product.find_scenes(tmp_path)
+    with pytest.raises(GridMismatchError, match=rf"{scene_id()}.*do not lie on one grid"):
+        product.open_scene(scene)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a raster"])
+def test_unreadable_file_is_named(tmp_path, content):
+    folder = write_scene(tmp_path)
+    (folder / f"{scene_id()}_SR_B4.TIF").write_bytes(content)
+    product = build_product("landsat-c2-l2")
+    (scene,) = product.find_scenes(tmp_path)
+    with pytest.raises(SceneError, match=r"SR_B4\.TIF: cannot be opened as a raster"):
+        product.open_scene(scene)
+
+
+def test_empty_folder_has_no_scenes_and_a_missing_one_is_refused(tmp_path):
+    product = build_product("landsat-c2-l2")
+    assert product.find_scenes(tmp_path) == []
+    with pytest.raises(SceneError, match=r"absent is not a folder; expected one with Landsat"):
+        product.find_scenes(tmp_path / "absent")
+
+
+def test_unknown_product_and_unknown_option_are_refused():
+    with pytest.raises(ConfigError, match=r"unknown product 'landsat'.*'landsat-c2-l2'"):
+        build_product("landsat")
+    with pytest.raises(ConfigError, match="mask_clouds"):
+        build_product("landsat-c2-l2", mask_clouds=True)

@@ -1,0 +1,177 @@
+"""The TOML file: what it may say, and what is said about a mistake."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+
+from biastf_xr.config import read_config
+from biastf_xr.errors import ConfigError
+
+VALID = """
+[fine]
+product = "landsat-c2-l2"
+folder = "scenes/landsat"
+cube = "cubes/fine.zarr"
+start = 2021-04-01
+exclude = ["2021-04-17"]
+options = { mask_snow = true }
+
+[coarse]
+product = "mod09ga"
+folder = "/archive/modis"
+cube = "cubes/coarse.zarr"
+native_resolution = 500
+
+[method]
+name = "biastf"
+checkpoint = "models/model.safetensors"
+window = 5
+network = { filters = [8, 4, 4] }
+samples = { count = 64 }
+train = { epochs = 3 }
+
+[fuse]
+output = "cubes/fused.zarr"
+withhold = ["2021-05-03"]
+max_gap = 40
+min_clear = 0.2
+coarse_max_gap = 5
+keep_observed = false
+
+[cluster]
+workers = 2
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a configuration, with some of its text replaced."""
+
+    def _write(*changes: tuple[str, str]):
+        text = VALID
+        for old, new in changes:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        path = tmp_path / "run" / "config.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return _write
+
+
+def test_values_are_read(write):
+    config = read_config(write())
+    assert config.fine.product == "landsat-c2-l2"
+    assert config.fine.start == dt.date(2021, 4, 1)
+    assert config.fine.exclude == (dt.date(2021, 4, 17),)
+    assert config.fine.options == {"mask_snow": True}
+    assert config.coarse.native_resolution == 500
+    assert config.method.network.filters == (8, 4, 4)
+    assert config.method.network.kernels == (7, 5, 3, 3)
+    assert config.method.samples.count == 64
+    assert config.method.train.epochs == 3
+    assert config.method.options()["window"] == 5
+    assert config.fuse.withhold == (dt.date(2021, 5, 3),)
+    assert config.cluster.workers == 2
+
+
+def test_rule_carries_the_choices_of_the_section(write):
+    rule = read_config(write()).fuse.rule()
+    assert rule.bracket.max_gap == 40
+    assert rule.bracket.min_clear == 0.2
+    assert rule.coarse_max_gap == 5
+    assert rule.keep_observed is False
+
+
+def test_relative_paths_are_relative_to_the_file(write, monkeypatch, tmp_path):
+    path = write()
+    monkeypatch.chdir(tmp_path)
+    for given in (path, path.relative_to(tmp_path)):
+        config = read_config(given)
+        folder = path.parent
+        assert config.fine.folder == folder / "scenes/landsat"
+        assert config.fine.cube == folder / "cubes/fine.zarr"
+        assert str(config.coarse.folder) == "/archive/modis"
+        assert config.method.checkpoint == folder / "models/model.safetensors"
+        assert config.fuse.output == folder / "cubes/fused.zarr"
+
+
+def test_sections_may_be_left_out_but_for_the_sources(write):
+    text = VALID[: VALID.index("[method]")]
+    path = write()
+    path.write_text(text)
+    config = read_config(path)
+    assert config.method.name == "biastf"
+    assert config.fuse.output == path.parent / "fused.zarr"
+    path.write_text(text[: text.index("[coarse]")])
+    with pytest.raises(ConfigError, match=r"missing key `coarse`"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("[cluster]", "[clutser]", "clutser"),
+        ('folder = "scenes/landsat"', 'folder = "x"\nfoldr = "y"', "fine.foldr"),
+        ("window = 5", "windw = 5", "method.windw"),
+        ("max_gap = 40\n", "max_gaps = 40\n", "fuse.max_gaps"),
+        ("workers = 2", "worker = 2", "cluster.worker"),
+        ("filters = [8, 4, 4]", "filter = [8, 4, 4]", "method.network.filter"),
+        ("count = 64", "counts = 64", "method.samples.counts"),
+        ("epochs = 3", "epoch = 3", "method.train.epoch"),
+    ],
+)
+def test_unknown_key_is_named(write, old, new, key):
+    path = write((old, new))
+    with pytest.raises(ConfigError, match=rf"config\.toml: .*unknown key `{key}`"):
+        read_config(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("window = 5", 'window = "wide"', "`method.window`.*got 'wide'"),
+        ("workers = 2", "workers = 0", "`cluster.workers`.*got 0"),
+        ("min_clear = 0.2", "min_clear = 20", "`fuse.min_clear`.*got 20"),
+        ("coarse_max_gap = 5", "coarse_max_gap = 300", "`fuse.coarse_max_gap`"),
+        ('name = "biastf"', 'name = "magic"', "`method.name`.*got 'magic'"),
+        ("epochs = 3", 'epochs = "many"', "`method.train.epochs`"),
+        ("epochs = 3", "epochs = 0", "`method.train`.*must be positive"),
+        ("filters = [8, 4, 4]", "filters = [8, 4]", "`method.network.filters"),
+        ("filters = [8, 4, 4]", "kernels = [4, 5, 3, 3]", "`method.network`.*odd"),
+        ("native_resolution = 500", "native_resolution = -1", "`coarse.native_resolution`"),
+        ('cube = "cubes/fine.zarr"\n', "", "missing key `fine.cube`"),
+        ('["2021-04-17"]', '["17 April"]', r"`fine.exclude.0`.*got '17 April'"),
+        ('["2021-05-03"]', '["2021-02-30"]', r"`fuse.withhold.0`.*got '2021-02-30'"),
+        ("start = 2021-04-01", "start = 2021-02-30", "not readable TOML"),
+        ("[method]", "[method", r"not readable TOML.*line 16"),
+    ],
+)  # fmt: skip
+def test_unusable_value_is_named(write, old, new, message):
+    with pytest.raises(ConfigError, match=message):
+        read_config(write((old, new)))
+
+
+def test_all_mistakes_are_told_at_once(write):
+    path = write(("window = 5", "windw = 5"), ("workers = 2", "workers = 0"))
+    with pytest.raises(ConfigError, match=r"windw.*cluster\.workers"):
+        read_config(path)
+
+
+def test_missing_file_is_named_with_one_to_copy(tmp_path):
+    with pytest.raises(ConfigError, match=r"no configuration at .*absent\.toml.*to copy"):
+        read_config(tmp_path / "absent.toml")
+
+
+def test_folder_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="not readable TOML"):
+        read_config(tmp_path)
+
+
+def test_configuration_does_not_change_after_reading(write):
+    config = read_config(write())
+    with pytest.raises(ValueError, match="frozen"):
+        config.cluster.workers = 5
