@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -102,7 +103,7 @@ def show_scores(scores: Scores) -> None:
 
 
 def _table(title: str, frame: pd.DataFrame) -> None:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(str(frame.index.name or ""))
     for column in frame.columns:
         table.add_column(str(column), justify="right")
@@ -124,15 +125,14 @@ def show_cube(path: Path) -> None:
 
     ds = open_cube(path, chunks=None)
     geobox = geobox_of(ds, str(path))
+    crs = ds.attrs.get("proj:code", "CRS in spatial_ref")
     layout = layout_of(ds)
     days = ds["time"].values.astype("datetime64[D]")
     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     rows: dict[str, Any] = {
         "kind": ds.attrs["biastf_kind"],
         "bands": ", ".join(bands_of(ds)),
-        "grid": f"{geobox.shape[0]} x {geobox.shape[1]} px of {geobox.affine.a:g}, {geobox.crs}"[
-            :90
-        ],
+        "grid": f"{geobox.shape[0]} x {geobox.shape[1]} px of {geobox.affine.a:g}, {crs}",
         "dates": f"{days.size}, {days[0]} to {days[-1]}",
         "chunks, shards": f"{layout.chunks}, {layout.shards}",
         "on disk": f"{size / 2**20:.1f} MiB",

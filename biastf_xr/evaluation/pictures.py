@@ -145,7 +145,7 @@ def picture_sheet(
             error = "" if c < 2 else f"\nRMSE {_rmse(image, truth, bands):.4f}"
             axis.set_title(f"{name}{f', {day}' if c == 0 else ''}{error}", fontsize=9)
             axis.set_axis_off()
-    _season(figure, grid[len(days), :], fused, fine, width, colours)
+    _season(figure, grid[len(days), :], fused, fine, days, width, colours)
     _series(figure, grid[len(days) + 1, :], fused, fine, days, bands)
     figure.suptitle(
         title or f"{', '.join(dict.fromkeys(colours))} as red, green, blue", fontsize=11
@@ -156,7 +156,13 @@ def picture_sheet(
 
 
 def _season(
-    figure: Any, place: Any, fused: xr.Dataset, fine: xr.Dataset, width: int, colours: Any
+    figure: Any,
+    place: Any,
+    fused: xr.Dataset,
+    fine: xr.Dataset,
+    withheld: Any,
+    width: int,
+    colours: Any,
 ) -> None:
     """Show equally spaced days of the fused season."""
     strip = place.subgridspec(1, width)
@@ -164,6 +170,7 @@ def _season(
     frames = fused.isel(time=index).load()
     limits = stretch(frames, colours)
     scenes = to_days(fine["time"].values)
+    scenes = scenes[~np.isin(scenes, withheld)]
     for i in range(width):
         frame = frames.isel(time=i)
         day = to_days(frame["time"].values)
