@@ -76,6 +76,8 @@ class MethodSection(Section):
         Side in coarse pixels of the window of "change".
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid.
+    device : str
+        Torch device that fuses, on every worker; training has its own in `train`.
     network, samples, train
         Of "biastf"; see `biastf_xr.methods.biastf.settings`.
     """
@@ -87,6 +89,7 @@ class MethodSection(Section):
     weights: Literal["change", "time", "equal"] = "change"
     window: Literal[1, 3, 5, 7, 9, 11] = 3
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    device: str = "cpu"
     network: NetworkShape = NetworkShape()
     samples: SampleRule = SampleRule()
     train: TrainRule = TrainRule()

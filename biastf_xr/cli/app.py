@@ -198,6 +198,7 @@ def fuse(
     end: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day.")] = None,
     withhold: Withhold = None,
     tile: Annotated[int, typer.Option(min=16, help="Largest tile and shard, in pixels.")] = 1024,
+    device: Annotated[str, typer.Option(help="Torch device of the workers, cpu or cuda.")] = "cpu",
     workers: Workers = None,
     address: Address = None,
     overwrite: Overwrite = False,
@@ -217,7 +218,7 @@ def fuse(
         settings = _flags(
             fine,
             coarse,
-            method=_method(method),
+            method=_method(method) | {"device": device},
             fuse={
                 "output": output,
                 "start": start and start.date(),

@@ -161,7 +161,7 @@ def built_method(config: Config) -> Any:
     from biastf_xr.methods import get_method, load_method
 
     if config.method.learned:
-        return load_method(config.method.checkpoint)
+        return load_method(config.method.checkpoint, device=config.method.device)
     return get_method(config.method.name, **config.method.options())
 
 
