@@ -30,7 +30,7 @@ lint: setup      ## ruff, mypy --strict, import-linter, numpydoc
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(git ls-files 'biastf_xr/*.py')
+	$(BIN)/numpydoc lint $$(git ls-files 'biastf_xr/*.py' 'pipelines/*.py')
 
 format: setup    ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .

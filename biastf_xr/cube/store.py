@@ -150,6 +150,7 @@ def window_reader(path: str | Path, bands: tuple[str, ...]) -> Any:
     arrays = [_array(group, band) for band in bands]
 
     def read(time: int | slice, tile: Tile) -> NDArray[np.float32]:
+        """Read one window of every band."""
         rows, cols = tile.slices
         return np.stack([np.asarray(a[time, rows, cols], np.float32) for a in arrays])
 

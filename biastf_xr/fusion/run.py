@@ -193,6 +193,7 @@ def run_unit(job: Job, unit: Unit) -> int:
     series = CoarseSeries(coarse_days[span], read_coarse(span, window).swapaxes(0, 1), window)
 
     def read(day: np.datetime64, tile: Tile) -> Float:
+        """Read one fine image."""
         image: Float = read_fine(int(np.searchsorted(fine_days, day)), tile)
         return image
 

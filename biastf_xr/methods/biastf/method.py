@@ -261,8 +261,12 @@ def fit_biastf(
         How networks are trained.
     base_rule : BracketRule, optional
         Which fine dates are clear enough.
-    weights, window, upsampling
-        Settings of the method; see `BiaSTF`.
+    weights : {"change", "time", "equal"}
+        Weights of the two sides; see `BiaSTF`.
+    window : int
+        Side in coarse pixels of the window of "change".
+    upsampling : {"bilinear", "nearest"}
+        How the coarse change is brought to the fine grid.
     seed : int
         Seed of everything random.
     path : str or pathlib.Path, optional

@@ -40,7 +40,7 @@ class RegionLayout:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Names of the bands, in the order of the band axis."""
+        """Give the names of the bands, in the order of the band axis."""
         return BANDS
 
     @property
@@ -52,12 +52,12 @@ class RegionLayout:
 
     @property
     def fine_dates(self) -> NDArray[np.datetime64]:
-        """Days on which the fine sensor passes, datetime64[ns]."""
+        """Give the days on which the fine sensor passes, datetime64[ns]."""
         return self.dates[:: self.fine_revisit]
 
     @property
     def coarse_dates(self) -> NDArray[np.datetime64]:
-        """Days on which the coarse sensor passes: all of them."""
+        """Give the days on which the coarse sensor passes: all of them."""
         return self.dates
 
     @property
@@ -95,13 +95,13 @@ class RegionLayout:
 
     @property
     def coarse_shape(self) -> tuple[int, int]:
-        """Rows and columns of the coarse grid."""
+        """Give the rows and columns of the coarse grid."""
         rows, cols = (-(-n // self.ratio) + 2 * self.coarse_margin for n in self.shape)
         return rows, cols
 
     @property
     def canvas_shape(self) -> tuple[int, int]:
-        """Rows and columns of the landscape, in fine pixels."""
+        """Give the rows and columns of the landscape, in fine pixels."""
         rows, cols = ((n + 2 * PAD) * self.ratio for n in self.coarse_shape)
         return rows, cols
 
@@ -120,7 +120,18 @@ class RegionLayout:
         return GeoBox((rows, cols), Affine(size, 0, corner[0], 0, -size, corner[1]), self.crs)
 
     def day_of(self, date: DateLike) -> int:
-        """Turn a date into days since the start."""
+        """Turn a date into days since the start.
+
+        Parameters
+        ----------
+        date : str or numpy.datetime64
+            A day of the season.
+
+        Returns
+        -------
+        int
+            0 on the first day.
+        """
         day = int(
             (np.datetime64(date).astype("datetime64[D]") - np.datetime64(self.start, "D")).astype(
                 int

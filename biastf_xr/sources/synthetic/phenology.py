@@ -175,9 +175,11 @@ def draw_calendar(cover: NDArray[np.int64], rng: np.random.Generator) -> CropCal
     base = rng.uniform(0.02, 0.06, n)
 
     def normal(mean: float, spread: float) -> NDArray[np.float64]:
+        """Draw one value for every parcel."""
         return rng.normal(mean, spread, n)
 
     def put(target: NDArray[np.float64], where: NDArray[np.bool_], *rows: object) -> None:
+        """Set the rows of a table for some of the parcels."""
         for i, row in enumerate(rows):
             values = np.broadcast_to(np.asarray(row, dtype=np.float64), (n,))
             target[i, where] = values[where]

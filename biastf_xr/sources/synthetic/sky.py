@@ -43,12 +43,12 @@ class CloudField:
 
     @property
     def cloudy(self) -> NDArray[np.bool_]:
-        """Pixels that clouds brighten noticeably."""
+        """Tell which pixels clouds brighten noticeably."""
         return self.opacity > _TRACE
 
     @property
     def shaded(self) -> NDArray[np.bool_]:
-        """Pixels outside clouds that shadows darken noticeably."""
+        """Tell which pixels outside clouds shadows darken noticeably."""
         return (self.shade > _TRACE) & ~self.cloudy
 
 
