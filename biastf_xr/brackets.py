@@ -71,15 +71,15 @@ class BracketRule:
 
     Attributes
     ----------
-    max_gap : int
-        Largest distance in days between a target and a base date.
+    max_gap : int, optional
+        Largest distance in days between a target and a base date; None for any distance.
     max_layers : int
         How many base dates to try on each side where the nearest is clouded.
     min_clear : float
         Smallest clear fraction of a fine scene that may serve as a base.
     """
 
-    max_gap: int = 120
+    max_gap: int | None = None
     max_layers: int = 4
     min_clear: float = 0.2
 
@@ -225,9 +225,10 @@ def build_brackets(
 
 def _layers(days: Any, target: Day, rule: BracketRule) -> tuple[Layer, ...]:
     """List the pairs from near to far, then the single dates from near to far."""
-    reach = np.timedelta64(rule.max_gap, "D")
-    before = days[(days < target) & (days >= target - reach)][::-1][: rule.max_layers]
-    after = days[(days > target) & (days <= target + reach)][: rule.max_layers]
+    if rule.max_gap is not None:
+        days = days[np.abs((days - target).astype(int)) <= rule.max_gap]
+    before = days[days < target][::-1][: rule.max_layers]
+    after = days[days > target][: rule.max_layers]
     pairs = sorted(((b, a) for b in before for a in after), key=lambda p: (p[1] - p[0], p[1]))
     # By distance from the middle of the gap, not from the target, so that all targets of a gap
     # share one order and one bracket.

@@ -125,8 +125,8 @@ class FuseSection(Section):
         Fine scenes that are neither trained on nor used, to score on.
     tile : int
         Largest shard, and the unit of work, in pixels.
-    max_gap : int
-        Largest distance in days between a target and a base date.
+    max_gap : int, optional
+        Largest distance in days between a target and a base date; any by default.
     max_layers : int
         How many base dates to try on each side where the nearest is clouded.
     min_clear : float
@@ -142,7 +142,7 @@ class FuseSection(Section):
     end: Day | None = None
     withhold: tuple[Day, ...] = ()
     tile: Annotated[int, Field(ge=16)] = 1024
-    max_gap: Annotated[int, Field(gt=0)] = 120
+    max_gap: Annotated[int, Field(gt=0)] | None = None
     max_layers: Annotated[int, Field(ge=1)] = 4
     min_clear: Annotated[float, Field(ge=0, le=1)] = 0.2
     coarse_max_gap: Annotated[int, Field(ge=0, le=254)] = 16

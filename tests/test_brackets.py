@@ -132,3 +132,8 @@ def test_clouded_scenes_are_no_base(make_pair):
     ]
     with pytest.raises(MissingPairError, match="min_clear"):
         usable_dates(pair, BracketRule(min_clear=1.01))
+
+
+def test_without_a_limit_the_nearest_scene_serves_however_far():
+    (bracket,) = brackets([0], [900])
+    assert bracket.layers == (Layer(day(0), None),)

@@ -141,18 +141,18 @@ def window_reader(path: str | Path, bands: tuple[str, ...]) -> Any:
     Returns
     -------
     callable
-        Takes a time index or slice and a `Tile` inside the grid; returns float32 of shape
-        ``(band, ..., y, x)``.
+        Takes a time index, or an array of them, and a `Tile` inside the grid; gives float32 of
+        shape ``(band, ..., y, x)``.
     """
     import zarr
 
     group = zarr.open_group(path, mode="r")
     arrays = [_array(group, band) for band in bands]
 
-    def read(time: int | slice, tile: Tile) -> NDArray[np.float32]:
+    def read(time: int | NDArray[np.intp], tile: Tile) -> NDArray[np.float32]:
         """Read one window of every band."""
-        rows, cols = tile.slices
-        return np.stack([np.asarray(a[time, rows, cols], np.float32) for a in arrays])
+        where = (time, *tile.slices)
+        return np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
 
     return read
 

@@ -328,6 +328,13 @@ def _score(
     common = np.isfinite(truth).all(axis=0)
     for image in images.values():
         common &= np.isfinite(image).all(axis=0)
+    if not common.any():
+        shares = {m: f"{np.isfinite(i).all(axis=0).mean():.0%}" for m, i in images.items()}
+        raise MissingPairError(
+            f"{day}: no pixel is clear in the withheld scene and predicted by every method; "
+            f"predicted shares are {shares}. Check the scene's clear fraction, and max_gap, "
+            "min_clear and coarse_max_gap."
+        )
     rows = []
     for method, image in images.items():
         scores = score_image(

@@ -48,6 +48,10 @@ def fill_in_time(
     target = np.asarray(wanted, "datetime64[D]").astype(np.int64)
     seen = np.isfinite(values).all(axis=1)
     count = len(number)
+    if count == 0:
+        shape = (target.size, *values.shape[1:])
+        nothing = np.full((target.size, *values.shape[2:]), NO_COARSE_GAP, np.uint8)
+        return np.full(shape, np.nan, np.float32), nothing
     index = np.arange(count)[:, None, None]
     # The latest observation up to each day of the series, the earliest from it on; -1, count: none.
     last = np.maximum.accumulate(np.where(seen, index, -1), axis=0)

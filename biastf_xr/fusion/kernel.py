@@ -82,8 +82,8 @@ class Fused:
         return out | {"status_flag": self.status_flag, "coarse_gap": self.coarse_gap}
 
 
-def coarse_span(unit: Unit, days: Any, rule: FusionRule) -> slice:
-    """Find the coarse dates a unit may need.
+def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
+    """Find the coarse dates a unit may need: those near enough to a target or a base date.
 
     Parameters
     ----------
@@ -96,14 +96,12 @@ def coarse_span(unit: Unit, days: Any, rule: FusionRule) -> slice:
 
     Returns
     -------
-    slice
-        Indices into `days`.
+    ndarray of int
+        Indices into `days`, ascending.
     """
-    wanted = (*unit.bracket.targets, *unit.bracket.base_dates)
-    reach = np.timedelta64(rule.coarse_max_gap, "D")
-    first = int(np.searchsorted(days, min(wanted) - reach, side="left"))
-    last = int(np.searchsorted(days, max(wanted) + reach, side="right"))
-    return slice(first, last)
+    wanted = np.array([*unit.bracket.targets, *unit.bracket.base_dates], "datetime64[D]")
+    apart = np.abs((days[:, None] - wanted).astype(int))
+    return np.flatnonzero((apart <= rule.coarse_max_gap).any(axis=1))
 
 
 def fuse_unit(

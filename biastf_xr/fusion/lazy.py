@@ -11,7 +11,7 @@ import numpy as np
 from biastf_xr.cube.guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import CubeSpec, Layout
 from biastf_xr.cube.template import build_template, history_line
-from biastf_xr.fusion.kernel import CoarseSeries, coarse_span, coarse_window, fuse_unit
+from biastf_xr.fusion.kernel import CoarseSeries, coarse_dates, coarse_window, fuse_unit
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.methods import get_method
 
@@ -172,7 +172,7 @@ def _graph(
         days = sorted({*unit.bracket.base_dates, *unit.bracket.targets} & set(fine.days))
         padded = unit.tile.padded(method.halo).clipped(plan.alignment.shape)
         window = coarse_window(unit, method, plan.alignment)
-        span = coarse_span(unit, coarse.days, plan.rule)
+        span = coarse_dates(unit, coarse.days, plan.rule)
         layers = {k: v for k, v in states.items() if k in unit.bracket.layers}
         result = run(
             unit,
@@ -246,6 +246,6 @@ class _Stack:
         arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
         return cls(ds["time"].values.astype("datetime64[D]"), da.stack(arrays))
 
-    def window(self, time: int | slice, tile: Tile) -> Any:
+    def window(self, time: int | NDArray[np.intp], tile: Tile) -> Any:
         rows, cols = tile.slices
         return self.data[:, time, rows, cols]

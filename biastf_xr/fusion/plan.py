@@ -14,7 +14,7 @@ from biastf_xr.brackets import (
     choose_targets,
     usable_dates,
 )
-from biastf_xr.errors import TargetDateError
+from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.grid import Tile, split_tiles
 
 if TYPE_CHECKING:
@@ -175,6 +175,13 @@ def build_plan(
     base = usable_dates(pair, rule.bracket)
     keep: Any = pair.fine_days if rule.keep_observed else ()
     brackets = build_brackets(base, targets, rule.bracket, keep=keep)
+    if not any(b.layers or b.observed for b in brackets):
+        raise MissingPairError(
+            f"none of the {targets.size} dates asked for has a base date within "
+            f"{rule.bracket.max_gap} days (`max_gap`); clear fine scenes: "
+            f"{', '.join(map(str, base[:10]))}{' ...' if base.size > 10 else ''}. "
+            "Raise max_gap, or ingest scenes nearer in time."
+        )
     return FusionPlan(
         pair.bands, pair.alignment, targets, _split(brackets, rule.dates_per_unit), rule
     )

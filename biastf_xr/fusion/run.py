@@ -16,7 +16,7 @@ from biastf_xr.cube.spec import to_days
 from biastf_xr.cube.store import open_cube, publishing, window_reader, write_window
 from biastf_xr.cube.template import write_template
 from biastf_xr.errors import FusionRunError, TargetDateError
-from biastf_xr.fusion.kernel import CoarseSeries, coarse_span, coarse_window, fuse_unit
+from biastf_xr.fusion.kernel import CoarseSeries, coarse_dates, coarse_window, fuse_unit
 from biastf_xr.fusion.lazy import fused_spec, fused_template, prepare_states
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.methods import get_method
@@ -189,7 +189,7 @@ def run_unit(job: Job, unit: Unit) -> int:
     read_fine, fine_days = _open(job.fine, bands)
     read_coarse, coarse_days = _open(job.coarse, bands)
     window = coarse_window(unit, job.method, plan.alignment)
-    span = coarse_span(unit, coarse_days, plan.rule)
+    span = coarse_dates(unit, coarse_days, plan.rule)
     series = CoarseSeries(coarse_days[span], read_coarse(span, window).swapaxes(0, 1), window)
 
     def read(day: np.datetime64, tile: Tile) -> Float:

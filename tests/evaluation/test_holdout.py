@@ -87,6 +87,13 @@ def test_too_few_clear_dates_are_refused(make_pair):
         evaluate(*make_pair(fine_days=(0, 16)), "linear")
 
 
+def test_nothing_to_score_is_an_error(pair):
+    fine, coarse = pair
+    fine["red"][1] = fine["nir"][1] = np.nan
+    with pytest.raises(MissingPairError, match="no pixel is clear in the withheld scene"):
+        evaluate(fine, coarse, "linear", dates=["2021-04-06"])
+
+
 def test_inner_dates_are_clear_and_have_both_sides(pair):
     fine, coarse = pair
     fine["red"][1, :12] = fine["nir"][1, :12] = np.nan

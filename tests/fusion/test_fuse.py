@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import biastf_xr
+from biastf_xr.brackets import BracketRule
 from biastf_xr.cube.guards import pair_cubes
 from biastf_xr.cube.spec import NO_COARSE_GAP, STATUS
 from biastf_xr.errors import (
@@ -71,7 +72,7 @@ def test_any_tile_size_gives_the_same_cube(cloudy, random_model, name, tile, day
 
 def test_a_tile_sees_only_its_halo(cloudy, random_model):
     """What lies beyond the halo cannot matter, because it is never read."""
-    from biastf_xr.fusion.kernel import CoarseSeries, coarse_span, coarse_window, fuse_unit
+    from biastf_xr.fusion.kernel import CoarseSeries, coarse_dates, coarse_window, fuse_unit
 
     method = random_model(ratio=5.0)
     pair = pair_cubes(*cloudy)
@@ -86,7 +87,7 @@ def test_a_tile_sees_only_its_halo(cloudy, random_model):
         return np.stack([image[b].values[tile.slices] for b in pair.bands])
 
     window = coarse_window(unit, method, plan.alignment)
-    span = coarse_span(unit, pair.coarse_days, plan.rule)
+    span = coarse_dates(unit, pair.coarse_days, plan.rule)
     values = np.stack([pair.coarse[b].values for b in pair.bands], 1)
     series = CoarseSeries(pair.coarse_days[span], values[span][..., *window.slices], window)
     fuse_unit(unit, method, {}, read, series, plan.alignment, plan.bands, plan.rule)
@@ -97,7 +98,7 @@ def test_a_tile_sees_only_its_halo(cloudy, random_model):
 @pytest.mark.parametrize("name", ["direct", "biastf"])
 def test_the_coarse_window_is_just_large_enough(cloudy, random_model, name):
     """One coarse pixel less on every side changes the result."""
-    from biastf_xr.fusion.kernel import CoarseSeries, coarse_span, coarse_window, fuse_unit
+    from biastf_xr.fusion.kernel import CoarseSeries, coarse_dates, coarse_window, fuse_unit
     from biastf_xr.grid import Tile
 
     method = random_model(ratio=5.0) if name == "biastf" else get_method(name)
@@ -106,7 +107,7 @@ def test_the_coarse_window_is_just_large_enough(cloudy, random_model, name):
     plan = build_plan(pair, method, ["2021-04-03"])
     unit = list(plan.units((20, 20)))[4]
     window = coarse_window(unit, method, plan.alignment)
-    span = coarse_span(unit, pair.coarse_days, plan.rule)
+    span = coarse_dates(unit, pair.coarse_days, plan.rule)
     values = np.stack([pair.coarse[b].values for b in pair.bands], 1)[span]
 
     def read(day, tile):
@@ -352,3 +353,20 @@ def test_a_method_with_whole_scene_state_gets_it(cloudy):
     fine, coarse = cloudy[0].fillna(0.3), cloudy[1].fillna(0.2)
     made = biastf_xr.fuse(fine, coarse, Shifted(), dates=["2021-04-03"], tile=16, rule=rule)
     np.testing.assert_allclose(made["red"].values, float(fine["nir"][0].max()))
+
+
+def test_one_pair_years_apart_is_enough_and_a_limit_says_so(make_pair):
+    fine, coarse = make_pair(fine_days=(0,), coarse_days=(0, 736))
+    made = biastf_xr.fuse(fine, coarse, "direct", dates=["2023-04-07"])
+    assert np.isfinite(made["red"]).all()
+    assert (made["status_flag"] == STATUS["fused_before_only"]).all()
+    rule = FusionRule(bracket=BracketRule(max_gap=100))
+    with pytest.raises(MissingPairError, match="within 100 days"):
+        biastf_xr.fuse(fine, coarse, "direct", dates=["2023-04-07"], rule=rule)
+
+
+def test_a_day_without_any_coarse_image_nearby_says_so(make_pair):
+    fine, coarse = make_pair(fine_days=(0, 200), coarse_days=(0, 200))
+    made = biastf_xr.fuse(fine, coarse, "direct", dates=["2021-07-01"])
+    assert (made["status_flag"] == STATUS["no_coarse"]).all()
+    assert (made["coarse_gap"] == NO_COARSE_GAP).all()

@@ -68,7 +68,7 @@ class SampleRule:
     min_clear: float = 0.5
     hold_out: float = 0.2
     hold_out_block: int = 3
-    max_pair_gap: int = 120
+    max_pair_gap: int = 366
 
 
 @dataclass(frozen=True, kw_only=True)
