@@ -182,7 +182,7 @@ def fuse_step(config: Config, *, overwrite: bool = False) -> Path:
     """
     from biastf_xr.cluster import connect, dashboard
     from biastf_xr.errors import CubeExistsError
-    from biastf_xr.fusion.run import write_fused
+    from biastf_xr.fusion.run import plan_run, write_fused
 
     section, cluster = config.fuse, config.cluster
     if section.output.exists() and not overwrite:
@@ -191,6 +191,17 @@ def fuse_step(config: Config, *, overwrite: bool = False) -> Path:
             "replace it with --overwrite."
         )
     method = built_method(config)
+    options = {
+        "dates": target_dates(config),
+        "withhold": list(map(str, section.withhold)),
+        "rule": section.rule(),
+    }
+    _, plan = plan_run(config.fine.cube, config.coarse.cube, method, **options)
+    alone = sum(len(b.targets) for b in plan.brackets if not (b.layers or b.observed))
+    console.print(
+        f"{plan.targets.size} days from {plan.targets[0]} to {plan.targets[-1]}, "
+        f"{len(plan.brackets)} brackets; {alone} days without a base date in reach"
+    )
     started = time.perf_counter()
     with connect(cluster.address, workers=cluster.workers, memory=cluster.memory) as client:
         link = dashboard(client)
@@ -202,13 +213,11 @@ def fuse_step(config: Config, *, overwrite: bool = False) -> Path:
                 config.coarse.cube,
                 section.output,
                 method,
-                dates=target_dates(config),
-                withhold=list(map(str, section.withhold)),
                 tile=section.tile,
-                rule=section.rule(),
                 client=client,
                 overwrite=overwrite,
                 progress=lambda done, total: advance(done, total, ""),
+                **options,
             )
     console.print(f"fused cube [bold]{path}[/] in {time.perf_counter() - started:.0f} s")
     return path
@@ -237,7 +246,10 @@ def target_dates(config: Config) -> Any:
     first = np.datetime64(start) if start else season[0]
     last = np.datetime64(end) if end else season[-1]
     if last < first:
-        raise ConfigError(f"the season ends ({last}) before it starts ({first}).")
+        raise ConfigError(
+            f"no day to fuse: start {first}, end {last}; the coarse cube spans {season[0]} to "
+            f"{season[-1]}."
+        )
     return [str(d) for d in np.arange(first, last + np.timedelta64(1, "D"))]
 
 

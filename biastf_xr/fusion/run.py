@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import to_days
 from biastf_xr.cube.store import open_cube, publishing, window_reader, write_window
 from biastf_xr.cube.template import write_template
@@ -122,9 +122,7 @@ def write_fused(
     """
     fine, coarse, output = (Path(p).resolve() for p in (fine, coarse, output))
     built = get_method(method, **options)
-    cube = drop_days(open_cube(fine, chunks=None), withhold)
-    pair = pair_cubes(cube, open_cube(coarse, chunks=None))
-    plan = build_plan(pair, built, dates, rule)
+    pair, plan = plan_run(fine, coarse, built, dates=dates, withhold=withhold, rule=rule)
     spec = fused_spec(pair, built, shard=tile)
     states = prepare_states(built, pair, plan)
     with publishing(output, replace=overwrite) as partial:
@@ -137,6 +135,42 @@ def write_fused(
         else:
             _run_on_cluster(client, job, units, progress)
     return output
+
+
+def plan_run(
+    fine: Path,
+    coarse: Path,
+    method: Method,
+    *,
+    dates: Any = "daily",
+    withhold: Any = (),
+    rule: FusionRule | None = None,
+) -> tuple[CubePair, FusionPlan]:
+    """Check the inputs of a run and decide what it will do; reads metadata only.
+
+    Parameters
+    ----------
+    fine, coarse : pathlib.Path
+        The cubes.
+    method : Method
+        The method.
+    dates : "daily" or array_like of dates
+        Dates to predict.
+    withhold : array_like of dates
+        Fine scenes that must not be used.
+    rule : FusionRule, optional
+        How inputs are chosen.
+
+    Returns
+    -------
+    CubePair
+        The cubes, without the withheld scenes.
+    FusionPlan
+        The plan.
+    """
+    cube = drop_days(open_cube(fine, chunks=None), withhold)
+    pair = pair_cubes(cube, open_cube(coarse, chunks=None))
+    return pair, build_plan(pair, method, dates, rule)
 
 
 def drop_days(ds: Any, days: Any) -> Any:
