@@ -167,7 +167,7 @@ def _graph(
     fine, coarse = (_Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
     names = [*plan.bands, *spec.masks]
     parts: dict[str, list[Any]] = {name: [] for name in names}
-    run = delayed(_fuse_arrays, pure=True)
+    run, shared = delayed(_fuse_arrays, pure=True), plan.shared()
     for unit in plan.units(tile):
         days = sorted({*unit.bracket.base_dates, *unit.bracket.targets} & set(fine.days))
         padded = unit.tile.padded(method.halo).clipped(plan.alignment.shape)
@@ -183,7 +183,7 @@ def _graph(
             coarse.days[span],
             coarse.window(span, window),
             window,
-            plan,
+            shared,
         )
         shape = (len(unit.bracket.targets), *unit.tile.shape)
         for name in names:

@@ -120,6 +120,16 @@ class FusionPlan:
                 yield Unit(window, bracket, first)
             first += len(bracket.targets)
 
+    def shared(self) -> FusionPlan:
+        """Give what every unit needs of the plan, small enough to travel with each.
+
+        Returns
+        -------
+        FusionPlan
+            The plan without targets and brackets.
+        """
+        return FusionPlan(self.bands, self.alignment, self.targets[:0], [], self.rule)
+
     def base_dates(self) -> tuple[Any, Any]:
         """Give the nearest base date on each side of every target.
 

@@ -127,8 +127,7 @@ def write_fused(
     states = prepare_states(built, pair, plan)
     with publishing(output, replace=overwrite) as partial:
         write_template(fused_template(spec, plan), spec, partial)
-        shared = FusionPlan(plan.bands, plan.alignment, plan.targets[:0], [], plan.rule)
-        job = Job(str(fine), str(coarse), str(partial), built, states, shared)
+        job = Job(str(fine), str(coarse), str(partial), built, states, plan.shared())
         units = list(plan.units(spec.layout.shards[1:]))
         if client is None:
             _run_here(job, units, progress)
