@@ -31,7 +31,7 @@ class Source(Section):
     Attributes
     ----------
     product : str
-        "landsat-c2-l2", "mod09ga" or "geotiff".
+        "landsat-c2-l2", "hls", "mod09ga" or "geotiff".
     folder : pathlib.Path
         Folder of the scenes, searched with its subfolders.
     cube : pathlib.Path

@@ -302,6 +302,26 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
     return geobox
 
 
+def same_lattice(a: GeoBox, b: GeoBox) -> bool:
+    """Tell whether two grids have the same pixels where they overlap.
+
+    Parameters
+    ----------
+    a, b : odc.geo.geobox.GeoBox
+        North-up grids of any extent.
+
+    Returns
+    -------
+    bool
+        True if CRS and pixel size are equal and the origins differ by whole pixels.
+    """
+    size = (a.affine.a, a.affine.e)
+    if a.crs != b.crs or not np.allclose(size, (b.affine.a, b.affine.e), rtol=1e-6):
+        return False
+    shift = np.array([a.affine.c - b.affine.c, a.affine.f - b.affine.f]) / size
+    return bool((np.abs(shift - np.round(shift)) < ALIGNMENT_TOLERANCE).all())
+
+
 def align(fine: GeoBox, coarse: GeoBox) -> Alignment:
     """Work out how a coarse grid lies under a fine grid.
 

@@ -71,7 +71,9 @@ def demo(
 @app.command()
 def ingest(
     config: ConfigFile = None,
-    product: Annotated[str | None, typer.Option(help="landsat-c2-l2, mod09ga or geotiff.")] = None,
+    product: Annotated[
+        str | None, typer.Option(help="landsat-c2-l2, hls, mod09ga or geotiff.")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Folder of the scenes.")] = None,
     cube: Annotated[Path | None, typer.Option(help="Zarr store to write.")] = None,
     kind: Annotated[str, typer.Option(help="fine or coarse.")] = "fine",

@@ -21,7 +21,16 @@ from biastf_xr.errors import (
     ReflectanceRangeError,
     SceneError,
 )
-from biastf_xr.grid import Alignment, AxisMap, Tile, aggregate, geobox_of, split_tiles
+from biastf_xr.grid import (
+    ALIGNMENT_TOLERANCE,
+    Alignment,
+    AxisMap,
+    Tile,
+    aggregate,
+    geobox_of,
+    same_lattice,
+    split_tiles,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,6 +81,9 @@ def ingest(
 ) -> IngestReport:
     """Write the scenes of a folder into a cube.
 
+    The first scene gives the cube's extent; scenes whose pixels fall on the same lattice are cut
+    or padded to it, as the scenes of a Landsat path and row need.
+
     The cube is built beside its place and moved there when complete, so readers never see half
     of it.  Running it again with the same scenes changes nothing; with more scenes the cube is
     built anew with all of them.
@@ -110,7 +122,7 @@ def ingest(
     SceneError
         If there is no scene, or one is incomplete or unreadable, or two are of one day.
     GridMismatchError
-        If a scene or the store has another grid.
+        If a scene or the store has another CRS, pixel size or alignment.
     CubeStructureError
         If the store has another structure.
     ReflectanceRangeError
@@ -118,8 +130,12 @@ def ingest(
     """
     found = product.find_scenes(Path(folder))
     scenes, excluded = _select(found, folder, start, end, exclude)
-    first = product.open_scene(scenes[0])
-    source_box = geobox_of(first, str(scenes[0].id))
+    path = recover(path)
+    source_box = geobox_of(product.open_scene(scenes[0]), str(scenes[0].id))
+    if native_resolution is None and path.exists() and not overwrite:
+        there = geobox_of(open_cube(path, chunks=None), str(path))
+        # A late scene may now be the first; the cube keeps the extent that it has.
+        source_box = there if same_lattice(there, source_box) else source_box
     geobox, aggregation = _target_grid(source_box, native_resolution)
     bands = sort_bands(product.bands)
     shape = (int(geobox.shape[0]), int(geobox.shape[1]))
@@ -130,7 +146,7 @@ def ingest(
         "history": history_line(f"ingested {len(scenes)} scenes"),
     }
     spec = CubeSpec(kind, bands, geobox, Layout.build(kind, shape, shard=shard), attrs)
-    known = _known_scenes(recover(path), spec, overwrite=overwrite)
+    known = _known_scenes(path, spec, overwrite=overwrite)
     ids = {s.id for s in scenes}
     if ids == set(known):
         return IngestReport(Path(path), known, (), excluded)
@@ -276,15 +292,28 @@ def _build(
 
 
 def _open(product: Product, scene: Scene, spec: CubeSpec, source_box: GeoBox) -> xr.Dataset:
+    """Open a scene as reflectance on the cube's pixels, cut or padded to its extent."""
     raw = product.open_scene(scene)
     geobox = geobox_of(raw, scene.id)
-    if geobox != source_box:
+    reflectance = product.to_reflectance(raw)[list(spec.bands)]
+    if geobox == source_box:
+        return reflectance
+    if not same_lattice(geobox, source_box):
         raise GridMismatchError(
             f"scene {scene.id} lies on {geobox.crs} {tuple(geobox.shape)} {geobox.affine[:6]}; the "
-            f"first scene on {source_box.crs} {tuple(source_box.shape)} {source_box.affine[:6]}. "
-            "Bring all scenes of a folder to one grid."
+            f"cube on {source_box.crs} {tuple(source_box.shape)} {source_box.affine[:6]}. "
+            "Bring all scenes of a folder to one CRS, pixel size and alignment."
         )
-    return product.to_reflectance(raw)[list(spec.bands)]
+    box, cube = geobox.boundingbox, source_box.boundingbox
+    if not (box.left < cube.right and box.right > cube.left
+            and box.bottom < cube.top and box.top > cube.bottom):  # fmt: skip
+        raise SceneError(
+            f"scene {scene.id} covers {tuple(box)}, the cube {tuple(cube)}: they do not overlap. "
+            "Move the scene out of the folder."
+        )
+    y, x = (source_box.coords[d].values for d in ("y", "x"))
+    near = abs(source_box.affine.a) * ALIGNMENT_TOLERANCE
+    return reflectance.reindex(y=y, x=x, method="nearest", tolerance=near)
 
 
 def _load(

@@ -136,6 +136,7 @@ def configuration_page() -> str:
     from biastf_xr import config
     from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
     from biastf_xr.sources.geotiff import GeotiffFolder, StatedGrid
+    from biastf_xr.sources.hls import Hls
     from biastf_xr.sources.landsat_c2 import LandsatC2
     from biastf_xr.sources.mod09ga import Mod09ga
 
@@ -145,6 +146,7 @@ def configuration_page() -> str:
         "## `[fine.options]` and `[coarse.options]`",
         "Which keys there are depends on `product`.",
         '### product = "landsat-c2-l2"', table_of(LandsatC2),
+        '### product = "hls"', table_of(Hls),
         '### product = "mod09ga"', table_of(Mod09ga),
         '### product = "geotiff"', table_of(GeotiffFolder),
         "The table `grid` of files that carry none:", table_of(StatedGrid),

@@ -260,13 +260,36 @@ def test_two_scenes_of_one_day_are_fine_where_the_day_is_excluded(tmp_path, scen
 
 
 @pytest.mark.parametrize(
-    "grid", [{"corner": (630, 900)}, {"size": (24, 21)}, {"resolution": 31}],
-    ids=["shifted", "wider", "coarser"],
-)  # fmt: skip
+    "grid", [{"corner": (615, 900)}, {"resolution": 31}], ids=["half a pixel", "coarser"]
+)
 def test_scene_on_another_grid_is_refused_by_name(tmp_path, scenes, grid):
     write_tiff(scenes, "20010425", **grid)
-    message = r"scene L_20010425\.tif lies on .* the first scene on"
+    message = r"scene L_20010425\.tif lies on .* the cube on"
     refused(GridMismatchError, message, scenes, tmp_path / "cube.zarr")
+
+
+def test_scene_of_another_extent_is_cut_and_padded(tmp_path, scenes):
+    # Two columns to the left and three rows down of the others, and larger.
+    dn = write_tiff(scenes, "20010425", size=(30, 25), corner=(540, 810))
+    path = tmp_path / "cube.zarr"
+    ingest(TIFFS, scenes, path, kind="fine")
+    made = open_cube(path)["nir"].sel(time="2001-04-25").values
+    assert made.shape == (24, 20)
+    assert np.isnan(made[:3]).all()
+    np.testing.assert_allclose(made[3:], dn[1, :21, 2:22] * 1e-4, rtol=2**-13)
+
+
+def test_late_scene_that_comes_first_keeps_the_extent_of_the_cube(scenes, store):
+    write_tiff(scenes, "20010301", size=(26, 26), corner=(540, 960))
+    ingest(TIFFS, scenes, store, kind="fine")
+    cube = open_cube(store)
+    assert cube["nir"].shape == (4, 24, 20)
+    assert np.isfinite(cube["nir"][0]).all()
+
+
+def test_scene_elsewhere_is_refused(tmp_path, scenes):
+    write_tiff(scenes, "20010425", corner=(6000, 900))
+    refused(SceneError, "do not overlap", scenes, tmp_path / "cube.zarr")
 
 
 def test_store_of_other_bands_is_refused(scenes, store):
@@ -280,7 +303,7 @@ def test_store_of_another_kind_is_refused(scenes, store):
 
 
 def test_store_on_another_grid_is_refused(tmp_path, store):
-    write_tiff(tmp_path / "other", "20010401", size=(24, 30))
+    write_tiff(tmp_path / "other", "20010401", resolution=31)
     refused(GridMismatchError, r"cube\.zarr lies on .*\(24, 20\) px", tmp_path / "other", store)
 
 
