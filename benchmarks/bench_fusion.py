@@ -40,10 +40,10 @@ def write_cubes(folder: Path, size: int) -> tuple[Path, Path]:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from biastf_xr.cube.spec import CubeSpec, Layout
+    from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout
     from biastf_xr.cube.store import write_window
     from biastf_xr.cube.template import build_template, write_template
-    from biastf_xr.grid import Tile, split_tiles
+    from biastf_xr.grid import split_tiles
 
     rng = np.random.default_rng(0)
     start = np.datetime64("2021-04-01")
@@ -54,23 +54,24 @@ def write_cubes(folder: Path, size: int) -> tuple[Path, Path]:
         "coarse": GeoBox((n, n), Affine(480, 0, -480, 0, -480, 480), "EPSG:32755"),
     }
     days = {"fine": [0, 16], "coarse": list(range(17))}
-    for path, kind in zip(paths, ("fine", "coarse"), strict=True):
-        shape = tuple(grids[kind].shape)
-        layout = Layout.build(kind, (shape[0], shape[1]))  # type: ignore[arg-type]
-        spec = CubeSpec(kind, BANDS, grids[kind], layout)  # type: ignore[arg-type]
+    kinds: tuple[CubeKind, ...] = ("fine", "coarse")
+    for path, kind in zip(paths, kinds, strict=True):
+        rows, cols = grids[kind].shape
+        layout = Layout.build(kind, (rows, cols))
+        spec = CubeSpec(kind, BANDS, grids[kind], layout)
         times = start + np.array(days[kind])
         clear = ("time", np.ones(len(times), np.float32))
         write_template(build_template(spec, times, {"clear_fraction": clear}), spec, path)
         step = layout.time
         for t in range(0, len(times), step):
             count = min(step, len(times) - t)
-            for tile in split_tiles((shape[0], shape[1]), (layout.shard_y, layout.shard_x)):
+            for tile in split_tiles(spec.shape, layout.shards[1:]):
                 data: dict[str, Any] = {
                     b: rng.uniform(0.05, 0.4, (count, *tile.shape)).astype(np.float32)
                     for b in BANDS
                 }
                 data["clear"] = np.ones((count, *tile.shape), np.uint8)
-                write_window(path, slice(t, t + count), Tile(*vars(tile).values()), data)
+                write_window(path, slice(t, t + count), tile, data)
     return paths
 
 

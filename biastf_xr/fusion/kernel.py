@@ -158,7 +158,10 @@ def fuse_unit(
     memo = SideMemo(tile, (targets.size, len(bands)))
     inputs = _Inputs(unit, method, read_fine, coarse, alignment, bands, rule, targets, filled, memo)
     for layer in bracket.layers:
-        usable = (status == 0).any(axis=0) & inputs.clear(layer)
+        open_ = (status == 0).any(axis=0)
+        if not open_.any():
+            break  # no further base date is read
+        usable = open_ & inputs.clear(layer)
         for window in _windows(usable, tile):
             rows, cols = _inside(window, tile)
             part = inputs.predict(layer, window, states.get(layer))
@@ -208,6 +211,7 @@ class _Inputs:
     filled: Float
     memo: SideMemo
     bases: dict[np.datetime64, Base] = field(default_factory=dict)
+    masks: dict[np.datetime64, NDArray[np.bool_]] = field(default_factory=dict)
 
     def base(self, day: np.datetime64) -> Base:
         """Give a base date over the whole padded tile."""
@@ -222,16 +226,20 @@ class _Inputs:
 
     def clear(self, layer: Layer) -> NDArray[np.bool_]:
         """Tell where the base dates of a layer are clear, shape (y, x) of the tile."""
-        rows, cols = self.unit.tile.shape
-        clear = np.ones((rows, cols), bool)
         if self.method.needs_two_sides and not layer.two_sided:
-            return ~clear
-        halo = self.method.halo
-        for day in (layer.before, layer.after):
-            if day is not None:
-                fine = self.base(day).fine[:, halo : halo + rows, halo : halo + cols]
-                clear &= np.isfinite(fine).all(axis=0)
+            return np.zeros(self.unit.tile.shape, bool)
+        days = [day for day in (layer.before, layer.after) if day is not None]
+        clear: NDArray[np.bool_] = np.logical_and.reduce([self._clear_on(day) for day in days])
         return clear
+
+    def _clear_on(self, day: np.datetime64) -> NDArray[np.bool_]:
+        """Tell where one base date is clear; every layer it takes part in asks."""
+        if day not in self.masks:
+            rows, cols = self.unit.tile.shape
+            halo = self.method.halo
+            fine = self.base(day).fine[:, halo : halo + rows, halo : halo + cols]
+            self.masks[day] = np.asarray(np.isfinite(fine).all(axis=0))
+        return self.masks[day]
 
     def predict(self, layer: Layer, window: Tile, state: Any) -> Prediction:
         padded = window.padded(self.method.halo)

@@ -152,6 +152,22 @@ def open_layer(
     return array
 
 
+def open_layers(scene: Scene) -> dict[str, xr.DataArray]:
+    """Open every file of a scene that has one layer a file.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+
+    Returns
+    -------
+    dict of xarray.DataArray
+        Lazy, dims ``(y, x)``, by layer.
+    """
+    return {n: open_layer(path).isel(band=0, drop=True) for n, path in scene.files.items()}
+
+
 def join_layers(scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
     """Put the layers of a scene into one Dataset.
 
@@ -296,3 +312,29 @@ def require_layers(scene_id: str, files: Mapping[str, Path], layers: list[str]) 
             f"scene {scene_id} lacks the layers {missing}; found {sorted(files)}. "
             "Download the missing files or move the scene out of the folder."
         )
+
+
+def julian_day(scene_id: str, text: str) -> np.datetime64:
+    """Read a day written as year and day of the year.
+
+    Parameters
+    ----------
+    scene_id : str
+        The scene, for the message.
+    text : str
+        Seven digits, YYYYDDD.
+
+    Returns
+    -------
+    numpy.datetime64
+        The day.
+
+    Raises
+    ------
+    SceneError
+        If the year has no such day.
+    """
+    try:
+        return np.datetime64(day_of_year(int(text[:4]), int(text[4:])))
+    except ValueError as error:
+        raise SceneError(f"{scene_id}: the date in its name is not a day ({error}).") from error

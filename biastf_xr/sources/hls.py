@@ -11,16 +11,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources.base import (
     Scene,
     bit,
-    day_of_year,
     join_layers,
-    open_layer,
+    julian_day,
+    open_layers,
     require_folder,
     require_layers,
     scale,
@@ -135,8 +134,7 @@ class Hls:
         xarray.Dataset
             Dims ``(y, x)``.
         """
-        layers = {n: open_layer(p).isel(band=0, drop=True) for n, p in scene.files.items()}
-        return _name_crs(join_layers(scene.id, layers))
+        return _name_crs(join_layers(scene.id, open_layers(scene)))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened scene, lazily; see `Product.to_reflectance`.
@@ -180,11 +178,7 @@ class Hls:
 
 def _scene(key: str, day: str, files: dict[str, Path]) -> Scene:
     require_layers(key, files, [*COLOURS, "Fmask"])
-    try:
-        date = np.datetime64(day_of_year(int(day[:4]), int(day[4:])))
-    except ValueError as error:
-        raise SceneError(f"{key}: the date in its name is not a day ({error}).") from error
-    return Scene(key, date, files)
+    return Scene(key, julian_day(key, day), files)
 
 
 def _name_crs(raw: xr.Dataset) -> xr.Dataset:

@@ -18,7 +18,7 @@ from biastf_xr.sources.base import (
     Scene,
     bit,
     join_layers,
-    open_layer,
+    open_layers,
     require_folder,
     require_layers,
     scale,
@@ -112,8 +112,7 @@ class LandsatC2:
         xarray.Dataset
             Dims ``(y, x)``.
         """
-        layers = {n: open_layer(p).isel(band=0, drop=True) for n, p in scene.files.items()}
-        return join_layers(scene.id, layers)
+        return join_layers(scene.id, open_layers(scene))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened scene, lazily; see `Product.to_reflectance`.

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import xarray as xr
 
-from biastf_xr.errors import SceneError
 from biastf_xr.sources.base import (
     Scene,
     bit,
-    day_of_year,
     join_layers,
-    open_layer,
+    julian_day,
+    open_layers,
     require_folder,
     require_layers,
     scale,
@@ -96,11 +95,7 @@ class Mod09ga:
         for (day, product), files in sorted(found.items()):
             key = f"{product}.061.A{day}"
             require_layers(key, files, [*BANDS.values(), "state_1km"])
-            try:
-                date = np.datetime64(day_of_year(int(day[:4]), int(day[4:])))
-            except ValueError as error:
-                raise SceneError(f"{key}: the date in its name is not a day ({error}).") from error
-            scenes.append(Scene(key, date, files))
+            scenes.append(Scene(key, julian_day(key, day), files))
         return scenes
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
@@ -119,7 +114,7 @@ class Mod09ga:
         xarray.Dataset
             Dims ``(y, x)``.
         """
-        layers = {n: open_layer(p).isel(band=0, drop=True) for n, p in scene.files.items()}
+        layers = open_layers(scene)
         state = layers.pop("state_1km")
         raw = join_layers(scene.id, layers)
         # Each 500-m centre lies nearest to the centre of the 1-km pixel around it.

@@ -370,3 +370,26 @@ def test_a_day_without_any_coarse_image_nearby_says_so(make_pair):
     made = biastf_xr.fuse(fine, coarse, "direct", dates=["2021-07-01"])
     assert (made["status_flag"] == STATUS["no_coarse"]).all()
     assert (made["coarse_gap"] == NO_COARSE_GAP).all()
+
+
+def test_further_base_dates_are_read_only_where_pixels_are_open(make_pair):
+    from biastf_xr.fusion.kernel import CoarseSeries, coarse_window, fuse_unit
+
+    pair = pair_cubes(*make_pair(fine_days=(0, 4, 12, 16)))
+    method = get_method("linear")
+    plan = build_plan(pair, method, ["2021-04-09"])
+    (unit,) = plan.units(plan.alignment.shape)
+    series = CoarseSeries(
+        pair.coarse_days,
+        np.stack([pair.coarse[b].values for b in pair.bands], 1),
+        coarse_window(unit, method, plan.alignment),
+    )
+    asked = []
+
+    def read(day, tile):
+        asked.append(str(day))
+        image = pair.fine.sel(time=day)
+        return np.stack([image[b].values[tile.slices] for b in pair.bands])
+
+    fuse_unit(unit, method, {}, read, series, plan.alignment, plan.bands, plan.rule)
+    assert sorted(asked) == ["2021-04-05", "2021-04-13"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from biastf_xr.brackets import BracketRule, usable_dates
 from biastf_xr.errors import MissingPairError
-from biastf_xr.grid import Tile, Upsampler, Upsampling, read_padded
+from biastf_xr.grid import Tile, Upsampler, Upsampling
 from biastf_xr.methods.base import Float, box_mean
 
 if TYPE_CHECKING:
@@ -169,19 +169,20 @@ class _Reader:
         alignment = self.pair.alignment
         padded = tile.padded(self.halo)
         window = alignment.coarse_tile(padded, margin=1)
-        rows, cols = window.slices
-        step = (self._date("coarse", b) - self._date("coarse", a))[:, rows, cols]
+        step = self._step("coarse", a, b, window)
         upsample = Upsampler(alignment, padded, window)
         seen = upsample(step, self.upsampling)
         change = fill_for_network(seen, step, upsample, self.upsampling)
         core = (slice(self.halo, self.halo + tile.shape[0]),
                 slice(self.halo, self.halo + tile.shape[1]))  # fmt: skip
-        fine = read_padded(lambda t: self._date("fine", b)[:, t.slices[0], t.slices[1]]
-                           - self._date("fine", a)[:, t.slices[0], t.slices[1]],
-                           tile, alignment.shape)  # fmt: skip
-        bias = fine - seen[:, core[0], core[1]]
+        bias = self._step("fine", a, b, tile) - seen[:, core[0], core[1]]
         clear = np.isfinite(bias).all(axis=0)
         return change, np.where(clear, bias, np.float32(np.nan))
+
+    def _step(self, which: str, a: Day, b: Day, window: Tile) -> Float:
+        """Give the change of one sensor over a window inside its grid."""
+        rows, cols = window.slices
+        return self._date(which, b)[:, rows, cols] - self._date(which, a)[:, rows, cols]
 
     def _date(self, which: str, day: Day) -> Float:
         if (which, day) not in self._dates:
