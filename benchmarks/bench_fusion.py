@@ -42,6 +42,7 @@ def write_cubes(folder: Path, size: int) -> tuple[Path, Path]:
 
     from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout
     from biastf_xr.cube.store import write_window
+    from biastf_xr.cube.stores import store_at
     from biastf_xr.cube.template import build_template, write_template
     from biastf_xr.grid import split_tiles
 
@@ -53,25 +54,31 @@ def write_cubes(folder: Path, size: int) -> tuple[Path, Path]:
         "fine": GeoBox((size, size), Affine(30, 0, 0, 0, -30, 0), "EPSG:32755"),
         "coarse": GeoBox((n, n), Affine(480, 0, -480, 0, -480, 480), "EPSG:32755"),
     }
+    axis = start + np.arange(17)
     days = {"fine": [0, 16], "coarse": list(range(17))}
     kinds: tuple[CubeKind, ...] = ("fine", "coarse")
     for path, kind in zip(paths, kinds, strict=True):
         rows, cols = grids[kind].shape
         layout = Layout.build(kind, (rows, cols))
         spec = CubeSpec(kind, BANDS, grids[kind], layout)
-        times = start + np.array(days[kind])
-        clear = ("time", np.ones(len(times), np.float32))
-        write_template(build_template(spec, times, {"clear_fraction": clear}), spec, path)
-        step = layout.time
-        for t in range(0, len(times), step):
-            count = min(step, len(times) - t)
-            for tile in split_tiles(spec.shape, layout.shards[1:]):
-                data: dict[str, Any] = {
-                    b: rng.uniform(0.05, 0.4, (count, *tile.shape)).astype(np.float32)
-                    for b in BANDS
-                }
-                data["clear"] = np.ones((count, *tile.shape), np.uint8)
-                write_window(path, slice(t, t + count), tile, data)
+        seen = np.isin(np.arange(axis.size), days[kind])
+        scenes = np.where(seen, '["scene"]', "").astype(np.dtypes.StringDType())
+        about = {
+            "clear_fraction": ("time", np.where(seen, 1, np.nan).astype(np.float32)),
+            "scenes": ("time", scenes),
+        }
+        with store_at(path).build("benchmark", replace=False) as edit:
+            write_template(build_template(spec, axis, about), spec, edit.store)
+            for places in np.split(np.flatnonzero(seen), range(layout.time, 17, layout.time)):
+                for place in places if kind == "fine" else [places]:
+                    span = slice(int(np.min(place)), int(np.max(place)) + 1)
+                    for tile in split_tiles(spec.shape, layout.shards[1:]):
+                        shape = (span.stop - span.start, *tile.shape)
+                        data: dict[str, Any] = {
+                            b: rng.uniform(0.05, 0.4, shape).astype(np.float32) for b in BANDS
+                        }
+                        data["clear"] = np.ones(shape, np.uint8)
+                        write_window(edit.store, span, tile, data)
     return paths
 
 

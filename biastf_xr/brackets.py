@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
+from biastf_xr.cube.spec import PAIR_FLAG, to_days
 from biastf_xr.errors import MissingPairError, TargetDateError
 
 if TYPE_CHECKING:
@@ -106,6 +106,24 @@ def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, n
     return np.asarray(fine[bands[0]].notnull().mean(("y", "x")).values, np.float64)
 
 
+def doubted(fine: xr.Dataset) -> np.ndarray[Any, np.dtype[Any]]:
+    """Tell which fine scenes disagree with the coarse image of their day.
+
+    Parameters
+    ----------
+    fine : xarray.Dataset
+        Fine cube.
+
+    Returns
+    -------
+    ndarray of bool
+        One value per date; see `biastf_xr.cube.quality`.
+    """
+    if "pair_flag" not in fine.coords:
+        return np.zeros(fine.sizes["time"], bool)
+    return np.asarray(fine["pair_flag"].values == PAIR_FLAG["low_correlation"])
+
+
 def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[Any]]:
     """List the fine dates that may serve as a base.
 
@@ -119,7 +137,8 @@ def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[
     Returns
     -------
     ndarray of datetime64[D]
-        Fine dates inside the coarse season that are clear enough.
+        Fine dates inside the coarse season that are clear enough and agree with the coarse image
+        of their day.
 
     Raises
     ------
@@ -128,13 +147,14 @@ def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[
     """
     days, coarse = pair.fine_days, pair.coarse_days
     clear = clear_fractions(pair.fine, pair.bands)
-    inside = (days >= coarse[0]) & (days <= coarse[-1])
+    inside = (days >= coarse[0]) & (days <= coarse[-1]) & ~doubted(pair.fine)
     usable: np.ndarray[Any, np.dtype[Any]] = days[(clear >= max(rule.min_clear, 1e-9)) & inside]
     if usable.size == 0:
         raise MissingPairError(
             f"none of the {days.size} fine scenes can serve as a base date: the clearest has "
-            f"{clear.max():.1%} clear pixels, {rule.min_clear:.1%} are asked for (`min_clear`), "
-            f"and the coarse cube spans {coarse[0]} to {coarse[-1]}."
+            f"{clear.max():.1%} clear pixels, {rule.min_clear:.1%} are asked for (`min_clear`); "
+            f"{int(doubted(pair.fine).sum())} are left out because the two sensors disagree "
+            f"(pair_flag); and the coarse cube spans {coarse[0]} to {coarse[-1]}."
         )
     return usable
 

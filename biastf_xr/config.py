@@ -11,8 +11,10 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
 from biastf_xr.brackets import BracketRule
+from biastf_xr.cube.stores import locate
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
 from biastf_xr.methods import LEARNED, METHODS
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
@@ -31,30 +33,66 @@ class Source(Section):
     Attributes
     ----------
     product : str
-        "landsat-c2-l2", "hls", "mod09ga" or "geotiff".
-    folder : pathlib.Path
-        Folder of the scenes, searched with its subfolders.
-    cube : pathlib.Path
-        Zarr store to write.
+        What the scenes are; `biastf-xr ingest --help` lists the products.
+    folder : str
+        Folder of the scenes, searched with its subfolders; for "stac" a catalogue or the URL of an
+        API.
+    cube : str
+        Store to write: a folder, a URL such as "s3://bucket/fine.zarr", or "icechunk://folder".
     start, end : datetime.date, optional
         First and last day to take.
     exclude : list of datetime.date
         Days to leave out, for instance with undetected cloud.
     native_resolution : float, optional
         True pixel size of coarse images that were delivered on a finer grid.
+    shift : list of float, or "auto"
+        How far to move every scene, [x, y] in units of its CRS; "auto", for the coarse sensor,
+        measures it against the fine one.
+    resampling : {"auto", "nearest", "bilinear", "cubic", "average"}
+        How scenes with other pixels are brought to the grid.
     options : dict
         Options of the product, for instance ``mask_snow = true``; for "geotiff" its ``layers``,
         ``pattern``, ``factor``, ``nodata`` and ``grid``.
     """
 
     product: str
-    folder: Path
-    cube: Path
+    folder: str
+    cube: str
     start: Day | None = None
     end: Day | None = None
     exclude: tuple[Day, ...] = ()
     native_resolution: Annotated[float, Field(gt=0)] | None = None
+    shift: tuple[float, float] | Literal["auto"] = (0.0, 0.0)
+    resampling: Resampling = "auto"
     options: dict[str, Any] = Field(default_factory=dict)
+
+
+class GridSection(Section):
+    """The analysis grids, to which every scene is brought.
+
+    Attributes
+    ----------
+    region : str or list of float
+        [west, south, east, north] in degrees, a GeoJSON file, "MGRS:55HBU" or "WRS:093084".
+    crs : str
+        "utm" for the zone of the region's centre, or a projected CRS.
+    resolution : float
+        Fine pixel size.
+    anchor : float
+        Pixel edges lie at whole multiples of the resolution plus this: 0 for HLS, half a pixel for
+        the lattice of Landsat Collection 2, whose scenes are then copied, not interpolated.
+    coarse_resolution : float
+        Coarse pixel size; best a whole multiple of the fine one.
+    margin : int
+        Coarse pixels that the coarse grid has more than the fine one on every side.
+    """
+
+    region: str | tuple[float, float, float, float]
+    crs: str = "utm"
+    resolution: Annotated[float, Field(gt=0)] = 30.0
+    anchor: float = 0.0
+    coarse_resolution: Annotated[float, Field(gt=0)] = 480.0
+    margin: Annotated[int, Field(ge=1)] = 2
 
 
 class MethodSection(Section):
@@ -117,8 +155,8 @@ class FuseSection(Section):
 
     Attributes
     ----------
-    output : pathlib.Path
-        Zarr store to write.
+    output : str
+        Zarr store to write: a folder or a URL.
     start, end : datetime.date, optional
         First and last day; the coarse season by default.
     withhold : list of datetime.date
@@ -137,7 +175,7 @@ class FuseSection(Section):
         Whether clear pixels of a fine scene on a target date are kept as they are.
     """
 
-    output: Path = Path("fused.zarr")
+    output: str = "fused.zarr"
     start: Day | None = None
     end: Day | None = None
     withhold: tuple[Day, ...] = ()
@@ -189,6 +227,9 @@ class Config(Section):
     ----------
     fine, coarse : Source
         The two sensors.
+    grid : GridSection, optional
+        The analysis grids; without it the scenes' own pixels are kept where both sensors have one
+        CRS.
     method : MethodSection
         How to fuse.
     fuse : FuseSection
@@ -199,6 +240,7 @@ class Config(Section):
 
     fine: Source
     coarse: Source
+    grid: GridSection | None = None
     method: MethodSection = MethodSection()
     fuse: FuseSection = FuseSection()
     cluster: ClusterSection = ClusterSection()
@@ -267,15 +309,18 @@ def explain(error: pydantic.ValidationError) -> str:
 
 def _resolve(config: Config, folder: Path) -> Config:
     def source(s: Source) -> Source:
-        return s.model_copy(update={"folder": folder / s.folder, "cube": folder / s.cube})
+        where = s.folder if "://" in s.folder else str(folder / s.folder)
+        return s.model_copy(update={"folder": where, "cube": locate(s.cube, folder)})
 
     method = config.method.model_copy(update={"checkpoint": folder / config.method.checkpoint})
-    fuse = config.fuse.model_copy(update={"output": folder / config.fuse.output})
-    return config.model_copy(
-        update={
-            "fine": source(config.fine),
-            "coarse": source(config.coarse),
-            "method": method,
-            "fuse": fuse,
-        }
-    )
+    fuse = config.fuse.model_copy(update={"output": locate(config.fuse.output, folder)})
+    changes = {
+        "fine": source(config.fine),
+        "coarse": source(config.coarse),
+        "method": method,
+        "fuse": fuse,
+    }
+    grid = config.grid
+    if grid and isinstance(grid.region, str) and ":" not in grid.region:
+        changes["grid"] = grid.model_copy(update={"region": str(folder / grid.region)})
+    return config.model_copy(update=changes)

@@ -20,6 +20,14 @@ class CubeExistsError(BiastfError, FileExistsError):
     """A store is already there and would have to be overwritten."""
 
 
+class StoreLockedError(BiastfError, BlockingIOError):
+    """Another process writes to the store."""
+
+
+class StoreWriteError(BiastfError, OSError):
+    """A store cannot be written (disk full, no permission)."""
+
+
 class SceneError(BiastfError, OSError):
     """A scene on disk is missing, incomplete or unreadable."""
 

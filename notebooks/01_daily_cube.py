@@ -59,7 +59,7 @@ for name, kind in (("landsat-c2-l2", "fine"), ("mod09ga", "coarse")):
     report = biastf_xr.ingest(
         build_product(name), folder, WORK / f"{kind}.zarr", kind=kind, overwrite=True
     )
-    clear = np.array(list(report.clear_fraction.values()))
+    clear = np.array(list(report.added.values()))
     print(f"{kind}: {clear.size} scenes, mean clear fraction {clear.mean():.0%}")
 
 # %%

@@ -92,11 +92,11 @@ def test_relative_paths_are_relative_to_the_file(write, monkeypatch, tmp_path):
     for given in (path, path.relative_to(tmp_path)):
         config = read_config(given)
         folder = path.parent
-        assert config.fine.folder == folder / "scenes/landsat"
-        assert config.fine.cube == folder / "cubes/fine.zarr"
+        assert config.fine.folder == str(folder / "scenes/landsat")
+        assert config.fine.cube == str(folder / "cubes/fine.zarr")
         assert str(config.coarse.folder) == "/archive/modis"
         assert config.method.checkpoint == folder / "models/model.safetensors"
-        assert config.fuse.output == folder / "cubes/fused.zarr"
+        assert config.fuse.output == str(folder / "cubes/fused.zarr")
 
 
 def test_sections_may_be_left_out_but_for_the_sources(write):
@@ -105,7 +105,7 @@ def test_sections_may_be_left_out_but_for_the_sources(write):
     path.write_text(text)
     config = read_config(path)
     assert config.method.name == "biastf"
-    assert config.fuse.output == path.parent / "fused.zarr"
+    assert config.fuse.output == str(path.parent / "fused.zarr")
     path.write_text(text[: text.index("[coarse]")])
     with pytest.raises(ConfigError, match=r"missing key `coarse`"):
         read_config(path)

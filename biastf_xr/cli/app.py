@@ -25,8 +25,8 @@ app = typer.Typer(
 ConfigFile = Annotated[
     Path | None, typer.Argument(help="TOML file of the run.", metavar="[CONFIG.toml]")
 ]
-FineCube = Annotated[Path | None, typer.Option(help="Fine cube (Zarr).")]
-CoarseCube = Annotated[Path | None, typer.Option(help="Coarse cube (Zarr).")]
+FineCube = Annotated[str | None, typer.Option(help="Fine cube (Zarr).")]
+CoarseCube = Annotated[str | None, typer.Option(help="Coarse cube (Zarr).")]
 DAY = ["%Y-%m-%d"]
 Withhold = Annotated[
     list[datetime] | None,
@@ -72,10 +72,15 @@ def demo(
 def ingest(
     config: ConfigFile = None,
     product: Annotated[
-        str | None, typer.Option(help="landsat-c2-l2, hls, mod09ga or geotiff.")
+        str | None,
+        typer.Option(help="landsat-c2-l2, hls, mod09ga, mcd43a4 or geotiff."),
     ] = None,
-    folder: Annotated[Path | None, typer.Option(help="Folder of the scenes.")] = None,
-    cube: Annotated[Path | None, typer.Option(help="Zarr store to write.")] = None,
+    folder: Annotated[
+        str | None, typer.Option(help="Folder of the scenes, or a catalogue.")
+    ] = None,
+    cube: Annotated[
+        str | None, typer.Option(help="Store to write: a folder, a URL, or icechunk://folder.")
+    ] = None,
     kind: Annotated[str, typer.Option(help="fine or coarse.")] = "fine",
     pattern: Annotated[
         str | None, typer.Option(help="geotiff: file name with %Y %m %d or %j, as L_%Y%m%d.tif.")
@@ -98,28 +103,34 @@ def ingest(
         float | None,
         typer.Option(help="True pixel size of coarse images delivered on a finer grid."),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="Option of the product, as mask_snow=true; may be repeated."),
+    ] = None,
     exclude: Annotated[
         list[datetime] | None, typer.Option(formats=DAY, help="Day to leave out; may be repeated.")
     ] = None,
+    strict: Annotated[bool, typer.Option(help="Fail if a scene is rejected.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the scenes of a folder into a cube; run again with nothing new, it does nothing.
+    """Bring cubes up to date with their archives: only what is new, late or reprocessed is read.
 
-    Examples: `biastf-xr ingest config.toml` (both cubes), or
+    Scenes that cannot be used are listed with the reason and do not stop the others.
+
+    Examples: `biastf-xr ingest config.toml` (both cubes, and a check of the two sensors), or
 
     `biastf-xr ingest --product geotiff --folder scenes --pattern L_%Y%m%d.tif --bands green,red,nir
     --factor 1e-4 --crs EPSG:32613 --resolution 30 --cube fine.zarr --kind fine`
     """
     import pydantic
 
-    from biastf_xr.cli import steps
+    from biastf_xr.cli.cubes import ingest_source, ingest_step
     from biastf_xr.config import Source, explain
-    from biastf_xr.errors import ConfigError
+    from biastf_xr.cube.stores import locate
+    from biastf_xr.errors import ConfigError, SceneError
 
     if config is not None:
-        settings = _read(config)
-        for which in ("fine", "coarse"):
-            steps.ingest_step(getattr(settings, which), which, overwrite=overwrite)
+        ingest_step(_read(config), overwrite=overwrite, strict=strict)
         return
     if product is None or folder is None or cube is None:
         raise ConfigError("give a configuration file, or --product, --folder and --cube.")
@@ -139,14 +150,16 @@ def ingest(
         source = Source(
             product=product,
             folder=folder,
-            cube=cube,
+            cube=locate(cube, Path()),
             native_resolution=native_resolution,
             exclude=tuple(v.date() for v in exclude or ()),
-            options={k: v for k, v in options.items() if v is not None},
+            options={k: v for k, v in options.items() if v is not None} | _options(option),
         )
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error)) from error
-    steps.ingest_step(source, kind, overwrite=overwrite)
+    report = ingest_source(source, kind, overwrite=overwrite)
+    if strict and report.rejected:
+        raise SceneError(f"{len(report.rejected)} scenes were rejected.")
 
 
 @app.command()
@@ -195,7 +208,7 @@ def fuse(
     method: Annotated[
         str, typer.Option(help="nearest, linear, direct, or the checkpoint of a fitted method.")
     ] = "direct",
-    output: Annotated[Path, typer.Option(help="Zarr store to write.")] = Path("fused.zarr"),
+    output: Annotated[str, typer.Option(help="Zarr store to write.")] = "fused.zarr",
     start: Annotated[datetime | None, typer.Option(formats=DAY, help="First day.")] = None,
     end: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day.")] = None,
     withhold: Withhold = None,
@@ -249,7 +262,7 @@ def evaluate(
         ),
     ] = None,
     cube: Annotated[
-        Path | None, typer.Option(help="Score this fused cube instead of predicting.")
+        str | None, typer.Option(help="Score this fused cube instead of predicting.")
     ] = None,
     min_clear: Annotated[
         float, typer.Option(help="Clear fraction a date needs to be withheld by default.")
@@ -272,17 +285,68 @@ def evaluate(
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A cube or a checkpoint.")]) -> None:
-    """Show what a cube or a checkpoint holds.
+def info(
+    path: Annotated[str, typer.Argument(help="A cube or a checkpoint.")],
+    other: Annotated[
+        list[str] | None, typer.Option("--beside", help="Another cube for the calendar.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the calendar into this PNG.")] = None,
+) -> None:
+    """Show what a cube or a checkpoint holds: grid, dates, gaps, size, a calendar, the history.
 
-    Example: `biastf-xr info demo_output/cubes/fused.zarr`
+    Examples: `biastf-xr info demo_output/cubes/fused.zarr`, or
+
+    `biastf-xr info fine.zarr --beside coarse.zarr --picture calendar.png`
     """
     from biastf_xr.cli.show import show_cube, show_model
 
-    if path.is_file():
-        show_model(path)
-    else:
-        show_cube(path)
+    if Path(path).is_file():
+        show_model(Path(path))
+        return
+    show_cube(path)
+    if picture is not None:
+        from biastf_xr.evaluation.pictures import calendar
+
+        typer.echo(f"calendar in {calendar([path, *(other or [])], picture)}")
+
+
+@app.command()
+def verify(path: Annotated[str, typer.Argument(help="A cube.")]) -> None:
+    """Read a whole cube back: checksums, masks, ranges, unfinished days. Exit code 1 if damaged.
+
+    Example: `biastf-xr verify fine.zarr`
+    """
+    from biastf_xr.cli.cubes import verify_step
+
+    if not verify_step(path):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    path: Annotated[str, typer.Argument(help="A cube.")],
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    date: Annotated[
+        list[datetime] | None,
+        typer.Option(formats=DAY, help="Date to export; may be repeated. Default: all."),
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="As red,nir or status_flag. Default: all bands.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or int16 (numbers of 0.0001).")] = "float32",
+    overwrite: Overwrite = False,
+) -> None:
+    """Write Cloud-Optimised GeoTIFFs for GIS, one per date and band.
+
+    Example: `biastf-xr export fused.zarr cogs --date 2020-10-20 --bands nir`
+    """
+    from biastf_xr.cli.cubes import export_step
+    from biastf_xr.errors import ConfigError
+
+    if dtype not in {"float32", "int16"}:
+        raise ConfigError(f"--dtype is {dtype!r}; expected float32 or int16.")
+    names = [b.strip() for b in bands.split(",")] if bands else None
+    export_step(path, folder, dates=_days(date), bands=names, dtype=dtype, overwrite=overwrite)
 
 
 def _read(path: Path) -> Config:
@@ -291,7 +355,7 @@ def _read(path: Path) -> Config:
     return read_config(path)
 
 
-def _flags(fine: Path | None, coarse: Path | None, **sections: Any) -> Config:
+def _flags(fine: str | None, coarse: str | None, **sections: Any) -> Config:
     """Build a configuration from flags."""
     import pydantic
 
@@ -300,12 +364,11 @@ def _flags(fine: Path | None, coarse: Path | None, **sections: Any) -> Config:
 
     if fine is None or coarse is None:
         raise ConfigError("give a configuration file, or --fine and --coarse.")
-    here = Path()
     try:
         return Config.model_validate(
             {
-                "fine": {"product": "cube", "folder": here, "cube": fine},
-                "coarse": {"product": "cube", "folder": here, "cube": coarse},
+                "fine": {"product": "cube", "folder": ".", "cube": fine},
+                "coarse": {"product": "cube", "folder": ".", "cube": coarse},
                 **sections,
             }
         )
@@ -320,6 +383,24 @@ def _method(text: str) -> dict[str, Any]:
     if text in METHODS:
         return {"name": text}
     return {"name": "biastf", "checkpoint": Path(text), "refit": "never"}
+
+
+def _options(texts: list[str] | None) -> dict[str, Any]:
+    """Read ``--option``: name=value, the value as in TOML, or a plain word."""
+    import tomllib
+
+    from biastf_xr.errors import ConfigError
+
+    options: dict[str, Any] = {}
+    for text in texts or ():
+        name, mark, value = text.partition("=")
+        if not mark:
+            raise ConfigError(f"--option is {text!r}; expected name=value, as mask_snow=true.")
+        try:
+            options |= tomllib.loads(f"{name} = {value}")
+        except tomllib.TOMLDecodeError:
+            options[name.strip()] = value.strip()
+    return options
 
 
 def _point(text: str) -> tuple[float, float]:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cli import steps
+from biastf_xr.cli.cubes import ingest_step
 from biastf_xr.cli.show import console, progress_bar
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None
     path = output / "demo.toml"
     path.write_text(_config(workers, ()))
     config = read_config(path)
-    for which in ("fine", "coarse"):
-        steps.ingest_step(getattr(config, which), which, overwrite=True)
+    ingest_step(config, overwrite=True)
     withheld = _choose_withheld(config)
     path.write_text(_config(workers, withheld))
     config = read_config(path)

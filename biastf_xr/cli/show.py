@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +22,20 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import pandas as pd
 
+    from biastf_xr.cube.ingest import IngestReport
+    from biastf_xr.cube.verify import Verification
     from biastf_xr.evaluation.holdout import Scores
 
 console = Console()
 
 # Where output is no terminal (a log file, CI) progress is a line at every such fraction.
 LOG_EVERY = 0.2
+
+# Rows of a table of problems.
+SHOWN = 20
 
 
 @contextmanager
@@ -82,6 +87,45 @@ def progress_bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, st
         bar.update(handle, total=seen.total or seen.completed, completed=seen.total, note="")
 
 
+def show_report(report: IngestReport, kind: str) -> None:
+    """Print what an ingest took, masked and rejected, and why.
+
+    Parameters
+    ----------
+    report : IngestReport
+        What was done.
+    kind : {"fine", "coarse"}
+        Which cube it is.
+    """
+    clear = np.array(list(report.added.values()))
+    parts = [f"{clear.size} scenes added"]
+    if clear.size:
+        parts.append(f"mean clear fraction {clear.mean():.0%}")
+        parts.append(f"{int((clear == 0).sum())} without a clear pixel")
+    parts += [
+        f"{len(items)} {what}"
+        for items, what in (
+            (report.replaced, "replaced by a newer processing"),
+            (report.unchanged, "unchanged"),
+            (report.kept, "kept though gone from the folder"),
+            (report.excluded, "excluded"),
+            (report.removed, "days taken out"),
+            (report.rejected, "rejected"),
+        )
+        if items
+    ]
+    console.print(f"{kind} cube [bold]{report.path}[/]: {', '.join(parts)}")
+    if report.rejected:
+        table = Table(title=f"rejected {kind} scenes", title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("scene", overflow="fold")
+        table.add_column("why", overflow="fold")
+        for name, why in list(report.rejected.items())[:SHOWN]:
+            table.add_row(name, why)
+        console.print(table)
+        if len(report.rejected) > SHOWN:
+            console.print(f"... and {len(report.rejected) - SHOWN} more")
+
+
 def show_scores(scores: Scores) -> None:
     """Print the measures: the mean over dates, RMSE per date, RMSE per band.
 
@@ -112,43 +156,120 @@ def _table(title: str, frame: pd.DataFrame) -> None:
     console.print(table)
 
 
-def show_cube(path: Path) -> None:
+def show_findings(result: Verification) -> None:
+    """Print what a verification found.
+
+    Parameters
+    ----------
+    result : Verification
+        What was found.
+    """
+    read = f"{result.days} days, {result.pixels / 1e6:.1f} million values read"
+    if result.sound:
+        console.print(f"[bold]{result.path}[/] is sound: {read}")
+        return
+    console.print(f"[bold red]{result.path} is damaged[/]: {read}")
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("day", "variable", "where", "what"):
+        table.add_column(title, overflow="fold")
+    for finding in result.findings[:SHOWN]:
+        table.add_row(finding.day, finding.variable, finding.where, finding.what)
+    console.print(table)
+    if len(result.findings) > SHOWN:
+        console.print(f"... and {len(result.findings) - SHOWN} more")
+
+
+def show_cube(path: str | Path) -> None:
     """Print what a cube holds.
 
     Parameters
     ----------
-    path : pathlib.Path
+    path : str or pathlib.Path
         The store.
     """
     from biastf_xr.cube.store import bands_of, layout_of, open_cube
-    from biastf_xr.grid import geobox_of
+    from biastf_xr.grid import describe, geobox_of
 
     ds = open_cube(path, chunks=None)
-    geobox = geobox_of(ds, str(path))
-    crs = ds.attrs.get("proj:code", "CRS in spatial_ref")
     layout = layout_of(ds)
     days = ds["time"].values.astype("datetime64[D]")
-    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
     rows: dict[str, Any] = {
         "kind": ds.attrs["biastf_kind"],
         "bands": ", ".join(bands_of(ds)),
-        "grid": f"{geobox.shape[0]} x {geobox.shape[1]} px of {geobox.affine.a:g}, {crs}",
-        "dates": f"{days.size}, {days[0]} to {days[-1]}",
+        "grid": describe(geobox_of(ds, str(path))),
+        "dates": f"{days.size}, {days[0]} to {days[-1]}" if days.size else "none",
         "chunks, shards": f"{layout.chunks}, {layout.shards}",
-        "on disk": f"{size / 2**20:.1f} MiB",
-        "history": ds.attrs.get("history", ""),
     }
-    if "clear_fraction" in ds.coords:
+    folder = Path(str(path))
+    if folder.is_dir():
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        pixels = max(days.size * ds.sizes["y"] * ds.sizes["x"] * len(bands_of(ds)), 1)
+        rows["on disk"] = f"{size / 2**20:.1f} MiB, {size / pixels:.2f} bytes per pixel and band"
+    if "clear_fraction" in ds.coords and days.size:
         clear = ds["clear_fraction"].values
         rows["clear"] = f"mean {clear.mean():.0%}; {int((clear == 0).sum())} dates with none"
+        gap, start = _longest_gap(days[clear > 0])
+        rows["longest gap"] = f"{gap} days after {start}" if gap else "none"
+    if "pair_flag" in ds.coords:
+        from biastf_xr.cube.spec import PAIR_FLAG
+
+        flags = ds["pair_flag"].values
+        rows["pairs"] = ", ".join(
+            f"{int((flags == v).sum())} {k.replace('_', ' ')}"
+            for k, v in PAIR_FLAG.items()
+            if (flags == v).any()
+        )
     if "biastf_method" in ds.attrs:
         rows["method"] = ds.attrs["biastf_method"]
     if "status_flag" in ds:
         rows["pixels"] = _status_shares(ds)
+    rows["history"] = ds.attrs.get("history", "")
     _rows(str(path), rows)
-    if "clear_fraction" in ds.coords:
-        marks = "".join(" .:-=+*#%@"[min(int(c * 9.999), 9)] for c in ds["clear_fraction"].values)
-        console.print(f"clear fraction by date ( none, @ all): [{marks}]", markup=False)
+    if "clear_fraction" in ds.coords and days.size:
+        for line in calendar_lines(days, ds["clear_fraction"].values):
+            console.print(line, markup=False, highlight=False)
+
+
+def _longest_gap(days: Any) -> tuple[int, Any]:
+    """Give the longest run of days without a clear pixel, and the day before it."""
+    if days.size < 2:
+        return 0, None
+    steps = np.diff(days).astype(int) - 1
+    return int(steps.max()), days[int(steps.argmax())]
+
+
+def _mark(share: float) -> str:
+    return " -+#"[0 if share == 0 else 1 + min(int(share * 3), 2)]
+
+
+def calendar_lines(days: Any, clear: Any) -> list[str]:
+    """Draw a calendar in text: a line per month, a character per day.
+
+    Parameters
+    ----------
+    days : ndarray of datetime64[D]
+        Days that have a scene.
+    clear : ndarray of float
+        Clear fraction of each.
+
+    Returns
+    -------
+    list of str
+        The lines, the legend last.
+    """
+    lines = []
+    months = days.astype("datetime64[M]")
+    for month in np.arange(months[0], months[-1] + 1):
+        first = month.astype("datetime64[D]")
+        length = int(((month + 1).astype("datetime64[D]") - first).astype(int))
+        marks = ["."] * length
+        for day, share in zip(days[months == month], clear[months == month], strict=True):
+            marks[int((day - first).astype(int))] = _mark(share)
+        lines.append(f"{month}  {''.join(marks)}")
+    return [
+        *lines,
+        "clear fraction: # two thirds or more, + one third, - less; blank: none; . no scene",
+    ]
 
 
 def _status_shares(ds: Any) -> str:

@@ -16,54 +16,9 @@ from biastf_xr.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from biastf_xr.config import Config, Source
-    from biastf_xr.cube.ingest import IngestReport
+    from biastf_xr.config import Config
     from biastf_xr.evaluation.holdout import Scores
     from biastf_xr.methods.base import Method
-
-
-def ingest_step(source: Source, kind: Any, *, overwrite: bool = False) -> IngestReport:
-    """Write one sensor's scenes into its cube.
-
-    Parameters
-    ----------
-    source : Source
-        The sensor's section.
-    kind : {"fine", "coarse"}
-        Which cube it is.
-    overwrite : bool
-        Replace a store of another structure.
-
-    Returns
-    -------
-    IngestReport
-        What was done.
-    """
-    from biastf_xr.cube.ingest import ingest
-    from biastf_xr.sources import build_product
-
-    product = build_product(source.product, **source.options)
-    with progress_bar(f"ingest {kind}", "scenes") as advance:
-        report = ingest(
-            product,
-            source.folder,
-            source.cube,
-            kind=kind,
-            start=str(source.start) if source.start else None,
-            end=str(source.end) if source.end else None,
-            exclude=tuple(map(str, source.exclude)),
-            native_resolution=source.native_resolution,
-            overwrite=overwrite,
-            progress=lambda name, done, total: advance(done, total, name),
-        )
-    clear = np.array(list(report.clear_fraction.values()))
-    empty = int((clear == 0).sum())
-    console.print(
-        f"{kind} cube [bold]{report.path}[/]: {len(clear)} scenes, {len(report.added)} new, "
-        f"{empty} without a clear pixel, {len(report.excluded)} excluded; "
-        f"mean clear fraction {clear.mean():.0%}"
-    )
-    return report
 
 
 def train_step(config: Config) -> Method | None:
@@ -165,7 +120,7 @@ def built_method(config: Config) -> Any:
     return get_method(config.method.name, **config.method.options())
 
 
-def fuse_step(config: Config, *, overwrite: bool = False) -> Path:
+def fuse_step(config: Config, *, overwrite: bool = False) -> str:
     """Fuse the configured days on a cluster and write the cube.
 
     Parameters
@@ -177,15 +132,16 @@ def fuse_step(config: Config, *, overwrite: bool = False) -> Path:
 
     Returns
     -------
-    pathlib.Path
+    str
         The fused cube.
     """
     from biastf_xr.cluster import connect, dashboard
+    from biastf_xr.cube.stores import store_at
     from biastf_xr.errors import CubeExistsError
     from biastf_xr.fusion.run import plan_run, write_fused
 
     section, cluster = config.fuse, config.cluster
-    if section.output.exists() and not overwrite:
+    if store_at(section.output).exists() and not overwrite:
         raise CubeExistsError(
             f"{section.output} already exists and is left as it is. Choose another output, or "
             "replace it with --overwrite."
@@ -257,7 +213,7 @@ def evaluate_step(
     config: Config,
     *,
     dates: tuple[str, ...] = (),
-    cube: Path | None = None,
+    cube: str | None = None,
     min_clear: float = 0.9,
     csv: Path | None = None,
 ) -> Scores:
@@ -272,7 +228,7 @@ def evaluate_step(
         The run.
     dates : tuple of str
         Dates to withhold; by default the configured ones, else every clear inner date.
-    cube : pathlib.Path, optional
+    cube : str, optional
         Fused cube to score; by default the configured one where dates are withheld.
     min_clear : float
         Clear fraction a date needs to be chosen by default.

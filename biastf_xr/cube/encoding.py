@@ -2,7 +2,8 @@
 
 Reflectance is float32 with the mantissa rounded to 12 bits (error at most 6.1e-5 for values
 below 1) and Blosc zstd with bit shuffling.  Unlike int16 packing this cannot wrap, decodes to
-float32 and keeps NaN as missing.
+float32 and keeps NaN as missing.  Every chunk ends with a CRC-32C checksum, so that damage is an
+error and never a wrong number.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube.spec import TIME_CHUNK, TIME_UNITS, fill_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.cube.spec import CubeSpec
 
 MANTISSA_BITS = 12
-TIME_UNITS = "seconds since 1970-01-01"
 
 
 def round_mantissa(values: NDArray[np.float32], bits: int = MANTISSA_BITS) -> NDArray[np.float32]:
@@ -46,8 +48,8 @@ def round_mantissa(values: NDArray[np.float32], bits: int = MANTISSA_BITS) -> ND
     return rounded.view(np.float32)
 
 
-def compressor(typesize: int) -> Any:
-    """Build the codec of a variable.
+def codecs(typesize: int) -> tuple[Any, ...]:
+    """Build the codecs of a variable.
 
     Parameters
     ----------
@@ -56,12 +58,13 @@ def compressor(typesize: int) -> Any:
 
     Returns
     -------
-    zarr.codecs.BloscCodec
-        Zstd level 5 with bit shuffling.
+    tuple of zarr.abc.codec.BytesBytesCodec
+        Zstd level 5 with bit shuffling, then the checksum.
     """
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
-    return BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=typesize)
+    blosc = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=typesize)
+    return blosc, Crc32cCodec()
 
 
 def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
@@ -72,7 +75,7 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
     spec : CubeSpec
         The cube.
     times : int
-        Number of dates; coordinates along time are one chunk.
+        Number of dates.
 
     Returns
     -------
@@ -90,18 +93,24 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
             "dtype": "float32",
             "_FillValue": np.float32(np.nan),
             "fill_value": np.float32(np.nan),
-            "compressors": (compressor(4),),
+            "compressors": codecs(4),
         }
-    for mask in spec.masks:
+    for mask, attrs in spec.masks.items():
         encoding[mask] = pixels | {
             "dtype": "uint8",
             "_FillValue": None,
-            "fill_value": 0,
-            "compressors": (compressor(1),),
+            "fill_value": fill_of(attrs),
+            "compressors": codecs(1),
         }
-    dates = ["time"] + (["before", "after"] if spec.kind == "fused" else [])
-    for name in dates:
-        encoding[name] = {"units": TIME_UNITS, "dtype": "int64", "chunks": (max(times, 1),)}
+    fused = spec.kind == "fused"
+    # Fine and coarse cubes grow by the day: room for more in the chunk that readers have.
+    chunk = {"chunks": (max(times, 1) if fused else TIME_CHUNK,)}
+    for name in ["time", "before", "after"] if fused else ["time"]:
+        encoding[name] = {"units": TIME_UNITS, "dtype": "int64"} | chunk
+    if not fused:
+        encoding |= {"clear_fraction": chunk, "scenes": chunk}
+    if spec.kind == "fine":
+        encoding["pair_flag"] = chunk
     for name in ("y", "x"):
         encoding[name] = {"_FillValue": None}  # CF: coordinates have no missing values
     return encoding

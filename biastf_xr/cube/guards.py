@@ -15,7 +15,7 @@ from biastf_xr.errors import (
     MissingPairError,
     ReflectanceRangeError,
 )
-from biastf_xr.grid import Alignment, align, geobox_of
+from biastf_xr.grid import Alignment, align, describe, geobox_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 # Surface reflectance seldom exceeds 1.6 even over snow; a median above this is unscaled.
 UNSCALED = 2.0
+# No land or water is darker than this in every band over a whole window; a product's smallest
+# value (Landsat's offset is -0.2) or a second factor of 1e-4 is.
+SCALED_TWICE, ENOUGH = 1e-3, 100
 
 
 @dataclass(frozen=True)
@@ -187,13 +190,19 @@ def check_reflectance(values: Any, what: str) -> None:
     Raises
     ------
     ReflectanceRangeError
-        If the median magnitude is far above 1.
+        If the median magnitude is far above 1, or nearly all values are about 0.
     """
     finite = values[np.isfinite(values)]
     if finite.size and float(np.median(np.abs(finite))) > UNSCALED:
         raise ReflectanceRangeError(
             f"{what}: median value {float(np.median(finite)):g} is not surface reflectance "
             "(0 to 1). Give the product's scale, for instance factor = 1e-4."
+        )
+    if finite.size >= ENOUGH and float(np.quantile(finite, 0.99)) < SCALED_TWICE:
+        raise ReflectanceRangeError(
+            f"{what}: 99 % of the values are below {SCALED_TWICE:g} (median "
+            f"{float(np.median(finite)):g}); they look scaled already. Expected the archive's "
+            "digital numbers; for a folder of reflectance give factor = 1."
         )
 
 
@@ -220,14 +229,9 @@ def check_same_structure(found: CubeSpec, wanted: CubeSpec, where: str) -> None:
         )
     if found.geobox != wanted.geobox:
         raise GridMismatchError(
-            f"{where} lies on {_grid(found.geobox)}; the scenes on {_grid(wanted.geobox)}. "
+            f"{where} lies on {describe(found.geobox)}; the scenes on {describe(wanted.geobox)}. "
             "Choose another path, or replace the store with --overwrite."
         )
-
-
-def _grid(geobox: GeoBox) -> str:
-    a = geobox.affine
-    return f"{geobox.crs} {tuple(geobox.shape)} px of {a.a:g} at ({a.c:g}, {a.f:g})"
 
 
 def _span(days: Any) -> str:

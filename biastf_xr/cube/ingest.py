@@ -1,46 +1,62 @@
-"""Turn a folder of scenes into a cube."""
+"""Turn an archive of scenes into a cube, and keep the cube up to date with it."""
 
 from __future__ import annotations
 
-import itertools
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.guards import check_reflectance, check_same_structure
-from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout, sort_bands, to_days
-from biastf_xr.cube.store import open_cube, publishing, recover, spec_of, write_window
+from biastf_xr.cube.axis import days_between, grow, prepend
+from biastf_xr.cube.compose import Job, Outcome, Window, ingest_window
+from biastf_xr.cube.guards import check_same_structure
+from biastf_xr.cube.ledger import (
+    DayRecord,
+    create_ledger,
+    entry_of,
+    read_ledger,
+    stored_days,
+    write_along_time,
+    write_records,
+)
+from biastf_xr.cube.selection import Selection, compare, usable
+from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout, sort_bands
+from biastf_xr.cube.store import open_cube, read_group, spec_of
+from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.template import build_template, history_line, write_template
 from biastf_xr.errors import (
+    BiastfError,
     CubeStructureError,
     GridMismatchError,
     ReflectanceRangeError,
     SceneError,
 )
-from biastf_xr.grid import (
-    ALIGNMENT_TOLERANCE,
-    Alignment,
-    AxisMap,
-    Tile,
-    aggregate,
-    geobox_of,
-    same_lattice,
-    split_tiles,
-)
+from biastf_xr.grid import geobox_of, split_tiles
 
 if TYPE_CHECKING:
-    import xarray as xr
-    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from biastf_xr.cube.stores.base import CubeStore, Edit
+    from biastf_xr.grid import Resampling
     from biastf_xr.sources.base import Product, Scene
 
-# Called after every scene with the scene's id, the number done and the number in all.
+Day = np.datetime64
+
+# Called as scenes are finished, with the id of one, the number done and the number in all.
 Progress = Callable[[str, int, int], None]
+
+OUTSIDE = (
+    "lies outside the cube's region. Move it out of the folder, or choose a larger region and "
+    "another cube."
+)
+
+# Groups of days, and tasks, between two checkpoints.
+BATCH_GROUPS, BATCH_TASKS = 16, 64
 
 
 @dataclass(frozen=True)
@@ -49,20 +65,32 @@ class IngestReport:
 
     Attributes
     ----------
-    path : pathlib.Path
+    path : str
         The cube.
-    clear_fraction : dict of str to float
-        Clear fraction of every scene in the cube, by scene id.
-    added : tuple of str
-        Ids of the scenes that were not in the cube before.
+    added : dict of str to float
+        Clear fraction of every scene that was taken, by id.
+    replaced : dict of str
+        Scenes that were in the cube in an older processing: that one's id, by the new id.
+    unchanged : tuple of str
+        Scenes that were in the cube already.
+    kept : tuple of str
+        Scenes in the cube that are no longer in the folder.
     excluded : tuple of str
-        Ids of the scenes that were found and left out as asked.
+        Scenes that were left out as asked.
+    rejected : dict of str
+        Why a scene was not taken, by id.
+    removed : tuple of numpy.datetime64
+        Days taken out of the cube because they are now excluded.
     """
 
-    path: Path
-    clear_fraction: dict[str, float] = field(default_factory=dict)
-    added: tuple[str, ...] = ()
+    path: str
+    added: dict[str, float] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
+    unchanged: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    rejected: dict[str, str] = field(default_factory=dict)
+    removed: tuple[Day, ...] = ()
 
 
 def ingest(
@@ -71,22 +99,25 @@ def ingest(
     path: str | Path,
     *,
     kind: CubeKind,
+    grid: GeoBox | None = None,
     start: str | None = None,
     end: str | None = None,
     exclude: tuple[str, ...] = (),
     native_resolution: float | None = None,
+    shift: tuple[float, float] = (0.0, 0.0),
+    resampling: Resampling = "auto",
     shard: int = 1024,
     overwrite: bool = False,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Write the scenes of a folder into a cube.
+    """Bring a cube up to date with an archive of scenes.
 
-    The first scene gives the cube's extent; scenes whose pixels fall on the same lattice are cut
-    or padded to it, as the scenes of a Landsat path and row need.
-
-    The cube is built beside its place and moved there when complete, so readers never see half
-    of it.  Running it again with the same scenes changes nothing; with more scenes the cube is
-    built anew with all of them.
+    Eager.  Only scenes that the cube does not have are read: running it again with nothing new
+    changes nothing, a newer processing of a scene takes the place of the older one, and scenes may
+    arrive in any order.  Scenes of one day are composed; a pixel comes from the first that is clear
+    there.  Scenes that cannot be used are reported and do not stop the others.  A run that was
+    interrupted is completed by the next one.
 
     Parameters
     ----------
@@ -95,22 +126,34 @@ def ingest(
     folder : str or pathlib.Path
         Where they are.
     path : str or pathlib.Path
-        The Zarr store to write.
+        The store to write; see `biastf_xr.cube.stores.store_at`.
     kind : {"fine", "coarse"}
         Which of the two cubes it is.
+    grid : odc.geo.geobox.GeoBox, optional
+        Grid of the cube, to which every scene is brought.  Without it the first scene gives the
+        grid, and every scene must have the same pixels; they are cut or padded to its extent.
     start, end : str, optional
         First and last day to take, ISO format.
     exclude : tuple of str
-        Days to leave out, ISO format (for instance with undetected cloud).
+        Days to leave out, ISO format (for instance with undetected cloud).  A day that is in the
+        cube already is taken out of it.
     native_resolution : float, optional
         True pixel size of coarse images that were delivered interpolated to a finer grid (as CIA,
         LGC and BOREAS are).  They are averaged, by area, to pixels of this size.
+    shift : tuple of float
+        How far to move every scene, x and y in units of its CRS: corrects a misregistration that
+        `biastf_xr.cube.quality` measured.
+    resampling : {"auto", "nearest", "bilinear", "cubic", "average"}
+        How scenes with other pixels are brought to the grid.
     shard : int
         Largest shard in pixels.
     overwrite : bool
-        Replace a store of another structure.
+        Replace whatever is there by a new cube.
+    executor : concurrent.futures.Executor, optional
+        Where to run the tasks, one for each group of days and tile; for a Dask cluster
+        ``client.get_executor()``.  By default threads of this process.
     progress : callable, optional
-        Called with the scene id, the number done and the number in all.
+        Called as scenes are finished.
 
     Returns
     -------
@@ -120,82 +163,163 @@ def ingest(
     Raises
     ------
     SceneError
-        If there is no scene, or one is incomplete or unreadable, or two are of one day.
+        If there is no scene, or not one can be used.
     GridMismatchError
-        If a scene or the store has another CRS, pixel size or alignment.
+        If the store has another grid.
     CubeStructureError
-        If the store has another structure.
+        If the store has another structure, or was ingested with other options.
     ReflectanceRangeError
-        If values are unscaled, or no pixel of any scene is clear.
+        If no pixel of any scene is clear.
+    StoreLockedError, StoreWriteError
+        If another process writes to the store, or it cannot be written.
     """
-    found = product.find_scenes(Path(folder))
-    scenes, excluded = _select(found, folder, start, end, exclude)
-    path = recover(path)
-    source_box = geobox_of(product.open_scene(scenes[0]), str(scenes[0].id))
-    if native_resolution is None and path.exists() and not overwrite:
-        there = geobox_of(open_cube(path, chunks=None), str(path))
-        # A late scene may now be the first; the cube keeps the extent that it has.
-        source_box = there if same_lattice(there, source_box) else source_box
-    geobox, aggregation = _target_grid(source_box, native_resolution)
-    bands = sort_bands(product.bands)
-    shape = (int(geobox.shape[0]), int(geobox.shape[1]))
-    attrs = {
-        "source": product.name,
-        "biastf_product": repr(product),
-        "biastf_scenes": json.dumps([s.id for s in scenes]),
-        "history": history_line(f"ingested {len(scenes)} scenes"),
-    }
-    spec = CubeSpec(kind, bands, geobox, Layout.build(kind, shape, shard=shard), attrs)
-    known = _known_scenes(path, spec, overwrite=overwrite)
-    ids = {s.id for s in scenes}
-    if ids == set(known):
-        return IngestReport(Path(path), known, (), excluded)
-    gone = sorted(set(known) - ids)
-    if gone and not overwrite:
-        raise CubeStructureError(
-            f"{path} holds scenes that are no longer taken: {gone[:5]}"
-            f"{' ...' if len(gone) > 5 else ''}. They are gone from the folder, excluded, or "
-            "outside the season. Put that back, or rebuild the cube with --overwrite."
-        )
-    with publishing(path, replace=bool(known) or overwrite) as partial:
-        clear = _build(product, scenes, spec, aggregation, source_box, partial, progress)
-    added = tuple(s.id for s in scenes if s.id not in known)
-    return IngestReport(Path(path), clear, added, excluded)
+    offered, rejected, excluded = _offered(product, folder, start, end, exclude)
+    store = store_at(path)
+    with store.lock():
+        present = store.exists() and not overwrite
+        if not offered and not present:
+            raise _nothing_usable(folder, rejected, excluded)
+        job = _plan(
+            product, offered, path, kind, grid, native_resolution, shift, resampling, shard,
+            rejected, present=present,
+        )  # fmt: skip
+        if not present:
+            _create(store, job.spec, sorted(offered), replace=overwrite)
+        try:
+            run = _bring_up_to_date(store, job, offered, exclude, executor, progress, rejected)
+        except Exception:
+            if not present and not any(r.finished for r in read_ledger(read_group(path)).values()):
+                store.delete()
+            raise
+        report = _report(store, run, tuple(excluded))
+        if not present and not any(report.added.values()):
+            store.delete()
+            _refuse_empty(product, folder, report)
+    if report.rejected and not (report.added or report.unchanged or report.removed):
+        raise _nothing_usable(folder, report.rejected, excluded)
+    return report
 
 
-def _select(
-    found: list[Scene], folder: Any, start: str | None, end: str | None, exclude: tuple[str, ...]
-) -> tuple[list[Scene], tuple[str, ...]]:
+# --- what the archive offers ----------------------------------------------------------------------
+
+
+def _offered(
+    product: Product, folder: Any, start: str | None, end: str | None, exclude: tuple[str, ...]
+) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
+    found = product.find_scenes(folder if "://" in str(folder) else Path(folder))
     if not found:
         raise SceneError(
-            f"no scene of this product in {folder}: no file name matches. "
-            "Check the folder, the product and the pattern."
+            f"no scene of {product.name} in {folder}{_seen(folder)}; expected files such as "
+            f"{product.expects}. Check the folder, the product and the pattern."
         )
-    low = np.datetime64(start) if start else found[0].date
-    high = np.datetime64(end) if end else found[-1].date
-    dropped = {np.datetime64(d) for d in exclude}
-    scenes = [s for s in found if low <= s.date <= high and s.date not in dropped]
-    excluded = tuple(s.id for s in found if s.date in dropped)
-    if not scenes:
+    low, high = (np.datetime64(d) if d else None for d in (start, end))
+    offered, rejected, excluded = usable(
+        found, start=low, end=high, exclude=frozenset(np.datetime64(d) for d in exclude)
+    )
+    if not (offered or rejected or excluded):
         raise SceneError(
             f"none of the {len(found)} scenes in {folder} ({found[0].date} to {found[-1].date}) "
-            f"lies in the season asked for ({low} to {high})."
+            f"lies in the season asked for ({start or '...'} to {end or '...'})."
         )
-    for a, b in itertools.pairwise(scenes):
-        if a.date == b.date:
-            raise SceneError(
-                f"two scenes of one day in {folder}: {a.id} and {b.id}. Keep one of them; "
-                "mosaics of one day are not composed."
+    return offered, rejected, excluded
+
+
+def _seen(folder: Any) -> str:
+    """Name a few files of a folder that holds no scene."""
+    if not Path(folder).is_dir():
+        return ""
+    names = sorted(p.name for p in Path(folder).rglob("*") if p.is_file())
+    return f", which holds {len(names)} files such as {names[0]}" if names else ", which is empty"
+
+
+def _nothing_usable(folder: Any, rejected: dict[str, str], excluded: list[str]) -> SceneError:
+    reasons = "; ".join(f"{name}: {why}" for name, why in list(rejected.items())[:3])
+    return SceneError(
+        f"not one scene in {folder} can be used: {len(excluded)} are excluded, {len(rejected)} "
+        f"rejected. {reasons}"
+    )
+
+
+# --- the cube -------------------------------------------------------------------------------------
+
+
+def _plan(
+    product: Product,
+    offered: dict[Day, list[Scene]],
+    path: Any,
+    kind: CubeKind,
+    grid: GeoBox | None,
+    native_resolution: float | None,
+    shift: tuple[float, float],
+    resampling: Resampling,
+    shard: int,
+    rejected: dict[str, str],
+    *,
+    present: bool,
+) -> Job:
+    """Settle the cube's structure, and check it against the store that is there."""
+    there = open_cube(path, chunks=None, days="all") if present else None
+    lattice = None
+    geobox = grid
+    if grid is None:
+        found = spec_of(there).geobox if there is not None else None
+        if there is not None and there.attrs["biastf_grid"] == "stated":
+            geobox = found
+        elif found is None or (native_resolution is not None and offered):
+            lattice = _first_grid(product, offered, rejected, shift)
+            geobox = found or _averaged(lattice, native_resolution)
+        else:
+            lattice = geobox = found
+    assert geobox is not None
+    shape = (int(geobox.shape[0]), int(geobox.shape[1]))
+    options = f"{product!r}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
+    attrs = {
+        "source": product.name,
+        "biastf_product": options,
+        "biastf_shift": [float(v) for v in shift],
+        "biastf_grid": "stated" if lattice is None else "scenes",
+    }
+    if lattice is not None:
+        # A task reads all the pixels under a shard: no more than a fine shard has.
+        ratio = geobox.affine.a / lattice.affine.a
+        shard = max(16, int(shard / max(1.0, ratio / 2)))
+    layout = Layout.build(kind, shape, shard=shard)
+    spec = CubeSpec(kind, sort_bands(product.bands), geobox, layout, attrs, product.extras)
+    if there is not None:
+        found_spec = spec_of(there)
+        check_same_structure(found_spec, spec, str(path))
+        if there.attrs["biastf_product"] != options:
+            raise CubeStructureError(
+                f"{path} was ingested with {there.attrs['biastf_product']}; now asked for is "
+                f"{options}. Use the same options, or rebuild the cube with --overwrite."
             )
-    return scenes, excluded
+        spec = replace(spec, layout=found_spec.layout)
+    return Job(product, spec, lattice, shift, resampling)
 
 
-def _target_grid(source: GeoBox, resolution: float | None) -> tuple[GeoBox, Alignment | None]:
-    """Give the cube's grid, and how the files' pixels lie in it if they must be averaged."""
+def _first_grid(
+    product: Product, offered: dict[Day, list[Scene]], rejected: dict[str, str], shift: Any
+) -> GeoBox:
+    """Give the grid of the first scene that can be opened."""
+    from biastf_xr.grid import shifted
+
+    error: BiastfError | None = None
+    for day in sorted(offered):
+        for scene in offered[day]:
+            try:
+                return shifted(geobox_of(product.open_scene(scene), f"scene {scene.id}"), *shift)
+            except SceneError as failure:
+                error = failure
+                rejected[scene.id] = str(failure)
+    raise error or SceneError("no scene to take the grid from")
+
+
+def _averaged(source: GeoBox, resolution: float | None) -> GeoBox:
+    """Give the grid of larger pixels with the same corner that covers a grid."""
     from odc.geo.geobox import GeoBox
 
     if resolution is None or np.isclose(resolution, source.affine.a):
-        return source, None
+        return source
     if resolution < source.affine.a:
         raise GridMismatchError(
             f"native_resolution {resolution:g} is smaller than the files' pixel "
@@ -203,145 +327,264 @@ def _target_grid(source: GeoBox, resolution: float | None) -> tuple[GeoBox, Alig
         )
     a = source.affine
     rows, cols = (int(np.ceil(n * a.a / resolution - 1e-9)) for n in source.shape)
-    shape = rows, cols
-    transform = type(a)(resolution, 0.0, a.c, 0.0, -resolution, a.f)
-    return GeoBox(shape, transform, source.crs), align_inside(source, shape, resolution)
+    return GeoBox((rows, cols), type(a)(resolution, 0.0, a.c, 0.0, -resolution, a.f), source.crs)
 
 
-def align_inside(source: GeoBox, shape: tuple[int, int], resolution: float) -> Alignment:
-    """Relate a grid to the larger pixels of the same origin that it is averaged to.
-
-    Parameters
-    ----------
-    source : odc.geo.geobox.GeoBox
-        The grid of the files.
-    shape : tuple of int
-        Rows and columns of the larger pixels.
-    resolution : float
-        Their size.
-
-    Returns
-    -------
-    Alignment
-        The relation.
-    """
-    scale = source.affine.a / resolution
-    rows, cols = (AxisMap(scale, 0.0, n) for n in shape)
-    return Alignment(rows, cols, (int(source.shape[0]), int(source.shape[1])))
+def _create(store: CubeStore, spec: CubeSpec, days: list[Day], *, replace: bool) -> None:
+    """Publish the empty cube: all metadata, no pixels."""
+    axis = days_between(days[0], days[-1])
+    with store.build(f"created for {spec.attrs['source']}", replace=replace) as edit:
+        write_template(build_template(spec, axis), spec, edit.store)
+        create_ledger(edit.store, axis.size)
 
 
-def _known_scenes(path: Path, spec: CubeSpec, *, overwrite: bool) -> dict[str, float]:
-    """List the scenes of the store that is there, after checking that it may be extended."""
-    if not path.exists() or overwrite:
-        return {}
-    ds = open_cube(path, chunks=None)
-    check_same_structure(spec_of(ds), spec, str(path))
-    if ds.attrs["biastf_product"] != spec.attrs["biastf_product"]:
-        raise CubeStructureError(
-            f"{path} was ingested with {ds.attrs['biastf_product']}; now asked for is "
-            f"{spec.attrs['biastf_product']}. Use the same options, or rebuild the cube with "
-            "--overwrite."
-        )
-    ids = json.loads(ds.attrs["biastf_scenes"])
-    return dict(zip(ids, ds["clear_fraction"].values.tolist(), strict=True))
-
-
-def _build(
-    product: Product,
-    scenes: list[Scene],
-    spec: CubeSpec,
-    aggregation: Alignment | None,
-    source_box: GeoBox,
-    path: Path,
+def _bring_up_to_date(
+    store: CubeStore,
+    job: Job,
+    offered: dict[Day, list[Scene]],
+    exclude: tuple[str, ...],
+    executor: Executor | None,
     progress: Progress | None,
-) -> dict[str, float]:
-    import xarray as xr
-
-    clear = np.full(len(scenes), np.nan, np.float32)
-    times = to_days([s.date for s in scenes])
-    fraction = xr.Variable(
-        "time", clear, {"long_name": "clear fraction of the scene", "units": "1"}
-    )
-    template = build_template(spec, times, {"clear_fraction": fraction})
-    write_template(template, spec, path)
-    group = spec.layout.time
-    for t in range(0, len(scenes), group):
-        batch = scenes[t : t + group]
-        opened = [_open(product, s, spec, source_box) for s in batch]
-        counts = np.zeros(len(batch), np.int64)
-        for tile in split_tiles(spec.shape, spec.layout.shards[1:]):
-            blocks = [_load(ds, s, tile, spec, aggregation)
-                      for ds, s in zip(opened, batch, strict=True)]  # fmt: skip
-            stack = np.stack(blocks)
-            valid = np.isfinite(stack).all(axis=1)
-            counts += valid.sum(axis=(1, 2))
-            data: dict[str, NDArray[Any]] = {b: stack[:, i] for i, b in enumerate(spec.bands)}
-            data["clear"] = np.asarray(valid, np.uint8)
-            write_window(path, slice(t, t + len(batch)), tile, data)
-        clear[t : t + len(batch)] = counts / np.prod(spec.shape)
-        for i, scene in enumerate(batch):
-            if progress:
-                progress(scene.id, t + i + 1, len(scenes))
-    if not (clear > 0).any():
-        raise ReflectanceRangeError(
-            f"not one clear pixel in {len(scenes)} scenes of {product.name}. "
-            "Check nodata, the valid range and the mask options."
-        )
-    _write_clear_fraction(path, clear)
-    return dict(zip([s.id for s in scenes], clear.tolist(), strict=True))
+    rejected: dict[str, str],
+) -> _Run:
+    group = read_group(store.url)
+    before = read_ledger(group)
+    barred = frozenset(np.datetime64(d) for d in exclude)
+    selection = compare(offered, before, barred)
+    selection.rejected = rejected | selection.rejected
+    run = _Run(selection, before)
+    if not selection.days:
+        return run
+    first, last = min(selection.days), max(selection.days)
+    if first < stored_days(group)[0]:
+        prepend(store, first)
+    with store.edit(f"ingest of {job.product.name}") as edit, _workers(executor) as pool:
+        grow(edit.store, last)
+        axis = stored_days(_group(edit))
+        _mark(edit, axis, run)
+        edit.checkpoint(f"{axis[0]} to {axis[-1]}")
+        _fill(edit, job, run, axis, pool, progress)
+        _remember(edit, run)
+    return run
 
 
-def _open(product: Product, scene: Scene, spec: CubeSpec, source_box: GeoBox) -> xr.Dataset:
-    """Open a scene as reflectance on the cube's pixels, cut or padded to its extent."""
-    raw = product.open_scene(scene)
-    geobox = geobox_of(raw, scene.id)
-    reflectance = product.to_reflectance(raw)[list(spec.bands)]
-    if geobox == source_box:
-        return reflectance
-    if not same_lattice(geobox, source_box):
-        raise GridMismatchError(
-            f"scene {scene.id} lies on {geobox.crs} {tuple(geobox.shape)} {geobox.affine[:6]}; the "
-            f"cube on {source_box.crs} {tuple(source_box.shape)} {source_box.affine[:6]}. "
-            "Bring all scenes of a folder to one CRS, pixel size and alignment."
-        )
-    box, cube = geobox.boundingbox, source_box.boundingbox
-    if not (box.left < cube.right and box.right > cube.left
-            and box.bottom < cube.top and box.top > cube.bottom):  # fmt: skip
-        raise SceneError(
-            f"scene {scene.id} covers {tuple(box)}, the cube {tuple(cube)}: they do not overlap. "
-            "Move the scene out of the folder."
-        )
-    y, x = (source_box.coords[d].values for d in ("y", "x"))
-    near = abs(source_box.affine.a) * ALIGNMENT_TOLERANCE
-    return reflectance.reindex(y=y, x=x, method="nearest", tolerance=near)
-
-
-def _load(
-    ds: xr.Dataset, scene: Scene, tile: Tile, spec: CubeSpec, aggregation: Alignment | None
-) -> NDArray[np.float32]:
-    """Read one tile of a scene, shape (band, y, x)."""
-    if aggregation is None:
-        rows, cols = tile.slices
-        part = ds.isel(y=rows, x=cols)
-    else:
-        part = ds
-    try:
-        loaded = part.compute()  # at once: the bands share the reading of their mask
-    except OSError as error:
-        raise SceneError(f"scene {scene.id} cannot be read: {error}.") from error
-    block = np.stack([loaded[b].values for b in spec.bands])
-    check_reflectance(block, f"scene {scene.id}")
-    if aggregation is not None:
-        rows, cols = tile.slices
-        block = aggregate(block, aggregation.rows, aggregation.cols)[..., rows, cols]
-    # A pixel is clear in every band or missing in every band.
-    return np.where(np.isfinite(block).all(axis=0), block, np.float32(np.nan))
-
-
-def _write_clear_fraction(path: Path, clear: NDArray[np.float32]) -> None:
+def _group(edit: Edit) -> Any:
     import zarr
 
-    group = zarr.open_group(path, mode="r+")
-    array = group["clear_fraction"]
-    assert isinstance(array, zarr.Array)
-    array[:] = clear
+    return zarr.open_group(edit.store, mode="r", use_consolidated=False)
+
+
+def _mark(edit: Edit, axis: Any, run: _Run) -> None:
+    """Note the days about to be written: if this run is interrupted, the next writes them again."""
+    write_records(
+        edit.store,
+        {
+            int(np.searchsorted(axis, day)): replace(run.record(day), finished=False)
+            for day in run.selection.days
+        },
+    )
+
+
+@contextmanager
+def _workers(executor: Executor | None) -> Iterator[Executor]:
+    if executor is not None:
+        yield executor
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        yield threads
+
+
+# --- filling it -----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """How far a run has come."""
+
+    selection: Selection
+    before: dict[Day, DayRecord]
+    clear: dict[str, float] = field(default_factory=dict)
+    removed: list[Day] = field(default_factory=list)
+    done: int = 0
+
+    def record(self, day: Day) -> DayRecord:
+        """Give what the day was made from before this run."""
+        return self.before.get(day, DayRecord(()))
+
+
+def _fill(
+    edit: Edit,
+    job: Job,
+    run: _Run,
+    axis: Any,
+    pool: Executor,
+    progress: Progress | None,
+) -> None:
+    """Write the days, batch by batch; each batch becomes visible when it is complete."""
+    days = run.selection.days
+    step = job.spec.layout.time
+    groups: dict[int, dict[int, tuple[Scene, ...]]] = {}
+    for day in sorted(days):
+        place = int(np.searchsorted(axis, day))
+        groups.setdefault(place // step, {})[place] = days[day]
+    tiles = list(split_tiles(job.spec.shape, job.spec.layout.shards[1:]))
+    recorded = {int(np.searchsorted(axis, d)) for d, r in run.before.items() if r.entries}
+    total = sum(map(len, days.values()))
+    size = max(1, min(BATCH_GROUPS, BATCH_TASKS // len(tiles)))
+    ids = sorted(groups)
+    for i in range(0, len(ids), size):
+        batch = {
+            g: _windows(groups[g], g, step, tiles, recorded, axis.size) for g in ids[i : i + size]
+        }
+        _write_batch(edit, job, batch, pool, run)
+        for g, windows in batch.items():
+            _finish(edit, job, axis, windows, run, groups[g])
+        for scene in (s for g in batch for scenes in groups[g].values() for s in scenes):
+            run.done += 1
+            if progress:
+                progress(scene.id, run.done, total)
+        edit.checkpoint(f"{axis[min(groups[ids[i]])]} and later")
+
+
+_Windows = list[tuple[Window, Outcome]]
+
+
+def _windows(
+    days: dict[int, tuple[Scene, ...]],
+    group: int,
+    step: int,
+    tiles: list[Any],
+    recorded: set[int],
+    size: int,
+) -> _Windows:
+    times = slice(group * step, min((group + 1) * step, size))
+    others = (recorded - set(days)) & set(range(times.start, times.stop))
+    return [(Window(times, days, bool(others), tile), Outcome(None)) for tile in tiles]
+
+
+def _write_batch(
+    edit: Edit, job: Job, batch: dict[int, _Windows], pool: Executor, run: _Run
+) -> None:
+    """Run the tasks of a batch; groups with an unusable scene are done again without it."""
+    fork = edit.fork()
+    replacing = {
+        g
+        for g, windows in batch.items()
+        for scenes in windows[0][0].days.values()
+        if any(s.id in run.selection.replaced for s in scenes)
+    }
+    # What is in the cube is not overwritten before its replacement was read once from end to end.
+    _run_tasks(job, fork, batch, replacing, pool, run, write=False)
+    edit.merge(_run_tasks(job, fork, batch, set(batch), pool, run, write=True))
+
+
+def _run_tasks(
+    job: Job,
+    fork: Any,
+    batch: dict[int, _Windows],
+    groups: set[int],
+    pool: Executor,
+    run: _Run,
+    *,
+    write: bool,
+) -> list[Any]:
+    stores: list[Any] = []
+    while groups:
+        futures = {
+            (g, n): pool.submit(ingest_window, job, fork, window, write=write)
+            for g in sorted(groups)
+            for n, (window, _) in enumerate(batch[g])
+            if window.days
+        }
+        groups = set()
+        for (g, n), future in futures.items():
+            outcome = future.result()
+            batch[g][n] = (batch[g][n][0], outcome)
+            stores.append(outcome.store)
+            if outcome.problems:
+                run.selection.rejected |= outcome.problems
+                groups.add(g)
+        for g in groups:
+            batch[g] = [(_without(window, run.selection), outcome) for window, outcome in batch[g]]
+    return stores
+
+
+def _without(window: Window, selection: Selection) -> Window:
+    """Leave rejected scenes out; where one was to replace another, the day stays as it is."""
+    days = {}
+    for place, scenes in window.days.items():
+        bad = [s.id for s in scenes if s.id in selection.rejected]
+        if not any(b in selection.replaced for b in bad):
+            days[place] = tuple(s for s in scenes if s.id not in bad)
+    stay = set(window.days) - set(days)
+    return replace(window, days=days, keep=window.keep or bool(stay))
+
+
+def _finish(edit: Edit, job: Job, axis: Any, windows: _Windows, run: _Run, places: Any) -> None:
+    """Record the days of a group: from which scenes, and how clear they are."""
+    import json
+
+    import zarr
+
+    pixels = float(np.prod(job.spec.shape))
+    outcomes = [outcome for _, outcome in windows]
+    written = windows[0][0].days
+    records: dict[int, DayRecord | None] = {p: run.record(axis[p]) for p in places}
+    fraction, ids = {}, {}
+    for place, scenes in written.items():
+        clear = {s.id: sum(o.scenes.get(s.id, 0) for o in outcomes) / pixels for s in scenes}
+        outside = {s.id for s in scenes if not any(s.id in o.scenes for o in outcomes)}
+        run.selection.rejected |= dict.fromkeys(outside, OUTSIDE)
+        run.clear |= {name: share for name, share in clear.items() if name not in outside}
+        if not run.selection.days[axis[place]]:
+            run.removed.append(axis[place])
+        # Scenes outside are remembered too: they need not be looked at again.
+        entries = tuple(entry_of(s, clear[s.id]) for s in scenes)
+        records[place] = DayRecord(entries) if entries else None
+        seen = len(outside) < len(scenes)
+        fraction[place] = sum(o.clear[place] for o in outcomes) / pixels if seen else np.nan
+        # In the order of composition: the numbers in `source`.
+        ids[place] = json.dumps([s.id for s in scenes]) if seen else ""
+    group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+    write_along_time(group["clear_fraction"], fraction)
+    write_along_time(group["scenes"], ids)
+    write_records(edit.store, records)
+
+
+def _remember(edit: Edit, run: _Run) -> None:
+    """Add a line to the cube's history."""
+    import zarr
+
+    if not (run.clear or run.removed):
+        return
+    parts = [f"ingested {len(run.clear)} scenes"]
+    parts += [f"replaced {old} by {new}" for new, old in run.selection.replaced.items()
+              if new in run.clear]  # fmt: skip
+    parts += [f"took out {day}" for day in run.removed]
+    group = zarr.open_group(edit.store, mode="r+")
+    lines = [*str(group.attrs.get("history", "")).splitlines(), history_line("; ".join(parts))]
+    group.attrs["history"] = "\n".join(line for line in lines if line)
+
+
+def _report(store: CubeStore, run: _Run, excluded: tuple[str, ...]) -> IngestReport:
+    selection = run.selection
+    return IngestReport(
+        path=store.url,
+        added=run.clear,
+        replaced={n: o for n, o in selection.replaced.items() if n in run.clear},
+        unchanged=tuple(selection.unchanged),
+        kept=tuple(selection.kept),
+        excluded=excluded,
+        rejected=selection.rejected,
+        removed=tuple(run.removed),
+    )
+
+
+def _refuse_empty(product: Product, folder: Any, report: IngestReport) -> None:
+    """Say why nothing came of a new cube."""
+    if not report.added:
+        raise _nothing_usable(folder, report.rejected, list(report.excluded))
+    raise ReflectanceRangeError(
+        f"not one clear pixel in {len(report.added)} scenes of {product.name}. "
+        "Check nodata, the valid range and the mask options."
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from odc.geo.geobox import GeoBox
 
@@ -17,7 +17,11 @@ CubeKind = Literal["fine", "coarse", "fused"]
 # The band names that products map to, in spectral order.
 BAND_ORDER = ("blue", "green", "red", "nir", "swir1", "swir2")
 
-STRUCTURE_VERSION = 1
+STRUCTURE_VERSION = 2
+
+# Slots of one-dimensional arrays along time in a chunk: they grow in place, day by day.
+TIME_CHUNK = 4096
+TIME_UNITS = "seconds since 1970-01-01"
 
 # Values of `status_flag` in a fused cube, CF flag_values and flag_meanings.
 STATUS: dict[str, int] = {
@@ -28,6 +32,15 @@ STATUS: dict[str, int] = {
     "observed": 4,
     "no_pair": 5,
     "no_coarse": 6,
+}
+
+# Values of `pair_flag`, along the days of a fine cube.
+PAIR_FLAG: dict[str, int] = {
+    "unchecked": 0,
+    "good": 1,
+    "shifted": 2,
+    "low_correlation": 3,
+    "too_few_pixels": 4,
 }
 
 # `coarse_gap` where no coarse observation was within reach.
@@ -70,7 +83,8 @@ class Layout:
         """Choose a layout for a cube.
 
         Fine and fused cubes hold one date a shard, so that a date is written as whole files.
-        Coarse cubes are hundreds of times smaller and read as series: 16 dates a chunk.
+        Coarse cubes are hundreds of times smaller and read as series: 16 dates a chunk, in shards
+        of at most 512 pixels, so that those of six bands fit in memory.
 
         Parameters
         ----------
@@ -87,7 +101,7 @@ class Layout:
             The layout.
         """
         if kind == "coarse":
-            chunk, time = min(chunk, 128), 16
+            chunk, shard, time = min(chunk, 128), min(shard, 512), 16
         else:
             time = 1
         sizes = [min(chunk, shard, n) for n in shape]
@@ -114,6 +128,8 @@ class CubeSpec:
         Chunks and shards.
     attrs : dict
         Attributes of the whole cube beyond those every cube has.
+    extras : mapping of str to dict
+        Further uint8 layers of fine and coarse cubes, as `biastf_xr.sources.base.Product.extras`.
     """
 
     kind: CubeKind
@@ -121,6 +137,7 @@ class CubeSpec:
     geobox: GeoBox
     layout: Layout
     attrs: dict[str, Any] = field(default_factory=dict)
+    extras: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -149,7 +166,12 @@ class CubeSpec:
                 "long_name": "clear observation in every band",
                 "flag_values": [0, 1],
                 "flag_meanings": "missing_or_masked clear",
-            }
+            },
+            "source": {
+                "long_name": "which of the day's scenes the pixel is from",
+                "comment": "n is the n-th scene in the coordinate `scenes`; 0 is none",
+            },
+            **self.extras,
         }
 
 
@@ -176,6 +198,22 @@ def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
         "valid_max": 1.6,
         "ancillary_variables": " ".join(companions),
     }
+
+
+def fill_of(attrs: Mapping[str, Any]) -> int:
+    """Give the value of a uint8 layer where nothing was written.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Attributes as from `CubeSpec.masks`.
+
+    Returns
+    -------
+    int
+        Its ``_fill``; 0 by default.
+    """
+    return int(attrs.get("_fill", 0))
 
 
 def sort_bands(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,41 +1,53 @@
-"""Stores on disk: open a cube, write whole shards, publish a finished cube at once."""
+"""Open a cube, read windows of it, write whole shards."""
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from biastf_xr.cube.encoding import round_mantissa
 from biastf_xr.cube.spec import STRUCTURE_VERSION, CubeSpec, Layout, sort_bands
-from biastf_xr.errors import CubeExistsError, CubeStructureError
+from biastf_xr.cube.stores import store_at
+from biastf_xr.errors import CubeStructureError
 from biastf_xr.grid import Tile, geobox_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     import xarray as xr
     import zarr
     from numpy.typing import NDArray
 
+    from biastf_xr.cube.stores.base import CubeStore
+
 
 def open_cube(
-    path: str | Path, *, chunks: Literal["shards"] | Mapping[str, int] | None = "shards"
+    path: str | Path,
+    *,
+    chunks: Literal["shards"] | Mapping[str, int] | None = "shards",
+    days: Literal["observed", "all"] = "observed",
+    version: str | None = None,
 ) -> xr.Dataset:
     """Open a cube lazily.
 
-    Plain ``xr.open_zarr(path)`` gives the same data; this one checks the structure and chooses
-    chunks that equal the stored shards, the right unit for processing.
+    Plain ``xr.open_zarr(path)`` gives the same data; this one checks the structure, leaves out
+    the days without a scene and chooses chunks that equal the stored shards, the right unit for
+    processing.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        The Zarr store.
+        The store: a folder, a URL, or an Icechunk repository; see
+        `biastf_xr.cube.stores.store_at`.
     chunks : "shards", mapping or None
         Dask chunks; None for arrays read on access without Dask (good for a few points).
+    days : {"observed", "all"}
+        Fine and coarse cubes have a place for every day of their season; "observed" keeps the
+        days that have a scene.
+    version : str, optional
+        Of an Icechunk store: the snapshot or tag to read; the newest by default.
 
     Returns
     -------
@@ -50,25 +62,66 @@ def open_cube(
     """
     import xarray as xr
 
-    path = Path(path)
-    if not (path / "zarr.json").exists():
-        raise CubeStructureError(
-            f"no cube at {path}: expected a Zarr v3 store (a folder with zarr.json). "
-            "Write one with `biastf-xr ingest`."
-        )
-    ds: xr.Dataset = xr.open_zarr(path, chunks=None)
+    store = store_at(path)
+    _require(store, path)
+    ds: xr.Dataset = xr.open_zarr(
+        store.reader(version), consolidated=store.consolidated, chunks=None
+    )
     found = ds.attrs.get("biastf_structure")
     if found != STRUCTURE_VERSION:
         raise CubeStructureError(
             f"{path} has structure version {found!r}, this biastf_xr reads {STRUCTURE_VERSION}. "
             "Ingest the scenes again, or open it with plain xarray."
         )
+    layout = layout_of(ds)
+    if days == "observed" and "scenes" in ds.coords:
+        ds = _observed(ds)
+    coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
     if chunks is None:
-        return ds
+        return ds.assign_coords(coords)
     if chunks == "shards":
-        layout = layout_of(ds)
         chunks = {"time": layout.time, "y": layout.shard_y, "x": layout.shard_x}
-    return ds.chunk(dict(chunks))
+    return ds.chunk(dict(chunks)).assign_coords(coords)
+
+
+def _observed(ds: xr.Dataset) -> xr.Dataset:
+    """Keep the days that have a scene; a slice where there is one every day."""
+    have = np.flatnonzero(ds["scenes"].values != "")
+    whole = have.size and have.size == have[-1] - have[0] + 1
+    return ds.isel(time=slice(have[0], have[-1] + 1) if whole else have)
+
+
+def _require(store: CubeStore, path: Any) -> None:
+    if not store.exists():
+        raise CubeStructureError(
+            f"no cube at {path}: expected a Zarr v3 store (a folder with zarr.json). "
+            "Write one with `biastf-xr ingest`."
+        )
+
+
+def read_group(path: str | Path) -> zarr.Group:
+    """Open the Zarr group of a cube for reading.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The store.
+
+    Returns
+    -------
+    zarr.Group
+        The group, as it is now.
+
+    Raises
+    ------
+    CubeStructureError
+        If there is no cube.
+    """
+    import zarr
+
+    store = store_at(path)
+    _require(store, path)
+    return zarr.open_group(store.reader(), mode="r")
 
 
 def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
@@ -144,9 +197,7 @@ def window_reader(path: str | Path, bands: tuple[str, ...]) -> Any:
         Takes a time index, or an array of them, and a `Tile` inside the grid; gives float32 of
         shape ``(band, ..., y, x)``.
     """
-    import zarr
-
-    group = zarr.open_group(path, mode="r")
+    group = read_group(path)
     arrays = [_array(group, band) for band in bands]
 
     def read(time: int | NDArray[np.intp], tile: Tile) -> NDArray[np.float32]:
@@ -166,15 +217,13 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def write_window(
-    path: str | Path, times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]
-) -> None:
+def write_window(store: Any, times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]) -> None:
     """Write one window of a cube; float bands are rounded on the way.
 
     Parameters
     ----------
-    path : str or pathlib.Path
-        The Zarr store.
+    store : zarr.abc.store.Store or path
+        Where to write.
     times : slice
         Time indices.
     tile : Tile
@@ -184,76 +233,8 @@ def write_window(
     """
     import zarr
 
-    group = zarr.open_group(path, mode="r+")
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
     rows, cols = tile.slices
     for name, values in data.items():
         packed = round_mantissa(values) if values.dtype.kind == "f" else values
         _array(group, name)[times, rows, cols] = packed
-
-
-def recover(path: str | Path) -> Path:
-    """Put a store back in its place if `publishing` was killed between its two renames.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        Where the store belongs.
-
-    Returns
-    -------
-    pathlib.Path
-        The same path.
-    """
-    path = Path(path)
-    if _retired(path).exists() and not path.exists():
-        _retired(path).rename(path)
-    return path
-
-
-def _retired(path: Path) -> Path:
-    return path.with_name(f".{path.name}.old")
-
-
-@contextmanager
-def publishing(path: str | Path, *, replace: bool) -> Iterator[Path]:
-    """Build a store beside its place and move it there when it is complete.
-
-    A reader sees the old store or the finished new one, never a half-written one; if the body
-    raises, the old store is untouched and the unfinished one is removed.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        Where the store belongs.
-    replace : bool
-        Whether a store that is there may be replaced.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to build it.
-
-    Raises
-    ------
-    CubeExistsError
-        If there is something at `path` and `replace` is false.
-    """
-    path = recover(path)
-    if path.exists() and not replace:
-        raise CubeExistsError(
-            f"{path} already exists and is left as it is. "
-            "Choose another output, or ask to replace it (`--overwrite`, overwrite=True)."
-        )
-    partial, retired = path.with_name(f".{path.name}.partial"), _retired(path)
-    for leftover in (partial, retired):
-        shutil.rmtree(leftover, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if path.exists():
-        path.rename(retired)
-    partial.rename(path)
-    shutil.rmtree(retired, ignore_errors=True)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.cube.encoding import encoding_of
-from biastf_xr.cube.spec import STRUCTURE_VERSION, CubeSpec, band_attrs, to_days
+from biastf_xr.cube.spec import (
+    PAIR_FLAG,
+    STRUCTURE_VERSION,
+    CubeSpec,
+    band_attrs,
+    fill_of,
+    to_days,
+)
 from biastf_xr.errors import GridMismatchError
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
 
 TITLES = {
@@ -59,19 +63,44 @@ def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = N
         for band in spec.bands
     }
     for mask, attrs in masks.items():
-        data[mask] = xr.Variable(
-            ("time", "y", "x"), da.zeros(shape, dtype="uint8", chunks=shape), attrs
-        )
+        empty = da.full(shape, fill_of(attrs), dtype="uint8", chunks=shape)
+        shown = {k: v for k, v in attrs.items() if k != "_fill"}
+        data[mask] = xr.Variable(("time", "y", "x"), empty, shown)
     for variable in data.values():
         # In the encoding, so that a plain xr.open_zarr puts spatial_ref among the coordinates.
         variable.encoding["grid_mapping"] = "spatial_ref"
         variable.encoding["coordinates"] = "spatial_ref"
     time = xr.Variable("time", days, {"standard_name": "time", "long_name": "day of observation"})
+    if spec.kind != "fused":
+        coords = _day_coords(days.size, spec.kind) | (coords or {})
     ds = xr.Dataset(data, coords={"time": time, **grid, **(coords or {})})
     ds["y"].attrs.update(standard_name="projection_y_coordinate", axis="Y")
     ds["x"].attrs.update(standard_name="projection_x_coordinate", axis="X")
     ds.attrs = cube_attrs(spec)
     return ds
+
+
+def _day_coords(days: int, kind: str) -> dict[str, Any]:
+    """Build what fine and coarse cubes tell about each day; as unwritten."""
+    import xarray as xr
+
+    fraction = {
+        "long_name": "clear fraction of the day's scenes; NaN without a scene",
+        "units": "1",
+    }
+    scenes = {"long_name": "ids of the day's scenes, in the order in which they were composed"}
+    coords = {
+        "clear_fraction": xr.Variable("time", np.full(days, np.nan, np.float32), fraction),
+        "scenes": xr.Variable("time", np.full(days, "", np.dtypes.StringDType()), scenes),
+    }
+    if kind != "fine":
+        return coords
+    pair = {
+        "long_name": "whether the fine and the coarse image of the day agree",
+        "flag_values": list(PAIR_FLAG.values()),
+        "flag_meanings": " ".join(PAIR_FLAG),
+    }
+    return coords | {"pair_flag": xr.Variable("time", np.zeros(days, np.uint8), pair)}
 
 
 def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
@@ -121,7 +150,7 @@ def history_line(text: str) -> str:
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} biastf_xr {__version__}: {text}"
 
 
-def write_template(template: xr.Dataset, spec: CubeSpec, path: Path) -> None:
+def write_template(template: xr.Dataset, spec: CubeSpec, store: Any) -> None:
     """Write the metadata and coordinates of a cube; pixels stay unwritten.
 
     Parameters
@@ -130,17 +159,14 @@ def write_template(template: xr.Dataset, spec: CubeSpec, path: Path) -> None:
         As from `build_template`.
     spec : CubeSpec
         The cube.
-    path : pathlib.Path
-        A store that does not exist yet.
+    store : zarr.abc.store.Store or path
+        An empty store; its metadata is consolidated by whoever publishes it.
     """
-    with warnings.catch_warnings():
-        # Every tool of today reads consolidated metadata of Zarr v3; zarr still warns about it.
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        template.to_zarr(
-            path,
-            mode="w-",
-            compute=False,
-            zarr_format=3,
-            consolidated=True,
-            encoding=encoding_of(spec, template.sizes["time"]),
-        )
+    template.to_zarr(
+        store,
+        mode="w-",
+        compute=False,
+        zarr_format=3,
+        consolidated=False,
+        encoding=encoding_of(spec, template.sizes["time"]),
+    )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube.spec import PAIR_FLAG, to_days
+from biastf_xr.cube.store import bands_of, open_cube
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -213,3 +213,55 @@ def _rmse(image: xr.Dataset, truth: xr.Dataset, bands: Any) -> float:
     from biastf_xr.evaluation.metrics import rmse
 
     return float(np.mean([rmse(image[b].values, truth[b].values) for b in bands]))
+
+
+def calendar(paths: Sequence[str | Path], path: Path) -> Path:
+    """Draw which days each cube has, and how clear they are.
+
+    Parameters
+    ----------
+    paths : sequence of str or pathlib.Path
+        Fine or coarse cubes.
+    path : pathlib.Path
+        PNG to write.
+
+    Returns
+    -------
+    pathlib.Path
+        The picture: a panel per cube, a row per month, a column per day of the month; grey where
+        there is no scene, crossed where the two sensors disagree and the day is left out of pairs.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    cubes = [open_cube(p, chunks=None) for p in paths]
+    days = [to_days(ds["time"].values) for ds in cubes]
+    months = np.arange(
+        min(d[0] for d in days).astype("datetime64[M]"),
+        max(d[-1] for d in days).astype("datetime64[M]") + 1,
+    )
+    figure = Figure(figsize=(6 * len(cubes) + 1, 0.9 + 0.25 * len(months)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(cubes), squeeze=False)[0]
+    shown: Any = None
+    for axes, ds, have, name in zip(panels, cubes, days, paths, strict=True):
+        month = have.astype("datetime64[M]")
+        rows = (month - months[0]).astype(int)
+        cols = (have - month.astype("datetime64[D]")).astype(int)
+        image = np.full((len(months), 31), np.nan)
+        image[rows, cols] = ds["clear_fraction"].values
+        axes.set_facecolor("0.92")
+        shown = axes.imshow(image, vmin=0, vmax=1, cmap="YlGnBu", aspect="auto")
+        if "pair_flag" in ds.coords:
+            doubt = ds["pair_flag"].values == PAIR_FLAG["low_correlation"]
+            axes.plot(cols[doubt], rows[doubt], "x", color="crimson", label="left out of pairs")
+            if doubt.any():
+                axes.legend(loc="upper right", fontsize=8)
+        axes.set_title(f"{ds.attrs['biastf_kind']}: {str(name).rstrip('/').rpartition('/')[2]}")
+        axes.set_yticks(range(len(months)), [str(m) for m in months], fontsize=7)
+        axes.set_xticks(range(0, 31, 5), [str(d) for d in range(1, 32, 5)])
+        axes.set_xlabel("day of the month")
+    figure.colorbar(shown, ax=list(panels), label="clear fraction")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    return path

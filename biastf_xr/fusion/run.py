@@ -13,9 +13,10 @@ import numpy as np
 
 from biastf_xr.cube.guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import open_cube, publishing, window_reader, write_window
+from biastf_xr.cube.store import open_cube, window_reader, write_window
+from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.cube.template import write_template
-from biastf_xr.errors import FusionRunError, TargetDateError
+from biastf_xr.errors import ConfigError, FusionRunError, TargetDateError
 from biastf_xr.fusion.kernel import CoarseSeries, coarse_dates, coarse_window, fuse_unit
 from biastf_xr.fusion.lazy import fused_spec, fused_template, prepare_states
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
@@ -41,8 +42,10 @@ class Job:
 
     Attributes
     ----------
-    fine, coarse, output : str
-        The stores.
+    fine, coarse : str
+        The stores to read.
+    output : zarr.abc.store.Store
+        The store to write.
     method : Method
         The method.
     states : dict
@@ -53,7 +56,7 @@ class Job:
 
     fine: str
     coarse: str
-    output: str
+    output: Any
     method: Method
     states: dict[Any, Any]
     plan: FusionPlan
@@ -73,7 +76,7 @@ def write_fused(
     overwrite: bool = False,
     progress: RunProgress | None = None,
     **options: Any,
-) -> Path:
+) -> str:
     """Fuse two stores into a third.
 
     Eager.  One task per output tile and bracket reads its own window with halo, computes all
@@ -85,7 +88,7 @@ def write_fused(
     fine, coarse : str or pathlib.Path
         The cubes; every worker must be able to read them.
     output : str or pathlib.Path
-        The store to write.
+        The store to write: plain Zarr, in a folder or behind a URL.
     method : str or Method
         Name of a method that needs no training, or a fitted method.
     dates : "daily" or array_like of dates
@@ -108,7 +111,7 @@ def write_fused(
 
     Returns
     -------
-    pathlib.Path
+    str
         The store.
 
     Raises
@@ -120,14 +123,20 @@ def write_fused(
     MethodError, GridMismatchError, CubeStructureError, MissingPairError, TargetDateError
         If the inputs do not fit together.
     """
-    fine, coarse, output = (Path(p).resolve() for p in (fine, coarse, output))
+    fine, coarse, output = (locate(p, Path()) for p in (fine, coarse, output))
+    store = store_at(output)
+    if not store.consolidated:
+        raise ConfigError(
+            f"{output} is an Icechunk repository; fused cubes are written to plain Zarr. "
+            "Choose a folder, or a URL such as s3://bucket/fused.zarr."
+        )
     built = get_method(method, **options)
     pair, plan = plan_run(fine, coarse, built, dates=dates, withhold=withhold, rule=rule)
     spec = fused_spec(pair, built, shard=tile)
     states = prepare_states(built, pair, plan)
-    with publishing(output, replace=overwrite) as partial:
-        write_template(fused_template(spec, plan), spec, partial)
-        job = Job(str(fine), str(coarse), str(partial), built, states, plan.shared())
+    with store.lock(), store.build("fused", replace=overwrite) as edit:
+        write_template(fused_template(spec, plan), spec, edit.store)
+        job = Job(fine, coarse, edit.fork(), built, states, plan.shared())
         units = list(plan.units(spec.layout.shards[1:]))
         if client is None:
             _run_here(job, units, progress)
@@ -137,8 +146,8 @@ def write_fused(
 
 
 def plan_run(
-    fine: Path,
-    coarse: Path,
+    fine: str | Path,
+    coarse: str | Path,
     method: Method,
     *,
     dates: Any = "daily",
@@ -149,7 +158,7 @@ def plan_run(
 
     Parameters
     ----------
-    fine, coarse : pathlib.Path
+    fine, coarse : str or pathlib.Path
         The cubes.
     method : Method
         The method.
@@ -238,7 +247,7 @@ def run_unit(job: Job, unit: Unit) -> int:
 @lru_cache(maxsize=8)
 def _open(path: str, bands: tuple[str, ...]) -> tuple[Any, NDArray[np.datetime64]]:
     """Open a store's arrays once per process."""
-    days = to_days(open_cube(path, chunks=None)["time"].values)
+    days = to_days(open_cube(path, chunks=None, days="all")["time"].values)
     return window_reader(path, bands), days
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -11,8 +12,7 @@ import numpy as np
 from biastf_xr.errors import GridMismatchError, SceneError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
     from affine import Affine
@@ -20,21 +20,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scene:
-    """One acquisition as it lies on disk.
+    """One acquisition as it lies in an archive.
 
     Attributes
     ----------
     id : str
-        Name of the scene in the archive; the same scene always has the same id.
+        Name of the scene in the archive, with its processing stamp where the archive has one.
     date : numpy.datetime64
-        UTC day of acquisition.
-    files : mapping of str to pathlib.Path
-        File of every layer (bands and quality layers).
+        UTC day of acquisition; NaT where it cannot be read.
+    files : mapping of str to pathlib.Path or str
+        Path or URL of every layer (bands and quality layers).
+    key : str
+        Name of the acquisition, the same however often it is processed; `id` if empty.
+    version : str
+        Processing stamp; of two scenes with one key the greater string is the newer.
+    problem : str
+        Why the scene cannot be used: what, expected, what to do.  Empty if nothing is wrong.
     """
 
     id: str
     date: np.datetime64
-    files: Mapping[str, Path]
+    files: Mapping[str, Path | str]
+    key: str = ""
+    version: str = ""
+    problem: str = ""
+
+    @property
+    def acquisition(self) -> str:
+        """Give the name that all processings of this acquisition share."""
+        return self.key or self.id
 
 
 class Product(Protocol):
@@ -44,24 +58,38 @@ class Product(Protocol):
     ----------
     name : str
         Name used in configuration files.
+    expects : str
+        What its files are called, with an example; for messages.
     bands : tuple of str
         Bands it can deliver, by colour.
+    extras : mapping of str to dict
+        Further uint8 layers kept in the cube, by name, with their CF attributes.  Each has
+        ``_fill`` (its value where nothing is known) besides.
     """
 
     name: ClassVar[str]
+    expects: ClassVar[str]
 
     @property
     def bands(self) -> tuple[str, ...]:
         """Give the bands, by colour."""
         ...
 
-    def find_scenes(self, folder: Path) -> list[Scene]:
-        """List the scenes under a folder, by date.
+    @property
+    def extras(self) -> Mapping[str, dict[str, Any]]:
+        """Give the further layers, by name."""
+        ...
+
+    def find_scenes(self, folder: Path | str) -> list[Scene]:
+        """List the scenes under a folder.
+
+        Unusable scenes are listed too, with their `Scene.problem`.  Scenes of one day are listed
+        in the order in which a mosaic takes them: a pixel comes from the first that is clear.
 
         Parameters
         ----------
-        folder : pathlib.Path
-            Searched with its subfolders.
+        folder : pathlib.Path or str
+            Searched with its subfolders; a str is the URL of a catalogue.
 
         Returns
         -------
@@ -71,7 +99,7 @@ class Product(Protocol):
         ...
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene lazily, every layer in its native units.
+        """Open a scene, every layer in its native units; pixels are read when indexed.
 
         Parameters
         ----------
@@ -81,37 +109,36 @@ class Product(Protocol):
         Returns
         -------
         xarray.Dataset
-            Dims ``(y, x)``, one variable per layer, CRS in ``spatial_ref``.
+            Dims ``(y, x)``, one variable per layer, CRS in ``spatial_ref``.  Without Dask:
+            ``raw.isel(y=..., x=...).load()`` reads just that window.
         """
         ...
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an opened scene, lazily.
+        """Scale and mask an opened scene, or a window of one.
 
         Parameters
         ----------
         raw : xarray.Dataset
-            As from `open_scene`.
+            As from `open_scene`, in memory or with Dask arrays.
 
         Returns
         -------
         xarray.Dataset
-            Bands as float32 reflectance, NaN where missing, clouded or shadowed.
+            Bands as float32 reflectance, NaN where missing, clouded or shadowed; extras as uint8.
         """
         ...
 
 
 def open_layer(
-    path: Path, *, chunks: int = 1024, crs: str | None = None, transform: Affine | None = None
+    path: Path | str, *, crs: str | None = None, transform: Affine | None = None
 ) -> xr.DataArray:
-    """Open a raster file lazily, in native units.
+    """Open a raster file in native units; pixels are read when indexed.
 
     Parameters
     ----------
-    path : pathlib.Path
-        Any raster GDAL reads.
-    chunks : int
-        Rows and columns of a Dask chunk.
+    path : pathlib.Path or str
+        Any raster GDAL reads; a path or a URL.
     crs : str, optional
         CRS to state for a file that has none.
     transform : affine.Affine, optional
@@ -135,7 +162,7 @@ def open_layer(
     from odc.geo.xr import xr_coords
 
     try:
-        opened: Any = rioxarray.open_rasterio(path, chunks={"x": chunks, "y": chunks}, masked=False)
+        opened: Any = rioxarray.open_rasterio(path, masked=False)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
     array: xr.DataArray = opened
@@ -163,7 +190,7 @@ def open_layers(scene: Scene) -> dict[str, xr.DataArray]:
     Returns
     -------
     dict of xarray.DataArray
-        Lazy, dims ``(y, x)``, by layer.
+        Dims ``(y, x)``, by layer; read when indexed.
     """
     return {n: open_layer(path).isel(band=0, drop=True) for n, path in scene.files.items()}
 
@@ -264,12 +291,12 @@ def day_of_year(year: int, number: int) -> dt.date:
     return day
 
 
-def require_folder(folder: Path, what: str) -> Path:
+def require_folder(folder: Path | str, what: str) -> Path:
     """Check that a scene folder is there.
 
     Parameters
     ----------
-    folder : pathlib.Path
+    folder : pathlib.Path or str
         The folder.
     what : str
         The product, for the message.
@@ -284,57 +311,83 @@ def require_folder(folder: Path, what: str) -> Path:
     SceneError
         If it is not a folder.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise SceneError(f"{folder} is not a folder; expected one with {what} scenes.")
     return folder
 
 
-def require_layers(scene_id: str, files: Mapping[str, Path], layers: list[str]) -> None:
-    """Check that a scene has all its files.
+def lacking(files: Mapping[str, Path | str], layers: Iterable[str]) -> str:
+    """Say which files of a scene are missing.
 
     Parameters
     ----------
-    scene_id : str
-        The scene.
     files : mapping
         What was found.
-    layers : list of str
+    layers : iterable of str
         What is needed.
 
-    Raises
-    ------
-    SceneError
-        If one is missing.
+    Returns
+    -------
+    str
+        A `Scene.problem`; empty if nothing is missing.
     """
     missing = [layer for layer in layers if layer not in files]
-    if missing:
-        raise SceneError(
-            f"scene {scene_id} lacks the layers {missing}; found {sorted(files)}. "
-            "Download the missing files or move the scene out of the folder."
-        )
+    if not missing:
+        return ""
+    return f"lacks the layers {missing}; found {sorted(files)}. Download the missing files."
 
 
-def julian_day(scene_id: str, text: str) -> np.datetime64:
+def julian_day(text: str) -> tuple[np.datetime64, str]:
     """Read a day written as year and day of the year.
 
     Parameters
     ----------
-    scene_id : str
-        The scene, for the message.
     text : str
         Seven digits, YYYYDDD.
 
     Returns
     -------
     numpy.datetime64
-        The day.
-
-    Raises
-    ------
-    SceneError
-        If the year has no such day.
+        The day; NaT if there is no such day.
+    str
+        A `Scene.problem`; empty if the day is one.
     """
     try:
-        return np.datetime64(day_of_year(int(text[:4]), int(text[4:])))
+        return np.datetime64(day_of_year(int(text[:4]), int(text[4:]))), ""
     except ValueError as error:
-        raise SceneError(f"{scene_id}: the date in its name is not a day ({error}).") from error
+        return np.datetime64("NaT", "D"), unreadable_date(text, error)
+
+
+def unreadable_date(text: str, error: Exception) -> str:
+    """Say that the date in a file name is not a day.
+
+    Parameters
+    ----------
+    text : str
+        What stands in the name.
+    error : Exception
+        Why it is no day.
+
+    Returns
+    -------
+    str
+        A `Scene.problem`.
+    """
+    return f"the date in its name, {text!r}, is not a day ({error}). Correct the file name."
+
+
+def in_order(scenes: Iterable[Scene]) -> list[Scene]:
+    """Put scenes in order of date, then id; those without a date come last.
+
+    Parameters
+    ----------
+    scenes : iterable of Scene
+        Any order.
+
+    Returns
+    -------
+    list of Scene
+        Ordered.
+    """
+    return sorted(scenes, key=lambda s: (np.isnat(s.date), s.date, s.id))

@@ -5,13 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources.base import Scene, day_of_year, open_layer, require_folder, scale
+from biastf_xr.sources.base import (
+    Scene,
+    in_order,
+    julian_day,
+    open_layer,
+    require_folder,
+    scale,
+    unreadable_date,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +91,7 @@ class GeotiffFolder:
     """
 
     name: ClassVar[str] = "geotiff"
+    expects: ClassVar[str] = "whatever the option `pattern` says"
     layers: tuple[str, ...]
     pattern: str
     factor: float = 1.0
@@ -104,12 +113,17 @@ class GeotiffFolder:
         """Give the bands, in the order of the file."""
         return tuple(self.layers)
 
-    def find_scenes(self, folder: Path) -> list[Scene]:
+    @property
+    def extras(self) -> dict[str, dict[str, Any]]:
+        """Give the further layers: none."""
+        return {}
+
+    def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the files that match the pattern, by date; see `Product.find_scenes`.
 
         Parameters
         ----------
-        folder : pathlib.Path
+        folder : pathlib.Path or str
             Searched with its subfolders.
 
         Returns
@@ -122,8 +136,10 @@ class GeotiffFolder:
         for path in sorted(require_folder(folder, "GeoTIFF").rglob("*")):
             match = regex.fullmatch(path.name)
             if match:
-                scenes.append(Scene(path.name, _date(match, path), {"image": path}))
-        return sorted(scenes, key=lambda s: (s.date, s.id))
+                date, problem = _date(match)
+                name = str(path.relative_to(folder))
+                scenes.append(Scene(name, date, {"image": path}, problem=problem))
+        return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a file lazily, in native units; see `Product.open_scene`.
@@ -191,11 +207,13 @@ def _regex(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(DATE_CODES.get(p, ".*" if p == "*" else re.escape(p)) for p in parts))
 
 
-def _date(match: re.Match[str], path: Path) -> np.datetime64:
+def _date(match: re.Match[str]) -> tuple[np.datetime64, str]:
+    """Give the date in a file name, or why there is none."""
     parts = match.groupdict()
+    if "j" in parts:
+        return julian_day(parts["Y"] + parts["j"])
     try:
-        if "j" in parts:
-            return np.datetime64(day_of_year(int(parts["Y"]), int(parts["j"])))
-        return np.datetime64(dt.date(int(parts["Y"]), int(parts["m"]), int(parts["d"])))
+        return np.datetime64(dt.date(int(parts["Y"]), int(parts["m"]), int(parts["d"]))), ""
     except ValueError as error:
-        raise SceneError(f"{path}: the date in its name is not a day ({error}).") from error
+        text = "-".join(parts[c] for c in "Ymd")
+        return np.datetime64("NaT", "D"), unreadable_date(text, error)

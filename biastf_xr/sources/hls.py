@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import xarray as xr
 
@@ -19,9 +19,9 @@ from biastf_xr.sources.base import (
     bit,
     join_layers,
     julian_day,
+    lacking,
     open_layers,
     require_folder,
-    require_layers,
     scale,
 )
 
@@ -60,10 +60,11 @@ class Hls:
     tile : str, optional
         The MGRS tile to take, as "55HCV"; needed if the folder holds several.
     prefer : {"L30", "S30"}
-        Which one to take on a day that has both; the other is left out, whatever it shows.
+        Which one comes first on a day that has both; the other fills what is not clear there.
     """
 
     name: ClassVar[str] = "hls"
+    expects: ClassVar[str] = "HLS.L30.T55HCV.2020001T000000.v2.0.B02.tif"
     mask_adjacent: bool = True
     mask_cirrus: bool = False
     mask_snow: bool = False
@@ -85,18 +86,23 @@ class Hls:
         """Give the bands, by colour."""
         return COLOURS
 
-    def find_scenes(self, folder: Path) -> list[Scene]:
+    @property
+    def extras(self) -> dict[str, dict[str, Any]]:
+        """Give the further layers: none."""
+        return {}
+
+    def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the scenes of the tile under a folder, by date; see `Product.find_scenes`.
 
         Parameters
         ----------
-        folder : pathlib.Path
+        folder : pathlib.Path or str
             Searched with its subfolders.
 
         Returns
         -------
         list of Scene
-            Scenes in order of date, of one sensor a day.
+            Scenes in order of date; of one day the preferred sensor first.
 
         Raises
         ------
@@ -114,12 +120,10 @@ class Hls:
             layer = {**LAYERS[match["sensor"]], "Fmask": "Fmask"}.get(match["layer"])
             if match["tile"] == tile and layer is not None:
                 found[match["date"], match["sensor"], match["id"]][layer] = path
-        preferred = {day for day, sensor, _ in found if sensor == self.prefer}
-        return [
-            _scene(key, day, files)
-            for (day, sensor, key), files in sorted(found.items())
-            if sensor == self.prefer or day not in preferred
-        ]
+        order = sorted(
+            found.items(), key=lambda item: (item[0][0], item[0][1] != self.prefer, item[0])
+        )
+        return [_scene(key, day, files) for (day, _, key), files in order]
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene lazily, digital numbers and Fmask; see `Product.open_scene`.
@@ -161,7 +165,7 @@ class Hls:
             }
         )
 
-    def _choose_tile(self, tiles: set[str], folder: Path) -> str | None:
+    def _choose_tile(self, tiles: set[str], folder: Path | str) -> str | None:
         """Give the tile to take of those in the folder, or None if there are none."""
         if self.tile is None and len(tiles) > 1:
             raise SceneError(
@@ -177,8 +181,8 @@ class Hls:
 
 
 def _scene(key: str, day: str, files: dict[str, Path]) -> Scene:
-    require_layers(key, files, [*COLOURS, "Fmask"])
-    return Scene(key, julian_day(key, day), files)
+    date, problem = julian_day(day)
+    return Scene(key, date, files, problem=problem or lacking(files, [*COLOURS, "Fmask"]))
 
 
 def _name_crs(raw: xr.Dataset) -> xr.Dataset:

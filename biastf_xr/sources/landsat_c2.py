@@ -6,10 +6,11 @@ Science Product Guide (LSDS-1619) and its Landsat 4-7 counterpart (LSDS-1618).
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -17,18 +18,21 @@ import xarray as xr
 from biastf_xr.sources.base import (
     Scene,
     bit,
+    in_order,
     join_layers,
+    lacking,
     open_layers,
     require_folder,
-    require_layers,
     scale,
+    unreadable_date,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = re.compile(
-    r"(?P<id>L[CET](?P<craft>0[45789])_L2S[PR]_\d{6}_(?P<date>\d{8})_\d{8}_02_(?:T1|T2|RT))_"
+    r"(?P<id>(?P<sensor>L[CETO](?P<craft>0[45789]))_L2S[PR]_(?P<place>\d{6})_(?P<date>\d{8})_"
+    r"(?P<processed>\d{8})_02_(?P<tier>T1|T2|RT))_"
     r"(?P<layer>SR_B[1-7]|QA_PIXEL|QA_RADSAT)\.TIF$",
     re.IGNORECASE,
 )
@@ -54,6 +58,7 @@ class LandsatC2:
     """
 
     name: ClassVar[str] = "landsat-c2-l2"
+    expects: ClassVar[str] = "LC08_L2SP_093084_20200101_20200823_02_T1_SR_B4.TIF"
     mask_dilated: bool = True
     mask_cirrus: bool = True
     mask_snow: bool = False
@@ -63,12 +68,17 @@ class LandsatC2:
         """Give the bands, by colour."""
         return COLOURS
 
-    def find_scenes(self, folder: Path) -> list[Scene]:
+    @property
+    def extras(self) -> dict[str, dict[str, Any]]:
+        """Give the further layers: none."""
+        return {}
+
+    def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the scenes under a folder, by date; see `Product.find_scenes`.
 
         Parameters
         ----------
-        folder : pathlib.Path
+        folder : pathlib.Path or str
             Searched with its subfolders.
 
         Returns
@@ -77,7 +87,7 @@ class LandsatC2:
             Scenes in order of date.
         """
         found: dict[str, dict[str, Path]] = defaultdict(dict)
-        dates: dict[str, np.datetime64] = {}
+        names: dict[str, re.Match[str]] = {}
         for path in sorted(require_folder(folder, "Landsat Collection 2 Level-2").rglob("*")):
             match = NAME.match(path.name)
             if not match:
@@ -89,15 +99,9 @@ class LandsatC2:
                 if colour is None:
                     continue
                 layer = colour
-            day = match["date"]
             found[match["id"]][layer] = path
-            dates[match["id"]] = np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}")
-        for key, files in found.items():
-            require_layers(key, files, [*COLOURS, "QA_PIXEL", "QA_RADSAT"])
-        return sorted(
-            (Scene(key, dates[key], files) for key, files in found.items()),
-            key=lambda s: (s.date, s.id),
-        )
+            names[match["id"]] = match
+        return in_order(_scene(names[key], files) for key, files in found.items())
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene lazily, digital numbers and quality layers; see `Product.open_scene`.
@@ -138,3 +142,22 @@ class LandsatC2:
                 for band in COLOURS
             }
         )
+
+
+def _scene(name: re.Match[str], files: dict[str, Path]) -> Scene:
+    problem = lacking(files, [*COLOURS, "QA_PIXEL", "QA_RADSAT"])
+    day = name["date"]
+    date: np.datetime64 = np.datetime64("NaT", "D")
+    try:
+        date = np.datetime64(dt.date(int(day[:4]), int(day[4:6]), int(day[6:])))
+    except ValueError as error:
+        problem = unreadable_date(day, error)
+    return Scene(
+        name["id"],
+        date,
+        files,
+        key=f"{name['sensor'].upper()}_{name['place']}_{day}",
+        # Real-time data, tier RT, give way to the final tiers of the same day of processing.
+        version=f"{name['processed']}_{name['tier'] != 'RT':d}",
+        problem=problem,
+    )

@@ -138,6 +138,7 @@ def configuration_page() -> str:
     from biastf_xr.sources.geotiff import GeotiffFolder, StatedGrid
     from biastf_xr.sources.hls import Hls
     from biastf_xr.sources.landsat_c2 import LandsatC2
+    from biastf_xr.sources.mcd43a4 import Mcd43a4
     from biastf_xr.sources.mod09ga import Mod09ga
 
     nested = ("network", "samples", "train")
@@ -148,8 +149,10 @@ def configuration_page() -> str:
         '### product = "landsat-c2-l2"', table_of(LandsatC2),
         '### product = "hls"', table_of(Hls),
         '### product = "mod09ga"', table_of(Mod09ga),
+        '### product = "mcd43a4"', table_of(Mcd43a4),
         '### product = "geotiff"', table_of(GeotiffFolder),
         "The table `grid` of files that carry none:", table_of(StatedGrid),
+        "## `[grid]`", table_of(config.GridSection),
         "## `[method]`", table_of(config.MethodSection, leave_out=nested),
         "### `[method.network]`", table_of(NetworkShape),
         "### `[method.samples]`", table_of(SampleRule),

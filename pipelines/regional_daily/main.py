@@ -12,8 +12,10 @@ import sys
 from pathlib import Path
 
 from biastf_xr.cli import steps
+from biastf_xr.cli.cubes import ingest_step
 from biastf_xr.cli.show import console
 from biastf_xr.config import Config, read_config
+from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError
 
 
@@ -30,15 +32,14 @@ def run(config: Config) -> bool:
     bool
         Whether anything was made.
     """
-    fine = steps.ingest_step(config.fine, "fine")
-    coarse = steps.ingest_step(config.coarse, "coarse")
-    news = bool(fine.added or coarse.added)
+    fine, coarse = ingest_step(config)
+    news = bool(fine.added or coarse.added or fine.removed or coarse.removed)
     method = config.method
     fitted = method.checkpoint.exists()
     if method.learned and (not fitted or (fine.added and method.refit == "new-scenes")):
         steps.train_step(config)
         news = True
-    if not news and config.fuse.output.exists():
+    if not news and store_at(config.fuse.output).exists():
         console.print("nothing new: the fused cube is up to date")
         return False
     steps.fuse_step(config, overwrite=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from biastf_xr.cli.app import app
 from biastf_xr.cube.store import open_cube
-from biastf_xr.errors import BiastfError, CubeExistsError
+from biastf_xr.errors import BiastfError, CubeExistsError, SceneError
 
 COMMAND = Path(sys.executable).with_name("biastf-xr")
 WITHHELD = "2021-04-17"
@@ -54,9 +55,9 @@ workers = 1
 def run():
     """Give a function that runs a command in this process and returns what it printed."""
 
-    def _run(*arguments: object) -> str:
+    def _run(*arguments: object, code: int = 0) -> str:
         done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         return done.output
 
     return _run
@@ -99,14 +100,16 @@ def test_ingest_by_configuration_writes_both_cubes(tmp_path, small_scenes, small
     (tmp_path / "config.toml").write_text(text)
     says(
         run("ingest", tmp_path / "config.toml"),
-        "3 scenes, 3 new",
-        "4 scenes, 4 new",
+        "3 scenes added",
+        "4 scenes added",
         "clear fraction",
     )
+    made = open_cube(tmp_path / "cubes/fine.zarr").load()
+    assert made["pair_flag"].values.tolist() == [0, 4, 0]  # two days have no coarse scene
     xr.testing.assert_equal(
-        open_cube(tmp_path / "cubes/fine.zarr").load(), open_cube(small_cubes.fine).load()
+        made.drop_vars("pair_flag"), open_cube(small_cubes.fine).load().drop_vars("pair_flag")
     )
-    says(run("ingest", tmp_path / "config.toml"), "3 scenes, 0 new", "4 scenes, 0 new")
+    says(run("ingest", tmp_path / "config.toml"), "0 scenes added, 3 unchanged", "4 unchanged")
 
 
 def test_ingest_by_flags_takes_plain_geotiffs(tmp_path, run):
@@ -123,12 +126,70 @@ def test_ingest_by_flags_takes_plain_geotiffs(tmp_path, run):
         "--nodata", "-9999", "--crs", "EPSG:32613", "--resolution", "30", "--origin", "600,900",
         "--exclude", "2001-07-27",
     ]  # fmt: skip
-    says(run("ingest", *arguments), "fine cube", "2 scenes, 2 new", "1 excluded")
+    says(run("ingest", *arguments), "fine cube", "2 scenes added", "1 excluded")
     ds = open_cube(tmp_path / "fine.zarr").load()
     assert ds.sizes == {"time": 2, "y": 12, "x": 10}
     assert float(ds["x"][0]) == 615
     assert ds.odc.crs.epsg == 32613
     assert 0 < float(ds["nir"].mean()) < 0.5
+
+
+def test_rejected_scenes_are_listed_with_their_reason_and_fail_on_request(tmp_path, run):
+    for day in ("20010711", "20010727"):
+        with rasterio.open(
+            tmp_path / f"L_{day}.tif", "w", driver="GTiff", count=1, height=12, width=10,
+            dtype="int16", crs="EPSG:32613", transform=rasterio.Affine(30, 0, 0, 0, -30, 0),
+        ) as file:  # fmt: skip
+            file.write(np.full((1, 12, 10), 900, "int16"))
+    (tmp_path / "L_20010728.tif").write_text("not a raster")
+    arguments = [
+        "ingest", "--product", "geotiff", "--folder", tmp_path, "--cube", tmp_path / "fine.zarr",
+        "--pattern", "L_%Y%m%d.tif", "--bands", "nir", "--option", "factor=1e-4",
+    ]  # fmt: skip
+    says(run(*arguments), "2 scenes added", "1 rejected", "L_20010728.tif", "cannot be opened")
+    with pytest.raises(SceneError, match="1 scenes were rejected"):
+        run(*arguments, "--strict")
+
+
+def test_region_and_displacement_by_configuration(tmp_path, small_scenes, run):
+    text = CONFIG.format(
+        **small_scenes._asdict(), fine=tmp_path / "fine.zarr", coarse=tmp_path / "coarse.zarr"
+    )
+    text += "\n[grid]\nregion = [146.524, -34.624, 146.541, -34.606]\nanchor = 15\n"
+    (tmp_path / "config.toml").write_text(text)
+    says(run("ingest", tmp_path / "config.toml"), "3 scenes added", "48 scenes added", "pairs of")
+    fine, coarse = (open_cube(tmp_path / f"{k}.zarr") for k in ("fine", "coarse"))
+    assert fine.odc.geobox.affine.c % 30 == 15
+    assert coarse.odc.geobox.affine.a == 480
+    # The scenes' own lattice: copied, not interpolated.
+    assert int(fine["clear"].sum()) > 100
+    says(run("ingest", tmp_path / "config.toml"), "3 unchanged", "48 unchanged")
+
+
+# --- verify, export, info -----------------------------------------------------------------------
+
+
+def test_verify_tells_sound_from_damaged(tmp_path, small_cubes, run):
+    says(run("verify", small_cubes.fine), "is sound")
+    shutil.copytree(small_cubes.fine, tmp_path / "bad.zarr")
+    chunk = tmp_path / "bad.zarr" / "nir" / "c" / "0" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-300])
+    says(run("verify", tmp_path / "bad.zarr", code=1), "is damaged", "nir", "cannot be decoded")
+
+
+def test_export_writes_files_for_gis(tmp_path, small_cubes, run):
+    says(
+        run("export", small_cubes.fine, tmp_path, "--date", "2021-04-17", "--bands", "nir, red"),
+        "2 Cloud-Optimised GeoTIFFs",
+    )
+    assert (tmp_path / "fine_20210417_nir.tif").is_file()
+
+
+def test_info_draws_a_calendar(tmp_path, small_cubes, run):
+    picture = tmp_path / "calendar.png"
+    out = run("info", small_cubes.fine, "--beside", small_cubes.coarse, "--picture", picture)
+    says(out, "longest gap", "2021-04  #...............", "calendar in")
+    assert picture.stat().st_size > 5000
 
 
 # --- train, fuse, evaluate ----------------------------------------------------------------------

@@ -16,8 +16,10 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from biastf_xr.cube.ledger import create_ledger
 from biastf_xr.cube.spec import CubeSpec, Layout
 from biastf_xr.cube.store import open_cube
+from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.template import build_template, write_template
 from biastf_xr.errors import GridMismatchError
 
@@ -30,7 +32,9 @@ DAYS = np.array(["2021-04-01", "2021-04-02", "2021-04-17"], "M8[D]")
 
 def spec(kind, crs="EPSG:32755", shape=(300, 520)):
     geobox = GeoBox(shape, Affine(30, 0, 455_985, 0, -30, 6_171_015), crs)
-    return CubeSpec(kind, ("red", "nir"), geobox, Layout.build(kind, shape), {"source": "test"})
+    extras = {"view_zenith": {"units": "degree", "_fill": 255}} if kind == "coarse" else {}
+    layout = Layout.build(kind, shape)
+    return CubeSpec(kind, ("red", "nir"), geobox, layout, {"source": "test"}, extras)
 
 
 def along_time(kind):
@@ -45,7 +49,10 @@ def along_time(kind):
 
 def write(kind, path, **options):
     template = build_template(spec(kind, **options), DAYS, along_time(kind))
-    write_template(template, spec(kind, **options), path)
+    with store_at(path).build("test", replace=False) as edit:
+        write_template(template, spec(kind, **options), edit.store)
+        if kind != "fused":
+            create_ledger(edit.store, DAYS.size)
     return path
 
 
@@ -78,6 +85,8 @@ def test_metadata_is_consolidated_and_agrees_with_each_array(tmp_path, kind):
     path = write(kind, tmp_path / "cube.zarr")
     whole = json.loads((path / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
     for name, node in whole.items():
+        if node["node_type"] == "group":
+            continue
         assert (
             node["attributes"] == json.loads((path / name / "zarr.json").read_text())["attributes"]
         )
@@ -86,14 +95,14 @@ def test_metadata_is_consolidated_and_agrees_with_each_array(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_unwritten_pixels_read_as_missing(tmp_path, kind):
-    ds = open_cube(write(kind, tmp_path / "cube.zarr"), chunks=None)
+    ds = open_cube(write(kind, tmp_path / "cube.zarr"), chunks=None, days="all")
     for band in ("red", "nir"):
         assert ds[band].dtype == np.float32
         assert ds[band].shape == (3, 300, 520)
         assert np.isnan(ds[band].to_numpy()).all()
-    for mask in spec(kind).masks:
+    for mask, attrs in spec(kind).masks.items():
         assert ds[mask].dtype == np.uint8
-        assert (ds[mask] == 0).all()
+        assert (ds[mask] == attrs.get("_fill", 0)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

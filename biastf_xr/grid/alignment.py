@@ -1,4 +1,4 @@
-"""The analysis grid: geoboxes, tiles with halos, and the step from coarse to fine pixels.
+"""How a coarse grid lies under a fine one, and the steps between their pixels.
 
 Every resampling here is a closed-form function of a pixel's position on the whole grid, so a
 window of the result equals the same window of the whole result, bit for bit.
@@ -7,132 +7,22 @@ window of the result equals the same window of the whole result, bit for bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biastf_xr.errors import CubeStructureError, GridMismatchError
+from biastf_xr.grid.tiles import Float, Tile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-Float = NDArray[np.float32]
 Upsampling = Literal["bilinear", "nearest"]
 
 # A pixel edge may be off by this fraction of a fine pixel: rounding in metadata, not a shift.
 ALIGNMENT_TOLERANCE = 0.01
-
-
-@dataclass(frozen=True)
-class Tile:
-    """A rectangle of pixels, end-exclusive, in the coordinates of the whole grid.
-
-    Attributes
-    ----------
-    y0, y1, x0, x1 : int
-        Rows ``y0:y1`` and columns ``x0:x1``.  May reach outside the grid (negative) when padded.
-    """
-
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Give the number of rows and columns."""
-        return self.y1 - self.y0, self.x1 - self.x0
-
-    @property
-    def slices(self) -> tuple[slice, slice]:
-        """Give the row and column slices into the whole grid."""
-        return slice(self.y0, self.y1), slice(self.x0, self.x1)
-
-    def padded(self, halo: int) -> Tile:
-        """Grow the tile by a number of pixels on every side.
-
-        Parameters
-        ----------
-        halo : int
-            Pixels to add on each side; the result may reach outside the grid.
-
-        Returns
-        -------
-        Tile
-            The larger tile.
-        """
-        return Tile(self.y0 - halo, self.y1 + halo, self.x0 - halo, self.x1 + halo)
-
-    def clipped(self, shape: tuple[int, int]) -> Tile:
-        """Cut the tile to the grid.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns of the grid.
-
-        Returns
-        -------
-        Tile
-            The part inside ``0:rows, 0:cols``.
-        """
-        return Tile(
-            max(self.y0, 0), min(self.y1, shape[0]), max(self.x0, 0), min(self.x1, shape[1])
-        )
-
-
-def split_tiles(shape: tuple[int, int], size: tuple[int, int]) -> Iterator[Tile]:
-    """Cover a grid with tiles, row by row.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the grid.
-    size : tuple of int
-        Rows and columns of a tile; the last ones may be smaller.
-
-    Yields
-    ------
-    Tile
-        Tiles that cover the grid exactly once.
-    """
-    for y in range(0, shape[0], size[0]):
-        for x in range(0, shape[1], size[1]):
-            yield Tile(y, min(y + size[0], shape[0]), x, min(x + size[1], shape[1]))
-
-
-def read_padded(read: Any, tile: Tile, shape: tuple[int, int], fill: float = np.nan) -> Float:
-    """Read a tile that may reach outside the grid, filling what lies outside.
-
-    Parameters
-    ----------
-    read : callable
-        Takes a `Tile` inside the grid and returns an array whose last two axes have its shape.
-    tile : Tile
-        The tile wanted.
-    shape : tuple of int
-        Rows and columns of the grid.
-    fill : float
-        Value outside the grid.
-
-    Returns
-    -------
-    ndarray of float32
-        Array whose last two axes have the shape of `tile`.
-    """
-    inside = tile.clipped(shape)
-    data = np.asarray(read(inside), dtype=np.float32)
-    if inside == tile:
-        return data
-    margin = [(0, 0)] * (data.ndim - 2) + [
-        (inside.y0 - tile.y0, tile.y1 - inside.y1),
-        (inside.x0 - tile.x0, tile.x1 - inside.x1),
-    ]
-    return np.pad(data, margin, constant_values=np.float32(fill))
 
 
 @dataclass(frozen=True)
@@ -300,6 +190,26 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
                 "Select a contiguous block of pixels, or resample to a regular grid."
             )
     return geobox
+
+
+def describe(geobox: GeoBox) -> str:
+    """Say what a grid is, in one line.
+
+    Parameters
+    ----------
+    geobox : odc.geo.geobox.GeoBox
+        The grid.
+
+    Returns
+    -------
+    str
+        CRS, shape, pixel size and upper left corner.
+    """
+    a, crs = geobox.affine, geobox.crs
+    name = "no CRS" if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.proj.name
+    return (
+        f"{name}, {geobox.shape[0]} x {geobox.shape[1]} px of {a.a:g} at ({a.c:.10g}, {a.f:.10g})"
+    )
 
 
 def same_lattice(a: GeoBox, b: GeoBox) -> bool:

@@ -1,0 +1,133 @@
+"""The time axis of fine and coarse cubes: one place for every day, growing at either end.
+
+A day keeps its place however late its scene arrives, so writing one never moves another, and a
+reader that opened the cube earlier still reads the right days.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube.ledger import stored_days
+from biastf_xr.errors import CubeStructureError
+
+if TYPE_CHECKING:
+    from biastf_xr.cube.stores.base import CubeStore
+
+Day = np.datetime64
+ONE_DAY = np.timedelta64(1, "D")
+
+
+def days_between(first: Day, last: Day) -> np.ndarray[Any, np.dtype[Any]]:
+    """Give every day from the first to the last.
+
+    Parameters
+    ----------
+    first, last : numpy.datetime64
+        Days, both included.
+
+    Returns
+    -------
+    ndarray of datetime64[D]
+        The days.
+    """
+    return np.arange(first, last + ONE_DAY, dtype="datetime64[D]")
+
+
+def grow(store: Any, last: Day) -> None:
+    """Add places up to a day at the end of the axis; readers see them at the next checkpoint.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        The cube.
+    last : numpy.datetime64
+        The last day; if it has a place already, nothing happens.
+    """
+    import zarr
+
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    days = stored_days(group)
+    if last <= days[-1]:
+        return
+    every = days_between(days[0], last)
+    for array in _along_time(group):
+        array.resize((every.size, *array.shape[1:]))
+    time: Any = group["time"]
+    time[days.size :] = _seconds(every[days.size :])
+
+
+def prepend(store: CubeStore, first: Day) -> None:
+    """Add places before the first day; the cube is copied, compressed chunks as they are.
+
+    Parameters
+    ----------
+    store : CubeStore
+        Where the cube is.
+    first : numpy.datetime64
+        A day before the first; the axis starts there or up to one chunk earlier.
+
+    Raises
+    ------
+    CubeStructureError
+        If the store cannot be replaced at once.
+    """
+    import zarr
+
+    old = zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+    days = stored_days(old)
+    if not store.replaces_at_once:
+        raise CubeStructureError(
+            f"{store.url} starts on {days[0]}, a scene is of {first}: days before the first "
+            "would have to move every object of a plain store behind a URL. Leave the scene out "
+            "with `start`, build the cube anew with --overwrite, or keep it in Icechunk."
+        )
+    step = max(int((a.shards or a.chunks)[0]) for a in _along_time(old) if a.ndim > 1)
+    chunks = -(-int((days[0] - first).astype(int)) // step)
+    shift = chunks * step
+    timed = {a.path for a in _along_time(old)}
+    with store.build(f"days before {days[0]}", replace=True) as edit:
+        _copy(old.store, edit.store, timed, chunks, metadata=True)
+        group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+        for array in _along_time(group):
+            array.resize((days.size + shift, *array.shape[1:]))
+            if array.ndim == 1:
+                moved = old[array.path]
+                array[shift:] = moved[:]  # type: ignore[index]
+        time: Any = group["time"]
+        time[:] = _seconds(days_between(days[0] - shift * ONE_DAY, days[-1]))
+        _copy(old.store, edit.store, timed, chunks, metadata=False)
+
+
+def _along_time(group: Any) -> list[Any]:
+    import zarr
+
+    arrays: list[Any] = [a for _, a in group.members(max_depth=None) if isinstance(a, zarr.Array)]
+    return [a for a in arrays if (a.metadata.dimension_names or ("",))[0] == "time"]
+
+
+def _seconds(days: Any) -> Any:
+    return days.astype("datetime64[s]").astype("int64")
+
+
+def _copy(source: Any, target: Any, timed: set[str], chunks: int, *, metadata: bool) -> None:
+    """Copy the metadata or the chunks of a store; along time, chunks move up by a number."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    async def copy() -> None:
+        async for key in source.list():
+            array, mark, place = key.partition("/c/")
+            if metadata == bool(mark):
+                continue
+            moved = key
+            if array in timed:
+                first, *rest = place.split("/")
+                if not rest:
+                    continue  # one-dimensional: written anew
+                moved = "/".join([f"{array}/c", str(int(first) + chunks), *rest])
+            await target.set(moved, await source.get(key, default_buffer_prototype()))
+
+    sync(copy())

@@ -1,0 +1,235 @@
+"""What a cube was made from: for every day the scenes, their versions, and whether it is finished.
+
+The records lie in the Zarr array ``ingest/record``, one JSON text per day, so that they are
+written through the same store (with Icechunk: in the same commit) as the pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube.spec import TIME_UNITS
+from biastf_xr.errors import CubeStructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import zarr
+
+    from biastf_xr.sources.base import Scene
+
+Day = np.datetime64
+
+GROUP, ARRAY = "ingest", "record"
+RECORD_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scene in a cube.
+
+    Attributes
+    ----------
+    key, id, version : str
+        As of `biastf_xr.sources.base.Scene`.
+    fingerprint : str
+        Digest of its files' names, sizes and times; tells a file that was exchanged.
+    clear : float
+        Clear fraction of the cube's pixels in this scene alone.
+    """
+
+    key: str
+    id: str
+    version: str
+    fingerprint: str
+    clear: float = 0.0
+
+
+@dataclass(frozen=True)
+class DayRecord:
+    """What one day of a cube was made from.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        Its scenes, in the order in which they were composed.
+    finished : bool
+        Whether every pixel was written; False after an interruption.
+    """
+
+    entries: tuple[Entry, ...]
+    finished: bool = True
+
+    def text(self) -> str:
+        """Give the record as it is stored.
+
+        Returns
+        -------
+        str
+            JSON.
+        """
+        return json.dumps({"finished": self.finished, "scenes": [asdict(e) for e in self.entries]})
+
+    @classmethod
+    def parse(cls, text: str) -> DayRecord:
+        """Read a stored record.
+
+        Parameters
+        ----------
+        text : str
+            JSON.
+
+        Returns
+        -------
+        DayRecord
+            The record.
+        """
+        found = json.loads(text)
+        return cls(tuple(Entry(**e) for e in found["scenes"]), bool(found["finished"]))
+
+
+def entry_of(scene: Scene, clear: float = 0.0) -> Entry:
+    """Describe a scene as it now lies in the archive.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+    clear : float
+        Its clear fraction.
+
+    Returns
+    -------
+    Entry
+        The entry.
+    """
+    return Entry(scene.acquisition, scene.id, scene.version, fingerprint(scene), clear)
+
+
+def fingerprint(scene: Scene) -> str:
+    """Digest the names, sizes and times of change of a scene's files; reads no pixel.
+
+    Parameters
+    ----------
+    scene : Scene
+        The scene.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.  Of files behind a URL only the names count.
+    """
+    parts = [scene.id, scene.version]
+    for layer, file in sorted(scene.files.items()):
+        parts.append(f"{layer}={Path(file).name if isinstance(file, Path) else file}")
+        try:
+            state = Path(file).stat()
+        except OSError:
+            continue
+        parts.append(f"{state.st_size}/{state.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def create_ledger(store: Any, days: int) -> None:
+    """Make the empty ledger of a new cube.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        The cube.
+    days : int
+        Length of its time axis.
+    """
+    import zarr
+
+    group = zarr.open_group(store, mode="a", use_consolidated=False).create_group(GROUP)
+    group.create_array(
+        ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
+        dimension_names=("time",),
+    )  # fmt: skip
+
+
+def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
+    """Read the records of a cube.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Its root group.
+
+    Returns
+    -------
+    dict of DayRecord
+        By day; days without a record are left out.
+    """
+    try:
+        texts: Any = group[f"{GROUP}/{ARRAY}"][:]  # type: ignore[index]
+    except KeyError as error:
+        raise CubeStructureError(
+            f"{group.store} has no ledger ({GROUP}/{ARRAY}): it was not written by ingest and "
+            "cannot be extended. Choose another path, or rebuild it with --overwrite."
+        ) from error
+    return {
+        day: DayRecord.parse(str(text))
+        for day, text in zip(stored_days(group), texts, strict=True)
+        if text
+    }
+
+
+def write_records(store: Any, records: Mapping[int, DayRecord | None]) -> None:
+    """Write the records of some days.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        The cube.
+    records : mapping of int to DayRecord or None
+        By position on the time axis; None takes the record away.
+    """
+    import zarr
+
+    array = zarr.open_group(store, mode="r+", use_consolidated=False)[f"{GROUP}/{ARRAY}"]
+    write_along_time(array, {place: r.text() if r else "" for place, r in records.items()})
+
+
+def write_along_time(array: Any, values: Mapping[int, Any]) -> None:
+    """Write values at scattered places of a one-dimensional array.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        The array.
+    values : mapping
+        By place.
+    """
+    if not values:
+        return
+    first, last = min(values), max(values)
+    block = np.array(array[first : last + 1])
+    for place, value in values.items():
+        block[place - first] = value
+    array[first : last + 1] = block
+
+
+def stored_days(group: zarr.Group) -> np.ndarray[Any, np.dtype[Any]]:
+    """Read the time axis of a cube.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Its root group.
+
+    Returns
+    -------
+    ndarray of datetime64[D]
+        The days.
+    """
+    array: Any = group["time"]
+    assert array.attrs["units"] == TIME_UNITS
+    return np.asarray(array[:], "int64").astype("datetime64[s]").astype("datetime64[D]")

@@ -1,0 +1,149 @@
+"""The contract of a store: read it, lock it, change it, build it anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+
+class Edit(Protocol):
+    """A change of a cube that is under way.
+
+    Attributes
+    ----------
+    store : zarr.abc.store.Store
+        What to write through, in this process.
+    """
+
+    @property
+    def store(self) -> Any:
+        """Give what to write through, in this process."""
+        ...
+
+    def fork(self) -> Any:
+        """Give a picklable store that workers may write chunks through.
+
+        Everything written so far must have been made visible by `checkpoint`.
+
+        Returns
+        -------
+        zarr.abc.store.Store
+            The store; each worker hands it back when it is done.
+        """
+        ...
+
+    def merge(self, forks: Iterable[Any]) -> None:
+        """Take over what workers wrote.
+
+        Parameters
+        ----------
+        forks : iterable of zarr.abc.store.Store
+            What the workers handed back.
+        """
+        ...
+
+    def checkpoint(self, message: str) -> None:
+        """Make everything written so far visible to readers.
+
+        Parameters
+        ----------
+        message : str
+            What was done, for the log of versions.
+        """
+        ...
+
+
+class CubeStore(Protocol):
+    """A place where a cube is or may be.
+
+    Attributes
+    ----------
+    url : str
+        Its name in messages.
+    consolidated : bool
+        Whether its metadata is consolidated.
+    replaces_at_once : bool
+        Whether a reader of a cube that is built anew sees either the old or the new one.
+    """
+
+    consolidated: ClassVar[bool]
+    replaces_at_once: ClassVar[bool]
+
+    @property
+    def url(self) -> str:
+        """Give its name in messages."""
+        ...
+
+    def exists(self) -> bool:
+        """Tell whether there is something.
+
+        Returns
+        -------
+        bool
+            True if there is a Zarr group.
+        """
+        ...
+
+    def reader(self, version: str | None = None) -> Any:
+        """Open it for reading.
+
+        Parameters
+        ----------
+        version : str, optional
+            Of a store that keeps versions: a snapshot or tag; the newest by default.
+
+        Returns
+        -------
+        zarr.abc.store.Store
+            What xarray and zarr read through.
+        """
+        ...
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep every other writer out, until the block is left or the process dies.
+
+        Returns
+        -------
+        context manager
+            Raises `StoreLockedError`, naming the holder, if somebody else writes.
+        """
+        ...
+
+    def edit(self, message: str) -> AbstractContextManager[Edit]:
+        """Change the cube that is there.
+
+        Parameters
+        ----------
+        message : str
+            What is done, for the log of versions.
+
+        Returns
+        -------
+        context manager of Edit
+            A clean end makes the last changes visible.
+        """
+        ...
+
+    def build(self, message: str, *, replace: bool) -> AbstractContextManager[Edit]:
+        """Make the cube anew; it appears when the block ends cleanly.
+
+        Parameters
+        ----------
+        message : str
+            What is done, for the log of versions.
+        replace : bool
+            Whether a cube that is there may be replaced.
+
+        Returns
+        -------
+        context manager of Edit
+            An empty store.
+        """
+        ...
+
+    def delete(self) -> None:
+        """Remove the cube."""
+        ...

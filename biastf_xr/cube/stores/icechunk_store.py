@@ -1,0 +1,261 @@
+"""Icechunk: versions, atomic commits, reading the past.
+
+Kept to the calls that the 1.1 and 2.x releases share: `xarray.Dataset.to_zarr` on a session's
+store, `Session.fork` and `Session.merge` for workers.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from biastf_xr.cube.stores.lock import lock_folder
+from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError, StoreLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BRANCH = "main"
+
+
+class IcechunkEdit:
+    """A change of an Icechunk store: nothing is visible before a checkpoint, all of it after.
+
+    Parameters
+    ----------
+    repository : icechunk.Repository
+        The repository.
+    url : str
+        Its name in messages.
+    """
+
+    def __init__(self, repository: Any, url: str) -> None:
+        self._repository, self._url = repository, url
+        self._session = repository.writable_session(BRANCH)
+
+    @property
+    def store(self) -> Any:
+        """Give what to write through, in this process."""
+        return self._session.store
+
+    def fork(self) -> Any:
+        """Give a picklable store for workers; see `Edit.fork`.
+
+        Returns
+        -------
+        icechunk.IcechunkStore
+            The store of a forked session.
+        """
+        return self._session.fork().store
+
+    def merge(self, forks: Iterable[Any]) -> None:
+        """Take over what workers wrote; see `Edit.merge`.
+
+        Parameters
+        ----------
+        forks : iterable of icechunk.IcechunkStore
+            What the workers handed back.
+        """
+        # Workers that are threads hand back one and the same store.
+        unique = {id(fork): fork for fork in forks}.values()
+        self._session.merge(*(fork.session for fork in unique))
+
+    def checkpoint(self, message: str) -> None:
+        """Commit; see `Edit.checkpoint`.
+
+        Parameters
+        ----------
+        message : str
+            Message of the commit.
+        """
+        import icechunk
+
+        if not self._session.has_uncommitted_changes:
+            return
+        try:
+            self._session.commit(message)
+        except icechunk.ConflictError as error:
+            raise StoreLockedError(
+                f"{self._url} was changed by another writer meanwhile ({error}). "
+                "Nothing of this step was kept; run it again."
+            ) from error
+        self._session = self._repository.writable_session(BRANCH)
+
+
+@dataclass(frozen=True)
+class IcechunkStore:
+    """An Icechunk repository.
+
+    Attributes
+    ----------
+    place : str
+        A folder, or bucket and prefix.
+    protocol : {"", "s3"}
+        Where it is; empty for a folder.
+    """
+
+    place: str
+    protocol: str = ""
+    consolidated: ClassVar[bool] = False
+    replaces_at_once: ClassVar[bool] = True
+
+    @property
+    def url(self) -> str:
+        """Give its name in messages."""
+        return f"icechunk+{self.protocol}://{self.place}" if self.protocol else self.place
+
+    def exists(self) -> bool:
+        """Tell whether there is something; see `CubeStore.exists`.
+
+        Returns
+        -------
+        bool
+            True if there is a repository with a Zarr group.
+        """
+        import zarr
+
+        if not self.protocol and not (Path(self.place) / "snapshots").is_dir():
+            return False  # asking Icechunk would make the folder
+        icechunk, storage = _icechunk(), self._storage()
+        if not icechunk.Repository.exists(storage):
+            return False
+        session = icechunk.Repository.open(storage).readonly_session(BRANCH)
+        try:
+            zarr.open_group(session.store, mode="r")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def reader(self, version: str | None = None) -> Any:
+        """Open it for reading; see `CubeStore.reader`.
+
+        Parameters
+        ----------
+        version : str, optional
+            Id of a snapshot, or a tag.
+
+        Returns
+        -------
+        icechunk.IcechunkStore
+            The store of a session that never changes.
+        """
+        repository = self._repository()
+        if version is None:
+            return repository.readonly_session(BRANCH).store
+        if version in repository.list_tags():
+            return repository.readonly_session(tag=version).store
+        known = {s.id: s.message for s in repository.ancestry(branch=BRANCH)}
+        if version not in known:
+            raise CubeStructureError(
+                f"{self.url} has no version {version!r}; its last ones are {list(known)[:5]}. "
+                "Give one of them, or a tag."
+            )
+        return repository.readonly_session(snapshot_id=version).store
+
+    def versions(self) -> list[tuple[str, str, str]]:
+        """List the versions, newest first.
+
+        Returns
+        -------
+        list of tuple of str
+            Id, UTC time and message.
+        """
+        return [
+            (s.id, f"{s.written_at:%Y-%m-%dT%H:%M:%SZ}", s.message)
+            for s in self._repository().ancestry(branch=BRANCH)
+        ]
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep every other writer out; see `CubeStore.lock`.
+
+        Behind a URL two writers are told apart when they commit.
+
+        Returns
+        -------
+        context manager
+            The lock.
+        """
+        return nullcontext() if self.protocol else lock_folder(Path(self.place))
+
+    @contextmanager
+    def edit(self, message: str) -> Iterator[IcechunkEdit]:
+        """Change the cube that is there; see `CubeStore.edit`.
+
+        Parameters
+        ----------
+        message : str
+            Message of the last commit.
+
+        Yields
+        ------
+        IcechunkEdit
+            The change.
+        """
+        edit = IcechunkEdit(self._repository(), self.url)
+        yield edit
+        edit.checkpoint(message)
+
+    @contextmanager
+    def build(self, message: str, *, replace: bool) -> Iterator[IcechunkEdit]:
+        """Make the cube anew in one commit; older versions stay readable.
+
+        Parameters
+        ----------
+        message : str
+            Message of the commit.
+        replace : bool
+            Whether a cube that is there may be replaced.
+
+        Yields
+        ------
+        IcechunkEdit
+            An empty store.
+        """
+        from zarr.core.sync import sync
+
+        if self.exists() and not replace:
+            raise CubeExistsError(
+                f"{self.url} already holds a cube and is left as it is. "
+                "Choose another output, or ask to replace it (`--overwrite`, overwrite=True)."
+            )
+        repository = _icechunk().Repository.open_or_create(self._storage())
+        edit = IcechunkEdit(repository, self.url)
+        sync(edit.store.clear())
+        yield edit
+        edit.checkpoint(message)
+
+    def delete(self) -> None:
+        """Empty the newest version; older ones stay; see `CubeStore.delete`."""
+        from zarr.core.sync import sync
+
+        edit = IcechunkEdit(self._repository(), self.url)
+        sync(edit.store.clear())
+        edit.checkpoint("removed")
+
+    def _storage(self) -> Any:
+        icechunk = _icechunk()
+        if not self.protocol:
+            return icechunk.local_filesystem_storage(self.place)
+        if self.protocol != "s3":
+            raise ConfigError(
+                f"{self.url}: expected icechunk://folder or icechunk+s3://bucket/prefix."
+            )
+        bucket, _, prefix = self.place.partition("/")
+        return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True)
+
+    def _repository(self) -> Any:
+        return _icechunk().Repository.open(self._storage())
+
+
+def _icechunk() -> Any:
+    try:
+        import icechunk
+    except ImportError as error:
+        raise ConfigError(
+            'icechunk stores need an extra: pip install "biastf-xr[icechunk]".'
+        ) from error
+    # It warns that a folder is not safe for two committers at once; the lock sees to that.
+    icechunk.set_logs_filter("error")
+    return icechunk

@@ -1,0 +1,126 @@
+"""One writer per cube: locks that name their holder and do not outlive it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.errors import StoreLockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def _me() -> dict[str, Any]:
+    now = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+
+
+def _refusal(url: str, holder: dict[str, Any], remedy: str) -> StoreLockedError:
+    return StoreLockedError(
+        f"{url} is being written by process {holder.get('process', '?')} on "
+        f"{holder.get('host', '?')}, since {holder.get('since', '?')}. {remedy}"
+    )
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Lock a store on disk by a file beside it; the system drops the lock if the process dies.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+
+    Yields
+    ------
+    None
+        While the lock is held.
+
+    Raises
+    ------
+    StoreLockedError
+        If another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.with_name(f".{path.name}.lock")
+    with name.open("a+") as file:
+        if not _flock(file, name):
+            file.seek(0)
+            holder = json.loads(file.read() or "{}")
+            raise _refusal(str(path), holder, "Wait for it to end and run this again.")
+        file.truncate(0)
+        file.write(json.dumps(_me()))
+        file.flush()
+        try:
+            yield
+        finally:
+            name.unlink(missing_ok=True)
+
+
+def _flock(file: Any, name: Path) -> bool:
+    """Try to lock an open file; False if another process holds it, or has just removed it."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return name.exists() and name.stat().st_ino == os.fstat(file.fileno()).st_ino
+
+
+@contextmanager
+def lock_object(filesystem: Any, path: str, url: str) -> Iterator[None]:
+    """Lock a store behind a URL by an object beside it, created only if it is not there.
+
+    Parameters
+    ----------
+    filesystem : fsspec.AbstractFileSystem
+        Where the store is.
+    path : str
+        The store, on that file system.
+    url : str
+        Its name in messages.
+
+    Yields
+    ------
+    None
+        While the lock is held.
+
+    Raises
+    ------
+    StoreLockedError
+        If another process holds it, or died and left it on another machine.
+    """
+    name = f"{path.rstrip('/')}.lock"
+    _clear_if_dead(filesystem, name)
+    try:
+        filesystem.pipe_file(name, json.dumps(_me()).encode(), mode="create")
+    except FileExistsError as error:
+        holder = json.loads(filesystem.cat_file(name))
+        remedy = f"Wait for it to end; if it is gone, remove {name} and run this again."
+        raise _refusal(url, holder, remedy) from error
+    try:
+        yield
+    finally:
+        filesystem.rm_file(name)
+
+
+def _clear_if_dead(filesystem: Any, name: str) -> None:
+    """Remove the lock of a process of this machine that is no more."""
+    if not filesystem.exists(name):
+        return
+    holder = json.loads(filesystem.cat_file(name))
+    if holder.get("host") != socket.gethostname():
+        return
+    try:
+        os.kill(int(holder["process"]), 0)
+    except ProcessLookupError:
+        filesystem.rm_file(name)
+    except PermissionError:
+        return

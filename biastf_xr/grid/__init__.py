@@ -1,0 +1,41 @@
+"""The analysis grid: tiles with halos, regions, and the steps between grids."""
+
+from biastf_xr.grid.alignment import (
+    ALIGNMENT_TOLERANCE,
+    Alignment,
+    AxisMap,
+    Upsampler,
+    Upsampling,
+    aggregate,
+    align,
+    describe,
+    geobox_of,
+    same_lattice,
+)
+from biastf_xr.grid.region import coarse_grid, fine_grid, read_region
+from biastf_xr.grid.resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
+from biastf_xr.grid.tiles import Tile, read_padded, split_tiles
+
+__all__ = [
+    "ALIGNMENT_TOLERANCE",
+    "Alignment",
+    "AreaPlan",
+    "AxisMap",
+    "Plan",
+    "Resampling",
+    "Tile",
+    "Upsampler",
+    "Upsampling",
+    "aggregate",
+    "align",
+    "coarse_grid",
+    "describe",
+    "fine_grid",
+    "geobox_of",
+    "plan_resampling",
+    "read_padded",
+    "read_region",
+    "same_lattice",
+    "shifted",
+    "split_tiles",
+]

@@ -1,0 +1,301 @@
+"""A region of interest becomes the two analysis grids."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.errors import ConfigError, GridMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
+
+LONLAT = "EPSG:4326"
+
+MGRS = re.compile(r"(?:MGRS:)?T?(\d{1,2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", re.IGNORECASE)
+BANDS = "CDEFGHJKLMNPQRSTUVWX"
+# Letters of the columns of 100-km squares by zone modulo 3, and of their rows.
+COLUMNS = {1: "ABCDEFGH", 2: "JKLMNPQR", 0: "STUVWXYZ"}
+ROWS = "ABCDEFGHJKLMNPQRSTUV"
+# Sentinel-2 tiles: their side, and the lattice that their upper left corner is moved out to.
+TILE_SIDE, TILE_SNAP = 109_800, 60
+
+WRS = re.compile(r"WRS2?:(\d{3})[-/]?(\d{3})", re.IGNORECASE)
+# The orbit of Landsat 4 to 9: 233 revolutions in 16 days, 248 rows each.
+INCLINATION, PATHS, SCENE_ROWS, REPEAT_DAYS = 98.2, 233, 248, 16
+FIRST_PATH, EQUATOR_ROW = -64.6, 60
+SCENE_WIDTH, SCENE_HEIGHT = 185_000.0, 180_000.0
+FLATTENING = 1 / 298.257223563
+
+# Pixels along a side beyond which a region is a mistake rather than a plan.
+LARGEST = 400_000
+
+
+def read_region(region: str | Path | Sequence[float], *, crs: str = LONLAT) -> Geometry:
+    """Read a region of interest.
+
+    Parameters
+    ----------
+    region : str, pathlib.Path or sequence of float
+        ``[west, south, east, north]``; the path of a GeoJSON file (degrees, RFC 7946);
+        ``"MGRS:55HBU"``, which is exactly the tile of Sentinel-2 and HLS; or ``"WRS:093084"``,
+        path and row of Landsat 4 to 9, an approximate footprint computed from the orbit.
+    crs : str
+        CRS of the four numbers.
+
+    Returns
+    -------
+    odc.geo.geom.Geometry
+        The region, with its CRS.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of these.
+    """
+    if not isinstance(region, str | Path):
+        return _box(region, crs)
+    text = str(region)
+    if match := WRS.fullmatch(text):
+        return _wrs(int(match[1]), int(match[2]))
+    if match := MGRS.fullmatch(text):
+        return _mgrs(int(match[1]), *(part.upper() for part in match.groups()[1:]))
+    return _geojson(Path(text))
+
+
+def fine_grid(
+    region: Geometry, *, crs: str = "utm", resolution: float = 30.0, anchor: float = 0.0
+) -> GeoBox:
+    """Give the grid of the fine cube: whole pixels that cover a region.
+
+    Parameters
+    ----------
+    region : odc.geo.geom.Geometry
+        As from `read_region`.
+    crs : str
+        "utm" for the zone of the region's centre, or a projected CRS.
+    resolution : float
+        Pixel size.
+    anchor : float
+        Where pixel edges lie: at whole multiples of the resolution plus this.  0 is the lattice of
+        HLS and Sentinel-2; half a pixel is that of Landsat Collection 2.
+
+    Returns
+    -------
+    odc.geo.geobox.GeoBox
+        North-up grid.
+
+    Raises
+    ------
+    ConfigError, GridMismatchError
+        If the CRS is not projected, or the region is empty or too large.
+    """
+    from affine import Affine
+    from odc.geo import CRS, CRSError
+    from odc.geo.geobox import GeoBox
+
+    if resolution <= 0:
+        raise ConfigError(f"resolution is {resolution:g}; expected a positive pixel size.")
+    try:
+        target = _utm(region) if crs == "utm" else CRS(crs)
+    except CRSError as error:
+        raise ConfigError(
+            f"{crs!r} is not a CRS; expected utm or one such as EPSG:32755."
+        ) from error
+    if not target.projected:
+        raise GridMismatchError(
+            f"{crs} is geographic; pixels of {resolution:g} would be degrees. Expected utm or a "
+            "projected CRS."
+        )
+    if region.crs != target:
+        # Straight edges are bent by the projection: follow them closely.
+        step = 0.01 if region.crs is not None and region.crs.geographic else 1000.0
+        region = region.to_crs(target, resolution=step)
+    box = region.boundingbox
+    left, bottom = (math.floor((v - anchor) / resolution + 1e-6) for v in (box.left, box.bottom))
+    right, top = (math.ceil((v - anchor) / resolution - 1e-6) for v in (box.right, box.top))
+    if max(right - left, top - bottom) > LARGEST:
+        raise ConfigError(
+            f"the region would have {top - bottom} x {right - left} pixels of {resolution:g}; "
+            f"expected at most {LARGEST} a side. Check its coordinates, or split it."
+        )
+    corner = Affine(
+        resolution, 0, left * resolution + anchor, 0, -resolution, top * resolution + anchor
+    )
+    return GeoBox((top - bottom, right - left), corner, target)
+
+
+def coarse_grid(fine: GeoBox, *, resolution: float = 480.0, margin: int = 2) -> GeoBox:
+    """Give the grid of the coarse cube: it covers the fine one with a margin.
+
+    The upper left corners differ by whole coarse pixels, so that with a whole ratio every coarse
+    edge is a fine edge.
+
+    Parameters
+    ----------
+    fine : odc.geo.geobox.GeoBox
+        The fine grid.
+    resolution : float
+        Coarse pixel size.
+    margin : int
+        Coarse pixels beyond the fine grid on every side.
+
+    Returns
+    -------
+    odc.geo.geobox.GeoBox
+        North-up grid.
+
+    Raises
+    ------
+    GridMismatchError
+        If the coarse pixel is the smaller one.
+    """
+    from odc.geo.geobox import GeoBox
+
+    a = fine.affine
+    if resolution < a.a:
+        raise GridMismatchError(
+            f"coarse resolution {resolution:g} is smaller than the fine one ({a.a:g}); are the "
+            "two swapped?"
+        )
+    rows, cols = (math.ceil(n * a.a / resolution - 1e-9) + 2 * margin for n in fine.shape)
+    corner = type(a)(
+        resolution, 0, a.c - margin * resolution, 0, -resolution, a.f + margin * resolution
+    )
+    return GeoBox((rows, cols), corner, fine.crs)
+
+
+def _box(numbers: Sequence[float], crs: str) -> Geometry:
+    from odc.geo.geom import box
+
+    if len(numbers) != 4:
+        raise ConfigError(f"region {list(numbers)} has {len(numbers)} numbers; expected [west, "
+                          "south, east, north].")  # fmt: skip
+    west, south, east, north = map(float, numbers)
+    if crs == LONLAT and not (-180 <= west <= 180 and -180 <= east <= 180 and abs(south) <= 90
+                              and abs(north) <= 90):  # fmt: skip
+        raise ConfigError(
+            f"region {list(numbers)} is not in degrees; expected [west, south, east, north]."
+        )
+    if west >= east or south >= north:
+        raise ConfigError(
+            f"region {list(numbers)} is empty or reversed; expected west < east and south < north. "
+            "A region across the 180th meridian must be split."
+        )
+    return box(west, south, east, north, crs)
+
+
+def _geojson(path: Path) -> Geometry:
+    from odc.geo.geom import Geometry, unary_union
+
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(
+            f"region {str(path)!r} is not a tile name (MGRS:55HBU, WRS:093084) and no GeoJSON "
+            f"file can be read there ({error})."
+        ) from error
+    polygons = [Geometry(p, LONLAT) for p in _polygons(found)]
+    if not polygons:
+        raise ConfigError(
+            f"{path} holds no polygon; expected a Polygon or MultiPolygon in degrees."
+        )
+    union = unary_union(polygons)
+    assert union is not None
+    _box(tuple(union.boundingbox), LONLAT)  # the same checks
+    return union
+
+
+def _polygons(node: Any) -> list[Any]:
+    """Collect the polygons of a GeoJSON object."""
+    if not isinstance(node, dict):
+        return []
+    if node.get("type") in {"Polygon", "MultiPolygon"}:
+        return [node]
+    inner = [node.get("geometry"), *node.get("features", []), *node.get("geometries", [])]
+    return [polygon for item in inner for polygon in _polygons(item)]
+
+
+def _utm(region: Geometry) -> Any:
+    """Give the UTM zone of a region's centre; a region that is in UTM already keeps its own."""
+    from odc.geo import CRS
+
+    if region.crs is not None and (region.crs.epsg or 0) // 100 in {326, 327}:
+        return region.crs
+    lon, lat = region.to_crs(LONLAT).centroid.coords[0]
+    zone = min(int((lon + 180) // 6) + 1, 60)
+    return CRS(f"EPSG:{(32600 if lat >= 0 else 32700) + zone}")
+
+
+def _mgrs(zone: int, band: str, column: str, row: str) -> Geometry:
+    """Give the Sentinel-2 tile of a 100-km square of the Military Grid Reference System."""
+    from odc.geo.geom import box
+
+    name = f"MGRS:{zone}{band}{column}{row}"
+    letters = COLUMNS[zone % 3]
+    if not 1 <= zone <= 60 or column not in letters:
+        raise ConfigError(
+            f"{name} is no tile; expected zone 1 to 60 and, there, a column of {letters}."
+        )
+    east = (letters.index(column) + 1) * 100_000
+    # Rows repeat every 2000 km; those of even zones start five letters later.
+    first = (ROWS.index(row) - (5 if zone % 2 == 0 else 0)) % 20 * 100_000
+    south = BANDS.index(band) * 8 - 80
+    lowest = _meridian_arc(south) + (10_000_000 if south < 0 else 0)
+    north = first + math.ceil((lowest - 100_000 - first) / 2_000_000) * 2_000_000
+    left = east // TILE_SNAP * TILE_SNAP
+    top = -(-(north + 100_000) // TILE_SNAP) * TILE_SNAP
+    epsg = (32600 if south >= 0 else 32700) + zone
+    return box(left, top - TILE_SIDE, left + TILE_SIDE, top, f"EPSG:{epsg}")
+
+
+def _meridian_arc(latitude: float) -> float:
+    """Give the UTM northing of a latitude on the central meridian, to some 100 m."""
+    phi = math.radians(latitude)
+    arc = 6_367_449.146 * phi - 16_038.509 * math.sin(2 * phi) + 16.833 * math.sin(4 * phi)
+    return 0.9996 * arc
+
+
+def _wrs(path: int, row: int) -> Geometry:
+    """Give the approximate footprint of a Landsat scene, from the geometry of the orbit."""
+    from odc.geo.geom import box, point
+
+    if not (1 <= path <= PATHS and 1 <= row <= SCENE_ROWS):
+        raise ConfigError(
+            f"WRS:{path:03d}{row:03d} is no scene; expected path 1 to {PATHS} and row 1 to "
+            f"{SCENE_ROWS}."
+        )
+    centre = point(*scene_centre(path, row), LONLAT)
+    zone = _utm(centre)
+    x, y = centre.to_crs(zone).coords[0]
+    half_x, half_y = SCENE_WIDTH / 2, SCENE_HEIGHT / 2
+    return box(x - half_x, y - half_y, x + half_x, y + half_y, zone)
+
+
+def scene_centre(path: int, row: int) -> tuple[float, float]:
+    """Compute the nominal centre of a Landsat scene.
+
+    Parameters
+    ----------
+    path, row : int
+        Of the Worldwide Reference System 2.
+
+    Returns
+    -------
+    tuple of float
+        Longitude and latitude in degrees; within about 10 km of the published centres.
+    """
+    along = math.radians((row - EQUATOR_ROW) * 360 / SCENE_ROWS)
+    tilt = math.radians(INCLINATION)
+    geocentric = -math.asin(math.sin(tilt) * math.sin(along))
+    inertial = math.degrees(math.atan2(math.cos(tilt) * math.sin(along), math.cos(along)))
+    turned = math.degrees(along) * REPEAT_DAYS / PATHS
+    start = FIRST_PATH - (path - 1) * 360 / PATHS
+    latitude = math.degrees(math.atan(math.tan(geocentric) / (1 - FLATTENING) ** 2))
+    return (start + inertial - turned + 540) % 360 - 180, latitude

@@ -1,0 +1,146 @@
+"""Regions of interest: boxes, files and tiles become snapped grids; mistakes are named."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from odc.geo.geom import Geometry
+
+from biastf_xr.errors import ConfigError, GridMismatchError
+from biastf_xr.grid import align, coarse_grid, fine_grid, read_region
+from biastf_xr.grid.region import scene_centre
+
+POLYGON = {"type": "Polygon", "coordinates": [[[146, -35], [147, -35], [146.5, -34.5], [146, -35]]]}
+
+
+@pytest.mark.parametrize("anchor", [0.0, 15.0])
+@pytest.mark.parametrize("resolution", [10.0, 30.0])
+def test_box_becomes_whole_pixels_of_its_utm_zone_that_cover_it(anchor, resolution):
+    region = read_region([145.9, -34.9, 146.2, -34.6])
+    grid = fine_grid(region, resolution=resolution, anchor=anchor)
+    assert grid.crs.epsg == 32755
+    assert grid.affine.a == -grid.affine.e == resolution
+    assert (grid.affine.c - anchor) % resolution == (grid.affine.f - anchor) % resolution == 0
+    box, cover = region.to_crs(grid.crs, resolution=0.001).boundingbox, grid.boundingbox
+    for low, inner in ((cover.left, box.left), (cover.bottom, box.bottom)):
+        assert low <= inner + 1e-6
+        assert inner - low < resolution
+    assert cover.right >= box.right
+    assert cover.top >= box.top
+
+
+def test_northern_regions_take_northern_zones_and_a_crs_may_be_chosen():
+    region = read_region([6.0, 50.0, 6.2, 50.1])
+    assert fine_grid(region).crs.epsg == 32632
+    assert fine_grid(region, crs="EPSG:3035").crs.epsg == 3035
+
+
+@pytest.mark.parametrize(
+    ("name", "epsg", "corner"),
+    [
+        ("MGRS:31UDQ", 32631, (399960, 5500020)),
+        ("MGRS:32TPS", 32632, (600000, 5200020)),
+        ("MGRS:T55HDB", 32755, (399960, 6200040)),
+        ("13TFE", 32613, (600000, 4500000)),
+    ],
+)
+def test_mgrs_tile_is_the_grid_of_hls(name, epsg, corner):
+    grid = fine_grid(read_region(name))
+    assert grid.crs.epsg == epsg
+    assert grid.shape == (3660, 3660)
+    assert (grid.affine.c, grid.affine.f) == corner
+
+
+def test_every_square_of_mgrs_lies_in_its_own_latitude_band():
+    mgrs = pytest.importorskip("mgrs").MGRS()
+    rng = np.random.default_rng(0)
+    for lat, lon in zip(rng.uniform(-79, 83, 200), rng.uniform(-180, 180, 200), strict=True):
+        name = mgrs.toMGRS(lat, lon, MGRSPrecision=0)
+        zone, rest = (name[:-3], name[-3:])
+        if 56 <= lat <= 64 or lat >= 72:
+            continue  # zones of Norway and Svalbard are irregular
+        easting, northing = _utm(lat, lon, int(zone))
+        box = read_region(f"{zone}{rest}").boundingbox
+        assert box.left - 1 <= easting < box.left + 100_100, name
+        assert box.top - 100_100 <= northing <= box.top + 1, name
+
+
+def _utm(lat, lon, zone):
+    from odc.geo.geom import point
+
+    epsg = (32600 if lat >= 0 else 32700) + zone
+    return point(lon, lat, "EPSG:4326").to_crs(f"EPSG:{epsg}").coords[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "lon", "lat"),
+    [(44, 34, -122.1, 37.48), (123, 32, 116.7, 40.33), (1, 60, -64.6, 0.0)],
+)
+def test_centres_of_landsat_scenes(path, row, lon, lat):
+    assert scene_centre(path, row) == pytest.approx((lon, lat), abs=0.1)
+
+
+def test_landsat_scene_becomes_a_box_around_its_centre():
+    grid = fine_grid(read_region("WRS:123032"))
+    assert grid.crs.epsg == 32650
+    assert tuple(grid.shape) == pytest.approx((6000, 6167), abs=2)
+
+
+@pytest.mark.parametrize("wrap", ["Polygon", "Feature", "FeatureCollection"])
+def test_geojson_may_hold_its_polygons_anywhere(tmp_path, wrap):
+    feature = {"type": "Feature", "geometry": POLYGON, "properties": {}}
+    found = {
+        "Polygon": POLYGON,
+        "Feature": feature,
+        "FeatureCollection": {"type": "FeatureCollection", "features": [feature]},
+    }[wrap]
+    path = tmp_path / "region.geojson"
+    path.write_text(json.dumps(found))
+    assert fine_grid(read_region(path)) == fine_grid(Geometry(POLYGON, "EPSG:4326"))
+
+
+@pytest.mark.parametrize("ratio", [16, 15.444])
+def test_coarse_grid_covers_the_fine_one_with_its_margin(ratio):
+    fine = fine_grid(read_region([146, -34.9, 146.1, -34.8]))
+    coarse = coarse_grid(fine, resolution=30 * ratio, margin=3)
+    alignment = align(fine, coarse)
+    assert alignment.ratio == pytest.approx(ratio)
+    assert (alignment.rows.shift, alignment.cols.shift) == pytest.approx((3, 3))
+    assert coarse.boundingbox.right - fine.boundingbox.right >= 3 * 30 * ratio - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ([147, -35, 146, -34], "empty or reversed"),
+        ([179, -18, -179, -16], "180th meridian"),
+        ([455985, 6171015, 460000, 6180000], "not in degrees"),
+        ([1, 2, 3], "has 3 numbers"),
+        ("MGRS:55AAA", "not a tile name"),
+        ("MGRS:55HSU", "is no tile"),
+        ("WRS:234001", "is no scene; expected path 1 to 233"),
+        ("nowhere.geojson", "no GeoJSON file can be read"),
+    ],
+)
+def test_unusable_regions_are_named(region, message):
+    with pytest.raises(ConfigError, match=message):
+        read_region(region)
+
+
+def test_unusable_grids_are_named(tmp_path):
+    region = read_region([146, -35, 147, -34])
+    with pytest.raises(GridMismatchError, match="is geographic"):
+        fine_grid(region, crs="EPSG:4326")
+    with pytest.raises(ConfigError, match="is not a CRS"):
+        fine_grid(region, crs="mars")
+    with pytest.raises(ConfigError, match="positive"):
+        fine_grid(region, resolution=0)
+    with pytest.raises(ConfigError, match="at most"):
+        fine_grid(region, resolution=0.1)
+    with pytest.raises(GridMismatchError, match="swapped"):
+        coarse_grid(fine_grid(region), resolution=10)
+    (tmp_path / "point.geojson").write_text('{"type": "Point", "coordinates": [1, 2]}')
+    with pytest.raises(ConfigError, match="no polygon"):
+        read_region(tmp_path / "point.geojson")
