@@ -92,11 +92,11 @@ def run_ingest(folder: Path, path: Path) -> None:
 def peak_of(folder: Path, path: Path) -> float:
     """Ingest in a process of its own; give its peak memory above that of its imports, in MiB."""
     code = (
-        "import resource, sys; import biastf_xr.cube.ingest, rioxarray, zarr, scipy.ndimage;"
+        "import sys; import biastf_xr.cube.ingest, rioxarray, zarr, scipy.ndimage;"
         "sys.path.insert(0, sys.argv[3]); from bench_ingest import run_ingest, Path;"
-        "base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "run_ingest(Path(sys.argv[1]), Path(sys.argv[2]));"
-        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1024)"
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]);"
+        "base = peak(); run_ingest(Path(sys.argv[1]), Path(sys.argv[2]));"
+        "print((peak() - base) / 1024)"
     )
     here = str(Path(__file__).parent)
     done = subprocess.run(  # noqa: S603  (this file, in a process of its own)

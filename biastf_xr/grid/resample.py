@@ -104,6 +104,8 @@ class Plan:
 
     def _pick(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
         """Take the nearest pixels; `fill` outside the scene."""
+        if self.kernel == "copy":
+            return self._cut(values, fill)
         (h, w), (rows, cols) = self.window.shape, self._local()
         y, x = (np.floor(p + 0.5).astype(np.int64) for p in (rows, cols))
         inside = (y >= 0) & (y < h) & (x >= 0) & (x < w)
@@ -111,6 +113,19 @@ class Plan:
         outside: Any = ~inside
         if outside.any():
             picked[..., outside] = fill
+        return picked
+
+    def _cut(self, values: NDArray[Any], fill: Any) -> NDArray[Any]:
+        """Take a block of pixels as they are, padded where it reaches outside the scene."""
+        (h, w), (rows, cols) = self.window.shape, self._local()
+        y, x, height, width = int(rows[0, 0]), int(cols[0, 0]), rows.shape[0], cols.shape[1]
+        if (y, x, height, width) == (0, 0, h, w):
+            return values
+        picked = np.full((*values.shape[:-2], height, width), fill)
+        top, left = max(y, 0), max(x, 0)
+        inside = values[..., top : y + height, left : x + width]
+        down, right = top - y, left - x
+        picked[..., down : down + inside.shape[-2], right : right + inside.shape[-1]] = inside
         return picked
 
     def _interpolate(self, values: Float) -> Float:
