@@ -73,7 +73,7 @@ def ingest(
     config: ConfigFile = None,
     product: Annotated[
         str | None,
-        typer.Option(help="landsat-c2-l2, hls, mod09ga, mcd43a4 or geotiff."),
+        typer.Option(help="landsat-c2-l2, hls, mod09ga, mcd43a4, geotiff or benchmark."),
     ] = None,
     folder: Annotated[
         str | None, typer.Option(help="Folder of the scenes, or a catalogue.")
@@ -347,6 +347,33 @@ def export(
         raise ConfigError(f"--dtype is {dtype!r}; expected float32 or int16.")
     names = [b.strip() for b in bands.split(",")] if bands else None
     export_step(path, folder, dates=_days(date), bands=names, dtype=dtype, overwrite=overwrite)
+
+
+datasets = typer.Typer(help="The published benchmark sets.", no_args_is_help=True)
+app.add_typer(datasets, name="datasets")
+
+
+@datasets.command("list")
+def list_datasets() -> None:
+    """List the benchmark sets that can be ingested as they are downloaded."""
+    from biastf_xr.cli.show import show_datasets
+
+    show_datasets()
+
+
+@datasets.command("info")
+def dataset_info(
+    name: Annotated[str, typer.Argument(help="cia, lgc, ahb, tianjin or daxing.")],
+    folder: Annotated[Path | None, typer.Argument(help="A download to compare.")] = None,
+) -> None:
+    """Say where to get a set, what it should look like, and what a download lacks.
+
+    Example: `biastf-xr datasets info cia downloads/CIA`
+    """
+    from biastf_xr.cli.show import show_dataset
+
+    if not show_dataset(name, folder):
+        raise typer.Exit(1)
 
 
 def _read(path: Path) -> Config:

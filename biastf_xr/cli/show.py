@@ -156,6 +156,60 @@ def _table(title: str, frame: pd.DataFrame) -> None:
     console.print(table)
 
 
+def show_datasets() -> None:
+    """Print the benchmark sets."""
+    from biastf_xr.sources.benchmark_sets import SETS
+
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("set", "pairs", "rows x columns", "what"):
+        table.add_column(title, overflow="fold")
+    for name, about in SETS.items():
+        shape = f"{about.shape[0]} x {about.shape[1]}"
+        table.add_row(name, str(len(about.dates)), shape, about.title)
+    console.print(table)
+
+
+def show_dataset(name: str, folder: Path | None) -> bool:
+    """Print what a benchmark set is, and what a download lacks.
+
+    Parameters
+    ----------
+    name : str
+        The set.
+    folder : pathlib.Path, optional
+        A download.
+
+    Returns
+    -------
+    bool
+        False if the download lacks something.
+    """
+    from biastf_xr.sources.benchmark_sets import check_folder, known_set
+
+    about = known_set(name)
+    _rows(
+        name,
+        {
+            "what": about.title,
+            "get it from": about.source,
+            "cite": about.reference,
+            "images": f"{about.shape[0]} x {about.shape[1]}, {about.resolution:g} m, 6 bands",
+            "pairs": f"{len(about.dates)}, {about.dates[0]} to {about.dates[-1]}",
+            "Landsat files": about.example["landsat"],
+            "MODIS files": about.example["modis"],
+            "options": f'product = "benchmark", options = {{which = "{name}", sensor = "landsat"}} '
+            f'and "modis", this one with native_resolution = {about.native_resolution:g}',
+        },
+    )
+    if folder is None:
+        return True
+    wrong = check_folder(name, folder)
+    for line in wrong[:SHOWN]:
+        console.print(line, highlight=False)
+    console.print(f"{len(wrong)} things missing or wrong" if wrong else f"{folder} is complete")
+    return not wrong
+
+
 def show_findings(result: Verification) -> None:
     """Print what a verification found.
 

@@ -129,7 +129,7 @@ def ingest_window(job: Job, store: Any, window: Window, *, write: bool = True) -
 
     outcome = Outcome(store)
     images: dict[int, dict[str, NDArray[Any]]] = {}
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
         for place, scenes in window.days.items():
             image = _compose(job, scenes, window.tile, outcome)
             outcome.clear[place] = int(image["clear"].sum())

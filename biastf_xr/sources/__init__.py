@@ -15,7 +15,7 @@ def build_product(name: str, **options: Any) -> Product:
 
     Parameters
     ----------
-    name : {"landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "geotiff"}
+    name : {"landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "geotiff", "benchmark"}
         The product.
     **options
         Its options, the fields of its class.
@@ -30,13 +30,14 @@ def build_product(name: str, **options: Any) -> Product:
     ConfigError
         If the name is unknown or an option is not one of the product's.
     """
+    from biastf_xr.sources.benchmark_sets import Benchmark
     from biastf_xr.sources.geotiff import GeotiffFolder
     from biastf_xr.sources.hls import Hls
     from biastf_xr.sources.landsat_c2 import LandsatC2
     from biastf_xr.sources.mcd43a4 import Mcd43a4
     from biastf_xr.sources.mod09ga import Mod09ga
 
-    known: tuple[type[Product], ...] = (LandsatC2, Hls, Mod09ga, Mcd43a4, GeotiffFolder)
+    known: tuple[type[Product], ...] = (LandsatC2, Hls, Mod09ga, Mcd43a4, GeotiffFolder, Benchmark)
     products = {c.name: c for c in known}
     if name not in products:
         raise ConfigError(f"unknown product {name!r}; expected one of {sorted(products)}.")

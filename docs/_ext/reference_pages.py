@@ -135,6 +135,7 @@ def configuration_page() -> str:
     """
     from biastf_xr import config
     from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+    from biastf_xr.sources.benchmark_sets import Benchmark
     from biastf_xr.sources.geotiff import GeotiffFolder, StatedGrid
     from biastf_xr.sources.hls import Hls
     from biastf_xr.sources.landsat_c2 import LandsatC2
@@ -152,6 +153,7 @@ def configuration_page() -> str:
         '### product = "mcd43a4"', table_of(Mcd43a4),
         '### product = "geotiff"', table_of(GeotiffFolder),
         "The table `grid` of files that carry none:", table_of(StatedGrid),
+        '### product = "benchmark"', table_of(Benchmark),
         "## `[grid]`", table_of(config.GridSection),
         "## `[method]`", table_of(config.MethodSection, leave_out=nested),
         "### `[method.network]`", table_of(NetworkShape),
