@@ -15,8 +15,8 @@ def build_product(name: str, **options: Any) -> Product:
 
     Parameters
     ----------
-    name : {"landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "geotiff", "benchmark"}
-        The product.
+    name : str
+        "landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "geotiff", "benchmark" or "stac".
     **options
         Its options, the fields of its class.
 
@@ -36,8 +36,17 @@ def build_product(name: str, **options: Any) -> Product:
     from biastf_xr.sources.landsat_c2 import LandsatC2
     from biastf_xr.sources.mcd43a4 import Mcd43a4
     from biastf_xr.sources.mod09ga import Mod09ga
+    from biastf_xr.sources.stac import Stac
 
-    known: tuple[type[Product], ...] = (LandsatC2, Hls, Mod09ga, Mcd43a4, GeotiffFolder, Benchmark)
+    known: tuple[type[Product], ...] = (
+        LandsatC2,
+        Hls,
+        Mod09ga,
+        Mcd43a4,
+        GeotiffFolder,
+        Benchmark,
+        Stac,
+    )
     products = {c.name: c for c in known}
     if name not in products:
         raise ConfigError(f"unknown product {name!r}; expected one of {sorted(products)}.")

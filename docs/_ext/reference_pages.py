@@ -141,6 +141,7 @@ def configuration_page() -> str:
     from biastf_xr.sources.landsat_c2 import LandsatC2
     from biastf_xr.sources.mcd43a4 import Mcd43a4
     from biastf_xr.sources.mod09ga import Mod09ga
+    from biastf_xr.sources.stac import Stac
 
     nested = ("network", "samples", "train")
     parts = [
@@ -154,6 +155,7 @@ def configuration_page() -> str:
         '### product = "geotiff"', table_of(GeotiffFolder),
         "The table `grid` of files that carry none:", table_of(StatedGrid),
         '### product = "benchmark"', table_of(Benchmark),
+        '### product = "stac"', table_of(Stac),
         "## `[grid]`", table_of(config.GridSection),
         "## `[method]`", table_of(config.MethodSection, leave_out=nested),
         "### `[method.network]`", table_of(NetworkShape),
