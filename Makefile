@@ -36,8 +36,9 @@ format: setup    ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup     ## cost of the whole fusion beside the bare network; peak memory
+bench: setup     ## fusion beside the bare network, ingest beside a bare loop; memory and size
 	$(BIN)/python benchmarks/bench_fusion.py
+	$(BIN)/python benchmarks/bench_ingest.py
 
 docs: setup      ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -123,7 +123,8 @@ def _grid_over(config: Config, *, overwrite: bool) -> GeoBox | None:
             return None
         console.print(
             f"coarse scenes lie in another CRS than the fine cube: brought to pixels of "
-            f"{COARSE_RESOLUTION:g} m over it. A [grid] section chooses otherwise."
+            f"{COARSE_RESOLUTION:g} m over it. A [grid] section chooses otherwise.",
+            markup=False,
         )
         return coarse_grid(fine, resolution=COARSE_RESOLUTION)
     return None
