@@ -37,6 +37,7 @@ from biastf_xr.errors import (
     SceneError,
 )
 from biastf_xr.grid import geobox_of, split_tiles
+from biastf_xr.sources.base import options_of
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -272,7 +273,7 @@ def _plan(
             lattice = geobox = found
     assert geobox is not None
     shape = (int(geobox.shape[0]), int(geobox.shape[1]))
-    options = f"{product!r}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
+    options = f"{options_of(product)}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
     attrs = {
         "source": product.name,
         "biastf_product": options,

@@ -16,7 +16,8 @@ def build_product(name: str, **options: Any) -> Product:
     Parameters
     ----------
     name : str
-        "landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "geotiff", "benchmark" or "stac".
+        "landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "vnp09ga", "vnp43", "geotiff",
+        "benchmark" or "stac".
     **options
         Its options, the fields of its class.
 
@@ -37,12 +38,16 @@ def build_product(name: str, **options: Any) -> Product:
     from biastf_xr.sources.mcd43a4 import Mcd43a4
     from biastf_xr.sources.mod09ga import Mod09ga
     from biastf_xr.sources.stac import Stac
+    from biastf_xr.sources.vnp09ga import Vnp09ga
+    from biastf_xr.sources.vnp43 import Vnp43
 
     known: tuple[type[Product], ...] = (
         LandsatC2,
         Hls,
         Mod09ga,
         Mcd43a4,
+        Vnp09ga,
+        Vnp43,
         GeotiffFolder,
         Benchmark,
         Stac,

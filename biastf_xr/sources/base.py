@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -128,6 +129,27 @@ class Product(Protocol):
             Bands as float32 reflectance, NaN where missing, clouded or shadowed; extras as uint8.
         """
         ...
+
+
+def options_of(product: Product) -> str:
+    """Tell a product and the options that are not its defaults.
+
+    Parameters
+    ----------
+    product : Product
+        The product.
+
+    Returns
+    -------
+    str
+        For the cube's record: options that a later version adds do not change it.
+    """
+    given = ""
+    for option in dataclasses.fields(cast("Any", product)):
+        value = getattr(product, option.name)
+        if value != option.default:
+            given += f", {option.name}={value!r}"
+    return product.name + given
 
 
 def open_layer(
@@ -377,17 +399,19 @@ def unreadable_date(text: str, error: Exception) -> str:
     return f"the date in its name, {text!r}, is not a day ({error}). Correct the file name."
 
 
-def in_order(scenes: Iterable[Scene]) -> list[Scene]:
-    """Put scenes in order of date, then id; those without a date come last.
+def in_order(scenes: Iterable[Scene], *, by_id: bool = True) -> list[Scene]:
+    """Put scenes in order of date; those without a date come last.
 
     Parameters
     ----------
     scenes : iterable of Scene
         Any order.
+    by_id : bool
+        Put scenes of one day in order of id; otherwise they keep their order.
 
     Returns
     -------
     list of Scene
         Ordered.
     """
-    return sorted(scenes, key=lambda s: (np.isnat(s.date), s.date, s.id))
+    return sorted(scenes, key=lambda s: (np.isnat(s.date), s.date, s.id if by_id else ""))

@@ -13,7 +13,9 @@ import xarray as xr
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources.base import (
     Scene,
+    bit,
     in_order,
+    join_layers,
     julian_day,
     open_layer,
     require_folder,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
+MASK = "mask file"  # no band is called so
 DATE_CODES = {"%Y": r"(?P<Y>\d{4})", "%m": r"(?P<m>\d{1,2})", "%d": r"(?P<d>\d{1,2})",
               "%j": r"(?P<j>\d{3})"}  # fmt: skip
 
@@ -88,6 +91,13 @@ class GeotiffFolder:
         Range of usable values, before scaling.
     grid : StatedGrid, optional
         The grid of files that carry none.
+    mask_pattern : str, optional
+        File name of the mask that lies beside every image, written as `pattern`.  The mask of an
+        image has its date, and the same text for every ``*`` if both patterns have as many.
+    clear_values : tuple of int
+        Values of the mask whose pixels may be used; or
+    masked_bits : tuple of int
+        bits of the mask that rule a pixel out, 0 is the least significant.
     """
 
     name: ClassVar[str] = "geotiff"
@@ -100,13 +110,27 @@ class GeotiffFolder:
     valid_min: float = -np.inf
     valid_max: float = np.inf
     grid: StatedGrid | None = None
+    mask_pattern: str | None = None
+    clear_values: tuple[int, ...] = ()
+    masked_bits: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         # Configuration files give lists and tables.
         object.__setattr__(self, "layers", tuple(self.layers))
         if isinstance(self.grid, dict):
             object.__setattr__(self, "grid", StatedGrid(**self.grid))
+        object.__setattr__(self, "clear_values", tuple(self.clear_values))
+        object.__setattr__(self, "masked_bits", tuple(self.masked_bits))
         _regex(self.pattern)
+        if self.mask_pattern is not None:
+            _regex(self.mask_pattern)
+        meaning = bool(self.clear_values) + bool(self.masked_bits)
+        if meaning != (self.mask_pattern is not None):
+            raise ConfigError(
+                f"mask_pattern is {self.mask_pattern!r}, clear_values {self.clear_values}, "
+                f"masked_bits {self.masked_bits}; expected a pattern with one of the two that say "
+                "what the mask means, or none of the three."
+            )
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -132,13 +156,25 @@ class GeotiffFolder:
             One per file, in order of date.
         """
         regex = _regex(self.pattern)
+        paths = sorted(require_folder(folder, "GeoTIFF").rglob("*"))
+        masks = self._masks(paths)
         scenes = []
-        for path in sorted(require_folder(folder, "GeoTIFF").rglob("*")):
+        for path in paths:
             match = regex.fullmatch(path.name)
-            if match:
-                date, problem = _date(match)
-                name = str(path.relative_to(folder))
-                scenes.append(Scene(name, date, {"image": path}, problem=problem))
+            if not match or path in masks.values():
+                continue
+            date, problem = _date(match)
+            files: dict[str, Path | str] = {"image": path}
+            if self.mask_pattern is not None:
+                mask = masks.get(_place(path, match, whole=self._same_stars))
+                if mask is None:
+                    problem = problem or (
+                        f"has no mask {self.mask_pattern} beside it. Add the file, or leave out "
+                        "mask_pattern."
+                    )
+                else:
+                    files["mask"] = mask
+            scenes.append(Scene(str(path.relative_to(folder)), date, files, problem=problem))
         return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
@@ -155,10 +191,7 @@ class GeotiffFolder:
             Dims ``(y, x)``, one variable per band.
         """
         path = scene.files["image"]
-        if self.grid is None:
-            image = open_layer(path)
-        else:
-            image = open_layer(path, crs=self.grid.crs, transform=self.grid.transform)
+        image = self._open(path)
         if image.sizes["band"] != len(self.layers):
             raise SceneError(
                 f"{path} has {image.sizes['band']} bands; expected {len(self.layers)} "
@@ -166,6 +199,10 @@ class GeotiffFolder:
             )
         tag = image.attrs.get("_FillValue", image.rio.nodata)
         raw = xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(self.layers)})
+        if "mask" in scene.files:
+            mask = self._open(scene.files["mask"]).isel(band=0, drop=True)
+            layers = {str(name): layer for name, layer in raw.items()}
+            raw = join_layers(scene.id, layers | {MASK: mask})
         raw.attrs["nodata"] = [v for v in (self.nodata, tag) if v is not None]
         return raw
 
@@ -182,6 +219,13 @@ class GeotiffFolder:
         xarray.Dataset
             Float32 reflectance, NaN where missing.
         """
+        if MASK in raw:
+            mask = raw[MASK]
+            usable = (
+                mask.isin(self.clear_values)
+                if self.clear_values
+                else (~bit(mask, *self.masked_bits))
+            )
         bands = {}
         for band in self.layers:
             dn = raw[band]
@@ -190,8 +234,35 @@ class GeotiffFolder:
                 valid &= np.isfinite(dn)
             for value in raw.attrs["nodata"]:
                 valid &= dn != value
+            if MASK in raw:
+                valid &= usable
             bands[band] = scale(dn, factor=self.factor, offset=self.offset, valid=valid)
         return xr.Dataset(bands)
+
+    def _open(self, path: Path | str) -> xr.DataArray:
+        if self.grid is None:
+            return open_layer(path)
+        return open_layer(path, crs=self.grid.crs, transform=self.grid.transform)
+
+    @property
+    def _same_stars(self) -> bool:
+        return (self.mask_pattern or "").count("*") == self.pattern.count("*")
+
+    def _masks(self, paths: list[Path]) -> dict[tuple[str, ...], Path]:
+        """Find the masks, by folder, date and, if it can tell, the text of the stars."""
+        if self.mask_pattern is None:
+            return {}
+        regex = _regex(self.mask_pattern)
+        found = ((path, regex.fullmatch(path.name)) for path in paths)
+        return {_place(p, m, whole=self._same_stars): p for p, m in found if m}
+
+
+def _place(path: Path, match: re.Match[str], *, whole: bool) -> tuple[str, ...]:
+    """Say what an image shares with its mask: folder and date, and the text of the stars."""
+    dates = match.groupdict()
+    stars = [text for i, text in enumerate(match.groups(), 1)
+             if i not in match.re.groupindex.values()]  # fmt: skip
+    return (str(path.parent), *dates.values(), *(stars if whole else ()))
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
@@ -204,7 +275,9 @@ def _regex(pattern: str) -> re.Pattern[str]:
             f"pattern {pattern!r} does not say where the date is; expected %Y with %m and %d, or "
             "%Y with %j, for instance L_%Y%m%d.tif."
         )
-    return re.compile("".join(DATE_CODES.get(p, ".*" if p == "*" else re.escape(p)) for p in parts))
+    return re.compile(
+        "".join(DATE_CODES.get(p, "(.*)" if p == "*" else re.escape(p)) for p in parts)
+    )
 
 
 def _date(match: re.Match[str]) -> tuple[np.datetime64, str]:

@@ -113,18 +113,7 @@ class Mod09ga:
     @property
     def extras(self) -> dict[str, dict[str, Any]]:
         """Give the further layers: how the pixel was seen."""
-        return {
-            "view_zenith": {
-                "long_name": "sensor zenith angle; 255 where unknown",
-                "units": "degree",
-                "_fill": UNKNOWN,
-            },
-            "obs_coverage": {
-                "long_name": "share of the pixel that the observation covers; 255 where unknown",
-                "units": "percent",
-                "_fill": UNKNOWN,
-            },
-        }
+        return seen_attrs()
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the scenes under a folder, by date; see `Product.find_scenes`.
@@ -199,7 +188,7 @@ class Mod09ga:
         bits += [INTERNAL_CLOUD] * self.mask_internal
         bits += [ADJACENT] * self.mask_adjacent
         clear = ~bit(raw["state_1km"], *bits)
-        seen = _how_seen(raw)
+        seen = how_seen(raw)
         clear &= (seen["view_zenith"] <= self.max_view_zenith) | (seen["view_zenith"] == UNKNOWN)
         ready = {}
         for layer, band in BANDS.items():
@@ -211,7 +200,29 @@ class Mod09ga:
         return xr.Dataset(ready | seen)
 
 
-def granule_scene(name: re.Match[str], path: Path) -> Scene:
+def seen_attrs() -> dict[str, dict[str, Any]]:
+    """Give the attributes of the layers of `how_seen`.
+
+    Returns
+    -------
+    dict of dict
+        As `Product.extras`.
+    """
+    return {
+        "view_zenith": {
+            "long_name": "sensor zenith angle; 255 where unknown",
+            "units": "degree",
+            "_fill": UNKNOWN,
+        },
+        "obs_coverage": {
+            "long_name": "share of the pixel that the observation covers; 255 where unknown",
+            "units": "percent",
+            "_fill": UNKNOWN,
+        },
+    }
+
+
+def granule_scene(name: re.Match[str], path: Path, collection: str = COLLECTION) -> Scene:
     """Describe an HDF4 granule by its name.
 
     Parameters
@@ -220,6 +231,8 @@ def granule_scene(name: re.Match[str], path: Path) -> Scene:
         With the groups product, date, tile, collection and processed.
     path : pathlib.Path
         The granule.
+    collection : str
+        The collection expected.
 
     Returns
     -------
@@ -227,13 +240,29 @@ def granule_scene(name: re.Match[str], path: Path) -> Scene:
         Its version is the time of processing.
     """
     date, problem = julian_day(name["date"])
-    if name["collection"] != COLLECTION:
-        problem = (
-            f"is of collection {name['collection']}; expected {COLLECTION} (v6.1). Order it anew, "
-            "or keep collections apart."
-        )
+    problem = problem or other_collection(name["collection"], collection)
     key = f"{name['product'].upper()}.A{name['date']}.{name['tile'].lower()}"
     return Scene(path.stem, date, {"granule": path}, key, name["processed"], problem)
+
+
+def other_collection(found: str, expected: str) -> str:
+    """Say that a granule is of another collection than expected.
+
+    Parameters
+    ----------
+    found, expected : str
+        Collections, three digits.
+
+    Returns
+    -------
+    str
+        A `Scene.problem`; empty if they are the same.
+    """
+    if found == expected:
+        return ""
+    return (
+        f"is of collection {found}; expected {expected}. Order it anew, or keep collections apart."
+    )
 
 
 def check_scale(path: Path, stated: float | None) -> None:
@@ -278,8 +307,20 @@ def _on_pixels(layer: xr.DataArray, raw: xr.Dataset) -> xr.DataArray:
     )
 
 
-def _how_seen(raw: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Give the view zenith angle in degrees and the coverage in percent, uint8."""
+def how_seen(raw: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Say from where, and how much of, the pixels were seen.
+
+    Parameters
+    ----------
+    raw : xarray.Dataset
+        With ``view_zenith`` in hundredths of a degree and ``obs_coverage`` in percent, where there
+        are such layers.
+
+    Returns
+    -------
+    dict of xarray.DataArray
+        The same in degrees and percent, uint8; 255 where unknown.
+    """
     unknown = xr.full_like(raw["red"], UNKNOWN, dtype=np.uint8)
     seen = {"view_zenith": unknown, "obs_coverage": unknown}
     if "view_zenith" in raw:

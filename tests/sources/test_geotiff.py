@@ -198,3 +198,43 @@ def test_empty_folder_has_no_scenes_and_a_missing_one_is_refused(tmp_path):
 def test_missing_options_are_named():
     with pytest.raises(ConfigError, match=r"product 'geotiff'.*pattern"):
         build_product("geotiff", layers=LAYERS)
+
+
+def test_mask_beside_the_image_is_taken(tmp_path):
+    write(tmp_path / "SR_20210401.tif")
+    mask = np.ones((1, 4, 5), np.uint8)
+    mask[0, 1, 1] = 2
+    mask[0, 2, 2] = 4
+    write(tmp_path / "QA_20210401.tif", mask, dtype="uint8")
+    masked = {"pattern": "SR_%Y%m%d.tif", "mask_pattern": "QA_%Y%m%d.tif"}
+    ds = read(tmp_path, **masked, clear_values=[1, 4])
+    assert np.isnan(ds.red[1, 1])
+    assert int(np.isnan(ds.red).sum()) == 1
+    ds = read(tmp_path, **masked, masked_bits=[1, 2])
+    assert int(np.isnan(ds.nir).sum()) == 2
+
+
+def test_masks_of_tiles_go_with_their_tiles(tmp_path):
+    for tile, value in (("a", 1), ("b", 0)):
+        write(tmp_path / f"{tile}_20210401_SR.tif")
+        write(tmp_path / f"{tile}_20210401_QA.tif", np.full((1, 4, 5), value), dtype="uint8")
+    product = folder_of("*_%Y%m%d_SR.tif", mask_pattern="*_%Y%m%d_QA.tif", clear_values=[1])
+    a, b = (product.to_reflectance(product.open_scene(s)) for s in product.find_scenes(tmp_path))
+    assert not np.isnan(a.red).any()
+    assert np.isnan(b.red).all()
+
+
+def test_mask_that_is_missing_or_means_nothing_is_told(tmp_path):
+    write(tmp_path / "SR_20210401.tif")
+    options = {"pattern": "SR_%Y%m%d.tif", "mask_pattern": "QA_%Y%m%d.tif"}
+    (scene,) = folder_of(**options, clear_values=[1]).find_scenes(tmp_path)
+    assert "has no mask QA_%Y%m%d.tif" in scene.problem
+    for wrong in ({}, {"clear_values": [1], "masked_bits": [0]}):
+        with pytest.raises(ConfigError, match="clear_values"):
+            folder_of(**options, **wrong)
+    with pytest.raises(ConfigError, match="mask_pattern"):
+        folder_of(clear_values=[1])
+    write(tmp_path / "QA_20210401.tif", np.ones((1, 8, 5)), dtype="uint8")
+    product = folder_of(**options, clear_values=[1])
+    with pytest.raises(GridMismatchError, match="do not lie on one grid"):
+        product.open_scene(product.find_scenes(tmp_path)[0])

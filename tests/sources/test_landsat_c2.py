@@ -162,3 +162,67 @@ def test_unknown_product_and_unknown_option_are_refused():
         build_product("landsat")
     with pytest.raises(ConfigError, match="mask_clouds"):
         build_product("landsat-c2-l2", mask_clouds=True)
+
+
+def mtl(folder, *, level="L2SP", collection="02", mult="2.75e-05", add="-0.2"):
+    """Write the metadata file with the groups that matter, in the form of the archive."""
+    (folder / f"{folder.name}_MTL.txt").write_text(
+        f"""GROUP = LANDSAT_METADATA_FILE
+  GROUP = PRODUCT_CONTENTS
+    PROCESSING_LEVEL = "{level}"
+    COLLECTION_NUMBER = {collection}
+  END_GROUP = PRODUCT_CONTENTS
+  GROUP = LEVEL2_SURFACE_REFLECTANCE_PARAMETERS
+    REFLECTANCE_MULT_BAND_1 = {mult}
+    REFLECTANCE_ADD_BAND_1 = {add}
+  END_GROUP = LEVEL2_SURFACE_REFLECTANCE_PARAMETERS
+  GROUP = LEVEL1_PROCESSING_RECORD
+    PROCESSING_LEVEL = "L1TP"
+  END_GROUP = LEVEL1_PROCESSING_RECORD
+  GROUP = LEVEL1_RADIOMETRIC_RESCALING
+    REFLECTANCE_MULT_BAND_1 = 2.0000E-05
+    REFLECTANCE_ADD_BAND_1 = -0.100000
+  END_GROUP = LEVEL1_RADIOMETRIC_RESCALING
+END_GROUP = LANDSAT_METADATA_FILE
+END
+"""
+    )
+
+
+def test_metadata_file_that_agrees_is_passed(tmp_path):
+    mtl(write_scene(tmp_path))
+    assert "MTL" not in reflectance(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"level": "L1TP"}, "PROCESSING_LEVEL"),
+        ({"collection": "01"}, "COLLECTION_NUMBER"),
+        ({"mult": "1.0e-04"}, "REFLECTANCE_MULT"),
+        ({"add": "0.0"}, "REFLECTANCE_ADD"),
+    ],
+)
+def test_metadata_file_of_another_product_is_refused(tmp_path, change, told):
+    mtl(write_scene(tmp_path), **change)
+    product = build_product("landsat-c2-l2")
+    with pytest.raises(SceneError, match=f"{told}.*expected"):
+        product.open_scene(product.find_scenes(tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("LC08_L1TP_034032_20210401_20210409_02_T1_B4.TIF", "L1TP of collection 02"),
+        ("LC08_L1TP_034032_20210401_20210409_01_T1_sr_band4.tif", "L1TP of collection 01"),
+    ],
+)
+def test_other_levels_and_collections_are_named(tmp_path, name, told):
+    tiff(tmp_path / name, np.ones(SHAPE, np.uint16))
+    (other,) = build_product("landsat-c2-l2").find_scenes(tmp_path)
+    assert told in other.problem
+    assert "expected L2SP" in other.problem
+    # Beside the right scene of the same pass it is nobody's business.
+    write_scene(tmp_path)
+    (scene,) = build_product("landsat-c2-l2").find_scenes(tmp_path)
+    assert not scene.problem
