@@ -73,7 +73,9 @@ def ingest(
     config: ConfigFile = None,
     product: Annotated[
         str | None,
-        typer.Option(help="landsat-c2-l2, hls, mod09ga, mcd43a4, geotiff, benchmark or stac."),
+        typer.Option(
+            help="landsat-c2-l2, hls, mod09ga, mcd43a4, vnp09ga, vnp43, geotiff, benchmark or stac."
+        ),
     ] = None,
     folder: Annotated[
         str | None, typer.Option(help="Folder of the scenes, or a catalogue.")

@@ -142,6 +142,8 @@ def configuration_page() -> str:
     from biastf_xr.sources.mcd43a4 import Mcd43a4
     from biastf_xr.sources.mod09ga import Mod09ga
     from biastf_xr.sources.stac import Stac
+    from biastf_xr.sources.vnp09ga import Vnp09ga
+    from biastf_xr.sources.vnp43 import Vnp43
 
     nested = ("network", "samples", "train")
     parts = [
@@ -152,6 +154,8 @@ def configuration_page() -> str:
         '### product = "hls"', table_of(Hls),
         '### product = "mod09ga"', table_of(Mod09ga),
         '### product = "mcd43a4"', table_of(Mcd43a4),
+        '### product = "vnp09ga"', table_of(Vnp09ga),
+        '### product = "vnp43"', table_of(Vnp43),
         '### product = "geotiff"', table_of(GeotiffFolder),
         "The table `grid` of files that carry none:", table_of(StatedGrid),
         '### product = "benchmark"', table_of(Benchmark),
