@@ -250,7 +250,7 @@ def update_quality(
     days = np.intersect1d(to_days(a["time"].values), to_days(b["time"].values))
     if days.size == 0:
         return None
-    made_of = {d: _scenes_of(a, b, d) for d in days}
+    made_of = {d: _made_of(a, b, d) for d in days}
     options = repr(rule or PairRule())
     old = read_quality(fine)
     if old is not None and old.attrs.get("rule") == options:
@@ -295,9 +295,15 @@ def read_quality(fine: str | Path) -> xr.Dataset | None:
     return table.load()
 
 
-def _scenes_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
+def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
+    """Tell the two images apart from any earlier ones: their scenes, and the cubes as built."""
     when = np.datetime64(day, "ns")
-    return json.dumps([str(ds["scenes"].sel(time=when).values) for ds in (fine, coarse)])
+    parts = []
+    for cube in (fine, coarse):
+        built = str(cube.attrs.get("history", "")).partition("\n")[0]
+        options = str(cube.attrs.get("biastf_product", ""))
+        parts.append([str(cube["scenes"].sel(time=when).values), options, built])
+    return json.dumps(parts)
 
 
 def _store(fine: str | Path, table: xr.Dataset) -> None:

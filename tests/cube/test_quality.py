@@ -188,6 +188,45 @@ def test_table_is_kept_with_the_cube_and_only_new_days_are_checked(tmp_path):
     assert plain["pair_flag"].values.sum() == 5
 
 
+def test_shift_auto_brings_the_archive_into_place_once(tmp_path, capsys):
+    from biastf_xr.cli.cubes import ingest_step
+    from biastf_xr.config import read_config
+
+    fine, coarse = archive(3, move=(8, -10))
+    days = [str(d)[:10] for d in fine["time"].values]
+    for new in (slice(0, 2), slice(2, 3)):
+        write(tmp_path / "scenes", "F", fine["nir"].values[new], days[new], 30)
+        write(tmp_path / "scenes", "C", coarse["nir"].values[new], days[new], 360)
+        (tmp_path / "run.toml").write_text(
+            """
+            [fine]
+            product = "geotiff"
+            folder = "scenes"
+            cube = "F.zarr"
+            options = { layers = ["nir"], pattern = "F_%Y-%m-%d.tif" }
+            [coarse]
+            product = "geotiff"
+            folder = "scenes"
+            cube = "C.zarr"
+            shift = "auto"
+            options = { layers = ["nir"], pattern = "C_%Y-%m-%d.tif" }
+            """
+        )
+        _, report = ingest_step(read_config(tmp_path / "run.toml"))
+        told = capsys.readouterr().out
+        # The first run measures and corrects; the next takes the new scene with that correction.
+        assert ("every coarse scene is moved by" in told) == (new.start == 0)
+        assert "move it by" not in told.rpartition("pairs of one day")[2]
+        assert list(report.added) == [f"C_{day}.tif" for day in days[new]]
+    table = read_quality(tmp_path / "F.zarr")
+    assert (table["pair_flag"].values == PAIR_FLAG["good"]).all()
+    cube = open_cube(tmp_path / "C.zarr")
+    # The content was moved down and left: it has to go up and right.
+    assert cube.attrs["biastf_shift"] == pytest.approx([300, 240], abs=40)
+    outer = geobox_of(cube, "C").extent
+    assert outer.contains(geobox_of(open_cube(tmp_path / "F.zarr"), "F").extent)
+
+
 @needs_shared
 @pytest.mark.parametrize(
     ("name", "shift", "flag"),
