@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
     from distributed import Client
 
@@ -86,6 +89,52 @@ def connect(
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextmanager
+def tasks_on_demand(
+    address: str | None = None, *, workers: int | None = None, memory: str = "auto"
+) -> Iterator[Executor]:
+    """Give an executor that connects with its first task, and close what it opened.
+
+    A nightly run that finds nothing new starts no cluster.
+
+    Parameters
+    ----------
+    address : str, optional
+        As of `connect`.
+    workers : int, optional
+        As of `connect`.
+    memory : str
+        As of `connect`.
+
+    Yields
+    ------
+    concurrent.futures.Executor
+        Runs tasks on the cluster; one that dies with its worker is run once more.
+    """
+    with ExitStack() as stack:
+
+        def connected() -> Executor:
+            client = stack.enter_context(connect(address, workers=workers, memory=memory))
+            found: Executor = client.get_executor(pure=False, retries=1)
+            return found
+
+        yield _OnDemand(connected)
+
+
+class _OnDemand(Executor):
+    """An executor made with its first task."""
+
+    def __init__(self, make: Callable[[], Executor]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Executor:
+        return self._make()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return self._made.submit(fn, *args, **kwargs)
 
 
 def dashboard(client: Client) -> str | None:

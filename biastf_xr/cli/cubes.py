@@ -206,16 +206,18 @@ def tasks_on(cluster: ClusterSection) -> Iterator[Executor | None]:
     Yields
     ------
     concurrent.futures.Executor or None
-        A Dask cluster where an address or a number of workers is given; None for threads of this
-        process.
+        A Dask cluster, started with the first task, where an address or a number of workers is
+        given; None for threads of this process.
     """
     if cluster.address is None and cluster.workers is None:
         yield None
         return
-    from biastf_xr.cluster import connect
+    from biastf_xr.cluster import tasks_on_demand
 
-    with connect(cluster.address, workers=cluster.workers, memory=cluster.memory) as client:
-        yield client.get_executor(pure=False, retries=1)
+    with tasks_on_demand(
+        cluster.address, workers=cluster.workers, memory=cluster.memory
+    ) as executor:
+        yield executor
 
 
 def ingest_source(

@@ -218,7 +218,7 @@ def show_findings(result: Verification) -> None:
     result : Verification
         What was found.
     """
-    read = f"{result.days} days, {result.pixels / 1e6:.3g} million values read"
+    read = f"{result.days} days, {result.pixels:,} values read"
     if result.sound:
         console.print(f"[bold]{result.path}[/] is sound: {read}")
         return

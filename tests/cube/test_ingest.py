@@ -398,8 +398,21 @@ def test_tasks_may_run_on_a_dask_cluster(tmp_path, scenes):
         xr.testing.assert_equal(open_cube(path).load(), open_cube(tmp_path / "here.zarr").load())
 
 
+def test_cluster_starts_with_the_first_task(tmp_path, scenes, monkeypatch):
+    from biastf_xr import cluster
+
+    started = []
+    connect = cluster.connect
+    monkeypatch.setattr(cluster, "connect", lambda *a, **k: started.append(1) or connect(*a, **k))
+    for expected in (1, 1):
+        with cluster.tasks_on_demand(workers=1) as executor:
+            ingest(TIFFS, scenes, tmp_path / "cube.zarr", kind="fine", executor=executor)
+        assert len(started) == expected
+    assert open_cube(tmp_path / "cube.zarr").sizes["time"] == 3
+
+
 def test_interrupted_run_is_completed_by_the_next(tmp_path, scenes, monkeypatch):
-    from biastf_xr.cube import ingest as module
+    from biastf_xr.cube import fill as module
 
     for day in range(10, 30):
         write_tiff(scenes, f"200105{day}")
