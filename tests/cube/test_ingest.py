@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+import zarr
 from affine import Affine
 
 from biastf_xr.cube.ingest import ingest
@@ -549,11 +550,46 @@ def test_cloudy_scene_is_taken_and_told(tmp_path, scenes):
     assert float(open_cube(tmp_path / "cube.zarr")["clear_fraction"][-1]) == 0
 
 
+def test_folder_that_cannot_be_written_is_named(tmp_path, scenes):
+    (tmp_path / "file").touch()  # no folder can be made in it, whoever asks
+    with pytest.raises(StoreWriteError, match=r"file/cube\.zarr cannot be written.*permissions"):
+        ingest(TIFFS, scenes, tmp_path / "file" / "cube.zarr", kind="fine")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
 def test_folder_without_permission_is_named(tmp_path, scenes):
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(OSError, match="locked"):
+    with pytest.raises(StoreWriteError, match=r"locked.*cannot be written.*permissions"):
         ingest(TIFFS, scenes, tmp_path / "locked" / "cube.zarr", kind="fine")
+
+
+def test_disk_full_outside_the_pixels_is_named_too(tmp_path, scenes, store, monkeypatch):
+    from biastf_xr.cube import ingest as module
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    write_tiff(scenes, "20010425")
+    before = open_cube(store).load()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_records", full)
+        with pytest.raises(StoreWriteError, match=r"cube\.zarr cannot be written.*No space left"):
+            ingest(TIFFS, scenes, store, kind="fine")
+    xr.testing.assert_equal(open_cube(store).load(), before)
+    assert ingest(TIFFS, scenes, store, kind="fine").added.keys() == {"L_20010425.tif"}
+
+
+def test_second_committer_of_an_icechunk_store_is_told(tmp_path, scenes):
+    pytest.importorskip("icechunk")
+    url = f"icechunk://{tmp_path}/cube"
+    ingest(TIFFS, scenes, url, kind="fine")
+    with store_at(url).edit("first") as first:
+        second = store_at(url).edit("second").__enter__()
+        for name, edit in (("first", first), ("second", second)):
+            zarr.open_group(edit.store, mode="r+").attrs["who"] = name
+    with pytest.raises(StoreLockedError, match="changed by another writer"):
+        second.checkpoint("second")
+    assert open_cube(url).attrs["who"] == "first"
 
 
 # --- refusals -----------------------------------------------------------------------------------

@@ -6,10 +6,10 @@ import datetime as dt
 import json
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.errors import StoreLockedError
+from biastf_xr.errors import BiastfError, StoreLockedError, StoreWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,36 @@ def _refusal(url: str, holder: dict[str, Any], remedy: str) -> StoreLockedError:
         f"{url} is being written by process {holder.get('process', '?')} on "
         f"{holder.get('host', '?')}, since {holder.get('since', '?')}. {remedy}"
     )
+
+
+@contextmanager
+def writing_to(url: str) -> Iterator[None]:
+    """Name the store in errors of the system, as for a full disk or a lack of permission.
+
+    Parameters
+    ----------
+    url : str
+        The store's name in messages.
+
+    Yields
+    ------
+    None
+        While it is written.
+
+    Raises
+    ------
+    StoreWriteError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except BiastfError:
+        raise
+    except OSError as error:
+        raise StoreWriteError(
+            f"{url} cannot be written ({error}). What was finished before is kept; free the disk, "
+            "correct the path or the permissions, and run the same command again."
+        ) from error
 
 
 @contextmanager
@@ -46,10 +76,14 @@ def lock_folder(path: Path) -> Iterator[None]:
     ------
     StoreLockedError
         If another process holds it.
+    StoreWriteError
+        If the store cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     name = path.with_name(f".{path.name}.lock")
-    with name.open("a+") as file:
+    with ExitStack() as stack:
+        stack.enter_context(writing_to(str(path)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = stack.enter_context(name.open("a+"))
         if not _flock(file, name):
             file.seek(0)
             holder = json.loads(file.read() or "{}")
@@ -98,7 +132,8 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[None]:
         If another process holds it, or died and left it on another machine.
     """
     name = f"{path.rstrip('/')}.lock"
-    _clear_if_dead(filesystem, name)
+    with writing_to(url):
+        _clear_if_dead(filesystem, name)
     try:
         filesystem.pipe_file(name, json.dumps(_me()).encode(), mode="create")
     except FileExistsError as error:
@@ -106,7 +141,8 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[None]:
         remedy = f"Wait for it to end; if it is gone, remove {name} and run this again."
         raise _refusal(url, holder, remedy) from error
     try:
-        yield
+        with writing_to(url):
+            yield
     finally:
         filesystem.rm_file(name)
 
