@@ -70,6 +70,7 @@ def demo(
 
 @app.command()
 def ingest(
+    context: typer.Context,
     config: ConfigFile = None,
     product: Annotated[
         str | None,
@@ -132,7 +133,8 @@ def ingest(
     from biastf_xr.errors import ConfigError, SceneError
 
     if config is not None:
-        ingest_step(_read(config), overwrite=overwrite, strict=strict)
+        settings = _read(config, context, "overwrite", "strict")
+        ingest_step(settings, overwrite=overwrite, strict=strict)
         return
     if product is None or folder is None or cube is None:
         raise ConfigError("give a configuration file, or --product, --folder and --cube.")
@@ -166,6 +168,7 @@ def ingest(
 
 @app.command()
 def train(
+    context: typer.Context,
     config: ConfigFile = None,
     fine: FineCube = None,
     coarse: CoarseCube = None,
@@ -185,7 +188,7 @@ def train(
     from biastf_xr.cli import steps
 
     if config is not None:
-        steps.train_step(_read(config))
+        steps.train_step(_read(config, context))
         return
     settings = _flags(
         fine,
@@ -204,6 +207,7 @@ def train(
 
 @app.command()
 def fuse(
+    context: typer.Context,
     config: ConfigFile = None,
     fine: FineCube = None,
     coarse: CoarseCube = None,
@@ -230,7 +234,7 @@ def fuse(
     from biastf_xr.cli import steps
 
     if config is not None:
-        settings = _read(config)
+        settings = _read(config, context, "overwrite")
     else:
         settings = _flags(
             fine,
@@ -250,6 +254,7 @@ def fuse(
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     config: ConfigFile = None,
     fine: FineCube = None,
     coarse: CoarseCube = None,
@@ -282,7 +287,10 @@ def evaluate(
     """
     from biastf_xr.cli import steps
 
-    settings = _read(config) if config is not None else _flags(fine, coarse, method=_method(method))
+    if config is not None:
+        settings = _read(config, context, "date", "cube", "min_clear", "csv")
+    else:
+        settings = _flags(fine, coarse, method=_method(method))
     steps.evaluate_step(settings, dates=_days(date), cube=cube, min_clear=min_clear, csv=csv)
 
 
@@ -378,9 +386,23 @@ def dataset_info(
         raise typer.Exit(1)
 
 
-def _read(path: Path) -> Config:
+def _read(path: Path, context: typer.Context, *beside: str) -> Config:
+    """Read the file; refuse flags that it would silently overrule."""
     from biastf_xr.config import read_config
+    from biastf_xr.errors import ConfigError
 
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in context.params
+        if name not in ("config", *beside)
+        and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+    if given:
+        allowed = ", ".join(f"--{name.replace('_', '-')}" for name in beside) or "no flag"
+        raise ConfigError(
+            f"{', '.join(given)} beside {path}: expected {allowed} with a configuration file, "
+            "which states everything else. Write it into the file, or leave the file out."
+        )
     return read_config(path)
 
 

@@ -330,6 +330,20 @@ def test_mistake_is_told_with_the_remedy(arguments, message, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "flags", "refused"),
+    [
+        ("ingest", ["--kind", "coarse", "--overwrite"], "--kind beside"),
+        ("train", ["--epochs", "3"], "--epochs beside"),
+        ("fuse", ["--output", "x.zarr", "--start", "2021-04-01"], "--output, --start beside"),
+        ("evaluate", ["--method", "linear", "--min-clear", "0.5"], "--method beside"),
+    ],
+)
+def test_flags_that_a_file_would_overrule_are_refused(config, command, flags, refused):
+    with pytest.raises(BiastfError, match=f"{refused}.*or leave the file out"):
+        CliRunner().invoke(app, [command, str(config), *flags], catch_exceptions=False)
+
+
 def shell(*arguments):
     return subprocess.run(
         [COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
