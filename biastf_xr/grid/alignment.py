@@ -206,7 +206,13 @@ def describe(geobox: GeoBox) -> str:
         CRS, shape, pixel size and upper left corner.
     """
     a, crs = geobox.affine, geobox.crs
-    name = "no CRS" if crs is None else f"EPSG:{crs.epsg}" if crs.epsg else crs.proj.name
+    if crs is None:
+        name = "no CRS"
+    elif crs.epsg:
+        name = f"EPSG:{crs.epsg}"
+    else:
+        made_by = crs.proj.coordinate_operation
+        name = crs.proj.name if crs.proj.name != "unknown" or not made_by else made_by.method_name
     return (
         f"{name}, {geobox.shape[0]} x {geobox.shape[1]} px of {a.a:g} at ({a.c:.10g}, {a.f:.10g})"
     )

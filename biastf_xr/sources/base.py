@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
@@ -13,7 +15,7 @@ import numpy as np
 from biastf_xr.errors import GridMismatchError, SceneError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import xarray as xr
     from affine import Affine
@@ -184,7 +186,8 @@ def open_layer(
     from odc.geo.xr import xr_coords
 
     try:
-        opened: Any = rioxarray.open_rasterio(path, masked=False)
+        with without_grid_warning():
+            opened: Any = rioxarray.open_rasterio(path, masked=False)
     except (rasterio.errors.RasterioError, OSError) as error:
         raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
     array: xr.DataArray = opened
@@ -199,6 +202,22 @@ def open_layer(
             "--origin on the command line."
         )
     return array
+
+
+@contextmanager
+def without_grid_warning() -> Iterator[None]:
+    """Open rasters that carry no grid without a warning: it is stated, or its lack is an error.
+
+    Yields
+    ------
+    None
+        While rasters are opened.
+    """
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def open_layers(scene: Scene) -> dict[str, xr.DataArray]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biastf_xr.errors import SceneError
-from biastf_xr.sources.base import open_layer
+from biastf_xr.sources.base import open_layer, without_grid_warning
 from biastf_xr.sources.hdfeos import SINUSOIDAL
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def finest_size(path: Path | str, name: str) -> int:
     found = data_sets(path)
     if name not in found:
         raise SceneError(f"{path} lacks the data set {name!r}; it has {sorted(found)[:12]}.")
-    with rasterio.open(found[name]) as opened:
+    with without_grid_warning(), rasterio.open(found[name]) as opened:
         return int(opened.height)
 
 
@@ -135,7 +135,7 @@ def data_sets(path: Path | str) -> dict[str, str]:
     import rasterio.errors
 
     try:
-        with rasterio.open(path) as opened:
+        with without_grid_warning(), rasterio.open(path) as opened:
             found = list(opened.subdatasets)
     except rasterio.errors.RasterioError as error:
         raise SceneError(

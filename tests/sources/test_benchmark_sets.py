@@ -13,6 +13,7 @@ from biastf_xr.cube.ingest import ingest
 from biastf_xr.cube.store import open_cube
 from biastf_xr.errors import ConfigError
 from biastf_xr.sources import benchmark_sets, build_product
+from biastf_xr.sources.base import without_grid_warning
 from biastf_xr.sources.benchmark_sets import SETS, check_folder
 
 SHAPE = (60, 80)
@@ -90,8 +91,12 @@ def test_images_of_2020_are_scaled_from_bytes(tmp_path, small):
     path = tmp_path / "Daxing" / "Landsat" / "L-2014-4-29.tif"
     path.parent.mkdir(parents=True)
     values = np.random.default_rng(0).integers(1, 200, (6, *SHAPE)).astype(np.uint8)
-    with rasterio.open(path, "w", driver="GTiff", count=6, height=SHAPE[0], width=SHAPE[1],
-                       dtype="uint8") as file:  # fmt: skip
+    with (
+        without_grid_warning(),
+        rasterio.open(
+            path, "w", driver="GTiff", count=6, height=SHAPE[0], width=SHAPE[1], dtype="uint8"
+        ) as file,
+    ):
         file.write(values)
     product = build_product("benchmark", which="daxing", sensor="landsat")
     (scene,) = product.find_scenes(tmp_path)

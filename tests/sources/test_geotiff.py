@@ -10,6 +10,7 @@ from affine import Affine
 from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources import build_product
+from biastf_xr.sources.base import without_grid_warning
 
 LAYERS = ("green", "red", "nir")
 
@@ -21,7 +22,7 @@ def write(path, values=None, *, crs="EPSG:32613", nodata=None, dtype="int16"):
         values[:, 0, 0] = -9999
     path.parent.mkdir(parents=True, exist_ok=True)
     place = {} if crs is None else {"crs": crs, "transform": Affine(30, 0, 600, 0, -30, 900)}
-    with rasterio.open(
+    with without_grid_warning(), rasterio.open(
         path, "w", driver="GTiff", count=values.shape[0], height=values.shape[1],
         width=values.shape[2], dtype=dtype, nodata=nodata, **place,
     ) as file:  # fmt: skip
