@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from biastf_xr.cli.app import app
 from biastf_xr.cube.store import open_cube
 from biastf_xr.errors import BiastfError, CubeExistsError, SceneError
+from biastf_xr.sources.base import without_grid_warning
 
 COMMAND = Path(sys.executable).with_name("biastf-xr")
 WITHHELD = "2021-04-17"
@@ -115,7 +116,7 @@ def test_ingest_by_configuration_writes_both_cubes(tmp_path, small_scenes, small
 def test_ingest_by_flags_takes_plain_geotiffs(tmp_path, run):
     rng = np.random.default_rng(0)
     for day in ("20010711", "20010727", "20010812"):
-        with rasterio.open(
+        with without_grid_warning(), rasterio.open(
             tmp_path / f"L_{day}.tif", "w", driver="GTiff", count=2, height=12, width=10,
             dtype="int16",
         ) as file:  # fmt: skip
