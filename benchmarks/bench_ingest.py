@@ -22,6 +22,9 @@ LAYERS = ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7", "QA_PIXEL", "QA_
 DAYS = ("20210401", "20210417")
 
 
+ROUNDS = 5
+
+
 def write_scenes(folder: Path, size: int) -> int:
     """Write Landsat scenes of smooth, noisy ground; give their bytes of pixels."""
     import rasterio
@@ -205,15 +208,25 @@ def main() -> None:
         folder = Path(temporary)
         source = write_scenes(folder / "scenes", size)
         run_ingest(folder / "scenes", folder / "warm.zarr")  # imports and file caches
-        bare = timed(lambda: bare_loop(folder / "scenes", folder / "bare.zarr", size))
-        ours = timed(lambda: run_ingest(folder / "scenes", folder / "cube.zarr"))
-        print(f"{len(DAYS)} scenes of {size} x {size}, 8 layers, {os.cpu_count()} cores")
-        for name, (wall, spent) in (("bare rasterio + zarr", bare), ("ingest", ours)):
+        rounds = []
+        for n in range(ROUNDS):  # in turn, so that both see the same machine
+            bare = timed(lambda n=n: bare_loop(folder / "scenes", folder / f"bare{n}.zarr", size))
+            ours = timed(lambda n=n: run_ingest(folder / "scenes", folder / f"cube{n}.zarr"))
+            rounds.append((bare, ours))
+        times = np.array(rounds)  # round, which, wall or CPU
+        middle = np.median(times, axis=0)
+        ratio = times[:, 1] / times[:, 0]
+        print(f"{len(DAYS)} scenes of {size} x {size}, 8 layers, {os.cpu_count()} cores; medians "
+              f"of {ROUNDS}")  # fmt: skip
+        for name, (wall, spent) in zip(("bare rasterio + zarr", "ingest"), middle, strict=True):
             rate = source / 1e6 / wall
             print(f"{name:22s} {wall:6.2f} s wall, {spent:6.2f} s CPU, {rate:6.1f} MB/s of source")
-        print(f"ingest / bare loop     {ours[0] / bare[0]:.2f} wall, {ours[1] / bare[1]:.2f} CPU")
+        for name, column in (("wall", 0), ("CPU", 1)):
+            of = ratio[:, column]
+            print(f"ingest / bare loop     {np.median(of):.2f} {name} ({of.min():.2f} to "
+                  f"{of.max():.2f})")  # fmt: skip
         pixels = len(DAYS) * size * size * len(BANDS)
-        used = sum(f.stat().st_size for f in (folder / "cube.zarr").rglob("*") if f.is_file())
+        used = sum(f.stat().st_size for f in (folder / "cube0.zarr").rglob("*") if f.is_file())
         print(f"on disk                {used / pixels:.2f} bytes per pixel and band; int16 has 2")
         large = folder / "large"
         write_scenes(large, 2 * size)
