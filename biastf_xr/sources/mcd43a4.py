@@ -146,9 +146,29 @@ class Mcd43a4:
         xarray.Dataset
             Float32 reflectance, NaN where masked.
         """
-        ready = {}
-        for band in COLOURS.values():
-            valid = raw[f"{band}_quality"] <= WORST[self.quality]
-            valid &= (raw[band] >= 0) & (raw[band] <= VALID_MAX)
-            ready[band] = scale(raw[band], factor=SCALE, offset=0.0, valid=valid)
-        return xr.Dataset(ready)
+        return nadir_reflectance(raw, self.bands, self.quality)
+
+
+def nadir_reflectance(raw: xr.Dataset, bands: tuple[str, ...], quality: Quality) -> xr.Dataset:
+    """Scale and mask nadir reflectance by the inversion it comes from.
+
+    Parameters
+    ----------
+    raw : xarray.Dataset
+        Digital numbers of the bands, and ``BAND_quality`` of each.
+    bands : tuple of str
+        The bands.
+    quality : {"magnitude", "full"}
+        Worst inversion to take.
+
+    Returns
+    -------
+    xarray.Dataset
+        Float32 reflectance, NaN where masked.
+    """
+    ready = {}
+    for band in bands:
+        valid = raw[f"{band}_quality"] <= WORST[quality]
+        valid &= (raw[band] >= 0) & (raw[band] <= VALID_MAX)
+        ready[band] = scale(raw[band], factor=SCALE, offset=0.0, valid=valid)
+    return xr.Dataset(ready)

@@ -12,8 +12,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
-import xarray as xr
-
 from biastf_xr.errors import ConfigError
 from biastf_xr.sources.base import (
     Scene,
@@ -22,15 +20,16 @@ from biastf_xr.sources.base import (
     julian_day,
     lacking,
     require_folder,
-    scale,
 )
 from biastf_xr.sources.hdfeos5 import finest_size, open_granule
-from biastf_xr.sources.mcd43a4 import SCALE, VALID_MAX, WORST, Quality
+from biastf_xr.sources.mcd43a4 import Quality, nadir_reflectance
 from biastf_xr.sources.mod09ga import other_collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import xarray as xr
 
 GRANULE = re.compile(
     r"(?P<satellite>VNP|VJ1|VJ2)43(?P<form>IA4|MA4)\.A(?P<date>\d{7})\.(?P<tile>h\d\dv\d\d)\."
@@ -151,9 +150,4 @@ class Vnp43:
         xarray.Dataset
             Float32 reflectance, NaN where masked.
         """
-        ready = {}
-        for band in self.bands:
-            valid = raw[f"{band}_quality"] <= WORST[self.quality]
-            valid &= (raw[band] >= 0) & (raw[band] <= VALID_MAX)
-            ready[band] = scale(raw[band], factor=SCALE, offset=0.0, valid=valid)
-        return xr.Dataset(ready)
+        return nadir_reflectance(raw, self.bands, self.quality)
