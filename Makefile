@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 demo: setup      ## raw scenes -> cubes -> BiaSTF -> a daily cube, scored, with pictures
 	$(BIN)/biastf-xr demo --output demo_output
 
-test: setup lint ## lint, types, layers and the whole test suite
+test: setup lint docs ## lint, types, layers, documentation and the whole test suite
 	$(BIN)/python -m pytest
 
 lint: setup      ## ruff, mypy --strict, import-linter, numpydoc

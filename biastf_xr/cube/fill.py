@@ -87,7 +87,7 @@ def fill(
     ----------
     edit : Edit
         The open change of the store.
-    job : Job
+    job : biastf_xr.cube.compose.Job
         Product and cube.
     run : Run
         What there is to do; told what was done.
