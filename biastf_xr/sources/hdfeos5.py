@@ -28,7 +28,7 @@ TILE_SIDE = 1111950.519667
 
 
 def open_granule(
-    path: Path | str, names: Mapping[str, str], tile: str, size: int
+    path: Path | str, names: Mapping[str, str], tile: str, size: int | None = None
 ) -> dict[str, xr.DataArray]:
     """Open data sets of a granule on its tile; pixels are read when indexed.
 
@@ -42,8 +42,8 @@ def open_granule(
         Name of every layer, by the data set it is read from.
     tile : str
         The tile, as "h29v12".
-    size : int
-        Rows, and columns, to repeat the data sets to.
+    size : int, optional
+        Rows, and columns, to repeat the data sets to; by default those of the finest.
 
     Returns
     -------
@@ -65,12 +65,17 @@ def open_granule(
             f"{path} lacks the data sets {missing}; it has {sorted(found)[:12]}. Is it another "
             "product, or another form of it? Download it again."
         )
+    pixels = tile_transform(tile, 1)  # stands in until the size is known; replaced below
+    opened = {
+        name: open_layer(found[name], crs=SINUSOIDAL, transform=pixels).isel(band=0, drop=True)
+        for name in names
+    }
+    size = size or max(data.sizes["y"] for data in opened.values())
     pixels = tile_transform(tile, size)
     grid = dict(xr_coords(GeoBox((size, size), pixels, SINUSOIDAL)))
     layers = {}
     for name, layer in names.items():
-        # The coordinates stated here are those of the finest layer; the others get them below.
-        data = open_layer(found[name], crs=SINUSOIDAL, transform=pixels).isel(band=0, drop=True)
+        data = opened[name]
         factor, rest = divmod(size, data.sizes["y"])
         if rest or data.sizes["x"] * factor != size:
             raise SceneError(
@@ -82,35 +87,6 @@ def open_granule(
             data = data.isel(y=repeated, x=repeated)
         layers[layer] = data.drop_vars(["y", "x", "spatial_ref"]).assign_coords(grid)
     return layers
-
-
-def finest_size(path: Path | str, name: str) -> int:
-    """Read how many rows a data set has.
-
-    Parameters
-    ----------
-    path : pathlib.Path or str
-        The granule.
-    name : str
-        The data set.
-
-    Returns
-    -------
-    int
-        Rows.
-
-    Raises
-    ------
-    SceneError
-        If the file is damaged or lacks the data set.
-    """
-    import rasterio
-
-    found = data_sets(path)
-    if name not in found:
-        raise SceneError(f"{path} lacks the data set {name!r}; it has {sorted(found)[:12]}.")
-    with without_grid_warning(), rasterio.open(found[name]) as opened:
-        return int(opened.height)
 
 
 def data_sets(path: Path | str) -> dict[str, str]:

@@ -16,7 +16,7 @@ import xarray as xr
 
 from biastf_xr.errors import ConfigError
 from biastf_xr.sources.base import Scene, bit, in_order, join_layers, require_folder, scale
-from biastf_xr.sources.hdfeos5 import finest_size, open_granule
+from biastf_xr.sources.hdfeos5 import open_granule
 from biastf_xr.sources.mod09ga import granule_scene, how_seen, seen_attrs
 
 Platform = Literal["all", "snpp", "noaa20", "noaa21"]
@@ -134,8 +134,7 @@ class Vnp09ga:
         """
         path = Path(scene.files["granule"])
         tile = scene.acquisition.rsplit(".", 1)[-1]
-        size = finest_size(path, "SurfReflect_I1_1")
-        return join_layers(scene.id, open_granule(path, LAYERS, tile, size))
+        return join_layers(scene.id, open_granule(path, LAYERS, tile))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask a scene; see `Product.to_reflectance`.

@@ -21,7 +21,7 @@ from biastf_xr.sources.base import (
     lacking,
     require_folder,
 )
-from biastf_xr.sources.hdfeos5 import finest_size, open_granule
+from biastf_xr.sources.hdfeos5 import open_granule
 from biastf_xr.sources.mcd43a4 import Quality, nadir_reflectance
 from biastf_xr.sources.mod09ga import other_collection
 
@@ -128,13 +128,14 @@ class Vnp43:
             Dims ``(y, x)``, 500-m pixels.
         """
         tile = scene.acquisition.rsplit(".", 1)[-1]
-        size = finest_size(scene.files["IA4"], "Nadir_Reflectance_I1")
+        size = None  # that of the imagery bands, which come first
         layers: dict[str, xr.DataArray] = {}
         for form, bands in COLOURS.items():
             names = {f"Nadir_Reflectance_{n}": colour for n, colour in bands.items()}
             names |= {f"BRDF_Albedo_Band_Mandatory_Quality_{n}": f"{colour}_quality"
                       for n, colour in bands.items()}  # fmt: skip
             layers |= open_granule(scene.files[form], names, tile, size)
+            size = layers["red"].sizes["y"]
         return join_layers(scene.id, layers)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
