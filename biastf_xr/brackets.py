@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import xarray as xr
+    from numpy.typing import NDArray
 
     from biastf_xr.cube.guards import CubePair
 
 Day = np.datetime64
+
+# Base dates a side; the ledger of a fused cube names those used in one word of 64 bits.
+MOST_LAYERS = 32
 
 
 @dataclass(frozen=True)
@@ -47,22 +52,37 @@ class Bracket:
     ----------
     targets : tuple of numpy.datetime64
         Dates to predict, ascending.
-    layers : tuple of Layer
-        Pairs of base dates by the days between them, then single dates by distance.  A pixel takes
-        the first whose dates are all clear there; empty where no clear date is within reach.
+    before, after : tuple of numpy.datetime64
+        Base dates on each side, from near to far.
     observed : bool
         Whether the (single) target is itself a fine acquisition, whose clear pixels are kept.
     """
 
     targets: tuple[Day, ...]
-    layers: tuple[Layer, ...]
+    before: tuple[Day, ...] = ()
+    after: tuple[Day, ...] = ()
     observed: bool = False
 
     @property
     def base_dates(self) -> tuple[Day, ...]:
-        """Give every base date of every layer, ascending."""
-        days = {d for layer in self.layers for d in (layer.before, layer.after) if d is not None}
-        return tuple(sorted(days))
+        """Give every base date, ascending."""
+        return (*self.before[::-1], *self.after)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """Give the pairs by the days between them, then the single dates.
+
+        A pixel takes the first layer whose dates are all clear there, which is the pair of its
+        nearest clear dates.  A base date that is clear nowhere changes nothing for the others.
+        """
+        pairs = sorted(
+            ((b, a) for b in self.before for a in self.after), key=lambda p: (p[1] - p[0], p[1])
+        )
+        return (
+            *(Layer(b, a) for b, a in pairs),
+            *(Layer(b, None) for b in self.before),
+            *(Layer(None, a) for a in self.after),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +94,8 @@ class BracketRule:
     max_gap : int, optional
         Largest distance in days between a target and a base date; None for any distance.
     max_layers : int
-        How many base dates to try on each side where the nearest is clouded.
+        How many base dates to try on each side where the nearest is clouded, at most 32; counted
+        over the whole region, so that the result does not depend on the tiling.
     min_clear : float
         Smallest clear fraction of a fine scene that may serve as a base.
     """
@@ -82,6 +103,53 @@ class BracketRule:
     max_gap: int | None = None
     max_layers: int = 4
     min_clear: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_layers <= MOST_LAYERS:
+            raise TargetDateError(
+                f"max_layers is {self.max_layers}; expected 1 to {MOST_LAYERS} base dates a side."
+            )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which base dates each target may use, as places in an ascending list of base dates.
+
+    Attributes
+    ----------
+    first, split, resume, last : ndarray of int
+        One per target: the base dates ``first:split`` lie before it, ``resume:last`` after it.
+    """
+
+    first: NDArray[np.intp]
+    split: NDArray[np.intp]
+    resume: NDArray[np.intp]
+    last: NDArray[np.intp]
+
+
+def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
+    """Find the base dates within reach of every target.
+
+    Parameters
+    ----------
+    base, targets : ndarray of datetime64[D]
+        Ascending.
+    rule : BracketRule
+        Limits.
+
+    Returns
+    -------
+    Reach
+        The places; a target is never its own base date.
+    """
+    split, resume = (np.searchsorted(base, targets, side) for side in ("left", "right"))
+    first = np.maximum(split - rule.max_layers, 0)
+    last = np.minimum(resume + rule.max_layers, len(base))
+    if rule.max_gap is not None:
+        gap = np.timedelta64(rule.max_gap, "D")
+        first = np.maximum(first, np.searchsorted(base, targets - gap, "left"))
+        last = np.minimum(last, np.searchsorted(base, targets + gap, "right"))
+    return Reach(np.minimum(first, split), split, resume, np.maximum(last, resume))
 
 
 def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, np.dtype[Any]]:
@@ -159,7 +227,9 @@ def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[
     return usable
 
 
-def choose_targets(pair: CubePair, dates: Any) -> np.ndarray[Any, np.dtype[Any]]:
+def choose_targets(
+    pair: CubePair, dates: Any, *, fill: bool = True
+) -> np.ndarray[Any, np.dtype[Any]]:
     """Give the dates to predict.
 
     Parameters
@@ -168,6 +238,8 @@ def choose_targets(pair: CubePair, dates: Any) -> np.ndarray[Any, np.dtype[Any]]
         The cubes.
     dates : "daily" or array_like of dates
         "daily" is every day of the coarse season; otherwise the days asked for.
+    fill : bool
+        Whether "daily" counts days without a coarse scene.
 
     Returns
     -------
@@ -183,7 +255,7 @@ def choose_targets(pair: CubePair, dates: Any) -> np.ndarray[Any, np.dtype[Any]]
     first, last = coarse[0], coarse[-1]
     if isinstance(dates, str):
         if dates == "daily":
-            return np.arange(first, last + np.timedelta64(1, "D"))
+            return np.arange(first, last + np.timedelta64(1, "D")) if fill else coarse
         dates = [dates]
     try:
         days = to_days(np.asarray(list(dates), dtype="datetime64[ns]"))
@@ -230,31 +302,49 @@ def build_brackets(
         In order of time; together they hold every target once.
     """
     days, wanted, scenes = (to_days(list(v)) for v in (base, targets, keep))
-    kept = set(scenes)
-    brackets: list[Bracket] = []
-    for target in wanted:
-        layers = _layers(days, target, rule)
-        observed = target in kept
-        last = brackets[-1] if brackets else None
-        if last and not observed and not last.observed and last.layers == layers:
-            brackets[-1] = Bracket((*last.targets, target), layers)
+    kept, reach = set(scenes), reach_of(days, wanted, rule)
+    sides = [
+        (tuple(days[reach.first[t] : reach.split[t]][::-1]),
+         tuple(days[reach.resume[t] : reach.last[t]]))
+        for t in range(wanted.size)
+    ]  # fmt: skip
+    return [
+        Bracket(tuple(wanted[run]), *sides[run[0]], bool(wanted[run[0]] in kept))
+        for run in group_targets(sides, [day in kept for day in wanted])
+    ]
+
+
+def group_targets(
+    sides: Sequence[Any], observed: Sequence[bool], most: int | None = None
+) -> list[list[int]]:
+    """Group consecutive targets that share their base dates; observed ones stand alone.
+
+    Parameters
+    ----------
+    sides : sequence
+        What must be equal within a group, one per target.
+    observed : sequence of bool
+        Which targets are acquisitions themselves.
+    most : int, optional
+        Longest group.
+
+    Returns
+    -------
+    list of list of int
+        Places of the targets, group by group.
+    """
+    runs: list[list[int]] = []
+    for i, (side, seen) in enumerate(zip(sides, observed, strict=True)):
+        last = runs[-1] if runs else None
+        joins = (
+            last is not None
+            and not seen
+            and not observed[last[0]]
+            and sides[last[0]] == side
+            and (most is None or len(last) < most)
+        )
+        if last is not None and joins:
+            last.append(i)
         else:
-            brackets.append(Bracket((target,), layers, observed))
-    return brackets
-
-
-def _layers(days: Any, target: Day, rule: BracketRule) -> tuple[Layer, ...]:
-    """List the pairs from near to far, then the single dates from near to far."""
-    if rule.max_gap is not None:
-        days = days[np.abs((days - target).astype(int)) <= rule.max_gap]
-    before = days[days < target][::-1][: rule.max_layers]
-    after = days[days > target][: rule.max_layers]
-    pairs = sorted(((b, a) for b in before for a in after), key=lambda p: (p[1] - p[0], p[1]))
-    # By distance from the middle of the gap, not from the target, so that all targets of a gap
-    # share one order and one bracket.
-    middle = before[0] + (after[0] - before[0]) / 2 if before.size and after.size else target
-    single = sorted([*before, *after], key=lambda d: (abs(d - middle), d))
-    return (
-        *(Layer(b, a) for b, a in pairs),
-        *(Layer(d, None) if d < target else Layer(None, d) for d in single),
-    )
+            runs.append([i])
+    return runs

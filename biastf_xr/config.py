@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from biastf_xr.brackets import BracketRule
+from biastf_xr.brackets import MOST_LAYERS, BracketRule
+from biastf_xr.cluster import ClusterSpec, Kind
 from biastf_xr.cube.stores import locate
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion.plan import FusionRule
@@ -104,8 +105,9 @@ class MethodSection(Section):
         Name of the method.
     checkpoint : pathlib.Path
         Where a learned method is kept.
-    refit : {"new-scenes", "never"}
-        When the scheduled pipeline fits a learned method again.
+    refit : {"if-missing", "new-scenes", "never"}
+        When `update` fits a learned method: where there is no checkpoint, or also whenever fine
+        scenes arrive, which makes every date anew; "never" uses the checkpoint that is there.
     seed : int
         Seed of everything random.
     weights : {"change", "time", "equal"}
@@ -115,19 +117,23 @@ class MethodSection(Section):
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid.
     device : str
-        Torch device that fuses, on every worker; training has its own in `train`.
+        Torch device that fuses, on every worker: "cpu", "cuda", "cuda:1"; training has its own in
+        `train`.
+    precision : {"fp32", "bf16", "fp16"}
+        Numbers of the convolutions that fuse; "fp16" on CUDA devices only.
     network, samples, train
         Of "biastf"; see `biastf_xr.methods.biastf.settings`.
     """
 
     name: Literal[METHODS] = "biastf"  # type: ignore[valid-type]
     checkpoint: Path = Path("model.safetensors")
-    refit: Literal["new-scenes", "never"] = "new-scenes"
+    refit: Literal["if-missing", "new-scenes", "never"] = "if-missing"
     seed: int = 0
     weights: Literal["change", "time", "equal"] = "change"
     window: Literal[1, 3, 5, 7, 9, 11] = 3
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
     device: str = "cpu"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     network: NetworkShape = NetworkShape()
     samples: SampleRule = SampleRule()
     train: TrainRule = TrainRule()
@@ -156,7 +162,7 @@ class FuseSection(Section):
     Attributes
     ----------
     output : str
-        Zarr store to write: a folder or a URL.
+        Zarr store to write: a folder, a URL, or "icechunk://folder".
     start, end : datetime.date, optional
         First and last day; the coarse season by default.
     withhold : list of datetime.date
@@ -169,6 +175,8 @@ class FuseSection(Section):
         How many base dates to try on each side where the nearest is clouded.
     min_clear : float
         Smallest clear fraction of a fine scene that may serve as a base.
+    coarse_gaps : {"fill", "leave"}
+        Whether days and pixels without a clear coarse observation are filled in time or left out.
     coarse_max_gap : int
         Largest distance in days over which a coarse gap is filled in time.
     keep_observed : bool
@@ -181,8 +189,9 @@ class FuseSection(Section):
     withhold: tuple[Day, ...] = ()
     tile: Annotated[int, Field(ge=16)] = 1024
     max_gap: Annotated[int, Field(gt=0)] | None = None
-    max_layers: Annotated[int, Field(ge=1)] = 4
+    max_layers: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = 4
     min_clear: Annotated[float, Field(ge=0, le=1)] = 0.2
+    coarse_gaps: Literal["fill", "leave"] = "fill"
     coarse_max_gap: Annotated[int, Field(ge=0, le=254)] = 16
     keep_observed: bool = True
 
@@ -198,7 +207,10 @@ class FuseSection(Section):
             max_gap=self.max_gap, max_layers=self.max_layers, min_clear=self.min_clear
         )
         return FusionRule(
-            bracket=bracket, coarse_max_gap=self.coarse_max_gap, keep_observed=self.keep_observed
+            bracket=bracket,
+            coarse_gaps=self.coarse_gaps,
+            coarse_max_gap=self.coarse_max_gap,
+            keep_observed=self.keep_observed,
         )
 
 
@@ -207,17 +219,48 @@ class ClusterSection(Section):
 
     Attributes
     ----------
+    kind : str
+        Where the work is done: in threads of this process, in processes of this machine, on a
+        running scheduler, on the GPUs of this machine, in jobs of SLURM or PBS, in pods of
+        Kubernetes, or wherever a Dask Gateway starts workers.
     address : str, optional
-        Scheduler of a running Dask cluster; a local one is started without it.
+        Scheduler of a running Dask cluster, which makes the kind "address"; of kind "gateway" the
+        URL of the gateway.
     workers : int, optional
-        Worker processes of the local cluster; one per core by default.
+        Worker processes to start; one per core or GPU of this machine by default.
+    threads : int
+        Units a worker has in hand: one computes while another reads or writes.
     memory : str
-        Memory limit of a local worker.
+        Memory of a worker, for instance "16GiB"; "auto" shares out the machine's.
+    gpu : bool
+        Whether each worker owns one GPU, which it announces as the resource ``GPU``.
+    options : dict
+        Keywords of the backend's class, for instance ``queue = "gpu"``, and ``timeout``, the
+        seconds to wait for the first worker.
     """
 
+    kind: Kind = "local"
     address: str | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1)] = 2
     memory: str = "auto"
+    gpu: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @pydantic.model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.spec()
+        return self
+
+    def spec(self) -> ClusterSpec:
+        """Give the cluster as the library takes it.
+
+        Returns
+        -------
+        ClusterSpec
+            For `biastf_xr.cluster.connect`.
+        """
+        return ClusterSpec(**dict(self))
 
 
 class Config(Section):

@@ -57,7 +57,11 @@ class ConfigError(BiastfError, ValueError):
 
 
 class FusionRunError(BiastfError, RuntimeError):
-    """Work units of a fusion run failed; nothing was published."""
+    """Work units of a fusion run failed, again and again; the others were finished."""
+
+
+class ClusterLostError(BiastfError, ConnectionError):
+    """The cluster that a run was on is gone."""
 
 
 class LeakError(BiastfError, ValueError):

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="biastf-xr",
     help="Daily fine-resolution reflectance cubes from Landsat and MODIS.\n\n"
-    "A run is one TOML file: `ingest`, `train`, `fuse`, `evaluate` read it in turn. "
+    "A run is one TOML file: `ingest`, `train`, `plan`, `fuse`, `evaluate` read it in turn; "
+    "`update` brings everything up to date. "
     "Every step also takes flags for the common case. Start with `biastf-xr demo`.",
     no_args_is_help=True,
     add_completion=False,
@@ -37,6 +38,14 @@ Address = Annotated[
     str | None, typer.Option(help="Scheduler of a running Dask cluster, tcp://host:8786.")
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace what is there.")]
+Method = Annotated[
+    str, typer.Option(help="nearest, linear, direct, or the checkpoint of a fitted method.")
+]
+Output = Annotated[str, typer.Option(help="Zarr store: a folder, a URL, or icechunk://folder.")]
+Start = Annotated[datetime | None, typer.Option(formats=DAY, help="First day.")]
+End = Annotated[datetime | None, typer.Option(formats=DAY, help="Last day.")]
+Tile = Annotated[int, typer.Option(min=16, help="Largest tile and shard, in pixels.")]
+Revise = Annotated[bool, typer.Option(help="Make a cube of another method or rule anew, in place.")]
 
 
 def _days(values: list[datetime] | None) -> tuple[str, ...]:
@@ -206,25 +215,60 @@ def train(
 
 
 @app.command()
+def plan(
+    context: typer.Context,
+    config: ConfigFile = None,
+    fine: FineCube = None,
+    coarse: CoarseCube = None,
+    method: Method = "direct",
+    output: Output = "fused.zarr",
+    start: Start = None,
+    end: End = None,
+    withhold: Withhold = None,
+    tile: Tile = 1024,
+    trial: Annotated[
+        bool, typer.Option(help="Try the method for a few seconds, to estimate the time.")
+    ] = True,
+) -> None:
+    """Show what `fuse` would do: dates and their base dates, how much, how long. Reads no pixel.
+
+    Examples: `biastf-xr plan config.toml`, or
+
+    `biastf-xr plan --fine fine.zarr --coarse coarse.zarr --method model.safetensors`
+    """
+    from biastf_xr.cli import steps
+
+    if config is not None:
+        settings = _read(config, context, "trial")
+    else:
+        section = _fuse_section(output, start, end, withhold, tile)
+        settings = _flags(fine, coarse, method=_method(method), fuse=section)
+    steps.plan_step(settings, trial=trial)
+
+
+@app.command()
 def fuse(
     context: typer.Context,
     config: ConfigFile = None,
     fine: FineCube = None,
     coarse: CoarseCube = None,
-    method: Annotated[
-        str, typer.Option(help="nearest, linear, direct, or the checkpoint of a fitted method.")
-    ] = "direct",
-    output: Annotated[str, typer.Option(help="Zarr store to write.")] = "fused.zarr",
-    start: Annotated[datetime | None, typer.Option(formats=DAY, help="First day.")] = None,
-    end: Annotated[datetime | None, typer.Option(formats=DAY, help="Last day.")] = None,
+    method: Method = "direct",
+    output: Output = "fused.zarr",
+    start: Start = None,
+    end: End = None,
     withhold: Withhold = None,
-    tile: Annotated[int, typer.Option(min=16, help="Largest tile and shard, in pixels.")] = 1024,
+    tile: Tile = 1024,
     device: Annotated[str, typer.Option(help="Torch device of the workers, cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or fp16 on CUDA.")] = "fp32",
     workers: Workers = None,
     address: Address = None,
+    revise: Revise = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Predict the fine image of every day and write the fused cube.
+    """Predict the fine image of every day and write it into the fused cube.
+
+    What the cube has from the same inputs is kept: after an interruption the same command does
+    what is missing, after a late scene what that scene changes. Exit code 3: some units failed.
 
     Examples: `biastf-xr fuse config.toml`, or
 
@@ -234,22 +278,33 @@ def fuse(
     from biastf_xr.cli import steps
 
     if config is not None:
-        settings = _read(config, context, "overwrite")
+        settings = _read(config, context, "overwrite", "revise")
     else:
         settings = _flags(
             fine,
             coarse,
-            method=_method(method) | {"device": device},
-            fuse={
-                "output": output,
-                "start": start and start.date(),
-                "end": end and end.date(),
-                "withhold": _days(withhold),
-                "tile": tile,
-            },
+            method=_method(method) | {"device": device, "precision": precision},
+            fuse=_fuse_section(output, start, end, withhold, tile),
             cluster={"workers": workers, "address": address},
         )
-    steps.fuse_step(settings, overwrite=overwrite)
+    steps.fuse_step(settings, overwrite=overwrite, revise=revise)
+
+
+@app.command()
+def update(
+    config: Annotated[Path, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")],
+) -> None:
+    """Bring everything up to date: ingest what is new, refit if `refit` says so, fuse what changed.
+
+    The scheduled job. A late or reprocessed scene, or a filled coarse gap, makes only the dates and
+    tiles anew that it changes; run twice, the second does nothing.
+
+    Example: `biastf-xr update config.toml`
+    """
+    from biastf_xr.cli import steps
+    from biastf_xr.config import read_config
+
+    steps.update_step(read_config(config))
 
 
 @app.command()
@@ -359,6 +414,24 @@ def export(
     export_step(path, folder, dates=_days(date), bands=names, dtype=dtype, overwrite=overwrite)
 
 
+cluster = typer.Typer(help="Where a run does its work.", no_args_is_help=True)
+app.add_typer(cluster, name="cluster")
+
+
+@cluster.command("render")
+def render_cluster(
+    config: Annotated[Path, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")],
+) -> None:
+    """Print the job script, manifest or commands of the `[cluster]` section; starts nothing.
+
+    Example: `biastf-xr cluster render pipelines/clusters/slurm.toml`
+    """
+    from biastf_xr.cluster import render
+    from biastf_xr.config import read_config
+
+    typer.echo(render(read_config(config).cluster.spec()), nl=False)
+
+
 datasets = typer.Typer(help="The published benchmark sets.", no_args_is_help=True)
 app.add_typer(datasets, name="datasets")
 
@@ -425,6 +498,21 @@ def _flags(fine: str | None, coarse: str | None, **sections: Any) -> Config:
         )
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error)) from error
+
+
+def _fuse_section(
+    output: str, start: datetime | None, end: datetime | None, withhold: Any, tile: int
+) -> dict[str, Any]:
+    """Build the section of what to predict."""
+    from biastf_xr.cube.stores import locate
+
+    return {
+        "output": locate(output, Path()),
+        "start": start and start.date(),
+        "end": end and end.date(),
+        "withhold": _days(withhold),
+        "tile": tile,
+    }
 
 
 def _method(text: str) -> dict[str, Any]:

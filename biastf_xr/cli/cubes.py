@@ -206,17 +206,16 @@ def tasks_on(cluster: ClusterSection) -> Iterator[Executor | None]:
     Yields
     ------
     concurrent.futures.Executor or None
-        A Dask cluster, started with the first task, where an address or a number of workers is
-        given; None for threads of this process.
+        A Dask cluster, started with the first task; None for threads of this process, also of
+        kind "local" where no number of workers is given.
     """
-    if cluster.address is None and cluster.workers is None:
+    spec = cluster.spec()
+    if spec.kind == "in-process" or (spec.kind == "local" and spec.workers is None):
         yield None
         return
     from biastf_xr.cluster import tasks_on_demand
 
-    with tasks_on_demand(
-        cluster.address, workers=cluster.workers, memory=cluster.memory
-    ) as executor:
+    with tasks_on_demand(spec) as executor:
         yield executor
 
 

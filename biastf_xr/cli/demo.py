@@ -74,7 +74,8 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None
     console.rule("3. fit BiaSTF")
     steps.train_step(config)
     console.rule("4. fuse every day on a LocalCluster")
-    fused = steps.fuse_step(config, overwrite=True)
+    steps.plan_step(config)
+    fused = steps.fuse_step(config, overwrite=True).path
     console.rule("5. score on the withheld scenes")
     steps.evaluate_step(config, csv=output / "scores.csv")
     picture = draw_sheet(config, output / "demo.png")
@@ -141,10 +142,9 @@ def draw_sheet(config: Config, path: Path) -> Path:
     pathlib.Path
         The picture.
     """
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube.store import drop_days, open_cube
     from biastf_xr.evaluation.pictures import picture_sheet
     from biastf_xr.fusion.lazy import fuse
-    from biastf_xr.fusion.run import drop_days
 
     fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)
     days = [str(d) for d in config.fuse.withhold]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from biastf_xr.cube.ingest import IngestReport
     from biastf_xr.cube.verify import Verification
+    from biastf_xr.engine.preview import Preview
+    from biastf_xr.engine.report import RunReport, RunState
     from biastf_xr.evaluation.holdout import Scores
 
 console = Console()
@@ -34,7 +36,8 @@ console = Console()
 # Where output is no terminal (a log file, CI) progress is a line at every such fraction.
 LOG_EVERY = 0.2
 
-# Rows of a table of problems.
+# Rows of a plan, and of a table of problems.
+PLAN_ROWS = 60
 SHOWN = 20
 
 
@@ -124,6 +127,75 @@ def show_report(report: IngestReport, kind: str) -> None:
         console.print(table)
         if len(report.rejected) > SHOWN:
             console.print(f"... and {len(report.rejected) - SHOWN} more")
+
+
+def show_plan(preview: Preview) -> None:
+    """Print what a run would do.
+
+    Parameters
+    ----------
+    preview : Preview
+        The plan.
+    """
+    table = Table(title="target dates", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    names = ("days", "before", "after", "two-sided", "one-sided", "done", "note")
+    table.add_column("dates", no_wrap=True)
+    for name in names:
+        table.add_column(name.replace("-", "-\n"), no_wrap=name in ("before", "after"))
+    rows = preview.table.to_dict("records")
+    for row in rows[:PLAN_ROWS]:
+        until = "" if row["first"] == row["last"] else f" .. {row['last'][5:]}"
+        table.add_row(f"{row['first']}{until}", *(str(row[name]) for name in names))
+    console.print(table)
+    if len(rows) > PLAN_ROWS:
+        console.print(f"... and {len(rows) - PLAN_ROWS} more runs of dates")
+    _rows("the run", preview.lines())
+
+
+def run_note(state: RunState) -> str:
+    """Say how fast a run is, and how much memory its workers have.
+
+    Parameters
+    ----------
+    state : RunState
+        How far it is.
+
+    Returns
+    -------
+    str
+        A few words.
+    """
+    from biastf_xr.engine.preview import size
+
+    memory = state.memory.values()
+    told = f"; workers {size(min(memory))} to {size(max(memory))}" if memory else ""
+    return f"{state.rate:.2f} Mpx/s{told}"
+
+
+def show_run(report: RunReport) -> None:
+    """Print what a run did.
+
+    Parameters
+    ----------
+    report : RunReport
+        What was done.
+    """
+    parts = [f"{report.units} units, {report.pixels / 1e6:.1f} Mpx and dates made"]
+    parts += [
+        f"{count} dates of tiles {what}"
+        for count, what in (
+            (report.revised, "made anew because their inputs changed"),
+            (report.unchanged, "looked at and unchanged"),
+            (report.kept, "there already"),
+        )
+        if count
+    ]
+    console.print(
+        f"fused cube [bold]{report.path}[/] in {report.seconds:.0f} s: {', '.join(parts)}"
+    )
+    if report.stages:
+        told = ", ".join(f"{k} {v:.0f} s" for k, v in report.stages.items())
+        console.print(f"workers: {told}", highlight=False)
 
 
 def show_scores(scores: Scores) -> None:

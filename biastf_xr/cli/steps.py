@@ -6,17 +6,26 @@ The commands, the demo and the scheduled pipelines call these.
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cli.show import console, progress_bar, show_scores
+from biastf_xr.cli.show import (
+    console,
+    progress_bar,
+    run_note,
+    show_plan,
+    show_run,
+    show_scores,
+)
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from biastf_xr.config import Config
+    from biastf_xr.engine.preview import Preview
+    from biastf_xr.engine.report import RunReport
     from biastf_xr.evaluation.holdout import Scores
     from biastf_xr.methods.base import Method
 
@@ -34,8 +43,7 @@ def train_step(config: Config) -> Method | None:
     Method or None
         The fitted method; None for one that needs no fitting.
     """
-    from biastf_xr.cube.store import open_cube
-    from biastf_xr.fusion.run import drop_days
+    from biastf_xr.cube.store import drop_days, open_cube
     from biastf_xr.methods import fit
 
     if not config.method.learned:
@@ -116,67 +124,161 @@ def built_method(config: Config) -> Any:
     from biastf_xr.methods import get_method, load_method
 
     if config.method.learned:
-        return load_method(config.method.checkpoint, device=config.method.device)
+        return load_method(
+            config.method.checkpoint,
+            device=config.method.device,
+            precision=config.method.precision,
+        )
     return get_method(config.method.name, **config.method.options())
 
 
-def fuse_step(config: Config, *, overwrite: bool = False) -> str:
-    """Fuse the configured days on a cluster and write the cube.
+def fusion_options(config: Config) -> dict[str, Any]:
+    """Give what says which days are fused, and from what.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    dict
+        For `biastf_xr.write_fused` and `biastf_xr.plan`.
+    """
+    section = config.fuse
+    return {
+        "dates": target_dates(config),
+        "withhold": list(map(str, section.withhold)),
+        "rule": section.rule(),
+        "tile": section.tile,
+    }
+
+
+def plan_step(config: Config, *, trial: bool = True) -> Preview:
+    """Show what `fuse_step` would do.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+    trial : bool
+        Whether to try the method's speed.
+
+    Returns
+    -------
+    Preview
+        The plan.
+    """
+    from biastf_xr.engine.preview import plan
+
+    paths = config.fine.cube, config.coarse.cube, config.fuse.output
+    method = built_method(config)
+    shown = plan(*paths, method, trial=trial, **fusion_options(config))
+    show_plan(shown)
+    return shown
+
+
+def fuse_step(config: Config, *, overwrite: bool = False, revise: bool = False) -> RunReport:
+    """Fuse the configured days on a cluster: what the fused cube has not, or has from other inputs.
 
     Parameters
     ----------
     config : Config
         The run.
     overwrite : bool
-        Replace a fused cube that is there.
+        Replace a fused cube that is there by a new one.
+    revise : bool
+        Whether a cube made with another method or rule may be made anew in place.
 
     Returns
     -------
-    str
-        The fused cube.
+    RunReport
+        What was done.
     """
     from biastf_xr.cluster import connect, dashboard
-    from biastf_xr.cube.stores import store_at
-    from biastf_xr.errors import CubeExistsError
-    from biastf_xr.fusion.run import plan_run, write_fused
+    from biastf_xr.engine.run import write_fused
 
-    section, cluster = config.fuse, config.cluster
-    if store_at(section.output).exists() and not overwrite:
-        raise CubeExistsError(
-            f"{section.output} already exists and is left as it is. Choose another output, or "
-            "replace it with --overwrite."
+    section, spec = config.fuse, config.cluster.spec()
+    with ExitStack() as stack:
+
+        def connected() -> Any:
+            """Give the cluster, once there is something to do."""
+            client = stack.enter_context(connect(spec))
+            if client is None:
+                console.print("units run in threads of this process")
+                return None
+            link = dashboard(client)
+            where = f"dashboard {link}" if link else "dashboard: install the extra `dashboard`"
+            console.print(f"cluster with {len(client.nthreads())} workers, {where}")
+            return client
+
+        advance = stack.enter_context(progress_bar("fuse", "units"))
+        report = write_fused(
+            config.fine.cube,
+            config.coarse.cube,
+            section.output,
+            built_method(config),
+            client=connected,
+            gpu=spec.gpu,
+            overwrite=overwrite,
+            revise=revise,
+            progress=lambda state: advance(state.done, state.total, run_note(state)),
+            log=log_path(section.output),
+            **fusion_options(config),
         )
-    method = built_method(config)
-    options = {
-        "dates": target_dates(config),
-        "withhold": list(map(str, section.withhold)),
-        "rule": section.rule(),
-    }
-    _, plan = plan_run(config.fine.cube, config.coarse.cube, method, **options)
-    alone = sum(len(b.targets) for b in plan.brackets if not (b.layers or b.observed))
-    console.print(
-        f"{plan.targets.size} days from {plan.targets[0]} to {plan.targets[-1]}, "
-        f"{len(plan.brackets)} brackets; {alone} days without a base date in reach"
-    )
-    started = time.perf_counter()
-    with connect(cluster.address, workers=cluster.workers, memory=cluster.memory) as client:
-        link = dashboard(client)
-        where = f"dashboard {link}" if link else "dashboard: install the extra `dashboard`"
-        console.print(f"cluster with {len(client.nthreads())} workers, {where}")
-        with progress_bar("fuse", "units") as advance:
-            path = write_fused(
-                config.fine.cube,
-                config.coarse.cube,
-                section.output,
-                method,
-                tile=section.tile,
-                client=client,
-                overwrite=overwrite,
-                progress=lambda done, total: advance(done, total, ""),
-                **options,
-            )
-    console.print(f"fused cube [bold]{path}[/] in {time.perf_counter() - started:.0f} s")
-    return path
+    show_run(report)
+    return report
+
+
+def log_path(output: str) -> Path:
+    """Give where the log of a run is written: beside the cube, or here for a cube behind a URL.
+
+    Parameters
+    ----------
+    output : str
+        The fused cube.
+
+    Returns
+    -------
+    pathlib.Path
+        A file of JSON lines.
+    """
+    scheme, mark, rest = output.partition("://")
+    place = Path(rest if mark else output)
+    if mark and scheme != "icechunk":
+        place = Path(place.name)
+    return place.with_name(f"{place.name}.log.jsonl")
+
+
+def update_step(config: Config) -> bool:
+    """Bring everything up to date: ingest, refit if the policy says so, fuse what that changes.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    bool
+        Whether anything was made.
+    """
+    from biastf_xr.cli.cubes import ingest_step
+
+    fine, coarse = ingest_step(config)
+    method = config.method
+    fitted = method.checkpoint.exists()
+    news = bool(fine.added or fine.replaced or fine.removed)
+    refit = method.refit == "new-scenes" and news
+    if method.learned and method.refit != "never" and (not fitted or refit):
+        train_step(config)
+    report = fuse_step(config, revise=True)
+    if config.fuse.withhold:
+        evaluate_step(config)
+    made = report.pixels > 0
+    if not made and not (news or coarse.added or coarse.replaced or coarse.removed):
+        console.print("nothing new: the fused cube is up to date")
+    return made
 
 
 def target_dates(config: Config) -> Any:

@@ -14,6 +14,8 @@ from biastf_xr.cube.ledger import stored_days
 from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from biastf_xr.cube.stores.base import CubeStore
 
 Day = np.datetime64
@@ -48,15 +50,51 @@ def grow(store: Any, last: Day) -> None:
     """
     import zarr
 
+    days = stored_days(zarr.open_group(store, mode="r", use_consolidated=False))
+    if last > days[-1]:
+        append_days(store, days_between(days[-1] + ONE_DAY, last))
+
+
+def append_days(store: Any, new: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Add places at the end of the axis; readers see them at the next checkpoint.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        The cube.
+    new : ndarray of datetime64[D]
+        Days after the last one.
+    """
+    import zarr
+
     group = zarr.open_group(store, mode="r+", use_consolidated=False)
-    days = stored_days(group)
-    if last <= days[-1]:
-        return
-    every = days_between(days[0], last)
-    for array in _along_time(group):
-        array.resize((every.size, *array.shape[1:]))
     time: Any = group["time"]
-    time[days.size :] = _seconds(every[days.size :])
+    count = time.shape[0]
+    for array in _along_time(group):
+        array.resize((count + new.size, *array.shape[1:]))
+    time = group["time"]
+    time[count:] = _seconds(new)
+
+
+def insert_days(store: CubeStore, new: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Give places to days before the last one of a fused cube, which has one day a chunk.
+
+    Parameters
+    ----------
+    store : CubeStore
+        Where the cube is; it is copied, compressed chunks as they are.
+    new : ndarray of datetime64[D]
+        Days that have no place yet.
+
+    Raises
+    ------
+    CubeStructureError
+        If the store cannot be replaced at once.
+    """
+    days = stored_days(_group_of(store))
+    every = np.union1d(days, new)
+    places = np.searchsorted(every, days)
+    _rebuild(store, every, places, lambda chunk: int(places[chunk]), f"days from {new[0]} on")
 
 
 def prepend(store: CubeStore, first: Day) -> None:
@@ -74,31 +112,47 @@ def prepend(store: CubeStore, first: Day) -> None:
     CubeStructureError
         If the store cannot be replaced at once.
     """
-    import zarr
-
-    old = zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+    old = _group_of(store)
     days = stored_days(old)
-    if not store.replaces_at_once:
-        raise CubeStructureError(
-            f"{store.url} starts on {days[0]}, a scene is of {first}: days before the first "
-            "would have to move every object of a plain store behind a URL. Leave the scene out "
-            "with `start`, build the cube anew with --overwrite, or keep it in Icechunk."
-        )
     step = max(int((a.shards or a.chunks)[0]) for a in _along_time(old) if a.ndim > 1)
     chunks = -(-int((days[0] - first).astype(int)) // step)
-    shift = chunks * step
+    every = days_between(days[0] - chunks * step * ONE_DAY, days[-1])
+    places = np.arange(days.size) + chunks * step
+    _rebuild(store, every, places, lambda chunk: chunk + chunks, f"a scene is of {first}")
+
+
+def _group_of(store: CubeStore) -> Any:
+    import zarr
+
+    return zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+
+
+def _rebuild(
+    store: CubeStore, every: Any, places: Any, move: Callable[[int], int], message: str
+) -> None:
+    """Copy a cube to a longer axis: day n goes to ``places[n]``, chunk n to ``move(n)``."""
+    import zarr
+
+    old = _group_of(store)
+    if not store.replaces_at_once:
+        raise CubeStructureError(
+            f"{store.url} starts on {stored_days(old)[0]}, {message}: that would "
+            "move every object of a plain store behind a URL. Leave those days out with `start`, "
+            "build the cube anew with --overwrite, or keep it in Icechunk."
+        )
     timed = {a.path for a in _along_time(old)}
-    with store.build(f"days before {days[0]}", replace=True) as edit:
-        _copy(old.store, edit.store, timed, chunks, metadata=True)
+    with store.build(message, replace=True) as edit:
+        _copy(old.store, edit.store, timed, move, metadata=True)
         group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
         for array in _along_time(group):
-            array.resize((days.size + shift, *array.shape[1:]))
+            array.resize((every.size, *array.shape[1:]))
             if array.ndim == 1:
-                moved = old[array.path]
-                array[shift:] = moved[:]  # type: ignore[index]
+                values = array[:]
+                values[places] = old[array.path][:]
+                array[:] = values
         time: Any = group["time"]
-        time[:] = _seconds(days_between(days[0] - shift * ONE_DAY, days[-1]))
-        _copy(old.store, edit.store, timed, chunks, metadata=False)
+        time[:] = _seconds(every)
+        _copy(old.store, edit.store, timed, move, metadata=False)
 
 
 def _along_time(group: Any) -> list[Any]:
@@ -112,8 +166,10 @@ def _seconds(days: Any) -> Any:
     return days.astype("datetime64[s]").astype("int64")
 
 
-def _copy(source: Any, target: Any, timed: set[str], chunks: int, *, metadata: bool) -> None:
-    """Copy the metadata or the chunks of a store; along time, chunks move up by a number."""
+def _copy(
+    source: Any, target: Any, timed: set[str], move: Callable[[int], int], *, metadata: bool
+) -> None:
+    """Copy the metadata or the chunks of a store; along time, chunks move."""
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
@@ -127,7 +183,7 @@ def _copy(source: Any, target: Any, timed: set[str], chunks: int, *, metadata: b
                 first, *rest = place.split("/")
                 if not rest:
                     continue  # one-dimensional: written anew
-                moved = "/".join([f"{array}/c", str(int(first) + chunks), *rest])
+                moved = "/".join([f"{array}/c", str(move(int(first))), *rest])
             await target.set(moved, await source.get(key, default_buffer_prototype()))
 
     sync(copy())

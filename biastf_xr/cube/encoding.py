@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import TIME_CHUNK, TIME_UNITS, fill_of
+from biastf_xr.cube.spec import TIME_CHUNK, TIME_UNITS, dtype_of, fill_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,10 +97,10 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
         }
     for mask, attrs in spec.masks.items():
         encoding[mask] = pixels | {
-            "dtype": "uint8",
+            "dtype": dtype_of(attrs),
             "_FillValue": None,
             "fill_value": fill_of(attrs),
-            "compressors": codecs(1),
+            "compressors": codecs(np.dtype(dtype_of(attrs)).itemsize),
         }
     fused = spec.kind == "fused"
     # Fine and coarse cubes grow by the day: room for more in the chunk that readers have.

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube.compose import Job, Outcome, Window, ingest_window
-from biastf_xr.cube.ledger import DayRecord, entry_of, write_along_time, write_records
+from biastf_xr.cube.ledger import (
+    CLEAR_ARRAY,
+    GROUP,
+    DayRecord,
+    entry_of,
+    write_along_time,
+    write_records,
+)
 from biastf_xr.grid import split_tiles
 
 if TYPE_CHECKING:
@@ -207,7 +214,8 @@ def _finish(edit: Edit, job: Job, axis: Any, windows: _Windows, run: Run, places
     outcomes = [outcome for _, outcome in windows]
     written = windows[0][0].days
     records: dict[int, DayRecord | None] = {p: run.record(axis[p]) for p in places}
-    fraction, ids = {}, {}
+    fraction, ids, counts = {}, {}, {}
+    tiles = job.spec.layout.tiles(job.spec.shape)
     for place, scenes in written.items():
         clear = {s.id: sum(o.scenes.get(s.id, 0) for o in outcomes) / pixels for s in scenes}
         outside = {s.id for s in scenes if not any(s.id in o.scenes for o in outcomes)}
@@ -219,10 +227,12 @@ def _finish(edit: Edit, job: Job, axis: Any, windows: _Windows, run: Run, places
         entries = tuple(entry_of(s, clear[s.id]) for s in scenes)
         records[place] = DayRecord(entries) if entries else None
         seen = len(outside) < len(scenes)
+        counts[place] = np.reshape([o.clear[place] for o in outcomes], tiles)
         fraction[place] = sum(o.clear[place] for o in outcomes) / pixels if seen else np.nan
         # In the order of composition: the numbers in `source`.
         ids[place] = json.dumps([s.id for s in scenes]) if seen else ""
     group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
     write_along_time(group["clear_fraction"], fraction)
     write_along_time(group["scenes"], ids)
+    write_along_time(group[f"{GROUP}/{CLEAR_ARRAY}"], counts)
     write_records(edit.store, records)

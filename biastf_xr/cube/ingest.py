@@ -324,7 +324,7 @@ def _create(store: CubeStore, spec: CubeSpec, days: list[Day], *, replace: bool)
     axis = days_between(days[0], days[-1])
     with store.build(f"created for {spec.attrs['source']}", replace=replace) as edit:
         write_template(build_template(spec, axis), spec, edit.store)
-        create_ledger(edit.store, axis.size)
+        create_ledger(edit.store, spec, axis.size)
 
 
 def _bring_up_to_date(

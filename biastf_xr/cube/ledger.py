@@ -1,7 +1,9 @@
 """What a cube was made from: for every day the scenes, their versions, and whether it is finished.
 
 The records lie in the Zarr array ``ingest/record``, one JSON text per day, so that they are
-written through the same store (with Icechunk: in the same commit) as the pixels.
+written through the same store (with Icechunk: in the same commit) as the pixels.  Beside them
+``ingest/clear_pixels`` counts the clear pixels of every shard, so that a fusion is planned without
+reading pixels.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import zarr
+    from numpy.typing import NDArray
 
+    from biastf_xr.cube.spec import CubeSpec
     from biastf_xr.sources.base import Scene
 
 Day = np.datetime64
 
-GROUP, ARRAY = "ingest", "record"
+GROUP, ARRAY, CLEAR_ARRAY = "ingest", "record", "clear_pixels"
 RECORD_CHUNK = 256
 
 
@@ -136,13 +140,15 @@ def fingerprint(scene: Scene) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def create_ledger(store: Any, days: int) -> None:
+def create_ledger(store: Any, spec: CubeSpec, days: int) -> None:
     """Make the empty ledger of a new cube.
 
     Parameters
     ----------
     store : zarr.abc.store.Store
         The cube.
+    spec : CubeSpec
+        Its structure.
     days : int
         Length of its time axis.
     """
@@ -153,6 +159,30 @@ def create_ledger(store: Any, days: int) -> None:
         ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
         dimension_names=("time",),
     )  # fmt: skip
+    tiles = spec.layout.tiles(spec.shape)
+    group.create_array(
+        CLEAR_ARRAY, shape=(days, *tiles), chunks=(spec.layout.time, *tiles), dtype="uint32",
+        fill_value=0, dimension_names=("time", "tile_y", "tile_x"),
+    )  # fmt: skip
+
+
+def read_clear_pixels(group: zarr.Group) -> dict[Day, NDArray[np.uint32]] | None:
+    """Read how many clear pixels every shard of a cube has, day by day.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Its root group.
+
+    Returns
+    -------
+    dict of ndarray of uint32, or None
+        Shape ``(tile_y, tile_x)``, by day; None for a cube that was not made by `ingest`.
+    """
+    if f"{GROUP}/{CLEAR_ARRAY}" not in group:
+        return None
+    counts: Any = group[f"{GROUP}/{CLEAR_ARRAY}"][:]  # type: ignore[index]
+    return dict(zip(stored_days(group), counts, strict=True))
 
 
 def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:

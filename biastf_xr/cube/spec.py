@@ -32,6 +32,7 @@ STATUS: dict[str, int] = {
     "observed": 4,
     "no_pair": 5,
     "no_coarse": 6,
+    "failed": 7,
 }
 
 # Values of `pair_flag`, along the days of a fine cube.
@@ -75,6 +76,21 @@ class Layout:
     def shards(self) -> tuple[int, int, int]:
         """Give the shard shape."""
         return self.time, self.shard_y, self.shard_x
+
+    def tiles(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Give how many rows and columns of shards cover a cube.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns of its pixels.
+
+        Returns
+        -------
+        tuple of int
+            Rows and columns of shards.
+        """
+        return -(-shape[0] // self.shard_y), -(-shape[1] // self.shard_x)
 
     @classmethod
     def build(
@@ -146,7 +162,11 @@ class CubeSpec:
 
     @property
     def masks(self) -> dict[str, dict[str, Any]]:
-        """Give the uint8 companions of the bands, with their attributes."""
+        """Give the integer companions of the bands, with their attributes.
+
+        Keys with an underscore are for the encoding: ``_fill`` is the value where nothing was
+        written (0), ``_dtype`` the type (uint8).
+        """
         if self.kind == "fused":
             values = list(STATUS.values())
             return {
@@ -159,6 +179,15 @@ class CubeSpec:
                     "long_name": "days to the nearest clear coarse observation used; "
                     f"{NO_COARSE_GAP} where there is none",
                     "units": "days",
+                },
+                **{
+                    f"base_{side}": {
+                        "long_name": f"days to the fine scene {side} that the pixel was made from; "
+                        "0 where there is none",
+                        "units": "days",
+                        "_dtype": "uint16",
+                    }
+                    for side in ("before", "after")
                 },
             }
         return {
@@ -214,6 +243,22 @@ def fill_of(attrs: Mapping[str, Any]) -> int:
         Its ``_fill``; 0 by default.
     """
     return int(attrs.get("_fill", 0))
+
+
+def dtype_of(attrs: Mapping[str, Any]) -> str:
+    """Give the type of an integer layer.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Attributes as from `CubeSpec.masks`.
+
+    Returns
+    -------
+    str
+        Its ``_dtype``; uint8 by default.
+    """
+    return str(attrs.get("_dtype", "uint8"))
 
 
 def sort_bands(names: Iterable[str]) -> tuple[str, ...]:

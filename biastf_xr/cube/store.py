@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr.cube.encoding import round_mantissa
-from biastf_xr.cube.spec import STRUCTURE_VERSION, CubeSpec, Layout, sort_bands
+from biastf_xr.cube.spec import STRUCTURE_VERSION, CubeSpec, Layout, sort_bands, to_days
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import CubeStructureError
+from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.grid import Tile, geobox_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -164,6 +164,37 @@ def layout_of(ds: xr.Dataset) -> Layout:
     return Layout(time, y, x, shards[1], shards[2])
 
 
+def drop_days(ds: xr.Dataset, days: Any) -> xr.Dataset:
+    """Take dates out of a cube, so that nothing downstream can read them.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The cube.
+    days : array_like of dates
+        Dates to drop.
+
+    Returns
+    -------
+    xarray.Dataset
+        The cube without them, lazy.
+
+    Raises
+    ------
+    TargetDateError
+        If a date is not in the cube.
+    """
+    drop = to_days(np.asarray(list(days), "datetime64[ns]"))
+    have = to_days(ds["time"].values)
+    missing = drop[~np.isin(drop, have)]
+    if missing.size:
+        raise TargetDateError(
+            f"cannot withhold {', '.join(map(str, missing))}: the fine cube has no scene that day. "
+            f"It has {', '.join(map(str, have[:20]))}{' ...' if have.size > 20 else ''}."
+        )
+    return ds.isel(time=np.flatnonzero(~np.isin(have, drop)))
+
+
 def spec_of(ds: xr.Dataset) -> CubeSpec:
     """Describe an opened cube.
 
@@ -217,6 +248,36 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
+def window_writer(store: Any) -> Callable[[slice, Tile, Mapping[str, NDArray[Any]]], None]:
+    """Open a cube for writing windows, its arrays once each.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store or path
+        Where to write.
+
+    Returns
+    -------
+    callable
+        Writes like `write_window`, without its first argument.
+    """
+    import zarr
+
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    arrays: dict[str, zarr.Array[Any]] = {}
+
+    def write(times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]) -> None:
+        """Write one window of some variables."""
+        rows, cols = tile.slices
+        for name, values in data.items():
+            if name not in arrays:
+                arrays[name] = _array(group, name)
+            packed = round_mantissa(values) if values.dtype.kind == "f" else values
+            arrays[name][times, rows, cols] = packed
+
+    return write
+
+
 def write_window(store: Any, times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]) -> None:
     """Write one window of a cube; float bands are rounded on the way.
 
@@ -231,10 +292,4 @@ def write_window(store: Any, times: slice, tile: Tile, data: Mapping[str, NDArra
     data : mapping of str to ndarray
         Variables of shape ``(time, y, x)``.
     """
-    import zarr
-
-    group = zarr.open_group(store, mode="r+", use_consolidated=False)
-    rows, cols = tile.slices
-    for name, values in data.items():
-        packed = round_mantissa(values) if values.dtype.kind == "f" else values
-        _array(group, name)[times, rows, cols] = packed
+    window_writer(store)(times, tile, data)

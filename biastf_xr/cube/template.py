@@ -13,6 +13,7 @@ from biastf_xr.cube.spec import (
     STRUCTURE_VERSION,
     CubeSpec,
     band_attrs,
+    dtype_of,
     fill_of,
     to_days,
 )
@@ -63,8 +64,8 @@ def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = N
         for band in spec.bands
     }
     for mask, attrs in masks.items():
-        empty = da.full(shape, fill_of(attrs), dtype="uint8", chunks=shape)
-        shown = {k: v for k, v in attrs.items() if k != "_fill"}
+        empty = da.full(shape, fill_of(attrs), dtype=dtype_of(attrs), chunks=shape)
+        shown = {k: v for k, v in attrs.items() if not k.startswith("_")}
         data[mask] = xr.Variable(("time", "y", "x"), empty, shown)
     for variable in data.values():
         # In the encoding, so that a plain xr.open_zarr puts spatial_ref among the coordinates.

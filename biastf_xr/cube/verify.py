@@ -238,6 +238,8 @@ def _check_fused(
     _report(ds, times, tile, "status_flag", unknown, "no known flag", result)
     unwritten = status == STATUS["unwritten"]
     _report(ds, times, tile, "status_flag", unwritten, "never written", result)
+    failed = status == STATUS["failed"]
+    _report(ds, times, tile, "status_flag", failed, "could not be made; fuse again", result)
     result.days += status.shape[0] if tile.y0 == tile.x0 == 0 else 0
     return 0
 

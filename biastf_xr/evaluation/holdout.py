@@ -12,11 +12,10 @@ import numpy as np
 from biastf_xr.brackets import clear_fractions
 from biastf_xr.cube.guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import STATUS, to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube.store import bands_of, drop_days
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
 from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.fusion.lazy import fuse
-from biastf_xr.fusion.run import drop_days
 from biastf_xr.grid import geobox_of
 from biastf_xr.methods import BASELINES, LEARNED, fit
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # Reads a fine image of one day: (day, tile inside the grid) -> (band, y, x), NaN where masked.
 FineReader = Callable[[np.datetime64, Tile], Float]
+
+# Days to a base date are kept in 16 bits.
+MOST_GAP = 65535
 
 # A layer that can fill less than this share of a tile works on squares of PATCH pixels.
 WHOLE_TILE = 0.5
@@ -48,6 +52,62 @@ class CoarseSeries:
 
 
 @dataclass(frozen=True)
+class CoarseImages:
+    """The coarse images that a unit works with, gaps filled in time.
+
+    Attributes
+    ----------
+    window : Tile
+        Coarse pixels, on the coarse grid.
+    targets : ndarray of float32
+        Shape ``(time, band, h, w)``, of the target dates; NaN where nothing is near enough.
+    gap : ndarray of uint8
+        Shape ``(time, h, w)``: days to the nearest observation used.
+    bases : dict of ndarray of float32
+        Shape ``(band, h, w)``, by base date.
+    """
+
+    window: Tile
+    targets: Float
+    gap: NDArray[np.uint8]
+    bases: dict[np.datetime64, Float]
+
+    def digests(self) -> list[int]:
+        """Give what every target date owes to the coarse sensor as one number of 64 bits.
+
+        Returns
+        -------
+        list of int
+            Equal for equal images of the date and of all base dates.
+        """
+        common = hashlib.blake2b(digest_size=8)
+        for image in self.bases.values():
+            common.update(image.tobytes())
+        numbers = []
+        for image, gap in zip(self.targets, self.gap, strict=True):
+            own = common.copy()
+            own.update(image.tobytes())
+            own.update(gap.tobytes())
+            numbers.append(int.from_bytes(own.digest(), "big"))
+        return numbers
+
+    def of(self, dates: list[int]) -> CoarseImages:
+        """Keep some of the target dates.
+
+        Parameters
+        ----------
+        dates : list of int
+            Their places.
+
+        Returns
+        -------
+        CoarseImages
+            The images of these dates.
+        """
+        return replace(self, targets=self.targets[dates], gap=self.gap[dates])
+
+
+@dataclass(frozen=True)
 class Fused:
     """Output of a unit.
 
@@ -59,11 +119,21 @@ class Fused:
         Shape ``(time, y, x)``; see `biastf_xr.cube.spec.STATUS`.
     coarse_gap : ndarray of uint8
         Shape ``(time, y, x)``: days to the nearest coarse observation used.
+    base_before, base_after : ndarray of uint16
+        Shape ``(time, y, x)``: days to the base date used on each side; 0 where none was.
+    depth : tuple of int
+        How many base dates before and after were looked at, from near to far.
+    closed : bool
+        Whether every pixel has a pair among them, so that base dates further away cannot matter.
     """
 
     reflectance: Float
     status_flag: NDArray[np.uint8]
     coarse_gap: NDArray[np.uint8]
+    base_before: NDArray[np.uint16]
+    base_after: NDArray[np.uint16]
+    depth: tuple[int, int] = (0, 0)
+    closed: bool = False
 
     def variables(self, bands: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         """Give the variables of the fused cube.
@@ -79,7 +149,8 @@ class Fused:
             Arrays of shape ``(time, y, x)`` by variable name.
         """
         out: dict[str, NDArray[Any]] = {b: self.reflectance[:, i] for i, b in enumerate(bands)}
-        return out | {"status_flag": self.status_flag, "coarse_gap": self.coarse_gap}
+        names = ("status_flag", "coarse_gap", "base_before", "base_after")
+        return out | {name: getattr(self, name) for name in names}
 
 
 def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
@@ -104,15 +175,39 @@ def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
     return np.flatnonzero((apart <= rule.coarse_max_gap).any(axis=1))
 
 
+def fill_coarse(unit: Unit, series: CoarseSeries, rule: FusionRule) -> CoarseImages:
+    """Fill the coarse gaps of a unit's target and base dates in time.
+
+    Parameters
+    ----------
+    unit : Unit
+        The unit.
+    series : CoarseSeries
+        Coarse images around it, over ``coarse_window``.
+    rule : FusionRule
+        How far a gap is filled; whether the target dates' own gaps are.
+
+    Returns
+    -------
+    CoarseImages
+        The images.
+    """
+    targets, bases = unit.bracket.targets, unit.bracket.base_dates
+    reach = rule.coarse_max_gap
+    own = reach if rule.coarse_gaps == "fill" else 0
+    filled, gap = fill_in_time(series.values, series.days, np.array(targets), own)
+    images, _ = fill_in_time(series.values, series.days, np.array(bases, "datetime64[D]"), reach)
+    return CoarseImages(series.window, filled, gap, dict(zip(bases, images, strict=True)))
+
+
 def fuse_unit(
     unit: Unit,
     method: Method,
     states: dict[Layer, Any],
     read_fine: FineReader,
-    coarse: CoarseSeries,
+    coarse: CoarseImages,
     alignment: Alignment,
     bands: tuple[str, ...],
-    rule: FusionRule,
 ) -> Fused:
     """Fuse one tile for all target dates of its bracket.
 
@@ -130,14 +225,12 @@ def fuse_unit(
         What the method prepared, by layer.
     read_fine : callable
         Reads fine images; called only for what is needed.
-    coarse : CoarseSeries
-        Coarse images around the unit, over ``coarse_window``.
+    coarse : CoarseImages
+        Coarse images, as from `fill_coarse`.
     alignment : Alignment
         How the grids lie.
     bands : tuple of str
         Bands, in the order of the arrays.
-    rule : FusionRule
-        The choices.
 
     Returns
     -------
@@ -146,34 +239,72 @@ def fuse_unit(
     """
     bracket, tile = unit.bracket, unit.tile
     targets = np.array(bracket.targets, "datetime64[D]")
-    filled, gap = fill_in_time(coarse.values, coarse.days, targets, rule.coarse_max_gap)
-    shape = (targets.size, *tile.shape)
-    reflectance = np.full((targets.size, len(bands), *tile.shape), np.nan, np.float32)
-    status = np.zeros(shape, np.uint8)
+    canvas = _Canvas.blank((targets.size, len(bands), *tile.shape))
     if bracket.observed:
-        image = read_fine(bracket.targets[0], tile)
-        seen = np.isfinite(image).all(axis=0)
-        reflectance[0][:, seen] = image[:, seen]
-        status[0][seen] = STATUS["observed"]
+        canvas.keep(read_fine(bracket.targets[0], tile))
     memo = SideMemo(tile, (targets.size, len(bands)))
-    inputs = _Inputs(unit, method, read_fine, coarse, alignment, bands, rule, targets, filled, memo)
+    inputs = _Inputs(unit, method, read_fine, coarse, alignment, bands, targets, memo)
+    closed = bracket.observed and bool((canvas.status != 0).all())
     for layer in bracket.layers:
-        open_ = (status == 0).any(axis=0)
+        open_ = (canvas.status == 0).any(axis=0)
         if not open_.any():
+            closed = closed or layer.two_sided
             break  # no further base date is read
         usable = open_ & inputs.clear(layer)
         for window in _windows(usable, tile):
-            rows, cols = _inside(window, tile)
             part = inputs.predict(layer, window, states.get(layer))
-            _take(part, layer, reflectance[..., rows, cols], status[:, rows, cols])
+            canvas.take(part, layer, targets, _inside(window, tile))
     upsample = Upsampler(alignment, tile, coarse.window)
-    fine_gap = upsample(gap.astype(np.float32), "nearest").astype(np.uint8)
-    missing = status == 0
+    gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
+    missing = canvas.status == 0
     if missing.any():
-        dark = ~np.isfinite(upsample(filled)).all(axis=1)
-        status[missing & dark] = STATUS["no_coarse"]
-        status[missing & ~dark] = STATUS["no_pair"]
-    return Fused(reflectance, status, fine_gap)
+        dark = ~np.isfinite(upsample(coarse.targets)).all(axis=1)
+        canvas.status[missing & dark] = STATUS["no_coarse"]
+        canvas.status[missing & ~dark] = STATUS["no_pair"]
+    looked = (sum(d in inputs.masks for d in bracket.before),
+              sum(d in inputs.masks for d in bracket.after))  # fmt: skip
+    return Fused(
+        canvas.reflectance, canvas.status, gap, canvas.before, canvas.after, looked, closed
+    )
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """The output while it is made: a pixel is made once, by the first layer that can."""
+
+    reflectance: Float
+    status: NDArray[np.uint8]
+    before: NDArray[np.uint16]
+    after: NDArray[np.uint16]
+
+    @classmethod
+    def blank(cls, shape: tuple[int, int, int, int]) -> _Canvas:
+        plane = (shape[0], *shape[2:])
+        return cls(
+            np.full(shape, np.nan, np.float32),
+            np.zeros(plane, np.uint8),
+            np.zeros(plane, np.uint16),
+            np.zeros(plane, np.uint16),
+        )
+
+    def keep(self, image: Float) -> None:
+        """Keep the clear pixels of the target's own acquisition."""
+        seen = np.isfinite(image).all(axis=0)
+        self.reflectance[0][:, seen] = image[:, seen]
+        self.status[0][seen] = STATUS["observed"]
+
+    def take(self, part: Prediction, layer: Layer, days: Any, where: Any) -> None:
+        """Put a prediction where nothing stands yet."""
+        rows, cols = where
+        status = self.status[:, rows, cols]
+        made = part.status == STATUS["fused_two_sided"] if layer.two_sided else part.status != 0
+        open_ = (status == 0) & made
+        np.copyto(self.reflectance[..., rows, cols], part.reflectance, where=open_[:, None])
+        np.copyto(status, part.status, where=open_)
+        for day, gaps in ((layer.before, self.before), (layer.after, self.after)):
+            if day is not None:
+                apart = np.minimum(np.abs((days - day).astype(int)), MOST_GAP).astype(np.uint16)
+                np.copyto(gaps[:, rows, cols], apart[:, None, None], where=open_)
 
 
 def coarse_window(unit: Unit, method: Method, alignment: Alignment) -> Tile:
@@ -203,12 +334,10 @@ class _Inputs:
     unit: Unit
     method: Method
     read_fine: FineReader
-    coarse: CoarseSeries
+    coarse: CoarseImages
     alignment: Alignment
     bands: tuple[str, ...]
-    rule: FusionRule
     targets: NDArray[np.datetime64]
-    filled: Float
     memo: SideMemo
     bases: dict[np.datetime64, Base] = field(default_factory=dict)
     masks: dict[np.datetime64, NDArray[np.bool_]] = field(default_factory=dict)
@@ -216,12 +345,9 @@ class _Inputs:
     def base(self, day: np.datetime64) -> Base:
         """Give a base date over the whole padded tile."""
         if day not in self.bases:
-            padded = self.unit.tile.padded(self.method.halo)
+            padded = self.unit.tile.padded(self.method.fine_halo)
             fine = read_padded(lambda t: self.read_fine(day, t), padded, self.alignment.shape)
-            coarse, _ = fill_in_time(
-                self.coarse.values, self.coarse.days, np.array([day]), self.rule.coarse_max_gap
-            )
-            self.bases[day] = Base(day, fine, coarse[0])
+            self.bases[day] = Base(day, fine, self.coarse.bases[day])
         return self.bases[day]
 
     def clear(self, layer: Layer) -> NDArray[np.bool_]:
@@ -236,7 +362,7 @@ class _Inputs:
         """Tell where one base date is clear; every layer it takes part in asks."""
         if day not in self.masks:
             rows, cols = self.unit.tile.shape
-            halo = self.method.halo
+            halo = self.method.fine_halo
             fine = self.base(day).fine[:, halo : halo + rows, halo : halo + cols]
             self.masks[day] = np.asarray(np.isfinite(fine).all(axis=0))
         return self.masks[day]
@@ -248,10 +374,11 @@ class _Inputs:
             before=self._cut(layer.before, window),
             after=self._cut(layer.after, window),
             days=self.targets,
-            coarse=self.filled,
+            coarse=self.coarse.targets,
             upsample=Upsampler(self.alignment, padded, self.coarse.window),
             tile=window,
             halo=self.method.halo,
+            fine_halo=self.method.fine_halo,
             memo=self.memo,
         )
         return self.method.fuse(block, state)
@@ -261,8 +388,8 @@ class _Inputs:
         if day is None:
             return None
         whole = self.base(day)
-        rows, cols = _inside(window.padded(2 * self.method.halo), self.unit.tile)
-        shift = 2 * self.method.halo
+        rows, cols = _inside(window.padded(2 * self.method.fine_halo), self.unit.tile)
+        shift = 2 * self.method.fine_halo
         fine = whole.fine[:, rows.start + shift : rows.stop, cols.start + shift : cols.stop]
         return Base(day, fine, whole.coarse)
 
@@ -287,15 +414,3 @@ def _inside(window: Tile, tile: Tile) -> tuple[slice, slice]:
         slice(window.y0 - tile.y0, window.y1 - tile.y0),
         slice(window.x0 - tile.x0, window.x1 - tile.x0),
     )
-
-
-def _take(part: Prediction, layer: Layer, reflectance: Float, status: NDArray[np.uint8]) -> None:
-    """Put a prediction where nothing stands yet, in place."""
-    made = part.status == STATUS["fused_two_sided"] if layer.two_sided else part.status != 0
-    open_ = (status == 0) & made
-    if open_.all():
-        reflectance[...] = part.reflectance
-        status[...] = part.status
-        return
-    np.copyto(reflectance, part.reflectance, where=open_[:, None])
-    np.copyto(status, part.status, where=open_)

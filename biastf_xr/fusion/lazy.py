@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.cube.guards import CubePair, pair_cubes
-from biastf_xr.cube.spec import CubeSpec, Layout
-from biastf_xr.cube.template import build_template, history_line
-from biastf_xr.fusion.kernel import CoarseSeries, coarse_dates, coarse_window, fuse_unit
+from biastf_xr.cube.spec import dtype_of
+from biastf_xr.fusion.kernel import (
+    CoarseSeries,
+    coarse_dates,
+    coarse_window,
+    fill_coarse,
+    fuse_unit,
+)
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
+from biastf_xr.fusion.states import prepare_states
+from biastf_xr.fusion.template import fused_spec, fused_template
 from biastf_xr.methods import get_method
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.grid import Tile
+    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.grid import Alignment, Tile
     from biastf_xr.methods.base import Float, Method
 
 
@@ -70,86 +77,9 @@ def fuse(
     """
     built = get_method(method, **options)
     pair = pair_cubes(fine, coarse)
-    plan = build_plan(pair, built, dates, rule)
+    plan = build_plan(pair, built, dates, rule, tile=(tile, tile))
     states = prepare_states(built, pair, plan)
-    spec = fused_spec(pair, built, shard=tile)
-    return _graph(pair, built, plan, states, spec, (tile, tile))
-
-
-def prepare_states(method: Method, pair: CubePair, plan: FusionPlan) -> dict[Any, Any]:
-    """Let a method look at the whole scene, once per pair of base dates.
-
-    Parameters
-    ----------
-    method : Method
-        The method.
-    pair : CubePair
-        The cubes.
-    plan : FusionPlan
-        The brackets.
-
-    Returns
-    -------
-    dict
-        State by layer; layers that need none are left out.
-    """
-    layers = {layer for bracket in plan.brackets for layer in bracket.layers}
-    states = {layer: method.prepare(pair, layer) for layer in layers}
-    return {layer: state for layer, state in states.items() if state is not None}
-
-
-def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
-    """Describe the cube that a fusion makes.
-
-    Parameters
-    ----------
-    pair : CubePair
-        The inputs.
-    method : Method
-        The method.
-    shard : int
-        Largest shard in pixels.
-
-    Returns
-    -------
-    CubeSpec
-        The structure, with provenance attributes.
-    """
-    shape = pair.alignment.shape
-    described = method.describe()
-    attrs = {
-        "source": f"{pair.fine.attrs.get('source', 'fine cube')}, "
-        f"{pair.coarse.attrs.get('source', 'coarse cube')}",
-        "history": history_line(f"fused with {described['method']}"),
-        "biastf_method": json.dumps(described, sort_keys=True),
-    }
-    layout = Layout.build("fused", shape, shard=shard)
-    return CubeSpec("fused", pair.bands, pair.geobox, layout, attrs)
-
-
-def fused_template(spec: CubeSpec, plan: FusionPlan) -> xr.Dataset:
-    """Build the lazy, empty Dataset of a fused cube.
-
-    Parameters
-    ----------
-    spec : CubeSpec
-        As from `fused_spec`.
-    plan : FusionPlan
-        For the dates.
-
-    Returns
-    -------
-    xarray.Dataset
-        Lazy.
-    """
-    import xarray as xr
-
-    before, after = plan.base_dates()
-    coords = {
-        "before": xr.Variable("time", before, {"long_name": "nearest base date before"}),
-        "after": xr.Variable("time", after, {"long_name": "nearest base date after"}),
-    }
-    return build_template(spec, plan.targets, coords)
+    return _graph(pair, built, plan, states, fused_spec(pair, built, shard=tile))
 
 
 def _graph(
@@ -158,44 +88,45 @@ def _graph(
     plan: FusionPlan,
     states: dict[Any, Any],
     spec: CubeSpec,
-    tile: tuple[int, int],
 ) -> xr.Dataset:
     """Build one delayed call per unit and put its parts in their places."""
     import dask.array as da
     from dask.delayed import delayed
 
     fine, coarse = (_Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
-    names = [*plan.bands, *spec.masks]
-    parts: dict[str, list[Any]] = {name: [] for name in names}
-    run, shared = delayed(_fuse_arrays, pure=True), plan.shared()
-    for unit in plan.units(tile):
+    types = dict.fromkeys(plan.bands, "float32")
+    types |= {name: dtype_of(attrs) for name, attrs in spec.masks.items()}
+    parts: dict[str, dict[int, list[Any]]] = {name: {} for name in types}
+    run = delayed(_fuse_arrays, pure=True)
+    for unit in plan.units():
         days = sorted({*unit.bracket.base_dates, *unit.bracket.targets} & set(fine.days))
-        padded = unit.tile.padded(method.halo).clipped(plan.alignment.shape)
+        padded = unit.tile.padded(method.fine_halo).clipped(plan.alignment.shape)
         window = coarse_window(unit, method, plan.alignment)
         span = coarse_dates(unit, coarse.days, plan.rule)
-        layers = {k: v for k, v in states.items() if k in unit.bracket.layers}
         result = run(
             unit,
             method,
-            layers,
+            {k: v for k, v in states.items() if k in unit.bracket.layers},
             {day: fine.window(int(np.searchsorted(fine.days, day)), padded) for day in days},
             padded,
             coarse.days[span],
             coarse.window(span, window),
             window,
-            shared,
+            plan.alignment,
+            plan.bands,
+            plan.rule,
         )
         shape = (len(unit.bracket.targets), *unit.tile.shape)
-        for name in names:
-            dtype = np.float32 if name in plan.bands else np.uint8
-            parts[name].append(da.from_delayed(result[name], shape, dtype=dtype))
+        for name, dtype in types.items():
+            part = da.from_delayed(result[name], shape, dtype=dtype)
+            parts[name].setdefault(unit.number, []).append(part)
     ds = fused_template(spec, plan)
-    across = -(-plan.alignment.shape[1] // tile[1])
-    down = -(-plan.alignment.shape[0] // tile[0])
-    for name in names:
-        # Units come bracket by bracket, row by row.
-        rows = [parts[name][i : i + across] for i in range(0, len(parts[name]), across)]
-        ds[name].data = da.block([rows[i : i + down] for i in range(0, len(rows), down)])
+    across = plan.tiles.counts[1]
+    for name, of_tile in parts.items():
+        # Every tile has the same brackets: nothing is left out for want of clear pixels.
+        columns = [da.concatenate(of_tile[n]) for n in range(len(plan.tiles))]
+        rows = [columns[i : i + across] for i in range(0, len(columns), across)]
+        ds[name].data = da.block(rows)
     return ds
 
 
@@ -208,7 +139,9 @@ def _fuse_arrays(
     days: Any,
     series: Any,
     window: Tile,
-    plan: FusionPlan,
+    alignment: Alignment,
+    bands: tuple[str, ...],
+    rule: FusionRule,
 ) -> dict[str, NDArray[Any]]:
     """Fuse one unit from arrays in memory."""
 
@@ -219,17 +152,8 @@ def _fuse_arrays(
         return image
 
     values = np.asarray(series, np.float32).swapaxes(0, 1)
-    fused = fuse_unit(
-        unit,
-        method,
-        states,
-        read,
-        CoarseSeries(days, values, window),
-        plan.alignment,
-        plan.bands,
-        plan.rule,
-    )
-    return fused.variables(plan.bands)
+    coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule)
+    return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,34 @@
-"""What a fusion will do: brackets of target dates, tiles, and one unit of work for each."""
+"""What a fusion will do: base dates of every target, tiles, and one unit of work for each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from biastf_xr.brackets import (
     Bracket,
     BracketRule,
-    build_brackets,
+    Reach,
     choose_targets,
+    group_targets,
+    reach_of,
     usable_dates,
 )
 from biastf_xr.errors import MissingPairError, TargetDateError
-from biastf_xr.grid import Tile, split_tiles
+from biastf_xr.grid import Tile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from biastf_xr.cube.guards import CubePair
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Method
+
+CoarseGaps = Literal["fill", "leave"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,9 @@ class FusionRule:
     ----------
     bracket : BracketRule
         How base dates are chosen.
+    coarse_gaps : {"fill", "leave"}
+        Whether a target date's coarse pixels without a clear observation are filled in time, or
+        left missing (days without a coarse scene are then no targets of "daily").
     coarse_max_gap : int
         Largest distance in days over which a coarse gap is filled in time.
     keep_observed : bool
@@ -42,6 +51,7 @@ class FusionRule:
     """
 
     bracket: BracketRule = BracketRule()  # noqa: RUF009  (frozen)
+    coarse_gaps: CoarseGaps = "fill"
     coarse_max_gap: int = 16
     keep_observed: bool = True
     dates_per_unit: int = 8
@@ -51,6 +61,52 @@ class FusionRule:
             raise TargetDateError(
                 f"coarse_max_gap is {self.coarse_max_gap}; expected 0 to 254 days."
             )
+        if self.coarse_gaps not in ("fill", "leave"):
+            raise TargetDateError(f"coarse_gaps is {self.coarse_gaps!r}; expected fill or leave.")
+        if self.dates_per_unit < 1:
+            raise TargetDateError(f"dates_per_unit is {self.dates_per_unit}; expected at least 1.")
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """The tiles of the output, numbered row by row.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows and columns of the fine grid.
+    size : tuple of int
+        Rows and columns of a tile; the last ones may be smaller.
+    """
+
+    shape: tuple[int, int]
+    size: tuple[int, int]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Give the rows and columns of tiles."""
+        return -(-self.shape[0] // self.size[0]), -(-self.shape[1] // self.size[1])
+
+    def __len__(self) -> int:
+        return self.counts[0] * self.counts[1]
+
+    def __getitem__(self, number: int) -> Tile:
+        row, col = divmod(number, self.counts[1])
+        y, x = row * self.size[0], col * self.size[1]
+        return Tile(y, y + self.size[0], x, x + self.size[1]).clipped(self.shape)
+
+    def pixels(self) -> NDArray[np.int64]:
+        """Give the number of pixels of every tile.
+
+        Returns
+        -------
+        ndarray of int64
+            One per tile.
+        """
+        sides = []
+        for n, step, count in zip(self.shape, self.size, self.counts, strict=True):
+            sides.append(np.minimum(step, n - step * np.arange(count, dtype=np.int64)))
+        return np.multiply.outer(*sides).ravel()
 
 
 @dataclass(frozen=True)
@@ -63,18 +119,16 @@ class Unit:
         Output window.
     bracket : Bracket
         Target dates and base dates.
-    first : int
-        Index of the first target date on the time axis of the output.
+    dates : tuple of int
+        Places of the target dates among those of the plan.
+    number : int
+        Number of the tile.
     """
 
     tile: Tile
     bracket: Bracket
-    first: int
-
-    @property
-    def times(self) -> slice:
-        """Give the time indices of the output."""
-        return slice(self.first, self.first + len(self.bracket.targets))
+    dates: tuple[int, ...]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,50 +141,144 @@ class FusionPlan:
         Bands to fuse.
     alignment : Alignment
         How the coarse grid lies under the fine one.
-    targets : ndarray of datetime64[D]
-        Dates to predict.
-    brackets : list of Bracket
-        Their base dates; in order, together they hold every target once.
     rule : FusionRule
         The choices made.
+    targets : ndarray of datetime64[D]
+        Dates to predict, ascending.
+    base : ndarray of datetime64[D]
+        Fine dates that may serve as a base, ascending.
+    reach : Reach
+        Which of them each target may use.
+    observed : ndarray of bool
+        Which targets are fine acquisitions whose clear pixels are kept.
+    tiles : TileGrid
+        The tiles.
+    covered : ndarray of bool
+        Shape ``(base, tile)``: where a base date has a clear pixel.  What it has none of is never
+        read.
+    seen : ndarray of bool
+        Shape ``(target, tile)``: where an observed target has a clear pixel.
     """
 
     bands: tuple[str, ...]
     alignment: Alignment
-    targets: np.ndarray[Any, np.dtype[Any]]
-    brackets: list[Bracket]
     rule: FusionRule
+    targets: NDArray[np.datetime64]
+    base: NDArray[np.datetime64]
+    reach: Reach
+    observed: NDArray[np.bool_]
+    tiles: TileGrid
+    covered: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
 
-    def units(self, tile: tuple[int, int]) -> Iterator[Unit]:
-        """List the work, bracket by bracket.
+    def bracket_of(self, target: int, tile: int) -> Bracket:
+        """Give the base dates of one target in one tile.
 
         Parameters
         ----------
-        tile : tuple of int
-            Rows and columns of a tile.
+        target : int
+            Place of the date.
+        tile : int
+            Number of the tile.
+
+        Returns
+        -------
+        Bracket
+            With this one target.
+        """
+        before, after = self.bases_of(target, tile)
+        days = tuple(self.base[before[::-1]]), tuple(self.base[after])
+        return Bracket((self.targets[target],), *days, bool(self.seen[target, tile]))
+
+    def bases_of(self, target: int, tile: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Give the places of the base dates of one target in one tile.
+
+        Parameters
+        ----------
+        target : int
+            Place of the date.
+        tile : int
+            Number of the tile.
+
+        Returns
+        -------
+        before, after : ndarray of int
+            Places in `base`, ascending.
+        """
+        reach, covered = self.reach, self.covered[:, tile]
+        before = np.arange(reach.first[target], reach.split[target])
+        after = np.arange(reach.resume[target], reach.last[target])
+        return before[covered[before]], after[covered[after]]
+
+    def units_of(self, tile: int, wanted: NDArray[np.intp] | None = None) -> list[Unit]:
+        """List the work on one tile in order of time.
+
+        Parameters
+        ----------
+        tile : int
+            Number of the tile.
+        wanted : ndarray of int, optional
+            Places of the targets to make; all by default.
+
+        Returns
+        -------
+        list of Unit
+            Units that hold every wanted target once.
+        """
+        dates = range(self.targets.size) if wanted is None else wanted
+        singles = [self.bracket_of(int(t), tile) for t in dates]
+        sides = [(b.before, b.after) for b in singles]
+        runs = group_targets(sides, [b.observed for b in singles], self.rule.dates_per_unit)
+        return [
+            Unit(
+                self.tiles[tile],
+                replace(singles[run[0]], targets=tuple(singles[i].targets[0] for i in run)),
+                tuple(int(dates[i]) for i in run),
+                tile,
+            )
+            for run in runs
+        ]
+
+    def units(self, todo: NDArray[np.bool_] | None = None) -> Iterator[Unit]:
+        """List the work, tile by tile and in order of time, so that base images are read once.
+
+        Parameters
+        ----------
+        todo : ndarray of bool, optional
+            Shape ``(target, tile)``: what is to be made; everything by default.
 
         Yields
         ------
         Unit
-            Units that cover the output exactly once.
+            Units that cover what is to be made exactly once.
         """
-        first = 0
-        for bracket in self.brackets:
-            for window in split_tiles(self.alignment.shape, tile):
-                yield Unit(window, bracket, first)
-            first += len(bracket.targets)
+        for tile in range(len(self.tiles)):
+            if todo is None:
+                yield from self.units_of(tile)
+            elif todo[:, tile].any():
+                yield from self.units_of(tile, np.flatnonzero(todo[:, tile]))
 
-    def shared(self) -> FusionPlan:
-        """Give what every unit needs of the plan, small enough to travel with each.
+    def nearest(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Find the nearest base date on each side for every target and tile.
 
         Returns
         -------
-        FusionPlan
-            The plan without targets and brackets.
+        before, after : ndarray of int32
+            Shape ``(target, tile)``: places in `base`; -1 where there is none within reach.
         """
-        return FusionPlan(self.bands, self.alignment, self.targets[:0], [], self.rule)
+        number = np.arange(self.base.size, dtype=np.int32)[:, None]
+        none = np.full((1, len(self.tiles)), -1, np.int32)
+        last = np.maximum.accumulate(np.where(self.covered, number, np.int32(-1)), axis=0)
+        big = np.int32(self.base.size)
+        onward = np.where(self.covered, number, big)[::-1]
+        following = np.minimum.accumulate(onward, axis=0)[::-1]
+        before = np.concatenate([none, last])[self.reach.split]
+        after = np.concatenate([following, none + 1 + big])[self.reach.resume]
+        before[before < self.reach.first[:, None]] = -1
+        after[after >= self.reach.last[:, None]] = -1
+        return before, after
 
-    def base_dates(self) -> tuple[Any, Any]:
+    def base_dates(self) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
         """Give the nearest base date on each side of every target.
 
         Returns
@@ -138,21 +286,90 @@ class FusionPlan:
         before, after : ndarray of datetime64[s]
             One per target; NaT where there is none.
         """
-        none = np.datetime64("NaT")
-        sides = [
-            [
-                (getattr(b.layers[0], side) if b.layers else None) or none
-                for b in self.brackets
-                for _ in b.targets
-            ]
-            for side in ("before", "after")
-        ]
-        before, after = (np.array(s, "datetime64[s]") for s in sides)
-        return before, after
+        none = np.datetime64("NaT", "s")
+        days = self.base.astype("datetime64[s]")
+        sides = []
+        for place, there in (
+            (self.reach.split - 1, self.reach.split > self.reach.first),
+            (self.reach.resume, self.reach.last > self.reach.resume),
+        ):
+            sides.append(np.where(there, days[np.clip(place, 0, days.size - 1)], none))
+        return sides[0], sides[1]
+
+    def runs(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell where a unit begins.
+
+        Parameters
+        ----------
+        todo : ndarray of bool
+            Shape ``(target, tile)``: what is to be made.
+
+        Returns
+        -------
+        ndarray of bool
+            Same shape; as many as `units` gives.
+        """
+        begins = np.zeros_like(todo)
+        share = self._identity()
+        last = np.zeros(todo.shape[1], share.dtype)
+        length = np.full(todo.shape[1], self.rule.dates_per_unit, np.int64)
+        alone = np.ones(todo.shape[1], bool)
+        for t in range(todo.shape[0]):
+            new = alone | self.seen[t] | (share[t] != last) | (length == self.rule.dates_per_unit)
+            begins[t] = todo[t] & new
+            length = np.where(todo[t], np.where(new, 1, length + 1), length)
+            last = np.where(todo[t], share[t], last)
+            alone = np.where(todo[t], self.seen[t], alone)
+        return begins
+
+    def _identity(self) -> NDArray[np.uint64]:
+        """Give a number per target and tile that is equal where the base dates are."""
+        rng = np.random.default_rng(0)
+        words = rng.integers(1, 2**63, (self.base.size, 2), dtype=np.uint64)
+        total = np.zeros((self.targets.size, len(self.tiles)), np.uint64)
+        reach = self.reach
+        for side, (low, high) in enumerate(
+            ((reach.first, reach.split), (reach.resume, reach.last))
+        ):
+            total += window_sums(self.covered, words[:, side], low, high)
+        return total
+
+
+def window_sums(
+    covered: NDArray[np.bool_],
+    words: NDArray[np.uint64],
+    low: NDArray[np.intp],
+    high: NDArray[np.intp],
+) -> NDArray[np.uint64]:
+    """Sum numbers of base dates over windows of them, modulo 2**64.
+
+    Parameters
+    ----------
+    covered : ndarray of bool
+        Shape ``(base, tile)``: which count.
+    words : ndarray of uint64
+        One per base date.
+    low, high : ndarray of int
+        One per target: the window ``low:high``.
+
+    Returns
+    -------
+    ndarray of uint64
+        Shape ``(target, tile)``.
+    """
+    running = np.zeros((covered.shape[0] + 1, covered.shape[1]), np.uint64)
+    np.cumsum(covered * words[:, None], axis=0, dtype=np.uint64, out=running[1:])
+    return running[high] - running[low]
 
 
 def build_plan(
-    pair: CubePair, method: Method, dates: Any = "daily", rule: FusionRule | None = None
+    pair: CubePair,
+    method: Method,
+    dates: Any = "daily",
+    rule: FusionRule | None = None,
+    *,
+    tile: tuple[int, int] | None = None,
+    clear: ClearPixels | None = None,
 ) -> FusionPlan:
     """Decide what a fusion will do; reads metadata only.
 
@@ -166,6 +383,10 @@ def build_plan(
         Dates to predict.
     rule : FusionRule, optional
         How inputs are chosen.
+    tile : tuple of int, optional
+        Rows and columns of a tile; one for the whole grid by default.
+    clear : ClearPixels, optional
+        Where the fine scenes are clear; everywhere by default.
 
     Returns
     -------
@@ -181,26 +402,81 @@ def build_plan(
     """
     rule = rule or FusionRule()
     method.check(pair)
-    targets = choose_targets(pair, dates)
+    targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
     base = usable_dates(pair, rule.bracket)
-    keep: Any = pair.fine_days if rule.keep_observed else ()
-    brackets = build_brackets(base, targets, rule.bracket, keep=keep)
-    if not any(b.layers or b.observed for b in brackets):
+    observed = np.isin(targets, pair.fine_days) & rule.keep_observed
+    grid = TileGrid(pair.alignment.shape, tile or pair.alignment.shape)
+    covered = np.ones((base.size, len(grid)), bool)
+    seen = np.repeat(observed[:, None], len(grid), axis=1)
+    if clear is not None:
+        covered = clear.over(base, grid, method.fine_halo)
+        seen &= clear.over(targets, grid, 0)
+    plan = FusionPlan(
+        pair.bands, pair.alignment, rule, targets, base, reach_of(base, targets, rule.bracket),
+        observed, grid, covered, seen,
+    )  # fmt: skip
+    _refuse_nothing(plan)
+    return plan
+
+
+def _refuse_nothing(plan: FusionPlan) -> None:
+    reach, base = plan.reach, plan.base
+    reached = (reach.split > reach.first) | (reach.last > reach.resume)
+    if not (reached | plan.observed).any():
         raise MissingPairError(
-            f"none of the {targets.size} dates asked for has a base date within "
-            f"{rule.bracket.max_gap} days (`max_gap`); clear fine scenes: "
+            f"none of the {plan.targets.size} dates asked for has a base date within "
+            f"{plan.rule.bracket.max_gap} days (`max_gap`); clear fine scenes: "
             f"{', '.join(map(str, base[:10]))}{' ...' if base.size > 10 else ''}. "
             "Raise max_gap, or ingest scenes nearer in time."
         )
-    return FusionPlan(
-        pair.bands, pair.alignment, targets, _split(brackets, rule.dates_per_unit), rule
-    )
 
 
-def _split(brackets: list[Bracket], size: int) -> list[Bracket]:
-    """Cut long brackets, so that memory does not grow with the gap between fine scenes."""
-    return [
-        Bracket(b.targets[i : i + size], b.layers, b.observed)
-        for b in brackets
-        for i in range(0, len(b.targets), size)
-    ]
+@dataclass(frozen=True)
+class ClearPixels:
+    """Where the scenes of a fine cube have clear pixels, shard by shard.
+
+    Attributes
+    ----------
+    counts : dict of ndarray
+        Clear pixels per shard, by day, as from `biastf_xr.cube.ledger.read_clear_pixels`.
+    shard : tuple of int
+        Rows and columns of a shard.
+    """
+
+    counts: dict[np.datetime64, NDArray[np.uint32]]
+    shard: tuple[int, int]
+
+    def over(self, days: Any, grid: TileGrid, halo: int) -> NDArray[np.bool_]:
+        """Tell which days have a clear pixel in or near which tile.
+
+        Parameters
+        ----------
+        days : ndarray of datetime64[D]
+            The days.
+        grid : TileGrid
+            The tiles.
+        halo : int
+            Pixels around a tile that count too.
+
+        Returns
+        -------
+        ndarray of bool
+            Shape ``(day, tile)``; False on a day without a scene.
+        """
+        if not len(days):
+            return np.zeros((0, len(grid)), bool)
+        nothing = np.zeros_like(next(iter(self.counts.values())))
+        some = np.stack([self.counts.get(day, nothing) for day in days]) > 0
+        for axis in (0, 1):
+            some = self._along(some, axis, grid, halo)
+        return some.reshape(len(days), -1)
+
+    def _along(self, some: Any, axis: int, grid: TileGrid, halo: int) -> Any:
+        """Look along one axis: is there anything in the shards under a tile."""
+        start = np.arange(grid.counts[axis]) * grid.size[axis]
+        stop = np.minimum(start + grid.size[axis], grid.shape[axis])
+        first = np.maximum(start - halo, 0) // self.shard[axis]
+        last = -(-np.minimum(stop + halo, grid.shape[axis]) // self.shard[axis])
+        total = np.cumsum(some, axis=axis + 1, dtype=np.int32)
+        total = np.insert(total, 0, 0, axis=axis + 1)
+        return total.take(last, axis + 1) > total.take(first, axis + 1)

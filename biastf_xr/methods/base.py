@@ -41,8 +41,8 @@ class Base:
     day : numpy.datetime64
         The date.
     fine : ndarray of float32
-        Shape ``(band, Y, X)``, the fine image with the method's halo on every side; NaN where
-        masked or outside the cube.
+        Shape ``(band, Y, X)``, the fine image with the method's `fine_halo` on every side; NaN
+        where masked or outside the cube.
     coarse : ndarray of float32
         Shape ``(band, h, w)``, the coarse image on its own grid; NaN where missing.
     """
@@ -120,7 +120,9 @@ class Block:
     tile : Tile
         The output window on the whole fine grid, without halo.
     halo : int
-        Fine pixels of margin in the arrays.
+        Fine pixels of margin in what `upsample` gives.
+    fine_halo : int
+        Fine pixels of margin in the base images.
     memo : SideMemo
         One-sided predictions that stand already.
     """
@@ -133,6 +135,7 @@ class Block:
     upsample: Upsampler
     tile: Tile
     halo: int
+    fine_halo: int
     memo: SideMemo
 
     @property
@@ -144,9 +147,17 @@ class Block:
 
     @property
     def core(self) -> tuple[slice, slice]:
-        """Give the slices that cut the halo off."""
+        """Give the slices that cut the halo off an upsampled array."""
+        return self._core(self.halo)
+
+    @property
+    def fine_core(self) -> tuple[slice, slice]:
+        """Give the slices that cut the halo off a base image."""
+        return self._core(self.fine_halo)
+
+    def _core(self, halo: int) -> tuple[slice, slice]:
         rows, cols = self.tile.shape
-        return slice(self.halo, self.halo + rows), slice(self.halo, self.halo + cols)
+        return slice(halo, halo + rows), slice(halo, halo + cols)
 
 
 @dataclass(frozen=True)
@@ -174,7 +185,9 @@ class Method(Protocol):
     name : str
         Its name in `fuse`, `evaluate` and configuration files.
     halo : int
-        Fine pixels around a tile that influence its result.
+        Fine pixels around a tile whose coarse change, interpolated to them, influences its result.
+    fine_halo : int
+        Fine pixels around a tile whose base images influence its result: so much more is read.
     coarse_halo : int
         Coarse pixels around a tile that influence its result, beyond the interpolation's own.
     needs_two_sides : bool
@@ -188,7 +201,12 @@ class Method(Protocol):
 
     @property
     def halo(self) -> int:
-        """Give the fine halo."""
+        """Give the halo of the interpolated change."""
+        ...
+
+    @property
+    def fine_halo(self) -> int:
+        """Give the halo of the base images."""
         ...
 
     @property
@@ -263,6 +281,7 @@ class TwoSided:
     """
 
     needs_two_sides: bool = False
+    fine_halo: int = 0
 
     def side(self, block: Block, base: Base) -> Float:
         """Predict from one base date.

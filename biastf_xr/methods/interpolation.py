@@ -45,7 +45,7 @@ class _Repeat(TwoSided, SceneFree):
         ndarray of float32
             The image, for every target date.
         """
-        rows, cols = block.core
+        rows, cols = block.fine_core
         return np.repeat(base.fine[None, :, rows, cols], block.days.size, axis=0)
 
     def describe(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Direct(TwoSided, SceneFree):
         """
         rows, cols = block.core
         change = block.upsample(block.coarse - base.coarse, self.upsampling)[..., rows, cols]
-        return base.fine[..., rows, cols] + change
+        return base.fine[..., *block.fine_core] + change
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`.

@@ -1,9 +1,11 @@
-"""The nightly job in its simplest form: ingest what is new, refit, fuse, publish.
+"""The nightly job: ingest what is new, refit if the policy says so, fuse what that changes.
 
-Run it as ``python main.py config.toml``.  With nothing new it does nothing.  A fused cube that is
-there stays readable until the new one takes its place in one step; a run that fails leaves it.
+Run it as ``python main.py config.toml``; ``biastf-xr update config.toml`` is the same.  With
+nothing new it does nothing; after a late scene it makes only the dates and tiles anew that the
+scene changes; after an interruption it goes on.
 
-Exit codes: 0 done or nothing to do; 2 an error that needs a person, said in one message.
+Exit codes: 0 done or nothing to do; 2 an error that needs a person, said in one message; 3 all was
+done but some units, which the next run tries again.
 """
 
 from __future__ import annotations
@@ -11,41 +13,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from biastf_xr.cli import steps
-from biastf_xr.cli.cubes import ingest_step
-from biastf_xr.cli.show import console
-from biastf_xr.config import Config, read_config
-from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import BiastfError
-
-
-def run(config: Config) -> bool:
-    """Bring the fused cube up to date.
-
-    Parameters
-    ----------
-    config : Config
-        The region.
-
-    Returns
-    -------
-    bool
-        Whether anything was made.
-    """
-    fine, coarse = ingest_step(config)
-    news = bool(fine.added or coarse.added or fine.removed or coarse.removed)
-    method = config.method
-    fitted = method.checkpoint.exists()
-    if method.learned and (not fitted or (fine.added and method.refit == "new-scenes")):
-        steps.train_step(config)
-        news = True
-    if not news and store_at(config.fuse.output).exists():
-        console.print("nothing new: the fused cube is up to date")
-        return False
-    steps.fuse_step(config, overwrite=True)
-    if config.fuse.withhold:
-        steps.evaluate_step(config)
-    return True
+from biastf_xr.cli.steps import update_step
+from biastf_xr.config import read_config
+from biastf_xr.errors import BiastfError, FusionRunError
 
 
 def main() -> int:
@@ -59,10 +29,10 @@ def main() -> int:
     here = Path(__file__).with_name("config.toml")
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else here
     try:
-        run(read_config(path))
+        update_step(read_config(path))
     except BiastfError as error:
         print(f"error ({type(error).__name__}): {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, FusionRunError) else 2
     return 0
 
 

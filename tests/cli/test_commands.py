@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from biastf_xr.cli.app import app
 from biastf_xr.cube.store import open_cube
-from biastf_xr.errors import BiastfError, CubeExistsError, SceneError
+from biastf_xr.errors import BiastfError, MethodError, SceneError
 from biastf_xr.sources.base import without_grid_warning
 
 COMMAND = Path(sys.executable).with_name("biastf-xr")
@@ -212,14 +212,54 @@ def test_fuse_by_configuration_writes_the_season(fused):
     assert (ds["status_flag"] != 0).all()
 
 
-def test_fused_cube_is_not_replaced_unless_told_to(fused, config, run):
+def test_plan_shows_what_is_left_to_do(fused, config, run, tmp_path):
     path, _ = fused
-    with pytest.raises(CubeExistsError, match="--overwrite"):
-        run("fuse", config)
+    output = run("plan", config, "--no-trial")
+    says(output, "target dates", "0 units on 4 tiles", "100.0% is there", "on both sides")
+    text = Path(config).read_text()
+    fresh = Path(config).with_name("fresh.toml")
+    fresh.write_text(text.replace("fused.zarr", "fresh.zarr"))
+    output = run("plan", fresh)
+    says(output, "0.0% is there", "of CPU time, by a short trial")
+    says(output, "2021-04-15 .. 04-18", "2021-04-01", "2021-05-03")
+    assert not path.with_name("fresh.zarr").exists()
+    assert xr.open_zarr(path).sizes["time"] == 4
+
+
+def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, config, run):
+    path, _ = fused
     before = xr.open_zarr(path).load()
+    says(run("fuse", config), "0 units", "16 dates of tiles there already")
+    text = Path(config).read_text()
+    other = Path(config).with_name("other.toml")
+    other.write_text(text.replace("[fuse]", "[fuse]\ncoarse_max_gap = 3"))
+    with pytest.raises(MethodError, match=r"coarse_max_gap was 16.*--revise"):
+        run("fuse", other)
+    for name, values in xr.open_zarr(path).load().data_vars.items():
+        np.testing.assert_array_equal(values, before[name])
+    says(run("fuse", other, "--revise"), "16 dates of tiles made anew")
     run("fuse", config, "--overwrite")
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
+
+
+def test_a_run_that_leaves_units_undone_says_so_in_its_exit_code(monkeypatch):
+    from biastf_xr import cli
+    from biastf_xr.cli import app
+    from biastf_xr.errors import FusionRunError
+
+    def fail():
+        raise FusionRunError("2 of 9 units failed")
+
+    monkeypatch.setattr(app, "app", fail)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 3
+
+
+def test_cluster_render_prints_a_manifest(run):
+    config = Path(__file__).parents[2] / "pipelines" / "clusters" / "kubernetes.toml"
+    says(run("cluster", "render", config), "kind: DaskCluster")
 
 
 def test_fuse_by_flags_takes_a_free_method_and_a_checkpoint(tmp_path, small_cubes, trained, run):

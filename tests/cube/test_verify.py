@@ -43,7 +43,7 @@ def test_ingested_cubes_are_sound(small_cubes, which):
 
 
 def test_fused_cube_is_sound(small_cubes, tmp_path):
-    path = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "direct")
+    path = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "direct").path
     assert verify(path).sound
     change(path, "status_flag", (3, slice(0, 2), slice(0, 3)), 77)
     found = verify(path).findings

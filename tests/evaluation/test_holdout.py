@@ -8,10 +8,10 @@ import xarray as xr
 
 import biastf_xr
 from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.store import drop_days
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
 from biastf_xr.evaluation.holdout import evaluate, inner_dates, score_cube
 from biastf_xr.evaluation.pictures import choose_colours, composite, picture_sheet
-from biastf_xr.fusion.run import drop_days
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
 QUICK = {
@@ -106,7 +106,7 @@ def test_a_stored_cube_is_scored_beside_the_baselines(small_cubes, tmp_path):
     day = str(fine.time.values[1])[:10]
     path = biastf_xr.write_fused(
         *small_cubes, tmp_path / "f.zarr", "direct", dates=[day], withhold=[day]
-    )
+    ).path
     scores = score_cube(biastf_xr.open_cube(path), fine, coarse, [day], name="mine")
     by_band = scores.by_band()
     np.testing.assert_allclose(by_band.loc["mine"], by_band.loc["direct"], rtol=1e-3)
@@ -115,7 +115,7 @@ def test_a_stored_cube_is_scored_beside_the_baselines(small_cubes, tmp_path):
 def test_a_cube_that_kept_the_scene_is_refused(small_cubes, tmp_path):
     fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
     day = str(fine.time.values[1])[:10]
-    path = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "direct", dates=[day])
+    path = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "direct", dates=[day]).path
     cube = biastf_xr.open_cube(path)
     with pytest.raises(LeakError, match="not withheld"):
         score_cube(cube, fine, coarse, [day])
@@ -133,7 +133,7 @@ def test_a_cube_of_a_model_that_saw_the_scene_is_refused(small_cubes, tmp_path):
     model = biastf_xr.fit(fine, coarse, **QUICK)
     path = biastf_xr.write_fused(
         *small_cubes, tmp_path / "f.zarr", model, dates=[day], withhold=[day]
-    )
+    ).path
     with pytest.raises(LeakError, match="a model that was trained on"):
         score_cube(biastf_xr.open_cube(path), fine, coarse, [day])
 

@@ -30,7 +30,7 @@ network = { filters = [4, 4, 4] }
 samples = { patch = 16, count = 24 }
 train = { epochs = 1 }
 """
-    text = text.replace('refit = "new-scenes"', 'refit = "new-scenes"' + quick, 1)
+    text = text.replace('refit = "if-missing"', 'refit = "new-scenes"' + quick, 1)
     text = text.replace("# workers = 4", "workers = 1 #")
     config = tmp_path / "config.toml"
     config.write_text(text)

@@ -55,6 +55,16 @@ class Edit(Protocol):
         """
         ...
 
+    def publish(self, message: str) -> None:
+        """Make everything visible that an edit with ``hidden`` has held back.
+
+        Parameters
+        ----------
+        message : str
+            What was done, for the log of versions.
+        """
+        ...
+
 
 class CubeStore(Protocol):
     """A place where a cube is or may be.
@@ -65,11 +75,14 @@ class CubeStore(Protocol):
         Its name in messages.
     consolidated : bool
         Whether its metadata is consolidated.
+    transactional : bool
+        Whether changes become visible together, in a commit.
     replaces_at_once : bool
         Whether a reader of a cube that is built anew sees either the old or the new one.
     """
 
     consolidated: ClassVar[bool]
+    transactional: ClassVar[bool]
     replaces_at_once: ClassVar[bool]
 
     @property
@@ -102,23 +115,45 @@ class CubeStore(Protocol):
         """
         ...
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out, until the block is left or the process dies.
 
         Returns
         -------
-        context manager
-            Raises `StoreLockedError`, naming the holder, if somebody else writes.
+        context manager of str
+            A token for `held_by`; raises `StoreLockedError`, naming the holder, if somebody else
+            writes.
         """
         ...
 
-    def edit(self, message: str) -> AbstractContextManager[Edit]:
+    def held_by(self, token: str) -> bool:
+        """Tell whether a holder still has the lock.
+
+        Workers ask before they write: what a dead driver left running must not write beside the
+        next one.
+
+        Parameters
+        ----------
+        token : str
+            As from `lock`.
+
+        Returns
+        -------
+        bool
+            False if the holder has died or given the lock back.
+        """
+        ...
+
+    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[Edit]:
         """Change the cube that is there.
 
         Parameters
         ----------
         message : str
             What is done, for the log of versions.
+        hidden : bool
+            Where changes are transactional, keep what `Edit.checkpoint` makes durable from readers
+            until `Edit.publish`, and go on with what an interrupted edit has left.
 
         Returns
         -------

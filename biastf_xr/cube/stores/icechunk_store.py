@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 BRANCH = "main"
 
+# Where an edit with `hidden` keeps what is not published yet.
+HIDDEN = "unpublished"
+
 
 class IcechunkEdit:
     """A change of an Icechunk store: nothing is visible before a checkpoint, all of it after.
@@ -29,11 +32,13 @@ class IcechunkEdit:
         The repository.
     url : str
         Its name in messages.
+    branch : str
+        Branch to commit to.
     """
 
-    def __init__(self, repository: Any, url: str) -> None:
-        self._repository, self._url = repository, url
-        self._session = repository.writable_session(BRANCH)
+    def __init__(self, repository: Any, url: str, branch: str = BRANCH) -> None:
+        self._repository, self._url, self._branch = repository, url, branch
+        self._session = repository.writable_session(branch)
 
     @property
     def store(self) -> Any:
@@ -48,7 +53,8 @@ class IcechunkEdit:
         icechunk.IcechunkStore
             The store of a forked session.
         """
-        return self._session.fork().store
+        # Of a session of its own: the one that commits may go on before the workers are back.
+        return self._repository.writable_session(self._branch).fork().store
 
     def merge(self, forks: Iterable[Any]) -> None:
         """Take over what workers wrote; see `Edit.merge`.
@@ -81,7 +87,19 @@ class IcechunkEdit:
                 f"{self._url} was changed by another writer meanwhile ({error}). "
                 "Nothing of this step was kept; run it again."
             ) from error
-        self._session = self._repository.writable_session(BRANCH)
+        self._session = self._repository.writable_session(self._branch)
+
+    def publish(self, message: str) -> None:
+        """Commit, and let readers see all commits; see `Edit.publish`.
+
+        Parameters
+        ----------
+        message : str
+            Message of the commit.
+        """
+        self.checkpoint(message)
+        if self._branch != BRANCH:
+            self._repository.reset_branch(BRANCH, self._repository.lookup_branch(self._branch))
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,7 @@ class IcechunkStore:
     place: str
     protocol: str = ""
     consolidated: ClassVar[bool] = False
+    transactional: ClassVar[bool] = True
     replaces_at_once: ClassVar[bool] = True
 
     @property
@@ -167,7 +186,7 @@ class IcechunkStore:
             for s in self._repository().ancestry(branch=BRANCH)
         ]
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.
 
         Behind a URL two writers are told apart when they commit.
@@ -177,25 +196,45 @@ class IcechunkStore:
         context manager
             The lock.
         """
-        return nullcontext() if self.protocol else lock_folder(Path(self.place))
+        return nullcontext("") if self.protocol else lock_folder(Path(self.place))
+
+    def held_by(self, token: str) -> bool:
+        """Tell whether a holder still has the lock; see `CubeStore.held_by`.
+
+        Parameters
+        ----------
+        token : str
+            The holder's.
+
+        Returns
+        -------
+        bool
+            Always True: what is not committed by the holder is never seen.
+        """
+        return True
 
     @contextmanager
-    def edit(self, message: str) -> Iterator[IcechunkEdit]:
+    def edit(self, message: str, *, hidden: bool = False) -> Iterator[IcechunkEdit]:
         """Change the cube that is there; see `CubeStore.edit`.
 
         Parameters
         ----------
         message : str
             Message of the last commit.
+        hidden : bool
+            Commit to a branch of its own until `IcechunkEdit.publish`.
 
         Yields
         ------
         IcechunkEdit
             The change.
         """
-        edit = IcechunkEdit(self._repository(), self.url)
+        repository = self._repository()
+        edit = IcechunkEdit(repository, self.url, _branch_of(repository) if hidden else BRANCH)
         yield edit
-        edit.checkpoint(message)
+        edit.publish(message)
+        if hidden:
+            repository.delete_branch(HIDDEN)
 
     @contextmanager
     def build(self, message: str, *, replace: bool) -> Iterator[IcechunkEdit]:
@@ -247,6 +286,17 @@ class IcechunkStore:
 
     def _repository(self) -> Any:
         return _icechunk().Repository.open(self._storage())
+
+
+def _branch_of(repository: Any) -> str:
+    """Give the branch of unpublished work; one that did not start from what is public is old."""
+    public = repository.lookup_branch(BRANCH)
+    if HIDDEN in repository.list_branches():
+        if public in (s.id for s in repository.ancestry(branch=HIDDEN)):
+            return HIDDEN
+        repository.delete_branch(HIDDEN)
+    repository.create_branch(HIDDEN, public)
+    return HIDDEN
 
 
 def _icechunk() -> Any:

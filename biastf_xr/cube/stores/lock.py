@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import secrets
 import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 def _me() -> dict[str, Any]:
     now = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return {"process": os.getpid(), "host": socket.gethostname(), "since": now}
+    token = secrets.token_hex(8)
+    return {"process": os.getpid(), "host": socket.gethostname(), "since": now, "token": token}
 
 
 def _refusal(url: str, holder: dict[str, Any], remedy: str) -> StoreLockedError:
@@ -59,7 +61,7 @@ def writing_to(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def lock_folder(path: Path) -> Iterator[None]:
+def lock_folder(path: Path) -> Iterator[str]:
     """Lock a store on disk by a file beside it; the system drops the lock if the process dies.
 
     Parameters
@@ -69,8 +71,8 @@ def lock_folder(path: Path) -> Iterator[None]:
 
     Yields
     ------
-    None
-        While the lock is held.
+    str
+        A token of this holder, for `holds_folder`.
 
     Raises
     ------
@@ -88,13 +90,35 @@ def lock_folder(path: Path) -> Iterator[None]:
             file.seek(0)
             holder = json.loads(file.read() or "{}")
             raise _refusal(str(path), holder, "Wait for it to end and run this again.")
+        me = _me()
         file.truncate(0)
-        file.write(json.dumps(_me()))
+        file.write(json.dumps(me))
         file.flush()
         try:
-            yield
+            yield me["token"]
         finally:
             name.unlink(missing_ok=True)
+
+
+def holds_folder(path: Path, token: str) -> bool:
+    """Tell whether a holder still has the lock of a store on disk.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+    token : str
+        As given by `lock_folder`.
+
+    Returns
+    -------
+    bool
+        False once the holder has died and another took the lock, or it was given back.
+    """
+    try:
+        return token in path.with_name(f".{path.name}.lock").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def _flock(file: Any, name: Path) -> bool:
@@ -109,7 +133,7 @@ def _flock(file: Any, name: Path) -> bool:
 
 
 @contextmanager
-def lock_object(filesystem: Any, path: str, url: str) -> Iterator[None]:
+def lock_object(filesystem: Any, path: str, url: str) -> Iterator[str]:
     """Lock a store behind a URL by an object beside it, created only if it is not there.
 
     Parameters
@@ -123,8 +147,8 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[None]:
 
     Yields
     ------
-    None
-        While the lock is held.
+    str
+        A token of this holder.
 
     Raises
     ------
@@ -134,15 +158,16 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[None]:
     name = f"{path.rstrip('/')}.lock"
     with writing_to(url):
         _clear_if_dead(filesystem, name)
+    me = _me()
     try:
-        filesystem.pipe_file(name, json.dumps(_me()).encode(), mode="create")
+        filesystem.pipe_file(name, json.dumps(me).encode(), mode="create")
     except FileExistsError as error:
         holder = json.loads(filesystem.cat_file(name))
         remedy = f"Wait for it to end; if it is gone, remove {name} and run this again."
         raise _refusal(url, holder, remedy) from error
     try:
         with writing_to(url):
-            yield
+            yield me["token"]
     finally:
         filesystem.rm_file(name)
 

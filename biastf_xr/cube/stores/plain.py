@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from biastf_xr.cube.stores.lock import lock_folder, lock_object
+from biastf_xr.cube.stores.lock import holds_folder, lock_folder, lock_object
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class PlainEdit:
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             zarr.consolidate_metadata(self.store)
 
+    def publish(self, message: str) -> None:
+        """Make a checkpoint: nothing was held back; see `Edit.publish`.
+
+        Parameters
+        ----------
+        message : str
+            Not kept.
+        """
+        self.checkpoint(message)
+
 
 @contextmanager
 def _checkpointed(edit: PlainEdit, message: str) -> Iterator[PlainEdit]:
@@ -96,6 +106,7 @@ class FolderStore:
 
     path: Path
     consolidated: ClassVar[bool] = True
+    transactional: ClassVar[bool] = False
     replaces_at_once: ClassVar[bool] = True
 
     @property
@@ -131,7 +142,7 @@ class FolderStore:
         _no_versions(self.url, version)
         return LocalStore(self._recovered(), read_only=True)
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.
 
         Returns
@@ -141,13 +152,30 @@ class FolderStore:
         """
         return lock_folder(self.path)
 
-    def edit(self, message: str) -> AbstractContextManager[PlainEdit]:
+    def held_by(self, token: str) -> bool:
+        """Tell whether a holder still has the lock; see `CubeStore.held_by`.
+
+        Parameters
+        ----------
+        token : str
+            The holder's.
+
+        Returns
+        -------
+        bool
+            Whether it has.
+        """
+        return holds_folder(self.path, token)
+
+    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[PlainEdit]:
         """Change the cube that is there; see `CubeStore.edit`.
 
         Parameters
         ----------
         message : str
             Not kept.
+        hidden : bool
+            Without effect: chunks appear as they are written.
 
         Returns
         -------
@@ -232,6 +260,7 @@ class RemoteStore:
 
     url: str
     consolidated: ClassVar[bool] = True
+    transactional: ClassVar[bool] = False
     replaces_at_once: ClassVar[bool] = False
 
     def exists(self) -> bool:
@@ -261,7 +290,7 @@ class RemoteStore:
         _no_versions(self.url, version)
         return self._store(read_only=True)
 
-    def lock(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.
 
         Returns
@@ -272,13 +301,34 @@ class RemoteStore:
         filesystem, path = self._open()
         return lock_object(filesystem, path, self.url)
 
-    def edit(self, message: str) -> AbstractContextManager[PlainEdit]:
+    def held_by(self, token: str) -> bool:
+        """Tell whether a holder still has the lock; see `CubeStore.held_by`.
+
+        Parameters
+        ----------
+        token : str
+            The holder's.
+
+        Returns
+        -------
+        bool
+            Whether it has.
+        """
+        filesystem, path = self._open()
+        try:
+            return token in filesystem.cat_file(f"{path.rstrip('/')}.lock").decode()
+        except FileNotFoundError:
+            return False
+
+    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[PlainEdit]:
         """Change the cube that is there; see `CubeStore.edit`.
 
         Parameters
         ----------
         message : str
             Not kept.
+        hidden : bool
+            Without effect: chunks appear as they are written.
 
         Returns
         -------

@@ -9,17 +9,25 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from biastf_xr.errors import CheckpointError
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Sequence
 
+    from biastf_xr.methods.biastf.inference import ReadyNetwork
     from biastf_xr.methods.biastf.train import BandModel
 
 FORMAT = 1
+
+# Numbers of the convolutions; reflectance itself is float32 throughout.
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS = ("fp32", "bf16", "fp16")
+
+# The fast form of the second layer makes so many rows at once, with kernels of this side only.
+BLOCK, FAST_KERNEL = 4, 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,34 @@ class Card:
     def days(self) -> tuple[str, ...]:
         """Give the fine dates the model has seen, ascending."""
         return tuple(sorted({d for pair in self.pairs for d in pair}))
+
+    @property
+    def halo(self) -> int:
+        """Give the fine pixels around a window that its result depends on, to the last bit.
+
+        The receptive radius; where predictions come in blocks of rows, the rest of a block too.
+        """
+        blocks = takes_blocks(self.filters, self.kernels)
+        return sum(k // 2 for k in self.kernels) + (BLOCK - 1 if blocks else 0)
+
+
+def takes_blocks(filters: Sequence[int], kernels: Sequence[int]) -> bool:
+    """Tell whether the second layer has a fast form that makes several rows at once.
+
+    Parameters
+    ----------
+    filters : sequence of int
+        Output channels of the layers.
+    kernels : sequence of int
+        Sides of their filters.
+
+    Returns
+    -------
+    bool
+        True for kernels of `FAST_KERNEL` and channels in whole multiples of 16, enough to pay.
+    """
+    inner, made = filters[:2]
+    return kernels[1] == FAST_KERNEL and inner >= 32 and made >= 16 and (inner | made) % 16 == 0
 
 
 def library_versions() -> dict[str, str]:
@@ -171,8 +207,10 @@ def read_card(path: Path) -> tuple[Card, str]:
 
 
 @lru_cache(maxsize=4)
-def load_networks(path: str, sha256: str, device: str) -> dict[str, nn.Sequential]:
-    """Load the networks of a checkpoint, once per process.
+def load_networks(
+    path: str, sha256: str, device: str, precision: Precision = "fp32"
+) -> dict[str, ReadyNetwork]:
+    """Load the networks of a checkpoint and lay them out for a device, once per process.
 
     Parameters
     ----------
@@ -181,23 +219,47 @@ def load_networks(path: str, sha256: str, device: str) -> dict[str, nn.Sequentia
     sha256 : str
         Hash it must have.
     device : str
-        Torch device.
+        "cpu", "cuda", or "cuda:1" and so on.
+    precision : {"fp32", "bf16", "fp16"}
+        Of the convolutions.
 
     Returns
     -------
-    dict of torch.nn.Sequential
-        Networks by band, in evaluation mode.
+    dict of ReadyNetwork
+        Networks by band.
 
     Raises
     ------
     CheckpointError
         If the file is missing or has another hash.
+    MethodError
+        If the device is not on this worker.
     """
     from safetensors.torch import load
 
-    from biastf_xr.methods.biastf.network import build_network, channels_last
+    from biastf_xr.methods.biastf.inference import ReadyNetwork, place_on
+    from biastf_xr.methods.biastf.network import build_network
     from biastf_xr.methods.biastf.settings import NetworkShape
 
+    data = _read_unaltered(path, sha256)
+    card, _ = read_card(Path(path))
+    shape = NetworkShape(filters=card.filters, kernels=card.kernels, bias=card.bias)
+    tensors, place = load(data), place_on(device, precision)
+    networks = {}
+    for band in card.bands:
+        network = build_network(shape)
+        state = OrderedDict(
+            (name.removeprefix(f"{band}."), tensor)
+            for name, tensor in tensors.items()
+            if name.startswith(f"{band}.")
+        )
+        network.load_state_dict(state)
+        networks[band] = ReadyNetwork(network.eval(), place)
+    return networks
+
+
+def _read_unaltered(path: str, sha256: str) -> bytes:
+    """Read a checkpoint and compare its hash."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -211,17 +273,4 @@ def load_networks(path: str, sha256: str, device: str) -> dict[str, nn.Sequentia
             f"checkpoint {path} was altered: sha256 {found[:12]}..., expected {sha256[:12]}.... "
             "Load it again with load_method, or restore the file."
         )
-    card, _ = read_card(Path(path))
-    shape = NetworkShape(filters=card.filters, kernels=card.kernels, bias=card.bias)
-    tensors = load(data)
-    networks = {}
-    for band in card.bands:
-        network = build_network(shape)
-        state = OrderedDict(
-            (name.removeprefix(f"{band}."), tensor)
-            for name, tensor in tensors.items()
-            if name.startswith(f"{band}.")
-        )
-        network.load_state_dict(state)
-        networks[band] = channels_last(network.eval()).to(device)
-    return networks
+    return data

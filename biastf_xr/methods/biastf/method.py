@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.brackets import BracketRule
-from biastf_xr.errors import CheckpointError
+from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.methods.base import Base, Block, Float, SceneFree, TwoSided, Weights, check_weights
 from biastf_xr.methods.biastf.checkpoint import (
+    PRECISIONS,
     Card,
+    Precision,
     library_versions,
     load_networks,
     read_card,
@@ -58,7 +60,11 @@ class BiaSTF(TwoSided, SceneFree):
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid; as in training.
     device : str
-        Torch device to run on.
+        Where the networks run: "cpu", "cuda", or "cuda:1" and so on, as the worker numbers them.
+        Looked for only when the first tile is fused.
+    precision : {"fp32", "bf16", "fp16"}
+        Numbers of the convolutions; "fp16" on CUDA devices only.  Base image and coarse change
+        stay float32.
 
     References
     ----------
@@ -74,15 +80,25 @@ class BiaSTF(TwoSided, SceneFree):
     window: int = 3
     upsampling: Upsampling = "bilinear"
     device: str = "cpu"
+    precision: Precision = "fp32"
     name: str = "biastf"
 
     def __post_init__(self) -> None:
         check_weights(self.weights, self.window)
+        if self.precision not in PRECISIONS:
+            raise MethodError(
+                f"unknown precision {self.precision!r}; expected one of {list(PRECISIONS)}."
+            )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise MethodError(
+                "precision 'fp16' runs on CUDA devices only, and device is 'cpu'. Choose "
+                "precision='bf16', or device='cuda'."
+            )
 
     @cached_property
     def halo(self) -> int:
-        """Give the fine halo: the network's receptive radius, exactly."""
-        return sum(k // 2 for k in self.card.kernels)
+        """Give the halo: the network's receptive radius, and the rest of a block of rows."""
+        return self.card.halo
 
     @property
     def coarse_halo(self) -> int:
@@ -98,7 +114,7 @@ class BiaSTF(TwoSided, SceneFree):
         path : str or pathlib.Path
             The checkpoint.
         **options
-            Settings to change: weights, window, device.
+            Settings to change: weights, window, device, precision.
 
         Returns
         -------
@@ -189,14 +205,14 @@ class BiaSTF(TwoSided, SceneFree):
         ndarray of float32
             ``F_k + dC_k + G(dC_k)``.
         """
-        from biastf_xr.methods.biastf.network import apply_network
+        from biastf_xr.methods.biastf.inference import apply_network
 
-        networks = load_networks(str(self.checkpoint), self.sha256, self.device)
+        networks = load_networks(str(self.checkpoint), self.sha256, self.device, self.precision)
         step = block.coarse - base.coarse
         seen = block.upsample(step, self.upsampling)
         change = fill_for_network(seen, step, block.upsample, self.upsampling)
         rows, cols = block.core
-        result = base.fine[:, rows, cols] + seen[..., rows, cols]
+        result = base.fine[:, *block.fine_core] + seen[..., rows, cols]
         trim = block.halo - self.halo
         inner = slice(trim, change.shape[-2] - trim), slice(trim, change.shape[-1] - trim)
         for i, band in enumerate(block.bands):
@@ -205,9 +221,8 @@ class BiaSTF(TwoSided, SceneFree):
             bias = apply_network(
                 networks[band],
                 images,
-                radius=self.halo,
                 origin=(block.tile.y0, block.tile.x0),
-                device=self.device,
+                margin=self.halo,
             )
             bias *= np.float32(bias_scale)
             result[:, i] += bias
@@ -226,6 +241,7 @@ class BiaSTF(TwoSided, SceneFree):
             "weights": self.weights,
             "window": self.window,
             "upsampling": self.upsampling,
+            "precision": self.precision,
             "checkpoint_sha256": self.sha256,
             "trained_on": list(self.card.days),
         }

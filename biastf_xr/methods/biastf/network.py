@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from biastf_xr.methods.base import Float
     from biastf_xr.methods.biastf.settings import NetworkShape
 
 
@@ -65,64 +62,3 @@ def channels_last(network: nn.Sequential) -> nn.Sequential:
     """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
-
-
-def apply_network(
-    network: nn.Module,
-    images: Float,
-    *,
-    radius: int,
-    origin: tuple[int, int],
-    micro_tile: int = 256,
-    batch: int = 4,
-    device: str = "cpu",
-) -> Float:
-    """Run a network over images in small tiles that stay in the processor's cache.
-
-    Tiles start at whole multiples of their size on the whole grid, wherever the window begins, so
-    that the same pixels meet the same arithmetic whatever the chunking.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Takes ``(N, 1, H, W)``, loses `radius` pixels on every side.
-    images : ndarray of float32
-        Shape ``(N, Y, X)`` with `radius` pixels of margin, no NaN.
-    radius : int
-        Receptive radius.
-    origin : tuple of int
-        Row and column, on the whole grid, of the first output pixel.
-    micro_tile : int
-        Side of a tile in output pixels.
-    batch : int
-        Images in one forward pass.
-    device : str
-        Torch device.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(N, Y - 2 * radius, X - 2 * radius)``.
-    """
-    count = images.shape[0]
-    rows, cols = (n - 2 * radius for n in images.shape[1:])
-    out = np.empty((count, rows, cols), np.float32)
-    source = torch.from_numpy(images)
-    with torch.inference_mode():
-        for y0, y1 in _cuts(rows, origin[0], micro_tile):
-            for x0, x1 in _cuts(cols, origin[1], micro_tile):
-                window = source[:, None, y0 : y1 + 2 * radius, x0 : x1 + 2 * radius]
-                for n in range(0, count, batch):
-                    part = (
-                        window[n : n + batch]
-                        .to(device)
-                        .contiguous(memory_format=torch.channels_last)
-                    )
-                    out[n : n + batch, y0:y1, x0:x1] = network(part)[:, 0].cpu().numpy()
-    return out
-
-
-def _cuts(size: int, origin: int, step: int) -> list[tuple[int, int]]:
-    """Cut ``0:size`` where ``origin + i`` is a multiple of step."""
-    edges = [0, *range(step - origin % step, size, step), size]
-    return list(itertools.pairwise(edges))

@@ -1,0 +1,70 @@
+"""What a fused cube looks like, lazy or stored."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from biastf_xr.cube.spec import CubeSpec, Layout
+from biastf_xr.cube.template import build_template, history_line
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.methods.base import Method
+
+
+def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
+    """Describe the cube that a fusion makes.
+
+    Parameters
+    ----------
+    pair : CubePair
+        The inputs.
+    method : Method
+        The method.
+    shard : int
+        Largest shard in pixels.
+
+    Returns
+    -------
+    CubeSpec
+        The structure, with provenance attributes.
+    """
+    shape = pair.alignment.shape
+    described = method.describe()
+    attrs = {
+        "source": f"{pair.fine.attrs.get('source', 'fine cube')}, "
+        f"{pair.coarse.attrs.get('source', 'coarse cube')}",
+        "history": history_line(f"planned with {described['method']}"),
+        "biastf_method": json.dumps(described, sort_keys=True),
+    }
+    layout = Layout.build("fused", shape, shard=shard)
+    return CubeSpec("fused", pair.bands, pair.geobox, layout, attrs)
+
+
+def fused_template(spec: CubeSpec, plan: FusionPlan) -> xr.Dataset:
+    """Build the lazy, empty Dataset of a fused cube.
+
+    Parameters
+    ----------
+    spec : CubeSpec
+        As from `fused_spec`.
+    plan : FusionPlan
+        For the dates.
+
+    Returns
+    -------
+    xarray.Dataset
+        Lazy.
+    """
+    import xarray as xr
+
+    before, after = plan.base_dates()
+    coords = {
+        "before": xr.Variable("time", before, {"long_name": "nearest base date before"}),
+        "after": xr.Variable("time", after, {"long_name": "nearest base date after"}),
+    }
+    return build_template(spec, plan.targets, coords)

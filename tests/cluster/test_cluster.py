@@ -1,0 +1,265 @@
+"""Clusters: what is refused, what starts here, and what comes in through an address."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from biastf_xr.cluster import (
+    ClusterSpec,
+    connect,
+    dashboard,
+    local_arguments,
+    render,
+    slurm_arguments,
+    tasks_on_demand,
+)
+from biastf_xr.cluster.kubernetes import manifest
+from biastf_xr.errors import ConfigError
+
+SLURM = {"kind": "slurm", "workers": 1, "memory": "1GiB"}
+
+
+def test_importing_it_loads_no_dask():
+    code = "import sys, biastf_xr.cluster; print({'dask', 'distributed', 'torch'} & {*sys.modules})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"kind": "lsf"}, "'lsf'; expected one of in-process, local"),
+        ({"workers": 0}, "workers.* is 0; expected at least 1"),
+        ({"threads": 0}, "threads.* is 0"),
+        ({"memory": "much"}, "'much'; expected \"auto\" or a size"),
+        ({"options": {"timeout": "1h"}}, "timeout.*'1h'; expected seconds"),
+        ({"kind": "address"}, "needs the address"),
+        ({"kind": "slurm", "address": "tcp://a:1", "workers": 1}, "Leave one of them out"),
+        ({"kind": "slurm", "memory": "1GiB"}, "needs `workers`"),
+        ({"kind": "pbs", "workers": 1}, "needs `memory`"),
+    ],
+)
+def test_unusable_specs_are_refused(fields, said):
+    with pytest.raises(ConfigError, match=said):
+        ClusterSpec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"options": {"dashbord_address": ":0"}}, "unknown option `dashbord_address`.*mean `dashb"),
+        ({"options": {"n_workers": 2}}, "`n_workers` .*follows from `workers`"),
+        ({"address": "tcp://127.0.0.1:9", "options": {"queue": "a"}}, "`queue`.*Known: timeout"),
+        (SLURM | {"options": {"partition": "gpu"}}, "unknown option `partition`.*'slurm'"),
+        (SLURM | {"options": {"job_cpu": 4}}, "follows from `options.cores`"),
+        ({"kind": "kubernetes", "workers": 1, "options": {"imag": "a"}}, "mean `image`"),
+        ({"kind": "kubernetes", "workers": 1}, "needs `image`"),
+        ({"kind": "gateway", "workers": 1, "options": {"image": "a"}}, "unknown option `image`"),
+    ],
+)
+def test_unknown_options_are_named(fields, said):
+    with pytest.raises(ConfigError, match=said), connect(ClusterSpec(**fields)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "extra"),
+    [
+        ("cuda", "dask_cuda", "cuda"),
+        ("slurm", "dask_jobqueue", "hpc"),
+        ("kubernetes", "dask_kubernetes.operator", "k8s"),
+        ("gateway", "dask_gateway", "gateway"),
+    ],
+)
+def test_a_missing_extra_is_named(kind, module, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    options = {"image": "a"} if kind == "kubernetes" else {}
+    spec = ClusterSpec(kind=kind, workers=1, memory="1GiB", options=options)
+    with pytest.raises(ConfigError, match=rf'pip install "biastf-xr\[{extra}\]"'), connect(spec):
+        pass
+
+
+def test_an_address_makes_the_kind():
+    assert ClusterSpec(address="tcp://a:1").kind == "address"
+    assert ClusterSpec(kind="gateway", address="https://a", workers=1).kind == "gateway"
+    assert ClusterSpec(kind="cuda").resources == {"GPU": 1}
+    assert ClusterSpec().resources == {}
+
+
+def test_memory_is_shared_out_where_it_is_not_stated():
+    assert "memory_limit" not in local_arguments(ClusterSpec())
+    assert local_arguments(ClusterSpec(memory="2GiB"))["memory_limit"] == "2GiB"
+
+
+def test_in_process_there_is_no_client():
+    with connect(ClusterSpec(kind="in-process")) as client:
+        assert client is None
+        assert dashboard(client) is None
+    with tasks_on_demand(kind="in-process") as executor:
+        assert executor.submit(os.getpid).result() == os.getpid()
+    assert render(ClusterSpec(kind="in-process")) == "threads of this process\n"
+
+
+def test_a_local_worker_owns_a_gpu_and_its_cores():
+    from dask.system import CPU_COUNT
+
+    with connect(workers=1, gpu=True, memory="1GiB") as client:
+        assert client.submit(os.getpid, resources={"GPU": 1}).result(timeout=30) != os.getpid()
+        threads = client.submit(os.getenv, "OMP_NUM_THREADS").result(timeout=30)
+        assert threads == os.environ.get("OMP_NUM_THREADS", str(CPU_COUNT))
+        assert list(client.nthreads().values()) == [2]
+
+
+@contextmanager
+def running(*command, cwd):
+    """Run a command of Dask until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dask", *command],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """Start a scheduler as a process of its own and give its file."""
+    folder = tmp_path_factory.mktemp("scheduler")
+    file = folder / "scheduler.json"
+    options = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"]
+    with running("scheduler", *options, "--scheduler-file", str(file), cwd=folder):
+        deadline = time.monotonic() + 30
+        while not (file.exists() and file.stat().st_size):
+            assert time.monotonic() < deadline, "the scheduler did not start"
+            time.sleep(0.05)
+        yield file
+
+
+def address_in(file):
+    import json
+
+    return json.loads(file.read_text())["address"]
+
+
+def await_no_workers(address):
+    """Wait until the scheduler has seen that its workers left."""
+    from distributed import Client
+
+    with Client(address, set_as_default=False) as client:
+        deadline = time.monotonic() + 20
+        while client.nthreads():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_workers_without_a_gpu_are_not_taken_for_such(scheduler, tmp_path):
+    spec = ClusterSpec(address=address_in(scheduler), gpu=True, options={"timeout": 20})
+    with (
+        running("worker", spec.address, "--nthreads", "1", "--no-dashboard", cwd=tmp_path),
+        pytest.raises(ConfigError, match=r"announces the resource GPU.*--resources GPU=1"),
+        connect(spec),
+    ):
+        pass
+    await_no_workers(spec.address)
+
+
+def test_tasks_run_on_a_cluster_of_separate_processes(scheduler, tmp_path):
+    address = address_in(scheduler)
+    options = ["--nthreads", "2", "--resources", "GPU=1", "--no-dashboard"]
+    with running("worker", address, *options, cwd=tmp_path) as process:
+        with connect(address, gpu=True, options={"timeout": 20}) as client:
+            pid = client.submit(os.getpid, resources={"GPU": 1}).result(timeout=20)
+            assert pid not in {os.getpid(), process.pid}
+            assert list(client.nthreads().values()) == [2]
+        with tasks_on_demand(address) as executor:
+            assert executor.submit(os.getpid).result(timeout=20) == pid
+    await_no_workers(address)
+
+
+def test_an_address_where_nothing_answers_is_told_at_once():
+    started = time.monotonic()
+    spec = ClusterSpec(address="tcp://127.0.0.1:9", options={"timeout": 1})
+    with pytest.raises(ConfigError, match=r"tcp://127.0.0.1:9.*dask scheduler"), connect(spec):
+        pass
+    assert time.monotonic() - started < 5
+
+
+def test_a_scheduler_without_workers_is_told(scheduler):
+    spec = ClusterSpec(address=address_in(scheduler), options={"timeout": 1})
+    with pytest.raises(ConfigError, match=r"no worker.*within 1 s.*waits longer"), connect(spec):
+        pass
+
+
+@pytest.fixture
+def batch_system(tmp_path, monkeypatch):
+    """Stand in for SLURM: a job is a process of this machine."""
+    commands = {
+        "sbatch": 'setsid sh "$1" > job.log 2>&1 &\necho "Submitted batch job $!"\nsleep 0.3',
+        "scancel": 'kill -- "-$1"',
+    }
+
+    def put(name, text):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+
+    for name, text in commands.items():
+        put(name, text)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    return put
+
+
+def test_jobs_are_submitted_and_their_workers_used(batch_system):
+    options = {"cores": 3, "timeout": 30, "interface": "lo"}
+    with connect(ClusterSpec(**SLURM, gpu=True, options=options)) as client:
+        asked = client.submit(os.getenv, "OMP_NUM_THREADS", resources={"GPU": 1})
+        assert asked.result(timeout=20) == "3"
+        assert list(client.nthreads().values()) == [2]
+
+
+def test_what_the_batch_system_says_against_a_job_is_told(batch_system):
+    batch_system("sbatch", "echo 'error: invalid account' >&2; exit 1")
+    with (
+        pytest.raises(ConfigError, match=r"did not start.*invalid account"),
+        connect(ClusterSpec(**SLURM)),
+    ):
+        pass
+
+
+def test_without_a_batch_system_no_job_is_submitted(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        pytest.raises(ConfigError, match=r"`sbatch`, which is not on the PATH"),
+        connect(ClusterSpec(**SLURM)),
+    ):
+        pass
+
+
+def test_several_workers_of_a_job_share_no_gpu():
+    options = {"processes": 2}
+    with pytest.raises(ConfigError, match=r"processes.* is 2 with gpu"):
+        slurm_arguments(ClusterSpec(**SLURM, gpu=True, options=options))
+    assert slurm_arguments(ClusterSpec(**SLURM, options=options))["memory"] == f"{2 * 2**30}B"
+
+
+def test_a_pod_may_have_more_but_not_other_containers():
+    options = {"image": "a", "pod": {"containers": [], "priorityClassName": "low"}}
+    spec = ClusterSpec(kind="kubernetes", workers=1, options=options)
+    pod = manifest(spec)["spec"]["worker"]["spec"]
+    assert pod["priorityClassName"] == "low"
+    assert pod["containers"][0]["resources"]["limits"] == {"cpu": "2"}
