@@ -211,7 +211,7 @@ def workers(folder: Path, whole: Path, rng: random.Random) -> Counts:
                 for p in psutil.Process(run.pid).children(recursive=True)
                 if "spawn_main" in " ".join(_command_of(p))
             ]
-            if victims and (cube / "zarr.json").exists():
+            if victims and any(e["event"] == "unit" for e in _events_so_far(cube)):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     rng.choice(victims).kill()
                     killed += 1
@@ -345,10 +345,9 @@ def memory(folder: Path, _whole: Path, _rng: random.Random) -> Counts:
     from biastf_xr.errors import FusionRunError
 
     cube, error = folder / "memory.zarr", ""
-    days = [f"2021-04-{d:02d}" for d in range(20, 24)]
-    options: dict[str, Any] = {"dates": days, "tile": 48}
+    options: dict[str, Any] = {"dates": ["2021-04-20"], "tile": 48}
     paths = folder / "fine.zarr", folder / "coarse.zarr"
-    with connect(ClusterSpec(workers=1, memory="1GiB")) as client:
+    with connect(ClusterSpec(workers=1, memory="2GiB")) as client:
         try:
             biastf_xr.write_fused(*paths, cube, Hungry(), client=client, **options)
         except FusionRunError as failure:

@@ -209,15 +209,16 @@ class BiaSTF(TwoSided, SceneFree):
 
         networks = load_networks(str(self.checkpoint), self.sha256, self.device, self.precision)
         step = block.coarse - base.coarse
-        seen = block.upsample(step, self.upsampling)
-        change = fill_for_network(seen, step, block.upsample, self.upsampling)
         rows, cols = block.core
-        result = base.fine[:, *block.fine_core] + seen[..., rows, cols]
+        result = np.empty((*step.shape[:2], *block.tile.shape), np.float32)
         trim = block.halo - self.halo
-        inner = slice(trim, change.shape[-2] - trim), slice(trim, change.shape[-1] - trim)
-        for i, band in enumerate(block.bands):
+        for i, band in enumerate(block.bands):  # band by band: memory of one band's change only
+            seen = block.upsample(step[:, i], self.upsampling)
+            change = fill_for_network(seen, step[:, i], block.upsample, self.upsampling)
+            np.add(base.fine[i, *block.fine_core], seen[..., rows, cols], out=result[:, i])
+            inner = slice(trim, change.shape[-2] - trim), slice(trim, change.shape[-1] - trim)
             change_scale, bias_scale = self.card.scales[band]
-            images = change[:, i, inner[0], inner[1]] / np.float32(change_scale)
+            images = change[:, *inner] / np.float32(change_scale)
             bias = apply_network(
                 networks[band],
                 images,
