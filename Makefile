@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench docs format clean help
+.PHONY: setup demo test lint bench faults docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -36,9 +36,13 @@ format: setup    ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup     ## fusion beside the bare network, ingest beside a bare loop; memory and size
-	$(BIN)/python benchmarks/bench_fusion.py
+bench: setup     ## the engine beside the bare network, the network beside others, ingest beside a bare loop
+	$(BIN)/python benchmarks/bench_engine.py
+	$(BIN)/python benchmarks/bench_network.py
 	$(BIN)/python benchmarks/bench_ingest.py
+
+faults: setup    ## kill workers and drivers, fill disks, damage inputs; count what is lost
+	$(BIN)/python benchmarks/faults.py
 
 docs: setup      ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

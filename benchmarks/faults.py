@@ -358,7 +358,7 @@ def memory(folder: Path, _whole: Path, _rng: random.Random) -> Counts:
     return Counts(
         {"dates of tiles kept": again.kept, "units made afterwards": again.units},
         {
-            "death not named": "KilledWorker" not in error and (error or "no error"),
+            "death not named": "WorkerDiedError" not in error and (error or "no error"),
             "chunks that differ": different(cube, fresh),
         },
     )

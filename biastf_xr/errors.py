@@ -60,6 +60,10 @@ class FusionRunError(BiastfError, RuntimeError):
     """Work units of a fusion run failed, again and again; the others were finished."""
 
 
+class WorkerDiedError(BiastfError, RuntimeError):
+    """A worker died while it had a unit in hand."""
+
+
 class ClusterLostError(BiastfError, ConnectionError):
     """The cluster that a run was on is gone."""
 

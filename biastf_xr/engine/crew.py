@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import queue
+import time
 import traceback
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from biastf_xr.errors import ClusterLostError
+from biastf_xr.errors import ClusterLostError, WorkerDiedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,13 @@ THREADS = 2
 RESOURCE, SHARE = "GPU", 0.01
 
 
+# Seconds to wait for a result before asking whether its worker is still there.
+FETCH = 2.0
+
+# Seconds to wait for a worker where there is none.
+PATIENCE = 120.0
+
+WHY = "it was killed, ran out of memory, or its machine is gone"
 LOST = (
     "the Dask scheduler does not answer any more. Units finished so far are kept; start the "
     "cluster and run the same command again."
@@ -76,7 +84,7 @@ class Crew(Protocol):
         key : int
             Its number.
         worker : str
-            Who should do it; another may, if that one is gone.
+            Who should do it.
         call : callable
             What to do.
         *args
@@ -193,6 +201,8 @@ class ClusterCrew:
         self._resources = {RESOURCE: SHARE} if gpu else None
         self._back: queue.Queue[Any] = queue.Queue()
         self._futures: dict[int, tuple[Any, str]] = {}
+        self._dead: set[int] = set()
+        self._alone_since: float | None = None
 
     def workers(self) -> dict[str, int]:
         """Tell who is there; see `Crew.workers`.
@@ -202,16 +212,50 @@ class ClusterCrew:
         dict of int
             Threads by address, of workers that may do units.
         """
-        self._require_scheduler()
-        try:
-            known = self._client.scheduler_info(n_workers=-1)["workers"]
-        except (OSError, TimeoutError) as error:
-            raise ClusterLostError(LOST) from error
-        return {
+        known = self._known()
+        there = {
             address: int(about["nthreads"])
             for address, about in known.items()
             if self._resources is None or RESOURCE in about.get("resources", {})
         }
+        self._require_somebody(there)
+        for key, (future, worker) in self._futures.items():
+            # Dask itself would wait for ever for the one that the unit was meant for.
+            if worker not in known and key not in self._dead and not future.done():
+                self._dead.add(key)
+                self._back.put((key, future))
+        return there
+
+    def _known(self) -> dict[str, Any]:
+        """Ask the scheduler for its workers."""
+        self._require_scheduler()
+        try:
+            found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, TimeoutError) as error:
+            raise ClusterLostError(LOST) from error
+        return found
+
+    def _result(self, future: Any, worker: str) -> Any:
+        """Fetch what a unit returned, unless its worker died before it was fetched."""
+        while True:
+            try:
+                return future.result(timeout=FETCH)
+            except TimeoutError as error:
+                if worker not in self._known():
+                    raise WorkerDiedError(f"{worker} died; {WHY}") from error
+
+    def _require_somebody(self, there: dict[str, int]) -> None:
+        """Wait a while for workers to be started anew, but not for ever."""
+        if there:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > PATIENCE:
+            what = " that owns a GPU" if self._resources else ""
+            raise ClusterLostError(
+                f"for {PATIENCE:.0f} s the cluster has had no worker{what}. Units finished so far "
+                "are kept; start workers and run the same command again."
+            )
 
     def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
         """Hand over a unit; see `Crew.submit`.
@@ -221,18 +265,17 @@ class ClusterCrew:
         key : int
             Its number.
         worker : str
-            Address.
+            Address; if it dies, the unit comes back with an error.
         call : callable
             What to do.
         *args
             With what.
         """
         future = self._client.submit(
-            call, *args, workers=[worker], allow_other_workers=True, pure=False,
-            resources=self._resources,
-        )  # fmt: skip
+            call, *args, workers=[worker], pure=False, resources=self._resources
+        )
         self._futures[key] = future, worker
-        future.add_done_callback(lambda _: self._back.put(key))
+        future.add_done_callback(lambda _: self._back.put((key, future)))
 
     def wait(self, seconds: float) -> Done | None:
         """Wait for a unit; see `Crew.wait`.
@@ -248,21 +291,34 @@ class ClusterCrew:
             The unit.
         """
         try:
-            key = self._back.get(timeout=seconds)
+            key, future = self._back.get(timeout=seconds)
         except queue.Empty:
             self._require_scheduler()
             return None
-        future, worker = self._futures.pop(key)
+        found = self._futures.get(key)
+        if found is None or found[0] is not future:
+            return None  # given up earlier; the unit may be with another worker now
+        _, worker = self._futures.pop(key)
         try:
-            if future.status == "finished":
-                return Done(key, worker, future.result())
-            if future.status in ("cancelled", "lost"):
-                self._require_scheduler()
-                return Done(key, worker, None, ClusterLostError("the unit was cancelled"))
-            trace = "".join(traceback.format_tb(future.traceback()))
-            return Done(key, worker, None, future.exception(), trace)
+            return Done(key, worker, self._outcome(key, future, worker))
+        except BaseException as error:
+            if isinstance(error, ClusterLostError | KeyboardInterrupt):
+                raise
+            trace = "" if isinstance(error, WorkerDiedError) else traceback.format_exc()
+            return Done(key, worker, None, error, trace)
         finally:
             future.release()
+
+    def _outcome(self, key: int, future: Any, worker: str) -> Any:
+        """Give what a unit returned, or raise why it did not."""
+        if key in self._dead and future.status != "finished":
+            self._dead.discard(key)
+            self._client.cancel([future])
+            raise WorkerDiedError(f"{worker} died; {WHY}")
+        if future.status in ("cancelled", "lost"):
+            self._require_scheduler()
+            raise WorkerDiedError(f"{worker}: the unit was cancelled; {WHY}")
+        return self._result(future, worker)
 
     def close(self) -> None:
         """Cancel what is not done; see `Crew.close`."""
@@ -313,6 +369,18 @@ class Queue:
             taken = [longest.pop() for _ in range((len(longest) + 1) // 2)]
             lane.extend(reversed(taken))
         return lane.popleft() if lane else None
+
+    def empty(self) -> bool:
+        """Tell whether there is nothing left to hand out.
+
+        Returns
+        -------
+        bool
+            False also where there is nobody to hand it to.
+        """
+        if not self._again and not any(self._lanes.values()):
+            self._again.extend(next(self._tiles, ()))
+        return not self._again and not any(self._lanes.values())
 
     def put_back(self, unit: Any) -> None:
         """Take a unit back that failed.

@@ -284,6 +284,26 @@ def read_journal(ledger: zarr.Group) -> tuple[NDArray[np.uint64], list[int]]:
     return lines[lines[:, 2 + RECIPE] != 0], slots
 
 
+def read_slot(ledger: zarr.Group, slot: int) -> NDArray[np.uint64]:
+    """Read what a unit has finished, if it has.
+
+    Parameters
+    ----------
+    ledger : zarr.Group
+        The ledger.
+    slot : int
+        Number of the unit.
+
+    Returns
+    -------
+    ndarray of uint64
+        Shape ``(n, LINE)``; no line unless its pixels are there.
+    """
+    row = np.asarray(ledger["journal"][slot], np.uint64)  # type: ignore[index]
+    done: NDArray[np.uint64] = row[row[:, 2 + FINE] != 0]
+    return done
+
+
 def begun(lines: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Give the lines that say that pixels are being made anew.
 

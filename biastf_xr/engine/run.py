@@ -34,6 +34,7 @@ from biastf_xr.errors import (
     FusionRunError,
     StoreLockedError,
     StoreWriteError,
+    WorkerDiedError,
 )
 from biastf_xr.methods import get_method
 
@@ -52,11 +53,8 @@ if TYPE_CHECKING:
 # A worker has as many units in hand as it has threads, and one that waits.
 WAITING = 1
 
-# How often a unit is tried.
-TRIES = 3
-
-# Dask has tried such a unit again itself, until it took several workers down.
-HOPELESS = ("KilledWorker",)
+# How often a unit is tried, and how many workers may die while they have it in hand.
+TRIES, DEATHS = 3, 6
 
 # Seconds between two looks at who is there.
 LOOK = 1.0
@@ -184,6 +182,7 @@ class _Trial:
     unit: Unit
     slot: int
     tries: int = 0
+    deaths: int = 0
 
 
 @dataclass
@@ -331,7 +330,7 @@ class _Run:
                     self.crew.submit(trial.slot, name, run_task, self.job, task, edit.fork())
                     trials[trial.slot] = trial
                     busy[name] += 1
-            if not trials:
+            if not trials and queue.empty():
                 break
             done = self.crew.wait(LOOK)
             if done is not None:
@@ -361,12 +360,15 @@ class _Run:
 
     def _missed(self, edit: Edit, work: Work, queue: Queue, trial: _Trial, done: Done) -> None:
         """Try a failed unit again, or give it up and go on with the others."""
-        error, unit, tries = done.error, trial.unit, trial.tries + 1
+        error, unit = done.error, trial.unit
+        died = isinstance(error, WorkerDiedError)
+        trial = replace(trial, tries=trial.tries + (not died), deaths=trial.deaths + died)
         said = f"{type(error).__name__}: {error}"
         self.log.write(
             "error",
             slot=trial.slot,
-            tries=tries,
+            tries=trial.tries,
+            deaths=trial.deaths,
             error=said,
             worker=done.worker,
             tile=unit.tile,
@@ -377,8 +379,11 @@ class _Run:
         if isinstance(error, FATAL):
             self._flush(edit)
             raise error
-        if tries < TRIES and type(error).__name__ not in HOPELESS:
-            queue.put_back(replace(trial, tries=tries))
+        if died and (found := self._finished(edit, trial)):
+            self._take(edit, found)
+            return
+        if trial.tries < TRIES and trial.deaths < DEATHS:
+            queue.put_back(trial)
             return
         self.state.done += 1
         bracket, tile = unit.bracket, unit.tile
@@ -389,6 +394,16 @@ class _Run:
         self._flag(edit, work, unit)
         if self.progress:
             self.progress(self.state)
+
+    def _finished(self, edit: Edit, trial: _Trial) -> UnitOutcome | None:
+        """Find a unit in the journal whose worker died after it had finished it."""
+        if self.place.store.transactional:
+            return None
+        lines = books.read_slot(books.open_ledger(edit.store), trial.slot)
+        if not len(lines):
+            return None
+        pixels = len(lines) * int(np.prod(trial.unit.tile.shape))
+        return UnitOutcome(trial.slot, lines, edit.store, pixels, 0, {}, 0, "a worker that died")
 
     def _flag(self, edit: Edit, work: Work, unit: Unit) -> None:
         """Flag what could not be made, where nothing was made before."""

@@ -258,6 +258,7 @@ def fuse_unit(
     gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
     missing = canvas.status == 0
     if missing.any():
+        np.copyto(canvas.reflectance, np.float32(np.nan), where=missing[:, None])
         dark = ~np.isfinite(upsample(coarse.targets)).all(axis=1)
         canvas.status[missing & dark] = STATUS["no_coarse"]
         canvas.status[missing & ~dark] = STATUS["no_pair"]
@@ -281,7 +282,7 @@ class _Canvas:
     def blank(cls, shape: tuple[int, int, int, int]) -> _Canvas:
         plane = (shape[0], *shape[2:])
         return cls(
-            np.full(shape, np.nan, np.float32),
+            np.empty(shape, np.float32),  # filled where nothing was made, at the end
             np.zeros(plane, np.uint8),
             np.zeros(plane, np.uint16),
             np.zeros(plane, np.uint16),

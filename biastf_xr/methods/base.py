@@ -88,6 +88,8 @@ class SideMemo:
         ndarray of float32
             The prediction; not to be changed in place.
         """
+        if day not in self._values and window == self.tile:
+            self._values[day], self._known[day] = predict(), np.ones(self.tile.shape, bool)
         rows = slice(window.y0 - self.tile.y0, window.y1 - self.tile.y0)
         cols = slice(window.x0 - self.tile.x0, window.x1 - self.tile.x0)
         if day not in self._values:

@@ -10,7 +10,7 @@ import pytest
 
 from biastf_xr.engine.crew import ClusterCrew, Queue, ThreadCrew
 from biastf_xr.engine.window_cache import WindowCache
-from biastf_xr.errors import ClusterLostError
+from biastf_xr.errors import ClusterLostError, WorkerDiedError
 
 
 def test_a_worker_stays_on_its_tile_and_takes_over_the_rest_of_others():
@@ -27,7 +27,16 @@ def test_a_worker_stays_on_its_tile_and_takes_over_the_rest_of_others():
 def test_what_a_lost_worker_had_before_it_is_done_by_others():
     queue = Queue(iter([[1, 2, 3]]))
     assert queue.next_for("gone") == 1
+    assert not queue.empty()
     assert sorted([queue.next_for("b"), queue.next_for("b")]) == [2, 3]
+    assert queue.empty()
+
+
+def test_a_queue_is_not_empty_for_want_of_workers():
+    queue = Queue(iter([[1], [2, 3]]))
+    assert not queue.empty()
+    assert [queue.next_for("a") for _ in range(3)] == [1, 2, 3]
+    assert queue.empty()
 
 
 def test_threads_give_back_results_and_errors():
@@ -106,3 +115,36 @@ def test_an_error_of_reading_is_not_kept():
     with pytest.raises(OSError, match="broken"):
         cache.get("a", lambda: (_ for _ in ()).throw(OSError("broken")))
     assert cache.get("a", lambda: np.ones(1)) == 1
+
+
+def test_a_unit_of_a_worker_that_died_comes_back():
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        crew = ClusterCrew(client, gpu=False)
+        (first,) = crew.workers()
+        crew.submit(1, first, _die)
+        crew.submit(2, first, abs, -2)
+        found, deadline = {}, time.monotonic() + 60
+        while len(found) < 2 and time.monotonic() < deadline:
+            crew.workers()
+            done = crew.wait(0.2)
+            if done is not None:
+                found[done.key] = done
+        assert {type(d.error) for d in found.values()} == {WorkerDiedError}
+        while not (there := set(crew.workers()) - {first}) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        crew.submit(2, there.pop(), abs, -2)
+        while (done := crew.wait(1)) is None:
+            pass
+        assert done.result == 2
+
+
+def _die():
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGKILL)
