@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from biastf_xr.methods.base import Base, Block, Float
 
 TIMES = 20
+
+# Seconds after which a worker process has joined: Dask does not replace one that dies before.
+STARTED = 4.0
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 VARIABLES = (*BANDS, "status_flag", "coarse_gap", "base_before", "base_after")
 COMMAND = [sys.executable, "-c", "from biastf_xr.cli import main; main()"]
@@ -93,7 +96,7 @@ def prepare(folder: Path) -> None:
     write_mod09ga(region, folder / "modis")
     ingest(build_product("landsat-c2-l2"), folder / "landsat", folder / "fine.zarr", kind="fine")
     ingest(build_product("mod09ga"), folder / "modis", folder / "coarse.zarr", kind="coarse")
-    write_model(folder / "model.safetensors", (32, 16, 16))
+    write_model(folder / "model.safetensors", (64, 32, 32))
     shutil.rmtree(folder / "landsat")
     shutil.rmtree(folder / "modis")
 
@@ -209,7 +212,7 @@ def workers(folder: Path, whole: Path, rng: random.Random) -> Counts:
             victims = [
                 p
                 for p in psutil.Process(run.pid).children(recursive=True)
-                if "spawn_main" in " ".join(_command_of(p))
+                if "spawn_main" in " ".join(_command_of(p)) and _age(p) > STARTED
             ]
             if victims and any(e["event"] == "unit" for e in _events_so_far(cube)):
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -224,6 +227,13 @@ def workers(folder: Path, whole: Path, rng: random.Random) -> Counts:
         "dates of tiles made twice": made_twice(cube),
     }
     return counts
+
+
+def _age(process: psutil.Process) -> float:
+    try:
+        return time.time() - process.create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _command_of(process: psutil.Process) -> list[str]:

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 LANE = threading.Lock()
 
 # Windows of base images and coarse series that the next units of a tile will ask for again.
-CACHE_BYTES = 192 * 2**20
+CACHE_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True)
