@@ -123,7 +123,12 @@ def open_machine(spec: ClusterSpec) -> Iterator[Any]:
     arguments = local_arguments(spec) if spec.kind == "local" else cuda_arguments(spec)
     workers = arguments["n_workers"] or _gpu_count()
     environment = worker_environment(CPU_COUNT // workers)
-    with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+    settings = {
+        "distributed.nanny.pre-spawn-environ": environment,
+        # A worker that dies again while Dask looks whether it came back would lose its nanny.
+        "distributed.deploy.lost-worker-timeout": "1h",
+    }
+    with dask.config.set(settings):
         with starting(spec.kind):
             cluster = cls(**arguments)
         with cluster:

@@ -344,6 +344,7 @@ class Queue:
         self._tiles = tiles
         self._lanes: dict[str, deque[Any]] = {}
         self._again: deque[Any] = deque()
+        self._last: deque[Any] = deque()
 
     def next_for(self, worker: str) -> Any | None:
         """Give the next unit for a worker.
@@ -368,6 +369,8 @@ class Queue:
             longest = max(self._lanes.values(), key=len)
             taken = [longest.pop() for _ in range((len(longest) + 1) // 2)]
             lane.extend(reversed(taken))
+        if not lane and self._last:
+            return self._last.popleft()
         return lane.popleft() if lane else None
 
     def empty(self) -> bool:
@@ -380,14 +383,16 @@ class Queue:
         """
         if not self._again and not any(self._lanes.values()):
             self._again.extend(next(self._tiles, ()))
-        return not self._again and not any(self._lanes.values())
+        return not (self._again or self._last or any(self._lanes.values()))
 
-    def put_back(self, unit: Any) -> None:
+    def put_back(self, unit: Any, *, last: bool = False) -> None:
         """Take a unit back that failed.
 
         Parameters
         ----------
         unit : object
             The unit.
+        last : bool
+            Whether it is handed out again only when there is nothing else.
         """
-        self._again.append(unit)
+        (self._last if last else self._again).append(unit)

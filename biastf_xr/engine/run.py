@@ -54,7 +54,10 @@ if TYPE_CHECKING:
 WAITING = 1
 
 # How often a unit is tried, and how many workers may die while they have it in hand.
-TRIES, DEATHS = 3, 6
+TRIES, DEATHS = 3, 8
+
+# After so many deaths a unit waits until all others are done: it may be what kills them.
+SUSPECT = 3
 
 # Seconds between two looks at who is there.
 LOOK = 1.0
@@ -383,7 +386,7 @@ class _Run:
             self._take(edit, found)
             return
         if trial.tries < TRIES and trial.deaths < DEATHS:
-            queue.put_back(trial)
+            queue.put_back(trial, last=trial.deaths >= SUSPECT)
             return
         self.state.done += 1
         bracket, tile = unit.bracket, unit.tile

@@ -21,6 +21,10 @@ def test_a_worker_stays_on_its_tile_and_takes_over_the_rest_of_others():
     assert queue.next_for("a") == 3
     queue.put_back(5)
     assert queue.next_for("a") == 5
+    queue.put_back(2, last=True)
+    queue.put_back(1)
+    assert not queue.empty()
+    assert [queue.next_for("a") for _ in range(2)] == [1, 2]
     assert queue.next_for("a") is queue.next_for("b") is None
 
 
