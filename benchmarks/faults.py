@@ -231,7 +231,7 @@ def workers(folder: Path, whole: Path, rng: random.Random) -> Counts:
 
 def _age(process: psutil.Process) -> float:
     try:
-        return time.time() - process.create_time()
+        return float(time.time() - process.create_time())
     except psutil.NoSuchProcess:
         return 0.0
 
