@@ -113,9 +113,13 @@ class MethodSection(Section):
     weights : {"change", "time", "equal"}
         How the two sides are weighted.
     window : int
-        Side in coarse pixels of the window of "change".
+        Side of the method's window, odd: of "direct" and "biastf" in coarse pixels, over which
+        "change" is averaged; of the others in fine pixels, where similar ones are sought.
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid.
+    options : dict
+        Other options of the method, as ``similarity = "all"`` of "starfm"; the methods page of the
+        documentation lists them.
     device : str
         Torch device that fuses, on every worker: "cpu", "cuda", "cuda:1"; training has its own in
         `train`.
@@ -130,8 +134,9 @@ class MethodSection(Section):
     refit: Literal["if-missing", "new-scenes", "never"] = "if-missing"
     seed: int = 0
     weights: Literal["change", "time", "equal"] = "change"
-    window: Literal[1, 3, 5, 7, 9, 11] = 3
+    window: Annotated[int, Field(ge=1)] = 3
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    options: dict[str, Any] = Field(default_factory=dict)
     device: str = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     network: NetworkShape = NetworkShape()
@@ -143,17 +148,19 @@ class MethodSection(Section):
         """Tell whether the method needs fitting."""
         return self.name in LEARNED
 
-    def options(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """Give the options of the method itself.
 
         Returns
         -------
         dict
-            For `biastf_xr.methods.get_method`, or the fit.
+            For `biastf_xr.methods.get_method`, or the fit: of "direct" and "biastf" all shared
+            keys, of the others those that are set, which have their own defaults.
         """
-        if self.name in {"nearest", "linear"}:
-            return {}
-        return {"weights": self.weights, "window": self.window, "upsampling": self.upsampling}
+        shared: tuple[str, ...] = ("weights", "window", "upsampling")
+        if self.name not in {"direct", "biastf"}:
+            shared = tuple(key for key in shared if key in self.model_fields_set)
+        return {key: getattr(self, key) for key in shared} | self.options
 
 
 class FuseSection(Section):

@@ -73,7 +73,7 @@ def test_values_are_read(write):
     assert config.method.network.kernels == (7, 5, 3, 3)
     assert config.method.samples.count == 64
     assert config.method.train.epochs == 3
-    assert config.method.options()["window"] == 5
+    assert config.method.told()["window"] == 5
     assert config.fuse.withhold == (dt.date(2021, 5, 3),)
     assert config.cluster.workers == 2
 

@@ -39,7 +39,19 @@ Address = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace what is there.")]
 Method = Annotated[
-    str, typer.Option(help="nearest, linear, direct, or the checkpoint of a fitted method.")
+    str,
+    typer.Option(
+        help="nearest, linear, direct, efast, fitfc, starfm, estarfm, fsdaf, or the checkpoint of "
+        "a fitted method."
+    ),
+]
+MethodOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        help="Option of the method, as window=31; may be repeated. The methods page "
+        "of the documentation lists them.",
+    ),
 ]
 Output = Annotated[str, typer.Option(help="Zarr store: a folder, a URL, or icechunk://folder.")]
 Start = Annotated[datetime | None, typer.Option(formats=DAY, help="First day.")]
@@ -221,6 +233,7 @@ def plan(
     fine: FineCube = None,
     coarse: CoarseCube = None,
     method: Method = "direct",
+    option: MethodOption = None,
     output: Output = "fused.zarr",
     start: Start = None,
     end: End = None,
@@ -242,7 +255,7 @@ def plan(
         settings = _read(config, context, "trial")
     else:
         section = _fuse_section(output, start, end, withhold, tile)
-        settings = _flags(fine, coarse, method=_method(method), fuse=section)
+        settings = _flags(fine, coarse, method=_method(method, option), fuse=section)
     steps.plan_step(settings, trial=trial)
 
 
@@ -253,6 +266,7 @@ def fuse(
     fine: FineCube = None,
     coarse: CoarseCube = None,
     method: Method = "direct",
+    option: MethodOption = None,
     output: Output = "fused.zarr",
     start: Start = None,
     end: End = None,
@@ -283,7 +297,7 @@ def fuse(
         settings = _flags(
             fine,
             coarse,
-            method=_method(method) | {"device": device, "precision": precision},
+            method=_method(method, option) | {"device": device, "precision": precision},
             fuse=_fuse_section(output, start, end, withhold, tile),
             cluster={"workers": workers, "address": address},
         )
@@ -314,9 +328,13 @@ def evaluate(
     fine: FineCube = None,
     coarse: CoarseCube = None,
     method: Annotated[
-        str,
-        typer.Option(help="Method, or a checkpoint. `biastf` is fitted anew without each date."),
-    ] = "biastf",
+        list[str] | None,
+        typer.Option(
+            help="Method, or a checkpoint; may be repeated, as of several the first takes "
+            "`--option`. `biastf`, the default, is fitted anew without each date."
+        ),
+    ] = None,
+    option: MethodOption = None,
     date: Annotated[
         list[datetime] | None,
         typer.Option(
@@ -338,15 +356,19 @@ def evaluate(
 
     Examples: `biastf-xr evaluate config.toml`, or
 
-    `biastf-xr evaluate --fine fine.zarr --coarse coarse.zarr --method biastf --date 2001-07-11`
+    `biastf-xr evaluate --fine fine.zarr --coarse coarse.zarr --date 2001-07-11 --method biastf
+    --method estarfm`
     """
     from biastf_xr.cli import steps
 
+    names = method or ["biastf"]
     if config is not None:
         settings = _read(config, context, "date", "cube", "min_clear", "csv")
     else:
-        settings = _flags(fine, coarse, method=_method(method))
-    steps.evaluate_step(settings, dates=_days(date), cube=cube, min_clear=min_clear, csv=csv)
+        settings = _flags(fine, coarse, method=_method(names[0], option))
+    steps.evaluate_step(
+        settings, dates=_days(date), cube=cube, also=tuple(names[1:]), min_clear=min_clear, csv=csv
+    )
 
 
 @app.command()
@@ -515,12 +537,23 @@ def _fuse_section(
     }
 
 
-def _method(text: str) -> dict[str, Any]:
-    """Read ``--method``: a name, or the path of a checkpoint."""
+def _method(text: str, options: list[str] | None = None) -> dict[str, Any]:
+    """Read ``--method``: a name, or the path of a checkpoint; and its ``--option``."""
+    from biastf_xr.errors import ConfigError
     from biastf_xr.methods import METHODS
 
     if text in METHODS:
-        return {"name": text}
+        return {"name": text, "options": _options(options)}
+    if options:
+        raise ConfigError(
+            f"--option {options[0]} beside the checkpoint {text}, which has its options. Leave it "
+            "out, or name a method."
+        )
+    if not Path(text).exists():
+        raise ConfigError(
+            f"--method is {text!r}; expected one of {', '.join(METHODS)}, or the file of a fitted "
+            "method."
+        )
     return {"name": "biastf", "checkpoint": Path(text), "refit": "never"}
 
 
@@ -534,7 +567,7 @@ def _options(texts: list[str] | None) -> dict[str, Any]:
     for text in texts or ():
         name, mark, value = text.partition("=")
         if not mark:
-            raise ConfigError(f"--option is {text!r}; expected name=value, as mask_snow=true.")
+            raise ConfigError(f"--option is {text!r}; expected name=value, as window=31.")
         try:
             options |= tomllib.loads(f"{name} = {value}")
         except tomllib.TOMLDecodeError:

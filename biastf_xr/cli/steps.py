@@ -104,7 +104,7 @@ def fit_options(config: Config) -> dict[str, Any]:
         "train": method.train,
         "base_rule": config.fuse.rule().bracket,
         "seed": method.seed,
-        **method.options(),
+        **method.told(),
     }
 
 
@@ -129,7 +129,7 @@ def built_method(config: Config) -> Any:
             device=config.method.device,
             precision=config.method.precision,
         )
-    return get_method(config.method.name, **config.method.options())
+    return get_method(config.method.name, **config.method.told())
 
 
 def fusion_options(config: Config) -> dict[str, Any]:
@@ -316,6 +316,7 @@ def evaluate_step(
     *,
     dates: tuple[str, ...] = (),
     cube: str | None = None,
+    also: tuple[str, ...] = (),
     min_clear: float = 0.9,
     csv: Path | None = None,
 ) -> Scores:
@@ -332,6 +333,8 @@ def evaluate_step(
         Dates to withhold; by default the configured ones, else every clear inner date.
     cube : str, optional
         Fused cube to score; by default the configured one where dates are withheld.
+    also : tuple of str
+        More methods to predict with, each with its defaults.
     min_clear : float
         Clear fraction a date needs to be chosen by default.
     csv : pathlib.Path, optional
@@ -360,9 +363,8 @@ def evaluate_step(
         )
     else:
         method = config.method
-        chosen = method.name if method.refit != "never" else built_method(config)
-        if method.name == "direct":
-            chosen = built_method(config)
+        refit = method.learned and method.refit != "never"
+        chosen = [method.name if refit else built_method(config), *also]
         with progress_bar("evaluate", "predictions") as advance:
             count = [0]
 
@@ -373,7 +375,7 @@ def evaluate_step(
             scores = evaluate(
                 fine,
                 coarse,
-                [chosen],
+                chosen,
                 dates=list(dates) or None,
                 min_clear=min_clear,
                 rule=config.fuse.rule(),

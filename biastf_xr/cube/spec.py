@@ -33,6 +33,7 @@ STATUS: dict[str, int] = {
     "no_pair": 5,
     "no_coarse": 6,
     "failed": 7,
+    "fused_fallback": 8,
 }
 
 # Values of `pair_flag`, along the days of a fine cube.

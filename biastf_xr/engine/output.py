@@ -20,7 +20,7 @@ from biastf_xr.engine.inputs import AFTER, BEFORE, Archive, Inputs
 from biastf_xr.engine.worker import Task
 from biastf_xr.errors import CubeStructureError, MethodError
 from biastf_xr.fusion.plan import ClearPixels, build_plan
-from biastf_xr.fusion.states import prepare_states
+from biastf_xr.fusion.scene import prepare
 from biastf_xr.fusion.template import fused_spec, fused_template
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.cube.stores.base import CubeStore, Edit
     from biastf_xr.fusion.plan import FusionRule, Unit
-    from biastf_xr.methods.base import Method
+    from biastf_xr.methods.base import Method, Prepared
 
 
 @dataclass
@@ -66,8 +66,10 @@ class Output:
         Its structure.
     inputs : Inputs
         The plan, and what everything is to be made from.
+    pair : CubePair
+        The cubes it is made from.
     states : dict
-        What the method prepared, by layer.
+        What the method prepared, by base date, for all targets.
     places : ndarray of int
         Places of the targets on its time axis.
     recipes : dict of int
@@ -77,7 +79,8 @@ class Output:
     store: CubeStore
     spec: CubeSpec
     inputs: Inputs
-    states: dict[Any, Any] = field(default_factory=dict)
+    pair: CubePair
+    states: dict[np.datetime64, Prepared] = field(default_factory=dict)
     places: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     recipes: dict[int, int] = field(default_factory=dict)
 
@@ -116,6 +119,18 @@ class Output:
         numbers = books.remember(ledger, "recipes", texts.values())
         self.recipes = {t: numbers[text] for t, text in texts.items()}
 
+    def prepare(self, work: Work) -> None:
+        """Let the method look at the whole scenes that the work needs.
+
+        Parameters
+        ----------
+        work : Work
+            What is to be done.
+        """
+        inputs = self.inputs
+        wanted = np.asarray(work.todo.any(axis=1))
+        self.states = prepare(inputs.method, self.pair, inputs.plan, wanted)
+
     def task(self, unit: Unit, slot: int, work: Work) -> Task:
         """Build what travels to a worker.
 
@@ -142,11 +157,8 @@ class Output:
         lines[:, 2 + books.DEPTH] = work.depth[dates, tile]
         known = tuple(int(v) for v in work.known[dates, tile])
         rewrites = bool(work.there[dates, tile].any())
-        states = (
-            {layer: self.states[layer] for layer in unit.bracket.layers if layer in self.states}
-            if self.states
-            else {}
-        )
+        bases = unit.bracket.base_dates if self.states else ()
+        states = {day: self.states[day].of(dates) for day in bases if day in self.states}
         before, after = inputs.plan.bases_of(dates[0], tile)
         words = inputs.base_words[before[::-1]] * BEFORE, inputs.base_words[after] * AFTER
         bits = tuple(inputs.bits(t, tile) for t in dates)
@@ -321,6 +333,7 @@ def open_output(
     """
     store = store_at(output)
     pair = open_pair(fine, coarse, withhold)
+    method = method.bind(pair)
     there = store.exists() and not overwrite
     spec = fused_spec(pair, method, shard=tile)
     if there:
@@ -335,7 +348,7 @@ def open_output(
             template.attrs |= method_attrs(inputs)
             write_template(template, spec, edit.store)
             books.create_ledger(edit.store, inputs.plan.targets.size, inputs.plan.tiles.counts)
-    return Output(store, spec, inputs, prepare_states(method, pair, inputs.plan))
+    return Output(store, spec, inputs, pair)
 
 
 def open_pair(fine: str, coarse: str, withhold: Any) -> CubePair:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from biastf_xr.cube.spec import Layout
     from biastf_xr.engine.inputs import Inputs
     from biastf_xr.fusion.plan import FusionPlan, FusionRule
+    from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Method
 
 # Bytes of the companions of a pixel and date: flag, coarse gap, two distances.
@@ -224,6 +225,7 @@ def plan(
     built = get_method(method, **options)
     fine, coarse = (locate(p, Path()) for p in (fine, coarse))
     pair = open_pair(fine, coarse, withhold)
+    built = built.bind(pair)
     layout = fused_spec(pair, built, shard=tile).layout
     there = output is not None and store_at(output).exists()
     if output is not None and there:
@@ -320,6 +322,35 @@ def _note(inputs: Inputs, target: int, share: Any, sides: NDArray[np.int8]) -> s
     return f"coarse gap of {apart} days filled in time" if apart else ""
 
 
+@dataclass(frozen=True)
+class _MadeUpScene:
+    """A square of noise, as `biastf_xr.methods.base.SceneView`."""
+
+    bands: tuple[str, ...]
+    alignment: Alignment
+    days: list[np.datetime64]
+    targets: NDArray[np.datetime64]
+    square: Tile
+
+    def fold(self, look: Any, merge: Any) -> dict[np.datetime64, Any]:
+        """Look at the square."""
+        return {day: look(day, _noise(len(self.bands), *self.square.shape), self.square)
+                for day in self.days}  # fmt: skip
+
+    def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
+        """Give every target."""
+        return np.arange(self.targets.size)
+
+    def coarse(self, days: Any, *, bases: bool = False) -> NDArray[np.float32]:
+        """Give noise over the whole coarse grid."""
+        return _noise(np.size(days), len(self.bands), *self.alignment.coarse_shape)
+
+
+def _noise(*shape: int) -> NDArray[np.float32]:
+    """Make up reflectance."""
+    return np.random.default_rng(0).uniform(0.0, 0.5, shape).astype(np.float32)
+
+
 def try_speed(method: Method, plan: FusionPlan) -> float:
     """Try how long the method takes, on a made-up square with two base dates.
 
@@ -341,23 +372,21 @@ def try_speed(method: Method, plan: FusionPlan) -> float:
     bracket = Bracket((day,), (day - 1,), (day + 1,))
     unit = Unit(square, bracket, (0,))
     window = coarse_window(unit, on_cpu, plan.alignment)
-    rng, bands = np.random.default_rng(0), len(plan.bands)
-
-    def _image(*shape: int) -> NDArray[np.float32]:
-        """Make up an image."""
-        return rng.uniform(0.0, 0.5, shape).astype(np.float32)
-
+    bands = len(plan.bands)
     coarse = CoarseImages(
         window,
-        _image(1, bands, *window.shape),
+        _noise(1, bands, *window.shape),
         np.zeros((1, *window.shape), np.uint8),
-        {d: _image(bands, *window.shape) for d in bracket.base_dates},
+        {d: _noise(bands, *window.shape) for d in bracket.base_dates},
     )
+    days = list(bracket.base_dates)
+    scene = _MadeUpScene(plan.bands, plan.alignment, days, np.array([day]), square)
     best = np.inf
     for _ in range(2):  # the first loads what the method needs
+        states = on_cpu.prepare(scene)
         started = time.process_time()
         fuse_unit(
-            unit, on_cpu, {}, lambda _, t: _image(bands, *t.shape), coarse, plan.alignment,
+            unit, on_cpu, states, lambda _, t: _noise(bands, *t.shape), coarse, plan.alignment,
             plan.bands,
         )  # fmt: skip
         best = min(best, time.process_time() - started)

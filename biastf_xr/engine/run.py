@@ -160,9 +160,10 @@ def write_fused(
             if not left.todo.any():
                 journal.write("nothing to do", output=output, plan=place.inputs.digest())
                 return RunReport(output, kept=left.todo.size)
+            inputs, plan = place.inputs, place.inputs.plan
             job = Job(
-                fine, coarse, output, built, place.inputs.plan.bands, place.inputs.plan.alignment,
-                place.inputs.plan.rule, secrets.token_hex(4), token,
+                fine, coarse, output, inputs.method, plan.bands, plan.alignment, plan.rule,
+                secrets.token_hex(4), token,
             )  # fmt: skip
             given = client() if callable(client) else client
             crew: Crew = ThreadCrew() if given is None else ClusterCrew(given, gpu=gpu)
@@ -247,6 +248,7 @@ class _Run:
         report = RunReport(self.job.output, kept=int((~work.todo).sum()))
         if not work.todo.any():
             return report
+        self.place.prepare(work)
         self.place.remember(ledger, work)
         books.remember(ledger, "runs", [self._record("running")])
         if not self.place.store.transactional:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.fusion.plan import FusionRule, Unit
     from biastf_xr.grid import Alignment, Tile
-    from biastf_xr.methods.base import Float, Method
+    from biastf_xr.methods.base import Float, Method, Prepared
 
 # One inference at a time in a process: its threads are the cores' or the GPU's whole share.
 LANE = threading.Lock()
@@ -114,7 +114,7 @@ class Task:
     bits : tuple
         By date, the bits that name them in the recipe.
     states : dict
-        What the method prepared, by layer.
+        What the method prepared, by base date, for the unit's dates.
     """
 
     slot: int
@@ -124,7 +124,7 @@ class Task:
     rewrites: bool
     words: tuple[NDArray[np.uint64], NDArray[np.uint64]]
     bits: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    states: dict[Any, Any] = field(default_factory=dict)
+    states: dict[np.datetime64, Prepared] = field(default_factory=dict)
 
     def name_bases(self, lines: NDArray[np.uint64]) -> None:
         """Complete the lines by what follows from the number of base dates looked at, in place.
@@ -209,7 +209,7 @@ def run_task(job: Job, task: Task, store: Any) -> UnitOutcome:
     clock = _Clock()
     inputs = _inputs(job)
     coarse = fill_coarse(task.unit, inputs.series(task.unit), job.rule)
-    contents = coarse.digests()
+    contents = coarse.digests(task.states)
     lines = task.lines.copy()
     lines[:, 2 + CONTENT] = contents
     changed = [
@@ -222,7 +222,8 @@ def run_task(job: Job, task: Task, store: Any) -> UnitOutcome:
         clock.stop("read")
         with LANE:
             clock.stop("wait")
-            fused = _infer(job, inputs, unit, task.states, coarse)
+            states = {day: state.of(changed) for day, state in task.states.items()}
+            fused = _infer(job, inputs, unit, states, coarse)
         clock.stop("infer")
         pixels = int(fused.status_flag.size)
         depth = pack_depth(*(fused.depth if fused.closed else (ALL, ALL)))
@@ -242,7 +243,11 @@ def run_task(job: Job, task: Task, store: Any) -> UnitOutcome:
 
 
 def _infer(
-    job: Job, inputs: _Inputs, unit: Unit, states: dict[Any, Any], coarse: CoarseImages
+    job: Job,
+    inputs: _Inputs,
+    unit: Unit,
+    states: dict[np.datetime64, Prepared],
+    coarse: CoarseImages,
 ) -> Fused:
     method = job.method
     return fuse_unit(unit, method, states, inputs.fine_image, coarse, job.alignment, job.bands)

@@ -121,8 +121,9 @@ def evaluate(
     ----------
     fine, coarse : xarray.Dataset
         The cubes.
-    methods : str, Method, or sequence of them
-        Names (learned ones are fitted for every fold) or fitted methods.
+    methods : str, Method, sequence or dict of them
+        Names (learned ones are fitted for every fold) or built methods; a dict gives them the
+        names by which the tables call them.
     dates : array_like of dates, optional
         Dates to withhold; by default every inner date at least `min_clear` clear.
     together : bool
@@ -149,16 +150,20 @@ def evaluate(
         If there is no date to withhold.
     """
     pair = pair_cubes(fine, coarse)
-    chosen = [methods] if isinstance(methods, str) or hasattr(methods, "fuse") else list(methods)
-    names = [*BASELINES, *(m for m in chosen if m not in BASELINES)]
+    named: dict[str, str | Method] = {name: name for name in BASELINES}
+    if isinstance(methods, dict):
+        named |= methods
+    else:
+        one = isinstance(methods, str) or hasattr(methods, "fuse")
+        named |= {_name(m): m for m in ([methods] if one else methods)}
     days = inner_dates(pair, min_clear) if dates is None else to_days(list(np.atleast_1d(dates)))
-    for method in names:
+    for method in named.values():
         _refuse_leak(method, days)
     folds = [days] if together else [np.array([d]) for d in days]
     rows: list[dict[str, Any]] = []
     for fold in folds:
         rest = drop_days(fine, fold)
-        built = {_name(m): _fit(m, rest, coarse, fit_options) for m in names}
+        built = {n: _fit(m, rest, coarse, fit_options) for n, m in named.items()}
         for day in fold:
             images = {}
             for name, method in built.items():

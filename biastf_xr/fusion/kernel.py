@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from biastf_xr.brackets import Layer
     from biastf_xr.fusion.plan import FusionRule, Unit
     from biastf_xr.grid import Alignment
+    from biastf_xr.methods.base import Prepared
 
 # Reads a fine image of one day: (day, tile inside the grid) -> (band, y, x), NaN where masked.
 FineReader = Callable[[np.datetime64, Tile], Float]
+
+# What a layer of two base dates may give; what it makes from one of them a later layer makes.
+TWO_SIDED = (STATUS["fused_two_sided"], STATUS["fused_fallback"])
 
 # Days to a base date are kept in 16 bits.
 MOST_GAP = 65535
@@ -72,20 +76,27 @@ class CoarseImages:
     gap: NDArray[np.uint8]
     bases: dict[np.datetime64, Float]
 
-    def digests(self) -> list[int]:
+    def digests(self, states: dict[np.datetime64, Prepared]) -> list[int]:
         """Give what every target date owes to the coarse sensor as one number of 64 bits.
+
+        Parameters
+        ----------
+        states : dict
+            What the method prepared from whole scenes, by base date.
 
         Returns
         -------
         list of int
-            Equal for equal images of the date and of all base dates.
+            Equal for equal images of the date and of all base dates, and equal states.
         """
         common = hashlib.blake2b(digest_size=8)
         for image in self.bases.values():
             common.update(image.tobytes())
         numbers = []
-        for image, gap in zip(self.targets, self.gap, strict=True):
+        for n, (image, gap) in enumerate(zip(self.targets, self.gap, strict=True)):
             own = common.copy()
+            for day in sorted(states):
+                own.update(states[day].digest(n))
             own.update(image.tobytes())
             own.update(gap.tobytes())
             numbers.append(int.from_bytes(own.digest(), "big"))
@@ -203,7 +214,7 @@ def fill_coarse(unit: Unit, series: CoarseSeries, rule: FusionRule) -> CoarseIma
 def fuse_unit(
     unit: Unit,
     method: Method,
-    states: dict[Layer, Any],
+    states: dict[np.datetime64, Prepared],
     read_fine: FineReader,
     coarse: CoarseImages,
     alignment: Alignment,
@@ -222,7 +233,7 @@ def fuse_unit(
     method : Method
         The method.
     states : dict
-        What the method prepared, by layer.
+        What the method prepared, by base date, for the unit's target dates.
     read_fine : callable
         Reads fine images; called only for what is needed.
     coarse : CoarseImages
@@ -243,7 +254,7 @@ def fuse_unit(
     if bracket.observed:
         canvas.keep(read_fine(bracket.targets[0], tile))
     memo = SideMemo(tile, (targets.size, len(bands)))
-    inputs = _Inputs(unit, method, read_fine, coarse, alignment, bands, targets, memo)
+    inputs = _Inputs(unit, method, states, read_fine, coarse, alignment, bands, targets, memo)
     closed = bracket.observed and bool((canvas.status != 0).all())
     for layer in bracket.layers:
         open_ = (canvas.status == 0).any(axis=0)
@@ -252,7 +263,7 @@ def fuse_unit(
             break  # no further base date is read
         usable = open_ & inputs.clear(layer)
         for window in _windows(usable, tile):
-            part = inputs.predict(layer, window, states.get(layer))
+            part = inputs.predict(layer, window)
             canvas.take(part, layer, targets, _inside(window, tile))
     upsample = Upsampler(alignment, tile, coarse.window)
     gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
@@ -298,7 +309,7 @@ class _Canvas:
         """Put a prediction where nothing stands yet."""
         rows, cols = where
         status = self.status[:, rows, cols]
-        made = part.status == STATUS["fused_two_sided"] if layer.two_sided else part.status != 0
+        made = np.isin(part.status, TWO_SIDED) if layer.two_sided else part.status != 0
         open_ = (status == 0) & made
         np.copyto(self.reflectance[..., rows, cols], part.reflectance, where=open_[:, None])
         np.copyto(status, part.status, where=open_)
@@ -334,6 +345,7 @@ class _Inputs:
 
     unit: Unit
     method: Method
+    states: dict[np.datetime64, Prepared]
     read_fine: FineReader
     coarse: CoarseImages
     alignment: Alignment
@@ -348,7 +360,7 @@ class _Inputs:
         if day not in self.bases:
             padded = self.unit.tile.padded(self.method.fine_halo)
             fine = read_padded(lambda t: self.read_fine(day, t), padded, self.alignment.shape)
-            self.bases[day] = Base(day, fine, self.coarse.bases[day])
+            self.bases[day] = Base(day, fine, self.coarse.bases[day], self.states.get(day))
         return self.bases[day]
 
     def clear(self, layer: Layer) -> NDArray[np.bool_]:
@@ -368,7 +380,7 @@ class _Inputs:
             self.masks[day] = np.asarray(np.isfinite(fine).all(axis=0))
         return self.masks[day]
 
-    def predict(self, layer: Layer, window: Tile, state: Any) -> Prediction:
+    def predict(self, layer: Layer, window: Tile) -> Prediction:
         padded = window.padded(self.method.halo)
         block = Block(
             bands=self.bands,
@@ -382,7 +394,7 @@ class _Inputs:
             fine_halo=self.method.fine_halo,
             memo=self.memo,
         )
-        return self.method.fuse(block, state)
+        return self.method.fuse(block)
 
     def _cut(self, day: np.datetime64 | None, window: Tile) -> Base | None:
         """Cut a base date to a window with halo."""
@@ -392,7 +404,7 @@ class _Inputs:
         rows, cols = _inside(window.padded(2 * self.method.fine_halo), self.unit.tile)
         shift = 2 * self.method.fine_halo
         fine = whole.fine[:, rows.start + shift : rows.stop, cols.start + shift : cols.stop]
-        return Base(day, fine, whole.coarse)
+        return replace(whole, fine=fine)
 
 
 def _windows(usable: NDArray[np.bool_], tile: Tile) -> list[Tile]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from biastf_xr.fusion.kernel import (
     fuse_unit,
 )
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
-from biastf_xr.fusion.states import prepare_states
+from biastf_xr.fusion.scene import Stack, prepare
 from biastf_xr.fusion.template import fused_spec, fused_template
 from biastf_xr.methods import get_method
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.cube.spec import CubeSpec
     from biastf_xr.grid import Alignment, Tile
-    from biastf_xr.methods.base import Float, Method
+    from biastf_xr.methods.base import Float, Method, Prepared
 
 
 def fuse(
@@ -75,10 +74,10 @@ def fuse(
     GridMismatchError, CubeStructureError, MissingPairError, TargetDateError
         If the cubes do not fit together or a date cannot be predicted.
     """
-    built = get_method(method, **options)
     pair = pair_cubes(fine, coarse)
+    built = get_method(method, **options).bind(pair)
     plan = build_plan(pair, built, dates, rule, tile=(tile, tile))
-    states = prepare_states(built, pair, plan)
+    states = prepare(built, pair, plan)
     return _graph(pair, built, plan, states, fused_spec(pair, built, shard=tile))
 
 
@@ -86,14 +85,14 @@ def _graph(
     pair: CubePair,
     method: Method,
     plan: FusionPlan,
-    states: dict[Any, Any],
+    states: dict[np.datetime64, Prepared],
     spec: CubeSpec,
 ) -> xr.Dataset:
     """Build one delayed call per unit and put its parts in their places."""
     import dask.array as da
     from dask.delayed import delayed
 
-    fine, coarse = (_Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
+    fine, coarse = (Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
     types = dict.fromkeys(plan.bands, "float32")
     types |= {name: dtype_of(attrs) for name, attrs in spec.masks.items()}
     parts: dict[str, dict[int, list[Any]]] = {name: {} for name in types}
@@ -106,7 +105,7 @@ def _graph(
         result = run(
             unit,
             method,
-            {k: v for k, v in states.items() if k in unit.bracket.layers},
+            {d: states[d].of(unit.dates) for d in unit.bracket.base_dates if d in states},
             {day: fine.window(int(np.searchsorted(fine.days, day)), padded) for day in days},
             padded,
             coarse.days[span],
@@ -133,7 +132,7 @@ def _graph(
 def _fuse_arrays(
     unit: Unit,
     method: Method,
-    states: dict[Any, Any],
+    states: dict[np.datetime64, Prepared],
     images: dict[np.datetime64, Any],
     padded: Tile,
     days: Any,
@@ -154,22 +153,3 @@ def _fuse_arrays(
     values = np.asarray(series, np.float32).swapaxes(0, 1)
     coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule)
     return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """The bands of a cube as one lazy array (band, time, y, x)."""
-
-    days: NDArray[np.datetime64]
-    data: Any
-
-    @classmethod
-    def of(cls, ds: xr.Dataset, bands: tuple[str, ...]) -> _Stack:
-        import dask.array as da
-
-        arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
-        return cls(ds["time"].values.astype("datetime64[D]"), da.stack(arrays))
-
-    def window(self, time: int | NDArray[np.intp], tile: Tile) -> Any:
-        rows, cols = tile.slices
-        return self.data[:, time, rows, cols]

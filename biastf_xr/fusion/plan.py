@@ -378,7 +378,7 @@ def build_plan(
     pair : CubePair
         The cubes.
     method : Method
-        The method; it may refuse the cubes.
+        The method, bound to the cubes.
     dates : "daily" or array_like of dates
         Dates to predict.
     rule : FusionRule, optional
@@ -401,7 +401,6 @@ def build_plan(
         If no fine scene can serve as a base.
     """
     rule = rule or FusionRule()
-    method.check(pair)
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
     base = usable_dates(pair, rule.bracket)
     observed = np.isin(targets, pair.fine_days) & rule.keep_observed

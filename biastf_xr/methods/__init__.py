@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube.guards import pair_cubes
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.interpolation import Direct, Linear, Nearest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,12 +16,22 @@ if TYPE_CHECKING:
 
     from biastf_xr.methods.base import Method
 
-UNTRAINED: dict[str, Any] = {"nearest": Nearest, "linear": Linear, "direct": Direct}
+# Where each method lives; it is imported, and its kernels are loaded, when it is first asked for.
+UNTRAINED = {
+    "nearest": "interpolation:Nearest",
+    "linear": "interpolation:Linear",
+    "direct": "interpolation:Direct",
+    "efast": "efast:EFAST",
+    "fitfc": "fitfc:FitFC",
+    "starfm": "starfm:STARFM",
+    "estarfm": "estarfm:ESTARFM",
+    "fsdaf": "fsdaf:FSDAF",
+}
 LEARNED = ("biastf",)
 METHODS = (*UNTRAINED, *LEARNED)
 
 # What every score stands beside.
-BASELINES = tuple(UNTRAINED)
+BASELINES = ("nearest", "linear", "direct")
 
 
 def get_method(method: str | Method, **options: Any) -> Method:
@@ -55,8 +66,15 @@ def get_method(method: str | Method, **options: Any) -> Method:
         )
     if method not in UNTRAINED:
         raise MethodError(f"unknown method {method!r}; expected one of {list(METHODS)}.")
+    module, name = UNTRAINED[method].split(":")
+    kind = getattr(import_module(f"biastf_xr.methods.{module}"), name)
+    own = {f.name for f in dataclasses.fields(kind) if not f.metadata.get("bound")} - {"name"}
+    unknown = sorted(set(options) - own)
+    if unknown:
+        known = f"; it knows {sorted(own)}" if own else "; it has none"
+        raise MethodError(f"method {method!r} has no option {', '.join(unknown)}{known}.")
     try:
-        built: Method = UNTRAINED[method](**options)
+        built: Method = kind(**options)
     except TypeError as error:
         raise MethodError(f"method {method!r}: {error}.") from error
     return built

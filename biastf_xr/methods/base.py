@@ -6,9 +6,10 @@ takes the same `Prediction`; the method never learns who asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,8 @@ from biastf_xr.errors import MethodError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from biastf_xr.brackets import Layer
     from biastf_xr.cube.guards import CubePair
-    from biastf_xr.grid import Tile, Upsampler
+    from biastf_xr.grid import Alignment, Tile, Upsampler
 
 Float = NDArray[np.float32]
 Weights = Literal["change", "time", "equal"]
@@ -30,6 +30,152 @@ WEIGHTS: tuple[Weights, ...] = ("change", "time", "equal")
 # Added to the coarse change in the inverse-change weights: a tenth of a digital number of
 # reflectance x 10000, far below any sensor's noise.
 CHANGE_FLOOR = 1e-5
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a method learned of a whole scene before the first tile: statistics of one base date.
+
+    Small: it travels to the workers with every unit.
+
+    Attributes
+    ----------
+    scene : dict of ndarray
+        What holds for the base date.
+    dates : dict of ndarray
+        What holds for each target date, along the first axis.
+    """
+
+    scene: dict[str, NDArray[Any]]
+    dates: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def of(self, dates: Any) -> Prepared:
+        """Keep some of the target dates.
+
+        Parameters
+        ----------
+        dates : list of int
+            Their places.
+
+        Returns
+        -------
+        Prepared
+            The rest as it is.
+        """
+        return Prepared(self.scene, {name: v[list(dates)] for name, v in self.dates.items()})
+
+    def digest(self, date: int) -> bytes:
+        """Give what one target date owes to it.
+
+        Parameters
+        ----------
+        date : int
+            Its place.
+
+        Returns
+        -------
+        bytes
+            Equal for equal statistics.
+        """
+        total = hashlib.blake2b(digest_size=8)
+        parts = [*self.scene.items(), *((name, v[date]) for name, v in self.dates.items())]
+        for name, values in sorted(parts, key=lambda part: part[0]):
+            total.update(name.encode())
+            total.update(np.ascontiguousarray(values).tobytes())
+        return total.digest()
+
+
+class SceneView(Protocol):
+    """The whole scene, as a method may look at it before the first tile is fused.
+
+    Nothing of it is in memory: every call is a pass over the data, tile by tile.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Bands, in the order of the arrays.
+    alignment : Alignment
+        How the coarse grid lies under the fine one.
+    days : list of numpy.datetime64
+        Base dates that will be used, ascending.
+    targets : ndarray of datetime64[D]
+        Target dates of the plan, ascending.
+    """
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Give the bands."""
+        ...
+
+    @property
+    def alignment(self) -> Alignment:
+        """Tell how the grids lie."""
+        ...
+
+    @property
+    def days(self) -> list[np.datetime64]:
+        """Give the base dates."""
+        ...
+
+    @property
+    def targets(self) -> NDArray[np.datetime64]:
+        """Give the target dates."""
+        ...
+
+    def fold(
+        self, look: Callable[[np.datetime64, Float, Tile], T], merge: Callable[[T, T], T]
+    ) -> dict[np.datetime64, T]:
+        """Look at the fine image of every base date, tile by tile.
+
+        Parameters
+        ----------
+        look : callable
+            Takes the day, an image ``(band, y, x)`` with NaN where masked, and its tile; gives a
+            small summary.
+        merge : callable
+            Joins two summaries; called in the order of the tiles, whatever the chunks.
+
+        Returns
+        -------
+        dict
+            The summary of every base date.
+        """
+        ...
+
+    def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
+        """Give the places of the targets that may use a base date.
+
+        Parameters
+        ----------
+        day : numpy.datetime64
+            The base date.
+
+        Returns
+        -------
+        ndarray of int
+            Places in `targets`, ascending.
+        """
+        ...
+
+    def coarse(self, days: Any, *, bases: bool = False) -> Float:
+        """Read whole coarse images, gaps filled in time as for the tiles.
+
+        Parameters
+        ----------
+        days : array_like of datetime64[D]
+            Target dates, or base dates.
+        bases : bool
+            Whether they are base dates.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape ``(time, band, h, w)``; NaN where nothing is near enough.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,11 +191,14 @@ class Base:
         where masked or outside the cube.
     coarse : ndarray of float32
         Shape ``(band, h, w)``, the coarse image on its own grid; NaN where missing.
+    prepared : Prepared or None
+        What the method's `prepare` gave for the date; its `dates` are those of the block.
     """
 
     day: np.datetime64
     fine: Float
     coarse: Float
+    prepared: Prepared | None = None
 
 
 class SideMemo:
@@ -221,42 +370,45 @@ class Method(Protocol):
         """Tell whether both base dates are needed."""
         ...
 
-    def check(self, pair: CubePair) -> None:
-        """Refuse cubes the method cannot work on.
+    def bind(self, pair: CubePair) -> Method:
+        """Refuse cubes the method cannot work on, or give it as it works on them.
+
+        Called before anything else: what depends on the grids, halos for instance, stands after.
 
         Parameters
         ----------
         pair : CubePair
             The cubes.
-        """
-        ...
-
-    def prepare(self, pair: CubePair, layer: Layer) -> Any:
-        """Look at the whole scene once per pair of base dates.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes, lazy.
-        layer : Layer
-            The base dates.
 
         Returns
         -------
-        object
-            A small picklable state handed to `fuse`; None where nothing is needed.
+        Method
+            The method for these cubes.
         """
         ...
 
-    def fuse(self, block: Block, state: Any) -> Prediction:
+    def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
+        """Look at the whole scene once, before the first tile.
+
+        Parameters
+        ----------
+        scene : SceneView
+            The scene.
+
+        Returns
+        -------
+        dict
+            By base date, what `Base.prepared` will hold; empty where nothing is needed.
+        """
+        ...
+
+    def fuse(self, block: Block) -> Prediction:
         """Predict one tile for all target dates of a bracket, NumPy in and NumPy out.
 
         Parameters
         ----------
         block : Block
             The inputs.
-        state : object
-            As from `prepare`.
 
         Returns
         -------
@@ -317,15 +469,13 @@ class TwoSided:
         """
         raise TypeError(f"{type(self).__name__} does not say how it weights its sides.")
 
-    def fuse(self, block: Block, state: Any) -> Prediction:
+    def fuse(self, block: Block) -> Prediction:
         """Predict; see `Method.fuse`.
 
         Parameters
         ----------
         block : Block
             The inputs.
-        state : None
-            Nothing.
 
         Returns
         -------
@@ -344,27 +494,140 @@ class TwoSided:
 
 
 class SceneFree:
-    """Default `prepare` and `check` of methods that need no look at the whole scene."""
+    """Default `bind` and `prepare` of methods that need no look at the whole scene."""
 
-    def check(self, pair: CubePair) -> None:
+    def bind(self, pair: CubePair) -> Self:
         """Accept every pair of cubes.
 
         Parameters
         ----------
         pair : CubePair
             The cubes.
-        """
 
-    def prepare(self, pair: CubePair, layer: Layer) -> None:
+        Returns
+        -------
+        Method
+            The method itself.
+        """
+        return self
+
+    def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
         """Do nothing: the method works on the block alone.
 
         Parameters
         ----------
-        pair : CubePair
-            The cubes.
-        layer : Layer
-            The base dates.
+        scene : SceneView
+            The scene.
+
+        Returns
+        -------
+        dict
+            Empty.
         """
+        return {}
+
+
+def inside_grid(window: Tile, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which pixels of a window lie on the grid.
+
+    Parameters
+    ----------
+    window : Tile
+        It may reach outside.
+    shape : tuple of int
+        Rows and columns of the grid.
+
+    Returns
+    -------
+    ndarray of bool
+        Shape of the window.
+    """
+    rows, cols = np.arange(window.y0, window.y1), np.arange(window.x0, window.x1)
+    inside: NDArray[np.bool_] = np.logical_and.outer(
+        (rows >= 0) & (rows < shape[0]), (cols >= 0) & (cols < shape[1])
+    )
+    return inside
+
+
+def check_choices(method: Any, choices: dict[str, tuple[Any, ...]]) -> None:
+    """Check options that are one of a few values.
+
+    Parameters
+    ----------
+    method : Method
+        The method.
+    choices : dict of tuple
+        The values of each option.
+
+    Raises
+    ------
+    MethodError
+        If an option has another value.
+    """
+    for name, values in choices.items():
+        if getattr(method, name) not in values:
+            raise MethodError(
+                f"{method.name}: {name} is {getattr(method, name)!r}; expected one of "
+                f"{list(values)}."
+            )
+
+
+def check_positive(method: Any, *names: str) -> None:
+    """Check options that must be positive numbers, or None where that is their default.
+
+    Parameters
+    ----------
+    method : Method
+        The method.
+    *names : str
+        The options.
+
+    Raises
+    ------
+    MethodError
+        If one is not.
+    """
+    for name in names:
+        value = getattr(method, name)
+        if value is not None and not value > 0:
+            raise MethodError(f"{method.name}: {name} is {value!r}; expected more than 0.")
+
+
+def options_of(method: Any) -> dict[str, Any]:
+    """Give the options of a method that is a dataclass, as `Method.describe` tells them.
+
+    Parameters
+    ----------
+    method : Method
+        The method; fields with the metadata ``bound`` follow from the cubes and are left out.
+
+    Returns
+    -------
+    dict
+        The name as "method", and the options.
+    """
+    told = {
+        f.name: getattr(method, f.name)
+        for f in fields(method)
+        if f.name != "name" and not f.metadata.get("bound")
+    }
+    return {"method": method.name, **told}
+
+
+def bound(default: Any) -> Any:
+    """Declare a field that `Method.bind` sets.
+
+    Parameters
+    ----------
+    default : object
+        Its value before.
+
+    Returns
+    -------
+    dataclasses.Field
+        The field.
+    """
+    return field(default=default, repr=False, metadata={"bound": True})
 
 
 def check_weights(weights: str, window: int) -> None:

@@ -163,9 +163,7 @@ class Direct(TwoSided, SceneFree):
         ndarray of float32
             ``F_k + (C - C_k)``.
         """
-        rows, cols = block.core
-        change = block.upsample(block.coarse - base.coarse, self.upsampling)[..., rows, cols]
-        return base.fine[..., *block.fine_core] + change
+        return add_change(block, base, self.upsampling)
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`.
@@ -196,6 +194,28 @@ class Direct(TwoSided, SceneFree):
             "window": self.window,
             "upsampling": self.upsampling,
         }
+
+
+def add_change(block: Block, base: Base, upsampling: Upsampling) -> Float:
+    """Add the interpolated coarse change since a base date to its fine image.
+
+    Parameters
+    ----------
+    block : Block
+        The inputs.
+    base : Base
+        The base date.
+    upsampling : {"bilinear", "nearest"}
+        How the coarse change is brought to the fine grid.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(time, band, y, x)``, without halo; NaN where one of the images is missing.
+    """
+    rows, cols = block.core
+    change = block.upsample(block.coarse - base.coarse, upsampling)[..., rows, cols]
+    return base.fine[..., *block.fine_core] + change
 
 
 def two_sided_weight(block: Block, weights: Weights, window: int, upsampling: Upsampling) -> Float:

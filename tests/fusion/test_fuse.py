@@ -25,6 +25,7 @@ from biastf_xr.errors import (
 )
 from biastf_xr.fusion.plan import FusionRule, build_plan
 from biastf_xr.methods import get_method
+from biastf_xr.methods.base import Prepared
 from biastf_xr.methods.interpolation import Direct
 
 WITH = (STATUS["fused_two_sided"], STATUS["fused_before_only"], STATUS["fused_after_only"])
@@ -256,21 +257,33 @@ def test_a_plan_covers_every_pixel_and_date_once(cloudy):
     assert plan.runs(everything).sum() == len(list(plan.units()))
 
 
-def test_a_method_with_whole_scene_state_gets_it(cloudy):
-    @dataclasses.dataclass(frozen=True)
-    class Shifted(Direct):
-        def prepare(self, pair, layer):
-            day = layer.before if layer.before is not None else layer.after
-            return float(np.nanmax(pair.fine["nir"].sel(time=day)))
+@dataclasses.dataclass(frozen=True)
+class Brightest(Direct):
+    """Repeats the brightest pixel of the earlier scene, times the scene's mean coarse target."""
 
-        def fuse(self, block, state):
-            made = super().fuse(block, state)
-            return dataclasses.replace(made, reflectance=made.reflectance * 0 + np.float32(state))
+    def prepare(self, scene):
+        brightest = scene.fold(lambda _day, image, _tile: np.nanmax(image), max)
+        means = np.zeros(scene.targets.size)
+        means[:] = [scene.coarse(day).mean() for day in scene.targets]
+        return {d: Prepared({"top": np.array(v)}, {"mean": means}) for d, v in brightest.items()}
 
+    def side(self, block, base):
+        made = super().side(block, base)
+        known = base.prepared
+        value = (known.scene["top"] * known.dates["mean"])[:, None, None, None]
+        return np.broadcast_to(value, made.shape).astype(np.float32)
+
+
+def test_a_method_sees_whole_scenes_whatever_the_tiles(cloudy):
     rule = FusionRule(keep_observed=False)
     fine, coarse = cloudy[0].fillna(0.3), cloudy[1].fillna(0.2)
-    made = biastf_xr.fuse(fine, coarse, Shifted(), dates=["2021-04-03"], tile=16, rule=rule)
-    np.testing.assert_allclose(made["red"].values, float(fine["nir"][0].max()))
+    days = ["2021-04-03", "2021-04-04"]
+    made = biastf_xr.fuse(fine, coarse, Brightest(weights="time"), dates=days, tile=16, rule=rule)
+    tops = fine.to_array().max(("variable", "y", "x"))
+    means = coarse.to_array().mean(("variable", "y", "x")).sel(time=days).values
+    for n, share in enumerate((4 / 6, 3 / 6)):
+        expected = means[n] * (share * float(tops[0]) + (1 - share) * float(tops[1]))
+        np.testing.assert_allclose(made["red"][n].values, expected, rtol=1e-5)
 
 
 def test_one_pair_years_apart_is_enough_and_a_limit_says_so(make_pair):

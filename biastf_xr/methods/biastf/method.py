@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -149,13 +149,18 @@ class BiaSTF(TwoSided, SceneFree):
         shutil.copyfile(self.checkpoint, path)
         return dataclasses.replace(self, checkpoint=path)
 
-    def check(self, pair: CubePair) -> None:
-        """Refuse cubes the model was not made for; see `Method.check`.
+    def bind(self, pair: CubePair) -> Self:
+        """Refuse cubes the model was not made for; see `Method.bind`.
 
         Parameters
         ----------
         pair : CubePair
             The cubes.
+
+        Returns
+        -------
+        BiaSTF
+            The method itself.
 
         Raises
         ------
@@ -174,6 +179,7 @@ class BiaSTF(TwoSided, SceneFree):
                 f"the model was fitted at a ratio of coarse to fine pixel of "
                 f"{self.card.ratio:.2f}, these cubes have {ratio:.2f}. Fit it on them."
             )
+        return self
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`.

@@ -1,0 +1,227 @@
+"""Let a method look at whole scenes before the first tile, lazily and tile by tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from biastf_xr.fusion.coarse import fill_in_time
+from biastf_xr.grid import Tile, split_tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.grid import Alignment
+    from biastf_xr.methods.base import Float, Method, Prepared
+
+T = TypeVar("T")
+
+# Scenes are looked at in squares of this side, whatever their chunks and the plan's tiles: sums
+# then come out the same to the last bit.
+LOOK = 1024
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The bands of a cube as one lazy array (band, time, y, x).
+
+    Attributes
+    ----------
+    days : ndarray of datetime64[D]
+        Ascending.
+    data : dask.array.Array
+        Shape ``(band, time, y, x)``, NaN where missing.
+    """
+
+    days: NDArray[np.datetime64]
+    data: Any
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, bands: tuple[str, ...]) -> Stack:
+        """Stack the bands of a cube.
+
+        Parameters
+        ----------
+        ds : xarray.Dataset
+            The cube.
+        bands : tuple of str
+            The bands.
+
+        Returns
+        -------
+        Stack
+            Lazy.
+        """
+        import dask.array as da
+
+        if not ds.chunks:
+            ds = ds.chunk({"time": 1, "y": LOOK, "x": LOOK})
+        arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
+        return cls(ds["time"].values.astype("datetime64[D]"), da.stack(arrays))
+
+    def window(self, time: int | NDArray[np.intp], tile: Tile) -> Any:
+        """Cut out a window.
+
+        Parameters
+        ----------
+        time : int or ndarray of int
+            Places of the days.
+        tile : Tile
+            Rows and columns.
+
+        Returns
+        -------
+        dask.array.Array
+            Shape ``(band, [time,] y, x)``.
+        """
+        rows, cols = tile.slices
+        return self.data[:, time, rows, cols]
+
+
+@dataclass(frozen=True)
+class WholeScene:
+    """The cubes of a plan as `biastf_xr.methods.base.SceneView`.
+
+    Attributes
+    ----------
+    plan : FusionPlan
+        The plan.
+    fine, coarse : Stack
+        The cubes.
+    days : list of numpy.datetime64
+        Base dates that the wanted targets may use, ascending.
+    wanted : ndarray of bool
+        Which targets will be made.
+    """
+
+    plan: FusionPlan
+    fine: Stack
+    coarse_cube: Stack
+    days: list[np.datetime64]
+    wanted: NDArray[np.bool_]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Give the bands."""
+        return self.plan.bands
+
+    @property
+    def alignment(self) -> Alignment:
+        """Tell how the grids lie."""
+        return self.plan.alignment
+
+    @property
+    def targets(self) -> NDArray[np.datetime64]:
+        """Give the target dates of the plan."""
+        return self.plan.targets
+
+    def fold(
+        self, look: Callable[[np.datetime64, Float, Tile], T], merge: Callable[[T, T], T]
+    ) -> dict[np.datetime64, T]:
+        """Look at the fine image of every base date, tile by tile; see `SceneView.fold`.
+
+        Parameters
+        ----------
+        look : callable
+            Summarises a tile.
+        merge : callable
+            Joins two summaries.
+
+        Returns
+        -------
+        dict
+            The summary of every base date.
+        """
+        from dask.base import compute
+        from dask.delayed import delayed
+
+        see, join = delayed(look, pure=False), delayed(merge, pure=False)
+        found: dict[np.datetime64, Any] = {}
+        for day in self.days:
+            place = int(np.searchsorted(self.fine.days, day))
+            for tile in split_tiles(self.alignment.shape, (LOOK, LOOK)):
+                part = see(day, self.fine.window(place, tile), tile)
+                found[day] = join(found[day], part) if day in found else part
+        summaries: dict[np.datetime64, T] = compute(found)[0]
+        return summaries
+
+    def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
+        """Give the places of the targets that may use a base date; see `SceneView.targets_of`.
+
+        Parameters
+        ----------
+        day : numpy.datetime64
+            The base date.
+
+        Returns
+        -------
+        ndarray of int
+            Places, ascending.
+        """
+        place, reach = int(np.searchsorted(self.plan.base, day)), self.plan.reach
+        before = (reach.first <= place) & (place < reach.split)
+        after = (reach.resume <= place) & (place < reach.last)
+        return np.flatnonzero((before | after) & self.wanted)
+
+    def coarse(self, days: Any, *, bases: bool = False) -> Float:
+        """Read whole coarse images, gaps filled in time; see `SceneView.coarse`.
+
+        Parameters
+        ----------
+        days : array_like of datetime64[D]
+            Target dates, or base dates.
+        bases : bool
+            Whether they are base dates.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape ``(time, band, h, w)``.
+        """
+        rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
+        reach = rule.coarse_max_gap
+        apart = np.abs((self.coarse_cube.days[:, None] - wanted).astype(int))
+        near = np.flatnonzero((apart <= reach).any(axis=1))
+        series = np.asarray(self.coarse_cube.data[:, near], np.float32).swapaxes(0, 1)
+        own = reach if bases or rule.coarse_gaps == "fill" else 0
+        return fill_in_time(series, self.coarse_cube.days[near], wanted, own)[0]
+
+
+def prepare(
+    method: Method,
+    pair: CubePair,
+    plan: FusionPlan,
+    wanted: NDArray[np.bool_] | None = None,
+) -> dict[np.datetime64, Prepared]:
+    """Let a method look at the whole scene before the first tile.
+
+    Parameters
+    ----------
+    method : Method
+        The method, bound to the cubes.
+    pair : CubePair
+        The cubes.
+    plan : FusionPlan
+        Base dates and targets.
+    wanted : ndarray of bool, optional
+        Which targets will be made; all by default.
+
+    Returns
+    -------
+    dict
+        By base date.
+    """
+    wanted = np.ones(plan.targets.size, bool) if wanted is None else wanted
+    reach, used = plan.reach, np.zeros(plan.base.size, bool)
+    for t in np.flatnonzero(wanted):
+        used[reach.first[t] : reach.split[t]] = True
+        used[reach.resume[t] : reach.last[t]] = True
+    fine, coarse = (Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
+    return method.prepare(WholeScene(plan, fine, coarse, list(plan.base[used]), wanted))

@@ -1,0 +1,517 @@
+"""Similar pixels: what STARFM, ESTARFM, FSDAF and Fit-FC share.
+
+A pixel borrows from the pixels of a window around it that look like it on the base dates.  The
+search depends neither on the target date nor on the band that is predicted, so it is done once per
+bracket.  Kernels stream over the offsets of the window, near ones first, along runs of pixels that
+stay in the cache; they hold no lock of the interpreter and use one thread, since tiles run side by
+side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numba import njit
+
+from biastf_xr.errors import MethodError
+from biastf_xr.methods.base import Base, Float, Prepared
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.grid import Tile
+    from biastf_xr.methods.base import SceneView
+
+WindowUnit = Literal["fine", "coarse"]
+
+# How kernels are compiled: IEEE arithmetic but for fused multiply-add, no checks of zero division.
+JIT: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": {"contract"},
+}
+
+# Pixels of a run, and how many of them are looked at together for one that improves its list.
+RUN, GROUP = 128, 8
+
+# A tenth of a thousandth: one digital number of reflectance x 10000, the step of most archives.
+DN = 1e-4
+
+# Tests against a threshold give way by this much: digital numbers that are equal must compare as
+# equal after they have become 32-bit reflectance.
+SLACK = 2e-7
+
+
+@dataclass(frozen=True)
+class Similar:
+    """The most similar pixels of every pixel.
+
+    Attributes
+    ----------
+    place : ndarray of uint16
+        Shape ``(y, x, count)``: places in `offsets`, the most similar first.
+    number : ndarray of uint8
+        Shape ``(y, x)``: how many there are; the rest of `place` means nothing.
+    offsets : ndarray of int32
+        Shape ``(n, 2)``: rows and columns to the pixel.
+    """
+
+    place: NDArray[np.uint16]
+    number: NDArray[np.uint8]
+    offsets: NDArray[np.int32]
+
+
+@lru_cache(maxsize=32)
+def window_offsets(window: int) -> NDArray[np.int32]:
+    """List the pixels of a square window, near ones first.
+
+    Parameters
+    ----------
+    window : int
+        Side, odd.
+
+    Returns
+    -------
+    ndarray of int32
+        Shape ``(window**2, 2)``: rows and columns from the centre; of equal distances the lower
+        row, then the right column, comes first.
+    """
+    reach = window // 2
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
+    order = np.lexsort((-dx, -dy, dy * dy + dx * dx))
+    return np.stack([dy[order], dx[order]], axis=1).astype(np.int32)
+
+
+@lru_cache(maxsize=32)
+def window_distances(window: int) -> NDArray[np.float64]:
+    """Give the distance of the pixels of a window from its centre.
+
+    Parameters
+    ----------
+    window : int
+        Side, odd.
+
+    Returns
+    -------
+    ndarray of float64
+        In pixels, in the order of `window_offsets`.
+    """
+    distance: NDArray[np.float64] = np.hypot(*window_offsets(window).T.astype(np.float64))
+    return distance
+
+
+def window_reach(window: int, unit: WindowUnit, pair: CubePair, name: str) -> int:
+    """Give the fine pixels that a window reaches from its centre, on the cubes of a pair.
+
+    Parameters
+    ----------
+    window : int
+        Side, odd.
+    unit : {"fine", "coarse"}
+        What it is counted in.
+    pair : CubePair
+        The cubes.
+    name : str
+        Name of the method, for the message.
+
+    Returns
+    -------
+    int
+        Fine pixels on each side.
+
+    Raises
+    ------
+    MethodError
+        If the window is larger than the scene.
+    """
+    side = window if unit == "fine" else 2 * round(window * pair.alignment.ratio / 2) + 1
+    rows, cols = pair.alignment.shape
+    if side > min(rows, cols):
+        counted = "" if unit == "fine" else f" ({window} coarse pixels)"
+        raise MethodError(
+            f"{name}: the window is {side} x {side} fine pixels{counted}, the scene only "
+            f"{rows} x {cols}. Choose an odd `window` of at most {min(rows, cols)} fine pixels."
+        )
+    return side // 2
+
+
+def check_window(window: int, unit: str, name: str) -> None:
+    """Check the options that size a window.
+
+    Parameters
+    ----------
+    window : int
+        Side.
+    unit : str
+        What it is counted in.
+    name : str
+        Name of the method, for the message.
+
+    Raises
+    ------
+    MethodError
+        If the window is not odd or the unit unknown.
+    """
+    if isinstance(window, bool) or not isinstance(window, int) or window < 1 or window % 2 == 0:
+        raise MethodError(f"{name}: window is {window!r}; expected an odd number of pixels.")
+    if unit not in ("fine", "coarse"):
+        raise MethodError(f"{name}: window_unit is {unit!r}; expected 'fine' or 'coarse'.")
+
+
+def similarity_threshold(
+    prepared: Prepared, classes: float, threshold: float | None
+) -> NDArray[np.float64]:
+    """Give the difference below which two pixels of a base image are similar.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        With the "std" of the base image over the whole scene.
+    classes : float
+        Number of classes the scene is thought to have.
+    threshold : float or None
+        Reflectance that is taken instead.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape ``(band,)``, reflectance: ``2 std / classes``.  In a band without any variation
+        every pixel is similar.
+    """
+    std = prepared.scene["std"]
+    found = 2 * std / classes if threshold is None else np.full(std.shape, threshold)
+    return np.where(std > 0, found, np.inf)
+
+
+def most_similar(
+    image: Float,
+    window: int,
+    count: int,
+    *,
+    scale: Any,
+    threshold: Any = np.inf,
+    squared: bool = False,
+    relative: bool = False,
+    floor: float = 0.0,
+    nearness: Any = 1.0,
+) -> Similar:
+    """Find the pixels of a window that look most like its centre.
+
+    Images are compared in whole digital numbers, 1e-4 of reflectance.  The less similar the
+    larger ``(floor + sum_p scale_p |image_p(i) - image_p(c)|) nearness(i)``; of equal ones the
+    nearer counts as more similar.  About ``6 P window**2`` operations per pixel for P planes, and
+    some ``count ln(window**2 / count)`` insertions into its list.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        Shape ``(P, y + window - 1, x + window - 1)``: planes to compare, with half a window of
+        margin; NaN is missing and never similar.
+    window : int
+        Side, odd, at most 255.
+    count : int
+        How many to keep, at most 255.
+    scale : float or array_like
+        Factor of each plane's difference.
+    threshold : float or array_like
+        Only pixels whose difference is smaller in every plane are similar.
+    squared : bool
+        Sum squared differences.
+    relative : bool
+        Divide each difference by the centre's value, at least one digital number.
+    floor : float
+        Added to the sum.
+    nearness : float or array_like
+        Factor of each pixel of the window, in the order of `window_offsets`.
+
+    Returns
+    -------
+    Similar
+        For every pixel without margin; the centre is among them unless it is missing.
+    """
+    reach, offsets = window // 2, window_offsets(window)
+    planes, rows, cols = image.shape
+    shape = rows - 2 * reach, cols - 2 * reach
+    place, number = np.zeros((*shape, count), np.uint16), np.zeros(shape, np.uint8)
+    # Whole digital numbers: what was equally similar in the archive is so here, to the last bit.
+    whole = np.rint(np.asarray(image, np.float32) * np.float32(1 / DN))
+    scales, thresholds = (
+        np.broadcast_to(np.asarray(v, np.float64), (planes,)) for v in (scale, threshold)
+    )
+    unit = scales.max()  # a common factor changes no order, and whole numbers stay whole
+    floor = floor / (unit * (1.0 if relative else DN**2 if squared else DN))
+    scales, thresholds = (scales / unit).astype(np.float32), (thresholds / DN).astype(np.float32)
+    near = np.broadcast_to(np.asarray(nearness, np.float32), (len(offsets),)).copy()
+    _most_similar(
+        whole, reach, offsets, thresholds, scales, relative,
+        squared, np.float32(floor), near, place, number,
+    )  # fmt: skip
+    return Similar(place, number, offsets)
+
+
+@njit(**JIT)  # type: ignore[untyped-decorator]
+def _most_similar(  # noqa: C901, PLR0912, PLR0915
+    image: Any, reach: Any, offsets: Any, threshold: Any, scale: Any, relative: Any, squared: Any,
+    floor: Any, nearness: Any, place: Any, number: Any,
+) -> None:  # pragma: no cover  # fmt: skip
+    planes, count = image.shape[0], place.shape[2]
+    rows, cols = number.shape
+    inf = np.float32(np.inf)
+    least = np.float32(1)
+    keys = np.empty((RUN, count), np.float32)
+    worst, key = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
+    better = np.empty(RUN, np.int32)
+    centre, factor = np.empty((planes, RUN), np.float32), np.empty((planes, RUN), np.float32)
+    for y in range(rows):
+        for x0 in range(0, cols, RUN):
+            n = min(RUN, cols - x0)
+            key[:], worst[:], keys[:] = inf, inf, inf
+            for p in range(planes):
+                line = image[p, y + reach, x0 + reach : x0 + reach + n]
+                for x in range(n):
+                    centre[p, x] = line[x]
+                    factor[p, x] = scale[p] / max(line[x], least) if relative else scale[p]
+            places, numbers = place[y, x0 : x0 + n], number[y, x0 : x0 + n]
+            for o in range(offsets.shape[0]):
+                first = x0 + reach + offsets[o, 1]
+                near = nearness[o]
+                for p in range(planes):
+                    line = image[p, y + reach + offsets[o, 0], first : first + n]
+                    c, s, limit = centre[p], factor[p], threshold[p]
+                    if p == 0:
+                        for x in range(n):
+                            key[x] = floor
+                    if squared:
+                        for x in range(n):
+                            d = line[x] - c[x]
+                            key[x] = key[x] + d * d * s[x] if abs(d) < limit else inf
+                    else:
+                        for x in range(n):
+                            d = abs(line[x] - c[x])
+                            key[x] = key[x] + d * s[x] if d < limit else inf
+                found = np.int32(0)
+                for x in range(RUN):
+                    key[x] = key[x] * near
+                    improves = np.int32(1) if key[x] < worst[x] else np.int32(0)
+                    better[x] = improves
+                    found |= improves
+                if found == 0:
+                    continue
+                for g in range(0, n, GROUP):
+                    found = np.int32(0)
+                    for x in range(GROUP):
+                        found |= better[g + x]
+                    if found == 0:
+                        continue
+                    for x in range(g, min(g + GROUP, n)):
+                        if better[x] == 0:
+                            continue
+                        mine, theirs = keys[x], places[x]
+                        k = min(np.int64(numbers[x]), count - 1)
+                        if numbers[x] < count:
+                            numbers[x] += 1
+                        while k > 0 and mine[k - 1] > key[x]:
+                            mine[k] = mine[k - 1]
+                            theirs[k] = theirs[k - 1]
+                            k -= 1
+                        mine[k] = key[x]
+                        theirs[k] = o
+                        if numbers[x] == count:
+                            worst[x] = mine[count - 1]
+
+
+def gather(image: Float, reach: int, found: Similar, weights: Float, out: Float) -> None:
+    """Sum an image over the similar pixels of every pixel, weighted; about two operations each.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        Shape ``(y + 2 reach, x + 2 reach)``.
+    reach : int
+        Pixels of margin.
+    found : Similar
+        The similar pixels.
+    weights : ndarray of float32
+        Shape ``(y, x, count)``.
+    out : ndarray of float32
+        Shape ``(y, x)``, written; 0 where there is no similar pixel.
+    """
+    _gather(image, reach, found.place, found.number, found.offsets, weights, out)
+
+
+@njit(**JIT)  # type: ignore[untyped-decorator]
+def _gather(
+    image: Any, reach: Any, place: Any, number: Any, offsets: Any, weights: Any, out: Any
+) -> None:  # pragma: no cover
+    rows, cols = number.shape
+    steps = offsets[:, 0] * image.shape[1] + offsets[:, 1]
+    flat = image.reshape(-1)
+    for y in range(rows):
+        for x in range(cols):
+            here = (y + reach) * image.shape[1] + x + reach
+            total = np.float32(0)
+            for j in range(number[y, x]):
+                total += weights[y, x, j] * flat[here + steps[place[y, x, j]]]
+            out[y, x] = total
+
+
+def window_mean(values: NDArray[Any], seen: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
+    """Average an image over a square window, of the pixels that are seen.
+
+    Sums run in double precision: where they start makes no difference that reflectance can show.
+
+    Parameters
+    ----------
+    values : ndarray of float
+        Shape ``(y + 2 reach, x + 2 reach)``.
+    seen : ndarray of bool
+        Same shape: which pixels count.
+    reach : int
+        Pixels from the centre to the window's edge.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape ``(y, x)``; NaN where no pixel of the window is seen.
+    """
+    out = np.empty([n - 2 * reach for n in values.shape])
+    _window_mean(values, seen, reach, out)
+    return out
+
+
+@njit(**JIT)  # type: ignore[untyped-decorator]
+def _window_mean(values: Any, seen: Any, reach: Any, out: Any) -> None:  # pragma: no cover
+    rows, cols = out.shape
+    wide, side = values.shape[1], 2 * reach + 1
+    total, count = np.zeros(wide), np.zeros(wide)
+    for y in range(-side + 1, rows):
+        below = values[y + side - 1], seen[y + side - 1]
+        for x in range(wide):
+            inside = below[1][x]
+            total[x] += np.float64(below[0][x]) if inside else 0.0
+            count[x] += 1.0 if inside else 0.0
+        if y > 0:
+            above = values[y - 1], seen[y - 1]
+            for x in range(wide):
+                inside = above[1][x]
+                total[x] -= np.float64(above[0][x]) if inside else 0.0
+                count[x] -= 1.0 if inside else 0.0
+        if y < 0:
+            continue
+        run, number = 0.0, 0.0
+        for x in range(side - 1):
+            run += total[x]
+            number += count[x]
+        for x in range(cols):
+            run += total[x + side - 1]
+            number += count[x + side - 1]
+            out[y, x] = run / number if number > 0 else np.nan
+            run -= total[x]
+            number -= count[x]
+
+
+def known_of(base: Base) -> Prepared:
+    """Give what `scene_deviation` found of a base date.
+
+    Parameters
+    ----------
+    base : Base
+        The base date.
+
+    Returns
+    -------
+    Prepared
+        Its statistics.
+
+    Raises
+    ------
+    MethodError
+        If whoever called the method left them out.
+    """
+    if base.prepared is None:
+        raise MethodError(
+            f"base date {base.day} comes without the statistics of its scene; hand the method's "
+            "`prepare` to `fuse_unit`."
+        )
+    return base.prepared
+
+
+def check_range(method: Any) -> None:
+    """Check the option `valid_range` of a method.
+
+    Parameters
+    ----------
+    method : Method
+        The method.
+
+    Raises
+    ------
+    MethodError
+        If it is not two ascending numbers.
+    """
+    limits = method.valid_range
+    if len(limits) != 2 or not limits[0] < limits[1]:
+        raise MethodError(
+            f"{method.name}: valid_range is {limits!r}; expected the smallest and the largest "
+            "reflectance."
+        )
+
+
+def scene_deviation(scene: SceneView) -> dict[np.datetime64, Prepared]:
+    """Give the standard deviation of every base image over the whole scene, in one pass.
+
+    Pixels with a missing band count in none.
+
+    Parameters
+    ----------
+    scene : SceneView
+        The scene.
+
+    Returns
+    -------
+    dict
+        By base date: "std" and "mean", shape ``(band,)``, in reflectance; the former over the
+        population, not a sample; "pixels", shape ``(1,)``, their number.
+    """
+    moments = scene.fold(_moments, _add_moments)
+    return {day: Prepared(deviation_of(m)) for day, m in moments.items()}
+
+
+def deviation_of(moments: Float) -> dict[str, NDArray[Any]]:
+    """Turn moments into a standard deviation.
+
+    Parameters
+    ----------
+    moments : ndarray of float64
+        Shape ``(3, band)``: pixels, mean, sum of squared differences from it.
+
+    Returns
+    -------
+    dict of ndarray
+        As of `scene_deviation`.
+    """
+    pixels = np.maximum(moments[0], 1)
+    return {"std": np.sqrt(moments[2] / pixels), "mean": moments[1], "pixels": moments[0, :1]}
+
+
+def _moments(_: np.datetime64, image: Float, __: Tile) -> Any:
+    """Give number, mean and squared differences of every band."""
+    good = np.isfinite(image).all(axis=0)
+    values = image[:, good].astype(np.float64)
+    count = np.full(len(image), float(values.shape[1]))
+    if not values.size:
+        return np.stack([count, count * 0, count * 0])
+    mean = values.mean(axis=1)
+    return np.stack([count, mean, ((values - mean[:, None]) ** 2).sum(axis=1)])
+
+
+def _add_moments(a: Any, b: Any) -> Any:
+    """Join the moments of two parts (Chan, Golub and LeVeque 1979)."""
+    count = a[0] + b[0]
+    step, share = b[1] - a[1], b[0] / np.maximum(count, 1)
+    return np.stack([count, a[1] + step * share, a[2] + b[2] + step**2 * a[0] * share])
