@@ -279,7 +279,6 @@ class ESTARFM:
         unlike = np.empty(fine.shape[2:], np.float32)
         _decorrelate(fine, then, np.float32(self.flat_correlation), unlike)
         means = np.stack([[window_mean(c, seen, reach) for c in image] for image in then])
-        limits = (limits + SLACK).astype(np.float32)
         search = (_Some if self.similar else _All)(self, fine, then, unlike, limits, block.tile)
         for first in range(0, len(dates), search.dates):
             some = dates[first : first + search.dates]
@@ -360,6 +359,7 @@ class _All(_Search):
         offsets = window_offsets(self.side)
         order = np.lexsort(offsets.T[::-1])  # row by row: what is read stays in the cache
         self.offsets, self.near = offsets[order], self.near[order]
+        self.limits = (limits + SLACK).astype(np.float32)
         self.fresh = True
 
     def means(self, now: Float) -> Float:

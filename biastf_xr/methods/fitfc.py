@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numba import njit
 
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import AxisMap
@@ -26,11 +25,11 @@ from biastf_xr.methods.base import (
 )
 from biastf_xr.methods.interpolation import two_sided_weight
 from biastf_xr.methods.similar import (
-    JIT,
     WindowUnit,
     check_window,
     gather,
     most_similar,
+    share_weights,
     window_distances,
     window_mean,
     window_reach,
@@ -216,7 +215,8 @@ class FitFC(TwoSided, SceneFree):
         gone = np.asarray(~np.isfinite(base.fine).all(axis=0))
         image = np.where(gone, np.float32(np.nan), base.fine)
         found = most_similar(image, side, self.similar, scale=1.0, squared=True)
-        near = 1 / (1 + window_distances(side) / (self.distance or side / 2))
+        distance = window_distances(side) / (self.distance or side / 2)
+        near: Float = (1 / (1 + distance)).astype(np.float32)
         shape = block.days.size, len(block.bands), *block.tile.shape
         out = np.empty(shape, np.float32)
         fit = self._fit_coarse if self.blocks is None else self._fit_fine
@@ -231,8 +231,7 @@ class FitFC(TwoSided, SceneFree):
                 fitted = gain * image[b] + rest
                 usable = np.isfinite(fitted)
                 if not usable.all() or not weights.any():
-                    _share(found.place, found.number, found.offsets, near.astype(np.float32),
-                           usable, self.reach, weights)  # fmt: skip
+                    share_weights(found, near, usable, self.reach, weights)
                     fitted = np.where(usable, fitted, np.float32(0))
                 gather(fitted, self.reach, found, weights, out[t, b])
                 out[t, b][core | ~usable[block.fine_core]] = np.nan
@@ -427,22 +426,3 @@ def cubic_up(
     known = np.where(np.isfinite(values), values, 0.0).astype(np.float64)
     result: Float = (taps[0] @ known @ taps[1].T).astype(np.float32)
     return result
-
-
-@njit(**JIT)  # type: ignore[untyped-decorator]
-def _share(
-    place: Any, number: Any, offsets: Any, near: Any, usable: Any, reach: Any, weights: Any
-) -> None:  # pragma: no cover
-    """Give the similar pixels that are usable weights that add up to 1."""
-    rows, cols = number.shape
-    for y in range(rows):
-        for x in range(cols):
-            total = np.float32(0)
-            for j in range(number[y, x]):
-                o = place[y, x, j]
-                there = usable[y + reach + offsets[o, 0], x + reach + offsets[o, 1]]
-                w = near[o] if there else np.float32(0)
-                weights[y, x, j] = w
-                total += w
-            for j in range(number[y, x]):
-                weights[y, x, j] = weights[y, x, j] / total if total > 0 else np.float32(0)

@@ -341,6 +341,7 @@ def gather(image: Float, reach: int, found: Similar, weights: Float, out: Float)
     out : ndarray of float32
         Shape ``(y, x)``, written; 0 where there is no similar pixel.
     """
+    image = np.ascontiguousarray(image, np.float32)
     _gather(image, reach, found.place, found.number, found.offsets, weights, out)
 
 
@@ -358,6 +359,49 @@ def _gather(
             for j in range(number[y, x]):
                 total += weights[y, x, j] * flat[here + steps[place[y, x, j]]]
             out[y, x] = total
+
+
+def share_weights(
+    found: Similar, raw: Float, usable: NDArray[np.bool_], reach: int, out: Float
+) -> None:
+    """Give the similar pixels that are usable weights that add up to 1.
+
+    Parameters
+    ----------
+    found : Similar
+        The similar pixels.
+    raw : ndarray of float32
+        Weights before, shape ``(y, x, count)``; or by place in the window, shape ``(n,)``.
+    usable : ndarray of bool
+        Shape ``(y + 2 reach, x + 2 reach)``.
+    reach : int
+        Pixels of margin.
+    out : ndarray of float32
+        Shape ``(y, x, count)``, written; 0 where nothing is usable.
+    """
+    by_place = raw.ndim == 1
+    weights = raw[None, None] if by_place else raw
+    _share(found.place, found.number, found.offsets, weights, by_place, usable, reach, out)
+
+
+@njit(**JIT)  # type: ignore[untyped-decorator]
+def _share(
+    place: Any, number: Any, offsets: Any, raw: Any, by_place: Any, usable: Any, reach: Any,
+    out: Any,
+) -> None:  # pragma: no cover  # fmt: skip
+    rows, cols = number.shape
+    for y in range(rows):
+        for x in range(cols):
+            total = np.float32(0)
+            for j in range(number[y, x]):
+                o = place[y, x, j]
+                there = usable[y + reach + offsets[o, 0], x + reach + offsets[o, 1]]
+                own = raw[0, 0, o] if by_place else raw[y, x, j]
+                w = own if there else np.float32(0)
+                out[y, x, j] = w
+                total += w
+            for j in range(number[y, x]):
+                out[y, x, j] = out[y, x, j] / total if total > 0 else np.float32(0)
 
 
 def window_mean(values: NDArray[Any], seen: NDArray[np.bool_], reach: int) -> NDArray[np.float64]:
@@ -478,11 +522,11 @@ def scene_deviation(scene: SceneView) -> dict[np.datetime64, Prepared]:
         By base date: "std" and "mean", shape ``(band,)``, in reflectance; the former over the
         population, not a sample; "pixels", shape ``(1,)``, their number.
     """
-    moments = scene.fold(_moments, _add_moments)
+    moments = scene.fold(_moments_of_tile, add_moments)
     return {day: Prepared(deviation_of(m)) for day, m in moments.items()}
 
 
-def deviation_of(moments: Float) -> dict[str, NDArray[Any]]:
+def deviation_of(moments: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """Turn moments into a standard deviation.
 
     Parameters
@@ -499,8 +543,19 @@ def deviation_of(moments: Float) -> dict[str, NDArray[Any]]:
     return {"std": np.sqrt(moments[2] / pixels), "mean": moments[1], "pixels": moments[0, :1]}
 
 
-def _moments(_: np.datetime64, image: Float, __: Tile) -> Any:
-    """Give number, mean and squared differences of every band."""
+def moments_of(image: Float) -> NDArray[np.float64]:
+    """Give what a standard deviation is made of.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        Shape ``(band, y, x)``; pixels with a missing band count in none.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape ``(3, band)``: pixels, mean, sum of squared differences from it.
+    """
     good = np.isfinite(image).all(axis=0)
     values = image[:, good].astype(np.float64)
     count = np.full(len(image), float(values.shape[1]))
@@ -510,8 +565,23 @@ def _moments(_: np.datetime64, image: Float, __: Tile) -> Any:
     return np.stack([count, mean, ((values - mean[:, None]) ** 2).sum(axis=1)])
 
 
-def _add_moments(a: Any, b: Any) -> Any:
-    """Join the moments of two parts (Chan, Golub and LeVeque 1979)."""
+def add_moments(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Join the moments of two parts of a scene (Chan, Golub and LeVeque 1979).
+
+    Parameters
+    ----------
+    a, b : ndarray of float64
+        As from `moments_of`.
+
+    Returns
+    -------
+    ndarray of float64
+        Of both.
+    """
     count = a[0] + b[0]
     step, share = b[1] - a[1], b[0] / np.maximum(count, 1)
     return np.stack([count, a[1] + step * share, a[2] + b[2] + step**2 * a[0] * share])
+
+
+def _moments_of_tile(_: np.datetime64, image: Float, __: Tile) -> NDArray[np.float64]:
+    return moments_of(image)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from biastf_xr.errors import MethodError
 from biastf_xr.methods.similar import (
-    _add_moments,
-    _moments,
+    add_moments,
     deviation_of,
     gather,
+    moments_of,
     most_similar,
     window_distances,
     window_mean,
@@ -127,9 +127,9 @@ def test_window_means_leave_out_what_is_not_seen():
 
 def test_statistics_of_parts_join_to_those_of_the_whole():
     image = scene(7, shape=(40, 50)).astype("f4")
-    cut = [_moments(np.datetime64("2021-01-01"), image[:, :, s], None)
+    cut = [moments_of(image[:, :, s])
            for s in (slice(0, 13), slice(13, 13), slice(13, 50))]  # fmt: skip
-    joined = deviation_of(_add_moments(_add_moments(cut[0], cut[1]), cut[2]))
+    joined = deviation_of(add_moments(add_moments(cut[0], cut[1]), cut[2]))
     clear = image[:, np.isfinite(image).all(0)].astype("f8")
     np.testing.assert_allclose(joined["std"], clear.std(1), rtol=1e-12)
     np.testing.assert_allclose(joined["mean"], clear.mean(1), rtol=1e-12)

@@ -1,0 +1,221 @@
+"""The methods against what the circulated programs make of real images, where those are at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
+import pytest
+import rasterio
+import xarray as xr
+
+import biastf_xr
+from biastf_xr.evaluation.metrics import score_image
+from biastf_xr.methods import get_method
+from biastf_xr.methods.similar import window_offsets
+
+SHARED = Path(__file__).parents[3] / "shared"
+pytestmark = pytest.mark.skipif(
+    not (SHARED / "golden").is_dir(), reason="the reference results are not beside this checkout"
+)
+EARLY, TARGET, LATE = "2001-05-24", "2001-07-11", "2001-08-12"
+BANDS = ("b1", "b2", "b3")
+DN = 1e-4
+
+# How the reference programs are set; each an option of the method.
+STARFM = {"copy_on_zero": False, "pairs": 2}
+IMAGEFUSION_ESTARFM = {
+    "similar": 0, "flat_correlation": 1.0, "distance": 25.5, "conversion": "deviation",
+    "least_change": 0.002 * 2**0.5, "few": "base",
+}  # fmt: skip
+FITFC = {
+    "window": 51, "similar": 10, "regression_window": 51, "regression_unit": "fine",
+    "cubic": -0.75, "residual_blocks": "stretched",
+}  # fmt: skip
+
+
+def cubes(name, days):
+    """Open a set with its coarse images as delivered, on the fine grid."""
+    made = []
+    for letter in "LM":
+        images = []
+        for day in days:
+            path = SHARED / "data" / name / f"{letter}_{day.replace('-', '')}.tif"
+            with rasterio.open(path) as file:
+                images.append(file.read().astype("f4") * np.float32(DN))
+        data = np.stack(images)
+        coords = {
+            "time": np.array(days, "datetime64[ns]"),
+            "y": 6e6 - 15 - 30.0 * np.arange(data.shape[2]),
+            "x": 4e5 + 15 + 30.0 * np.arange(data.shape[3]),
+        }
+        variables = {b: (("time", "y", "x"), data[:, i]) for i, b in enumerate(BANDS)}
+        made.append(xr.Dataset(variables, coords).odc.assign_crs("EPSG:32613"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def boreas():
+    return cubes("boreas", [EARLY, TARGET, LATE])
+
+
+@pytest.fixture(scope="module")
+def shenzhen():
+    return cubes("shenzhen", ["2000-11-01", "2002-11-07"])
+
+
+def reference(place, name, what="reflectance"):
+    with np.load(SHARED / "golden" / place / f"{name}.npz") as file:
+        return file[what]
+
+
+def predict(pair, bases, day, method, **options):
+    """Predict from some base dates alone; shape (band, y, x)."""
+    fine, coarse = pair
+    fine = fine.sel(time=np.array(bases, "datetime64[ns]"))
+    built = get_method(method, **options) if isinstance(method, str) else method
+    made = biastf_xr.fuse(fine, coarse, built, dates=[day], tile=1024).isel(time=0).load()
+    return np.stack([made[b].values for b in BANDS])
+
+
+def share_within(made, expected, tolerance):
+    known = np.isfinite(expected)
+    assert np.isfinite(made[known]).all()
+    return (np.abs(made - expected)[known] <= tolerance).mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "bases", "options"),
+    [
+        ("imagefusion_starfm2", (EARLY, LATE), {}),
+        ("imagefusion_starfm2_strict", (EARLY, LATE), {"filtering": "strict"}),
+        ("imagefusion_starfm_p1", (EARLY,), {}),
+        ("imagefusion_starfm_p3", (LATE,), {}),
+    ],
+)
+def test_starfm_on_boreas(boreas, name, bases, options):
+    made = predict(boreas, bases, TARGET, "starfm", **(STARFM | options))
+    assert share_within(made, reference("boreas", name), 2e-6) > 0.9999
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("imagefusion_starfm_p1", {}),
+        ("imagefusion_starfm_p1_strict", {"filtering": "strict", "temporal_weight": "always"}),
+    ],
+)
+def test_starfm_on_shenzhen(shenzhen, name, options):
+    made = predict(shenzhen, ["2000-11-01"], "2002-11-07", "starfm", **(STARFM | options))
+    assert share_within(made, reference("shenzhen", name), 2e-6) > 0.9999
+
+
+def test_estarfm_of_the_author(boreas):
+    made = predict(boreas, (EARLY, LATE), TARGET, "estarfm", similar=0)
+    assert share_within(made, reference("boreas", "author_estarfm"), 2e-6) > 0.9999
+
+
+def test_estarfm_of_imagefusion(boreas):
+    """The rest is the single precision of the program's regression; see docs/reference."""
+    made = predict(boreas, (EARLY, LATE), TARGET, "estarfm", **IMAGEFUSION_ESTARFM)
+    assert share_within(made, reference("boreas", "imagefusion_estarfm"), 5e-6) > 0.999
+
+
+def test_fast_estarfm_of_the_author_but_for_ties(boreas):
+    """Where the 20th and 21st most similar pixel are equally similar, either may count.
+
+    Three more pixels changed by exactly 200 digital numbers, the test's own limit.
+    """
+    made = predict(boreas, (EARLY, LATE), TARGET, "estarfm")
+    expected = reference("boreas", "author_estarfm_fast")
+    assert share_within(made, expected, 2e-6) > 0.998
+    fine = boreas[0].sel(time=[EARLY, LATE]).to_array().values.reshape(6, 394, 384)
+    fine = np.rint(fine.astype("f8") / DN)
+    limits = 2 * fine.std((1, 2), ddof=1) / 4
+    unexplained = 0
+    for y, x in np.argwhere(np.abs(made - expected).max(0) > 2e-6):
+        window = fine[:, max(y - 25, 0) : y + 26, max(x - 25, 0) : x + 26]
+        step = np.abs(window - fine[:, y, x][:, None, None])
+        near = (step < limits[:, None, None]).all(0)
+        rank = np.sort((step / limits[:, None, None]).sum(0)[near])
+        unexplained += rank.size <= 20 or rank[20] - rank[19] > 1e-6
+    assert unexplained <= 3
+
+
+@pytest.mark.parametrize(
+    ("place", "bases", "day", "name", "size"),
+    [
+        ("boreas", (EARLY,), TARGET, "imagefusion_fitfc_p1", 16.6667),
+        ("boreas", (LATE,), TARGET, "imagefusion_fitfc_p3", 16.6667),
+        ("shenzhen", ("2000-11-01",), "2002-11-07", "imagefusion_fitfc_p1", 8.33333),
+    ],
+)
+def test_fitfc_but_for_ties(request, place, bases, day, name, size):
+    """Where the 10th and 11th are equally similar and equally near, either may count."""
+    pair = request.getfixturevalue(place)
+    made = predict(pair, bases, day, "fitfc", coarse_pixel=size, **FITFC)
+    expected = reference(place, name)
+    assert share_within(made, expected, 2e-6) > 0.998
+    fine = np.rint(pair[0].sel(time=list(bases)).to_array().values[:, 0].astype("f8") / DN)
+    padded = np.pad(fine, ((0, 0), (25, 25), (25, 25)), constant_values=np.nan)
+    offsets = window_offsets(51)
+    far = (offsets**2).sum(1)
+    unexplained = 0
+    for y, x in np.argwhere(np.abs(made - expected).max(0) > 2e-6):
+        there = padded[:, y + 25 + offsets[:, 0], x + 25 + offsets[:, 1]]
+        unlike = ((there - fine[:, y, x][:, None]) ** 2).sum(0)
+        order = np.lexsort((far, unlike))
+        last, next_ = order[9], order[10]
+        unexplained += (unlike[last], far[last]) != (unlike[next_], far[next_])
+    assert unexplained <= 1e-5 * fine[0].size
+
+
+@pytest.mark.parametrize(
+    ("place", "bases", "day", "ratio", "sigma"),
+    [
+        ("boreas", (EARLY, LATE), TARGET, 16, 20.0),
+        ("shenzhen", ("2000-11-01",), "2002-11-07", 8, 1000.0),
+    ],
+)
+def test_efast(request, place, bases, day, ratio, sigma):
+    pair = on_blocks(request.getfixturevalue(place), ratio)
+    made = predict(pair, bases, day, "efast", sigma=sigma)
+    expected = reference(place, "efast")[:, : made.shape[1], : made.shape[2]]
+    assert share_within(made, expected, 2e-6) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "bases", "day", "name", "ratio"),
+    [
+        ("boreas", (EARLY,), TARGET, "author_fsdaf_p1", 16),
+        ("boreas", (LATE,), TARGET, "author_fsdaf_p3", 16),
+        ("shenzhen", ("2000-11-01",), "2002-11-07", "author_fsdaf_p1", 8),
+    ],
+)
+def test_fsdaf_is_no_worse_than_the_authors_program(request, place, bases, day, name, ratio):
+    pair = request.getfixturevalue(place)
+    truth = np.stack([pair[0][b].sel(time=day).values for b in BANDS])
+    pair = on_blocks(pair, ratio)
+    rows, cols = pair[0].sizes["y"], pair[0].sizes["x"]
+    classes = reference(place, name, "class_map")[:rows, :cols].astype(int)
+    made = predict(pair, bases, day, "fsdaf", class_map=classes)
+    expected = reference(place, name)[:, :rows, :cols]
+    truth = np.where(np.isfinite(expected), truth[:, :rows, :cols], np.nan).astype("f4")
+    mine, theirs = (score_image(p, truth, BANDS, 1 / ratio) for p in (made, expected))
+    for measure in ("RMSE", "ERGAS", "SAM"):
+        assert mine[overall(mine, measure)] <= 1.02 * theirs[overall(theirs, measure)]
+    for measure in ("CC", "SSIM"):
+        assert mine[overall(mine, measure)] >= 0.98 * theirs[overall(theirs, measure)]
+
+
+def overall(scores, measure):
+    return next(k for k in scores if k[0] == measure and k[1] not in BANDS)
+
+
+def on_blocks(pair, ratio):
+    """Average coarse images to blocks, their true grid, and crop both cubes to whole blocks."""
+    fine, coarse = pair
+    rows, cols = (fine.sizes[d] // ratio * ratio for d in ("y", "x"))
+    crop = {"y": slice(0, rows), "x": slice(0, cols)}
+    return fine.isel(crop), coarse.isel(crop).coarsen(y=ratio, x=ratio).mean()
