@@ -4,10 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup demo test lint bench faults docs format clean help
+DATA ?= ../shared/data
+
+.PHONY: setup demo test lint bench bench-methods accuracy faults docs format clean help
 
 help:            ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 setup: $(READY)  ## create .venv with the pinned dependencies and every extra
 
@@ -40,6 +42,12 @@ bench: setup     ## the engine beside the bare network, the network beside other
 	$(BIN)/python benchmarks/bench_engine.py
 	$(BIN)/python benchmarks/bench_network.py
 	$(BIN)/python benchmarks/bench_ingest.py
+
+bench-methods: setup ## every method beside the bare network: cost and memory
+	$(BIN)/python benchmarks/bench_methods.py
+
+accuracy: setup  ## every method on the real images in DATA, beside the free baselines
+	$(BIN)/python benchmarks/accuracy.py $(DATA)
 
 faults: setup    ## kill workers and drivers, fill disks, damage inputs; count what is lost
 	$(BIN)/python benchmarks/faults.py

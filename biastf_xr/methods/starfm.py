@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from biastf_xr.methods.base import SceneView
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "pairs": (2, 1),
+    "pairs": (1, 2),
     "similarity": ("band", "all"),
     "filtering": ("loose", "strict"),
     "weighting": ("product", "log"),
@@ -76,10 +76,10 @@ class STARFM(TwoSided):
 
     Attributes
     ----------
-    pairs : {2, 1}
-        Whether the candidates of both base dates share one normalisation, or each base date
-        predicts alone and the two predictions are weighted by `weights`.  Where only one base
-        date is there the two are the same.
+    pairs : {1, 2}
+        1: each base date predicts alone, and the two predictions are weighted by `weights`.  2: the
+        candidates of both base dates share one normalisation, as in the paper; worse on every set
+        of `benchmarks/accuracy.py` with two base dates.  Where only one is there both are the same.
     window : int
         Side of the window, odd; the published programs use 31 and 51.
     window_unit : {"fine", "coarse"}
@@ -124,7 +124,7 @@ class STARFM(TwoSided):
     """
 
     name: str = "starfm"
-    pairs: Literal[2, 1] = 2
+    pairs: Literal[1, 2] = 1
     window: int = 51
     window_unit: WindowUnit = "fine"
     classes: float = 40.0

@@ -26,10 +26,16 @@ METHODS = {
     "fitfc fine": get_method(
         "fitfc", window=7, similar=6, regression_window=9, regression_unit="fine"
     ),
-    "starfm": get_method("starfm", window=9, classes=4),
+    "starfm": get_method("starfm", window=9, classes=4, pairs=2),
     "starfm one pair": get_method("starfm", window=9, pairs=1, classes=4, temporal_weight="always"),
     "starfm all bands": get_method(
-        "starfm", window=9, similarity="all", classes=3, filtering="strict", weighting="log"
+        "starfm",
+        window=9,
+        pairs=2,
+        similarity="all",
+        classes=3,
+        filtering="strict",
+        weighting="log",
     ),
     "starfm coarse window": get_method("starfm", window=3, window_unit="coarse", classes=4),
     "estarfm": get_method("estarfm", window=11, similar=8, classes=2),
@@ -303,7 +309,7 @@ def test_cubic_convolution_reproduces_a_quadratic_and_block_means_conserve():
     [
         ("starfm", {"window": 99}, "99 x 99 fine pixels, the scene only 24 x 20"),
         ("estarfm", {"window": 9, "window_unit": "coarse"}, r"\(9 coarse pixels\)"),
-        ("starfm", {"pairs": 3}, r"pairs is 3; expected one of \[2, 1\]"),
+        ("starfm", {"pairs": 3}, r"pairs is 3; expected one of \[1, 2\]"),
         ("starfm", {"filtering": "both"}, "strict"),
         ("starfm", {"classes": 0}, "more than 0"),
         ("starfm", {"uncertainty_fine": -1}, "negative"),
