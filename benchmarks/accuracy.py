@@ -15,7 +15,7 @@ import argparse
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
@@ -73,7 +73,8 @@ SETS = {
 def cubes(name: str, folder: Path, work: Path) -> list[Any]:
     """Ingest both sensors of a set."""
     chosen, made = SETS[name], []
-    for kind, letter in (("fine", "L"), ("coarse", "M")):
+    kinds: tuple[tuple[Literal["fine", "coarse"], str], ...] = (("fine", "L"), ("coarse", "M"))
+    for kind, letter in kinds:
         source, pattern = folder / name, f"{letter}_%Y%m%d.tif"
         if (folder / name / kind).is_dir():
             source, pattern = folder / name / kind, f"%Y-%m-%d_{kind}.tif"

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from biastf_xr.errors import MethodError
+from biastf_xr.grid.alignment import ALIGNMENT_TOLERANCE
 from biastf_xr.methods.base import (
     Base,
     Block,
@@ -66,6 +67,9 @@ MOST_SHARE, TINY_SHARE = 10.0, 1e-6 * DN
 # The class of a pixel that is missing or has none, and of one that lies off the grid.
 NONE, OUTSIDE = -1, -2
 
+# Classes a scene may have.
+MOST_CLASSES = 100
+
 # A coarse pixel is whole if so much of it is clear, and usable if half of it is.
 WHOLE, HALF = 0.999, 0.5
 
@@ -100,10 +104,10 @@ class FSDAF(TwoSided):
     classes : int
         Number of k-means classes; published programs try 4 to 6 and start from 4.
     class_map : ndarray of int or str, optional
-        Classes of your own instead: shape ``(y, x)`` of the whole fine grid, 1 and up, 0 for none;
-        or the path of a raster file with one band on that grid.
+        Classes of your own instead: shape ``(y, x)`` of the whole fine grid, any positive codes, 0
+        for none; or the path of a raster file with one band on that grid.
     seed : int
-        Of k-means.
+        Of k-means, and of the draw among coarse pixels that are equally pure.
     pure : int
         Coarse pixels per class, the purest ones, that the change is unmixed from.
     least_fraction : float
@@ -111,8 +115,8 @@ class FSDAF(TwoSided):
     trim : float
         Fraction of them left out at either end of the range of coarse changes.
     clean : float
-        Fraction of the scene's pixels at either end whose values are taken for errors and are
-        brought to the nearest value inside.
+        Fraction of the scene's pixels at either end whose values are taken for errors, as are
+        those outside `valid_range`, and are brought to the nearest value inside.
     spline_neighbours : int
         Side in coarse pixels of the square that the spline passes through, odd.
     valid_range : tuple of float
@@ -129,8 +133,9 @@ class FSDAF(TwoSided):
     Notes
     -----
     A coarse pixel is made of the fine pixels whose centres it contains.  Coarse pixels with a cloud
-    are left out of the unmixing, unless there are fewer clear ones than classes; where less than
-    half of one is clear its residual is 0.  A class without a pure coarse pixel takes the mean
+    or across the edge of the scene are left out of the unmixing, unless there are fewer others than
+    classes; where less than half of one is clear its residual is 0.  Of coarse pixels equally pure
+    some are drawn from all over the scene.  A class without a pure coarse pixel takes the mean
     coarse change of the scene.
 
     References
@@ -171,8 +176,10 @@ class FSDAF(TwoSided):
             raise MethodError(
                 f"{self.name}: trim is {self.trim}, clean is {self.clean}; expected 0 to 0.5."
             )
-        if not 1 <= self.classes <= 100:
-            raise MethodError(f"{self.name}: classes is {self.classes}; expected 1 to 100.")
+        if not 1 <= self.classes <= MOST_CLASSES:
+            raise MethodError(
+                f"{self.name}: classes is {self.classes}; expected 1 to {MOST_CLASSES}."
+            )
 
     @property
     def fine_halo(self) -> int:  # type: ignore[override]
@@ -240,7 +247,9 @@ class FSDAF(TwoSided):
         """
         look = _Look(scene.alignment.rows, scene.alignment.cols, class_map=self.class_map)
         seen = scene.fold(replace(look, step=_step(scene.alignment.shape)).at, _join)
-        limits = {day: _clean_limits(s["values"], self.clean) for day, s in seen.items()}
+        limits = {
+            day: _clean_limits(s["values"], self.clean, self.valid_range) for day, s in seen.items()
+        }
         if self.class_map is None:
             centres = {day: self._centres(s["sample"], limits[day]) for day, s in seen.items()}
             shares = scene.fold(replace(look, centres=centres, limits=limits).at, _join)
@@ -281,7 +290,7 @@ class FSDAF(TwoSided):
         count = len(known.scene["centres"])
         same = np.empty(cells.shape, np.float32)
         _homogeneity(labels, reach, count, same)
-        inner = slice(reach, -reach)
+        inner = slice(reach, -reach or None)
         labels, clean = labels[inner, inner], clean[:, inner, inner]
         # From here on: the tile, smoothing and a whole coarse pixel around.
         shares, usable = cells.fractions(labels, count)
@@ -313,6 +322,8 @@ class FSDAF(TwoSided):
                 outside = (made < self.valid_range[0]) | (made > self.valid_range[1])
                 if outside.any():
                     plain = block.upsample(seen_change, self.upsampling)[block.core]
+                    own = cells.spread(seen_change)[block.core]  # beside missing coarse pixels
+                    plain = np.where(np.isfinite(plain), plain, own)
                     made[outside] = np.clip(fine[b][core] + plain, *self.valid_range)[outside]
                 made[~there[block.core]] = np.nan
         return out
@@ -373,7 +384,7 @@ class FSDAF(TwoSided):
             _classify(clean, centres, labels)
             return labels
         on_grid = window.clipped(shape)
-        labels[inside] = (self.class_map[on_grid.slices] - 1).ravel()
+        labels[inside] = self.class_map[on_grid.slices].astype(np.int16).ravel() - 1
         labels[inside & ~np.isfinite(clean[0])] = NONE
         return labels
 
@@ -399,11 +410,18 @@ class FSDAF(TwoSided):
         """Find the change of every class on every target date, and the range it may lead to."""
         count, bands = common["centres"].shape
         fractions, clear = _fractions(seen["cells"], count, scene.alignment.coarse_shape)
-        whole = clear >= WHOLE
+        alignment = scene.alignment
+        within = np.logical_and.outer(
+            _within(alignment.rows, alignment.shape[0]), _within(alignment.cols, alignment.shape[1])
+        )
+        whole = (clear >= WHOLE) & within
         if whole.sum() < count:
             whole = clear >= HALF
         fractions = np.where(whole[..., None], fractions, 0)
-        pure = [_purest(fractions[..., c], self.pure, self.least_fraction) for c in range(count)]
+        pure = [
+            _purest(fractions[..., c], self.pure, self.least_fraction, self.seed)
+            for c in range(count)
+        ]
         lowest, highest = (np.clip(seen[k], *common["limits"]) for k in ("low", "high"))
         there = np.isfinite(seen["low"]).all(axis=1)
         change = np.full((scene.targets.size, count, bands), np.nan, np.float32)
@@ -447,8 +465,8 @@ class FSDAF(TwoSided):
         return found.astype(np.float32)
 
 
-def _read_map(given: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
-    """Read a class map and check it."""
+def _read_map(given: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Read a class map, check it, and number its classes 1, 2 and so on."""
     if isinstance(given, str | Path):
         import rasterio
 
@@ -464,12 +482,16 @@ def _read_map(given: Any, shape: tuple[int, int]) -> NDArray[np.int16]:
             "per fine pixel."
         )
     whole = np.nan_to_num(values)
-    if (whole != np.rint(whole)).any() or whole.min() < 0 or not 1 <= whole.max() <= 100:
+    codes = np.unique(whole)
+    named = codes[codes > 0]
+    if (codes != np.rint(codes)).any() or codes[0] < 0 or not 1 <= named.size <= MOST_CLASSES:
         raise MethodError(
-            f"fsdaf: the class map holds values from {whole.min():g} to {whole.max():g}; expected "
-            "whole numbers from 1 to 100, and 0 for no class."
+            f"fsdaf: the class map holds {codes.size} values from {codes[0]:g} to {codes[-1]:g}; "
+            f"expected 1 to {MOST_CLASSES} classes, whole numbers from 1, and 0 for no class."
         )
-    classes: NDArray[np.int16] = whole.astype(np.int16)
+    # Codes with gaps (11, 21, 95) are numbered anew: similarity depends on the number of classes.
+    classes: NDArray[np.uint8] = np.searchsorted(named, whole).astype(np.uint8)
+    classes += whole > 0
     return classes
 
 
@@ -506,7 +528,7 @@ class _Look:
             return seen
         labels = np.full(image.shape[1:], NONE, np.int16)
         if self.class_map is not None:
-            labels[:] = self.class_map[tile.slices] - 1
+            labels[:] = self.class_map[tile.slices].astype(np.int16) - 1
             labels[~clear] = NONE
             count = int(self.class_map.max())
         elif self.centres is not None and self.limits is not None:
@@ -545,28 +567,52 @@ def _join(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
     return {name: _JOINS[name](a[name], b[name]) for name in a}
 
 
-def _clean_limits(counts: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+def _clean_limits(
+    counts: NDArray[np.int64], share: float, valid: tuple[float, float]
+) -> NDArray[np.float64]:
     """Find the smallest and largest values that are no errors, shape ``(2, band)``."""
     found = np.empty((2, len(counts)))
+    reflectance = LOWEST + DN * np.arange(counts.shape[1])
+    right = (reflectance >= valid[0] - DN / 2) & (reflectance <= valid[1] + DN / 2)
     for b, values in enumerate(counts):
         there, running = np.flatnonzero(values), np.cumsum(values)
+        good = there[right[there]]
         if not there.size:
             found[:, b] = -np.inf, np.inf
             continue
         last = running[-1] - 1
         ends = [int(np.searchsorted(running, q * last, side="right"))
                 for q in (share, 1 - share)]  # fmt: skip
-        inside = there[(there > ends[0]) & (there < ends[1])] if share else there
-        inside = inside if inside.size else there
+        inside = good[(good > ends[0]) & (good < ends[1])] if share else good
+        inside = inside if inside.size else good if good.size else there
         found[:, b] = LOWEST + DN * inside[0], LOWEST + DN * inside[-1]
     return found
 
 
-def _purest(fraction: Float, most: int, least: float) -> NDArray[np.intp]:
-    """Give the places of the coarse pixels with most of a class, largest fraction first."""
+def _within(axis: AxisMap, size: int) -> NDArray[np.bool_]:
+    """Tell which coarse pixels of an axis lie within the fine grid, but for rounding."""
+    pixel, slack = np.arange(axis.size), ALIGNMENT_TOLERANCE * axis.scale
+    within: NDArray[np.bool_] = (pixel >= axis.shift - slack) & (
+        pixel + 1 <= axis.shift + size * axis.scale + slack
+    )
+    return within
+
+
+def _purest(fraction: Float, most: int, least: float, seed: int) -> NDArray[np.intp]:
+    """Give the places of the coarse pixels with most of a class, largest fraction first.
+
+    Of those as pure as the last one some are drawn at random: the first ones would all lie at the
+    upper edge of a large scene.
+    """
     flat = fraction.ravel()
     places = np.flatnonzero(flat > least)
-    return places[np.argsort(-flat[places], kind="stable")][:most]
+    places = places[np.argsort(-flat[places], kind="stable")]
+    if places.size <= most:
+        return places
+    last = flat[places[most - 1]]
+    sure, tied = places[flat[places] > last], places[flat[places] == last]
+    drawn = np.random.default_rng(seed).permutation(tied.size)[: most - sure.size]
+    return np.concatenate([sure, tied[np.sort(drawn)]])
 
 
 def _fractions(
@@ -615,10 +661,10 @@ class _Cells:
         part: Float = image[..., row : row + self.rows[-1] + 1, col : col + self.cols[-1] + 1]
         return part
 
-    def spread(self, image: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def spread(self, image: NDArray[Any]) -> NDArray[Any]:
         """Give every fine pixel what its coarse pixel has."""
         row, col = self.origin
-        spread: NDArray[np.bool_] = image[row + self.rows[:, None], col + self.cols]
+        spread: NDArray[Any] = image[row + self.rows[:, None], col + self.cols]
         return spread
 
     def count(self, labels: NDArray[np.int16], count: int) -> NDArray[np.int64]:

@@ -3,6 +3,9 @@
 On a regular grid the spline through a square of coarse pixels is, at a given place among them, the
 same weighted sum of their values wherever the square lies.  So the weights are solved for once per
 place and applied by matrix products.
+
+The spline through some of the points is that through all of them once the others have the values
+at which it does not bend: missing coarse pixels are given those, and the same weights serve.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 # Places among coarse pixels that differ by less are one.
 ROUNDED = 9
+
+# Below this determinant of their moments points lie on a line; on a grid the least other is 1.
+FLAT = 1e-6
 
 
 def spline_weights(points: Any, places: Any) -> NDArray[np.float64]:
@@ -42,17 +48,28 @@ def spline_weights(points: Any, places: Any) -> NDArray[np.float64]:
         Shape ``(m, n)``; rows add up to 1.
     """
     points, places = np.asarray(points, np.float64), np.asarray(places, np.float64)
-    count = len(points)
     centre = points.mean(axis=0)
+    wanted = np.column_stack([_bend(places, points), np.ones(len(places)), places - centre])
+    weights: NDArray[np.float64] = wanted @ _solution(points)[:, : len(points)]
+    return weights
+
+
+def _solution(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give the matrix that makes the coefficients ``a, b`` of values; 3 rows and columns more."""
+    count = len(points)
     system = np.zeros((count + 3, count + 3))
     system[:count, :count] = _bend(points, points)
-    system[:count, count], system[:count, count + 1 :] = 1, points - centre
+    system[:count, count], system[:count, count + 1 :] = 1, points - points.mean(axis=0)
     system[count:, :count] = system[:count, count:].T
-    wanted = np.column_stack([_bend(places, points), np.ones(len(places)), places - centre])
-    plane = np.linalg.matrix_rank(system[:count, count:]) == 3
-    inverse = np.linalg.inv(system) if plane else np.linalg.pinv(system)
-    weights: NDArray[np.float64] = (wanted @ inverse)[:, :count]
-    return weights
+    invert = np.linalg.inv if _plane(points) else np.linalg.pinv
+    return np.asarray(invert(system), np.float64)
+
+
+def _plane(points: NDArray[Any]) -> bool:
+    """Tell whether points determine a plane."""
+    steps = points - points[:1]
+    (a, b), c = np.einsum("ni,ni->i", steps, steps), steps[:, 0] @ steps[:, 1]
+    return bool(a * b - c * c > FLAT)
 
 
 def spline_up(values: Float, upsample: Upsampler, neighbours: int) -> Float:
@@ -83,6 +100,7 @@ def spline_up(values: Float, upsample: Upsampler, neighbours: int) -> Float:
     cols = _runs(alignment.cols, fine.x0, fine.x1, neighbours)
     out = np.full((len(values), *fine.shape), np.nan, np.float32)
     missing = np.asarray(~np.isfinite(values).all(axis=0))
+    gaps = bool(missing.any())
     for (high, y_places), some_rows in rows.items():
         for (wide, x_places), some_cols in cols.items():
             weights = _weights(high, wide, y_places, x_places)
@@ -91,20 +109,19 @@ def spline_up(values: Float, upsample: Upsampler, neighbours: int) -> Float:
                 for part in _apart(some_cols):
                     starts = np.array([c[1] - coarse.x0 for c in part])
                     picked = band[:, :, starts[:, None] + np.arange(wide)].transpose(2, 0, 1, 3)
-                    made = picked.reshape(len(part) * len(values), -1).astype(np.float64)
                     shape = len(part), len(values), len(y_places), len(x_places)
-                    surface = (made @ weights.T).reshape(shape)
-                    for n, (x, first_col, cell_col) in enumerate(part):
-                        stop = y + len(y_places), x + len(x_places)
-                        target = out[:, y : stop[0], x : stop[1]]
-                        target[:] = surface[n]
-                        i, j = first_row - coarse.y0, first_col - coarse.x0
-                        holes = missing[i : i + high, j : j + wide]
-                        if holes.any():
-                            own = missing[cell_row - coarse.y0, cell_col - coarse.x0]
-                            target[:] = np.nan if own else _around(
-                                values[:, i : i + high, j : j + wide], ~holes, y_places, x_places
-                            )  # fmt: skip
+                    made = picked.reshape(*shape[:2], -1).astype(np.float64)
+                    i = first_row - coarse.y0
+                    holes = [missing[i : i + high, j : j + wide] if gaps else None for j in starts]
+                    own = [missing[cell_row - coarse.y0, c[2] - coarse.x0] for c in part]
+                    for n, hole in enumerate(holes):
+                        if hole is not None and not own[n] and hole.any():
+                            _fill(made[n], hole)
+                    surface = (made.reshape(-1, made.shape[2]) @ weights.T).reshape(shape)
+                    for n, (x, _, __) in enumerate(part):
+                        if not own[n]:
+                            stop = y + len(y_places), x + len(x_places)
+                            out[:, y : stop[0], x : stop[1]] = surface[n]
     return out
 
 
@@ -113,14 +130,22 @@ def _apart(cells: list[Any]) -> list[list[Any]]:
     return [cells[i : i + 64] for i in range(0, len(cells), 64)]
 
 
-def _around(
-    values: Float, known: NDArray[np.bool_], y_places: Any, x_places: Any
-) -> NDArray[np.float64]:
-    """Interpolate within one coarse pixel from those of its neighbours that are there."""
-    points = np.argwhere(known)
-    weights = spline_weights(points, _grid(y_places, x_places))
-    made: NDArray[np.float64] = values[:, known].astype(np.float64) @ weights.T
-    return made.reshape(len(values), len(y_places), len(x_places))
+def _fill(values: NDArray[np.float64], holes: NDArray[np.bool_]) -> None:
+    """Give the missing values of a square ``(n, points)`` those that leave its spline unbent."""
+    points, hole = np.argwhere(~holes), holes.ravel()
+    if _plane(points):
+        bending = _bending(*holes.shape)[hole]
+        known = values[:, ~hole] @ bending[:, ~hole].T
+        values[:, hole] = -np.linalg.solve(bending[:, hole], known.T).T
+    else:
+        values[:, hole] = values[:, ~hole] @ spline_weights(points, np.argwhere(holes)).T
+
+
+@lru_cache(maxsize=64)
+def _bending(high: int, wide: int) -> NDArray[np.float64]:
+    """Give the matrix that makes the coefficients ``a`` of the values of a square."""
+    count = high * wide
+    return _solution(_grid(range(high), range(wide)).astype(np.float64))[:count, :count]
 
 
 Runs = dict[tuple[int, tuple[float, ...]], list[tuple[int, int, int]]]
@@ -148,8 +173,7 @@ def _runs(axis: AxisMap, start: int, stop: int, neighbours: int) -> Runs:
 def _weights(
     high: int, wide: int, y_places: tuple[float, ...], x_places: tuple[float, ...]
 ) -> NDArray[np.float64]:
-    points = np.argwhere(np.ones((high, wide), np.bool_))
-    return spline_weights(points, _grid(y_places, x_places))
+    return spline_weights(_grid(range(high), range(wide)), _grid(y_places, x_places))
 
 
 def _grid(y: Any, x: Any) -> NDArray[np.float64]:

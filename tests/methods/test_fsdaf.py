@@ -14,8 +14,16 @@ import biastf_xr
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
 from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.grid.alignment import AxisMap
 from biastf_xr.methods import get_method
-from biastf_xr.methods.fsdaf import FSDAF, _clean_limits, _distribute, _homogeneity
+from biastf_xr.methods.fsdaf import (
+    FSDAF,
+    _clean_limits,
+    _distribute,
+    _homogeneity,
+    _purest,
+    _within,
+)
 
 BANDS = ("red", "nir")
 LEVELS = np.array([[0.05, 0.12, 0.2], [0.3, 0.22, 0.1]])
@@ -169,12 +177,62 @@ def test_homogeneity_is_the_share_of_the_windows_clear_pixels():
 def test_extreme_values_are_brought_inside():
     counts = np.zeros((1, 25001), int)
     counts[0, [4000, 6000, 6001, 7000, 7500, 20000]] = [3, 5000, 4990, 5000, 4990, 3]
-    low, high = _clean_limits(counts, 1e-4)[:, 0]
+    low, high = _clean_limits(counts, 1e-4, (-1, 2))[:, 0]
     assert low == pytest.approx(0.1)
     assert high == pytest.approx(0.25)
-    low, high = _clean_limits(counts, 0.0)[:, 0]
+    low, high = _clean_limits(counts, 0.0, (-1, 2))[:, 0]
     assert low == pytest.approx(-0.1)
     assert high == pytest.approx(1.5)
+    low, high = _clean_limits(counts, 0.0, (0, 1))[:, 0]
+    assert low == pytest.approx(0.1)
+    assert high == pytest.approx(0.25)
+
+
+def test_equally_pure_coarse_pixels_are_drawn_from_all_over_the_scene():
+    fraction = np.zeros((40, 30), "f4")
+    fraction[:, ::2] = 1
+    fraction[39, 1] = 0.5
+    places = _purest(fraction, 100, 0.01, seed=0)
+    assert len(set(places)) == 100
+    assert (fraction.ravel()[places] == 1).all()
+    assert places.max() > 1100
+    np.testing.assert_array_equal(places, _purest(fraction, 100, 0.01, seed=0))
+    assert _purest(fraction, 1000, 0.01, seed=0)[-1] == 39 * 30 + 1
+
+
+def test_coarse_pixels_across_the_edge_of_the_scene_are_not_pure():
+    assert _within(AxisMap(0.25, 1.0, 5), 12).tolist() == [False, True, True, True, False]
+    assert _within(AxisMap(0.25, 0.5, 5), 12).tolist() == [False, True, True, False, False]
+    assert _within(AxisMap(0.25, 0.001, 3), 12).all()
+
+
+def test_a_window_of_one_pixel_smooths_nothing(pure):
+    fine, coarse, _ = pure
+    made = fuse((fine, coarse), "fsdaf", **(SMALL | {"window": 1}))
+    assert np.isfinite(made["nir"]).all()
+
+
+def test_codes_of_a_class_map_do_not_matter(cloudy):
+    kind = np.mgrid[:70, :60][0] // 20
+    options = {k: v for k, v in SMALL.items() if k != "classes"}
+    made = [
+        fuse(cloudy, get_method("fsdaf", class_map=m, **options))["nir"].values
+        for m in (kind, np.array([0, 11, 42, 255])[kind])
+    ]
+    np.testing.assert_array_equal(*made)
+    assert np.isfinite(made[0][20:]).any()
+
+
+def test_out_of_range_beside_missing_coarse_pixels_the_own_one_serves(pure):
+    fine, coarse, _ = pure
+    coarse = coarse.isel(time=[0, 4]).copy(deep=True)
+    gone = np.random.default_rng(0).random(coarse["red"].shape[1:]) < 0.4
+    for band in BANDS:
+        coarse[band][1] = np.where(gone, np.nan, coarse[band][0] - 0.4)
+    rule = FusionRule(coarse_max_gap=0)
+    made = fuse((fine.isel(time=[0]), coarse), "fsdaf", rule=rule, **SMALL)
+    there = ~gone[1:-1, 1:-1].repeat(4, 0).repeat(4, 1)
+    np.testing.assert_array_equal(np.isfinite(made["red"]), there)
 
 
 def test_missing_pixels_matter_to_no_other_band_or_pixel(cloudy):
@@ -226,6 +284,8 @@ def test_results_outside_the_valid_range_become_the_direct_transfer_within_it(pu
         ({"classes": 101}, "1 to 100"),
         ({"class_map": np.zeros((3, 3), int)}, r"\(3, 3\), the fine grid \(48, 40\)"),
         ({"class_map": np.full((48, 40), 1.5)}, "whole numbers"),
+        ({"class_map": np.zeros((48, 40), int)}, "holds 1 values"),
+        ({"class_map": np.arange(48 * 40).reshape(48, 40)}, "expected 1 to 100 classes"),
         ({"class_map": "nowhere.tif"}, "cannot be read"),
         ({"reach": 3}, "no option reach"),
     ],

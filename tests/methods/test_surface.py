@@ -85,6 +85,16 @@ def test_a_missing_coarse_pixel_is_left_out_and_has_no_surface():
     np.testing.assert_allclose(made[:, ~hole], expected[:, ~hole], atol=1e-5)
 
 
+def test_a_square_with_little_left_is_interpolated_all_the_same():
+    alignment, values = setting(8, 1.0)
+    kept = np.full_like(values, np.nan)
+    kept[:, ::2, 3] = values[:, ::2, 3]  # single pixels, one above the other
+    made = whole(alignment, kept, 5)
+    known = np.isfinite(made)
+    assert known.any()
+    assert np.abs(made[known]).max() < 5 * np.abs(values).max()
+
+
 def test_points_on_a_line_take_the_flattest_spline():
     weights = spline_weights([[0, 0], [0, 1], [0, 2]], [[0, 1], [5, 1]])
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
