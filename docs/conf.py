@@ -17,8 +17,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "dataclass_fields",  # docs/_ext: fields of dataclasses as parameters
-    "reference_pages",  # docs/_ext: configuration and command line, from the code
+    "reference_pages",  # docs/_ext: configuration, command line and options, from the code
     "notebook_pages",  # docs/_ext: notebooks/*.py as pages
+    "method_pictures",  # docs/_ext: what every method makes of the embedded region
 ]
 exclude_patterns = ["_build", "_ext"]
 suppress_warnings = ["config.cache"]

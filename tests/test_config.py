@@ -8,6 +8,7 @@ import pytest
 
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError
+from biastf_xr.methods import get_method
 
 VALID = """
 [fine]
@@ -76,6 +77,20 @@ def test_values_are_read(write):
     assert config.method.told()["window"] == 5
     assert config.fuse.withhold == (dt.date(2021, 5, 3),)
     assert config.cluster.workers == 2
+
+
+def test_a_method_takes_what_is_set_and_its_own_defaults_for_the_rest(write):
+    text = """[method]
+name = "starfm"
+window = 31
+options = { similarity = "all", classes = 4 }
+"""
+    path = write()
+    head, _, rest = path.read_text().partition("[method]")
+    path.write_text(head + text + rest[rest.index("[fuse]") :])
+    told = read_config(path).method.told()
+    assert told == {"window": 31, "similarity": "all", "classes": 4}
+    assert get_method("starfm", **told).weights == "change"
 
 
 def test_rule_carries_the_choices_of_the_section(write):

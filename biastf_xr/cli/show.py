@@ -214,7 +214,8 @@ def show_scores(scores: Scores) -> None:
     )
     _table("mean over bands and dates", scores.summary())
     if dates > 1:
-        _table("RMSE by date", scores.by_date())
+        by_date = scores.by_date()
+        _table("RMSE by date", by_date.T if dates < by_date.shape[1] else by_date)
     _table("RMSE by band", scores.by_band())
 
 

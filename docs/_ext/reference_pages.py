@@ -1,8 +1,8 @@
-"""Write the reference of the configuration file and of the command line from the code itself.
+"""Write the reference of the configuration file, command line and methods from the code itself.
 
-A page asks for one with a line ``<!-- generated: configuration -->`` or
-``<!-- generated: commands -->``, which is replaced by Markdown when the page is read.  A key
-without a description stops the build.
+A page asks for one with a line ``<!-- generated: configuration -->``,
+``<!-- generated: commands -->`` or ``<!-- generated: options_starfm -->``, which is replaced by
+Markdown when the page is read.  A key without a description stops the build.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import dataclasses
 import inspect
 import re
 import typing
+from functools import partial
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from sphinx.errors import ExtensionError
+
+from biastf_xr.methods import UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,9 +214,30 @@ def _options(command: Any) -> str:
     return "\n".join(lines)
 
 
+def options_of_method(name: str) -> str:
+    """Write the table of a method's options.
+
+    Parameters
+    ----------
+    name : str
+        A method that needs no training.
+
+    Returns
+    -------
+    str
+        Markdown; fields that `Method.bind` sets, and the halo, are no options.
+    """
+    module, kind = UNTRAINED[name].split(":")
+    cls = getattr(import_module(f"biastf_xr.methods.{module}"), kind)
+    bound = [f.name for f in dataclasses.fields(cls) if f.metadata.get("bound")]
+    table = table_of(cls, leave_out=("name", "halo", "coarse_halo", *bound))
+    return table.replace("| key |", "| option |", 1)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration_page,
     "commands": commands_page,
+    **{f"options_{name}": partial(options_of_method, name) for name in UNTRAINED},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -276,6 +277,19 @@ def test_fuse_by_flags_takes_a_free_method_and_a_checkpoint(tmp_path, small_cube
         assert "observed" not in _statuses(ds)
 
 
+def test_fuse_and_evaluate_take_any_method_with_its_options(tmp_path, small_cubes, run):
+    cubes = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse
+    options = "--method", "estarfm", "--option", "window=9", "--option", "conversion=none"
+    run(
+        "fuse", *cubes, *options, "--output", tmp_path / "f.zarr", "--start", "2021-04-17",
+        "--end", "2021-04-17", "--withhold", WITHHELD, "--workers", "1",
+    )  # fmt: skip
+    told = json.loads(xr.open_zarr(tmp_path / "f.zarr").attrs["biastf_method"])
+    assert (told["method"], told["window"], told["conversion"]) == ("estarfm", 9, "none")
+    output = run("evaluate", *cubes, *options, "--method", "efast", "--date", WITHHELD)
+    says(output, "estarfm", "efast", "direct", "linear")
+
+
 def _statuses(ds: xr.Dataset) -> set[str]:
     meanings = ds["status_flag"].attrs["flag_meanings"].split()
     return {meanings[v] for v in np.unique(ds["status_flag"])}
@@ -332,6 +346,14 @@ def test_info_tells_what_made_a_model(trained, run):
         (["train"], "give a configuration file, or --fine and --coarse"),
         (["fuse", "--fine", "x"], "give a configuration file, or --fine and --coarse"),
         (["evaluate"], "give a configuration file, or --fine and --coarse"),
+        (
+            ["fuse", "--fine", "x", "--coarse", "y", "--method", "starfmm"],
+            "--method is 'starfmm'; expected one of nearest, linear",
+        ),
+        (
+            ["fuse", "--fine", "x", "--coarse", "y", "--method", "starfm", "--option", "window"],
+            "--option is 'window'; expected name=value",
+        ),
         (["info", "absent.zarr"], "no cube at absent.zarr"),
         (["train", "absent.toml"], "no configuration at absent.toml"),
         (["fuse", "--fine", "x", "--coarse", "y", "--workers", "0"], "`cluster.workers`"),

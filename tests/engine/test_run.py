@@ -470,3 +470,52 @@ def test_a_run_reports_its_speed_and_memory(small_cubes, tmp_path):
     assert all(v > 10e6 for v in states[-1][1].values())
     assert set(report.stages) == {"read", "wait", "infer", "write"}
     assert report.seconds <= time.perf_counter() - started
+
+
+RIVALS = {
+    "estarfm": {"window": 9, "similar": 8, "classes": 2.0},
+    "fsdaf": {"window": 9, "similar": 6, "pure": 8, "spline_neighbours": 3},
+}
+
+
+def test_methods_that_look_at_whole_scenes_do_so_on_a_cluster_and_resume(small_cubes, tmp_path):
+    from biastf_xr.cluster import ClusterSpec, connect
+
+    fine, coarse = (open_cube(p) for p in small_cubes)
+    with connect(ClusterSpec(workers=2)) as client:
+        for name, options in RIVALS.items():
+            output = tmp_path / f"{name}.zarr"
+            run = {"dates": DAYS, "tile": 48, "client": client, **options}
+            biastf_xr.write_fused(*small_cubes, output, name, **(run | {"dates": DAYS[:3]}))
+            report = biastf_xr.write_fused(*small_cubes, output, name, **run)
+            assert report.kept == 3 * 4
+            stored = xr.open_zarr(output).load()
+            lazy = biastf_xr.fuse(fine, coarse, name, dates=DAYS, **options).load()
+            np.testing.assert_array_equal(stored["status_flag"], lazy["status_flag"])
+            for band in ("green", "nir"):
+                np.testing.assert_allclose(stored[band], lazy[band], rtol=2**-12, atol=2e-6)
+            assert biastf_xr.write_fused(*small_cubes, output, name, **run).units == 0
+
+
+def test_what_a_whole_scene_tells_is_part_of_what_a_date_was_made_from(cubes, tmp_path):
+    """Coarse pixels far from a tile change the class changes of FSDAF everywhere."""
+    run = {"dates": DAYS[:1], "tile": 48, **RIVALS["fsdaf"]}
+    output, fresh = tmp_path / "f.zarr", tmp_path / "fresh.zarr"
+    biastf_xr.write_fused(*cubes, output, "fsdaf", **run)
+    group = zarr.open_group(cubes.coarse, mode="r+", use_consolidated=False)
+    place = int(np.searchsorted(group["time"][:].astype("M8[s]"), np.datetime64(DAYS[0])))
+    for band in BANDS:
+        values = group[band][place]
+        values[-3:, -3:] = 0.6
+        group[band][place] = values
+    touch_record(cubes.coarse, DAYS[0], version="zz")
+    report = biastf_xr.write_fused(*cubes, output, "fsdaf", **run)
+    assert report.unchanged == 0
+    biastf_xr.write_fused(*cubes, fresh, "fsdaf", **run)
+    assert chunks_of(output) == chunks_of(fresh)
+
+
+def test_the_plan_tries_the_speed_of_every_method(small_cubes):
+    for name, options in RIVALS.items():
+        shown = biastf_xr.plan(*small_cubes, method=name, dates=DAYS, **options)
+        assert shown.totals.cpu_seconds > 0
