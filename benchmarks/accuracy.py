@@ -54,6 +54,7 @@ class Set:
     native: float | None
     dates: tuple[str, ...]
     without: tuple[str, ...] = ()
+    min_clear: float = 0.5
     grid: dict[str, Any] | None = None
 
 
@@ -66,6 +67,7 @@ SETS = {
     "salton_sea": Set(
         ("nir",), None,
         ("2020-10-07", "2020-10-09", "2020-10-17", "2020-10-22", "2020-10-25", "2020-11-10"),
+        min_clear=0.99,
     ),
 }  # fmt: skip
 
@@ -112,7 +114,7 @@ def main() -> None:
             methods["biastf"] = "biastf"
         with tempfile.TemporaryDirectory() as work:
             fine, coarse = cubes(name, given.folder, Path(work))
-            rule = FusionRule(bracket=BracketRule(min_clear=0.5))
+            rule = FusionRule(bracket=BracketRule(min_clear=chosen.min_clear))
             scores = evaluate(fine, coarse, methods, dates=list(chosen.dates), rule=rule)
         table = scores.table[scores.table["band"].isin(["mean", "all"])]
         wide = table.pivot_table(index="method", columns="measure", values="value", sort=False)
