@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numba import njit
 
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
@@ -22,8 +21,8 @@ from biastf_xr.methods.base import (
     combine,
     options_of,
 )
+from biastf_xr.methods.compiled import compiled
 from biastf_xr.methods.similar import (
-    JIT,
     SLACK,
     WindowUnit,
     check_range,
@@ -408,7 +407,7 @@ def f_table(significance: float, most: int) -> Float:
     return table
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _decorrelate(fine: Any, then: Any, flat: Any, out: Any) -> None:  # pragma: no cover
     """Give ``1 - R`` of every pixel: fine with coarse over bands and base dates."""
     bands = fine.shape[1]
@@ -441,7 +440,7 @@ def _decorrelate(fine: Any, then: Any, flat: Any, out: Any) -> None:  # pragma: 
                 out[y, x] = np.float32(1) - flat
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _conversion(
     n: Any, s1: Any, s3: Any, sy: Any, sxx: Any, sxy: Any, syy: Any, test: Any, table: Any
 ) -> Any:  # pragma: no cover
@@ -463,7 +462,7 @@ def _conversion(
     return slope if significant and 0 < slope <= test[2] else 1.0
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _weigh_some(
     fine: Any, then: Any, unlike: Any, reach: Any, place: Any, number: Any, offsets: Any, near: Any,
     test: Any, table: Any, slope: Any, base: Any, weights: Any,
@@ -509,7 +508,7 @@ def _weigh_some(
                 slope[b, y, x] = _conversion(n, s1, s3, sy, sxx, sxy, syy, test, table)
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _weigh_all(  # noqa: C901, PLR0912
     fine: Any, unlike: Any, pair: Any, images: Any, reach: Any, offsets: Any, near: Any,
     limits: Any, test: Any, table: Any, number: Any, slope: Any, means: Any,
@@ -589,7 +588,7 @@ def _weigh_all(  # noqa: C901, PLR0912
                     means[d, y, x0 + x] = total[d, x] / norm[x]
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _finish(
     fine: Any, base: Any, slope: Any, moved: Any, means: Any, mean: Any, number: Any, seen: Any,
     reach: Any, least: Any, window: Any, valid: Any, out: Any, fallback: Any,

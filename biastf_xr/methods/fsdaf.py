@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numba import njit
 
 from biastf_xr.errors import MethodError
 from biastf_xr.grid.alignment import ALIGNMENT_TOLERANCE
@@ -26,10 +25,10 @@ from biastf_xr.methods.base import (
     inside_grid,
     options_of,
 )
+from biastf_xr.methods.compiled import compiled
 from biastf_xr.methods.interpolation import two_sided_weight
 from biastf_xr.methods.similar import (
     DN,
-    JIT,
     WindowUnit,
     add_moments,
     check_range,
@@ -681,7 +680,7 @@ class _Cells:
         return shares, np.asarray(clear >= HALF * counts.sum(axis=-1))
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _count(labels: Any, rows: Any, cols: Any, counts: Any) -> None:  # pragma: no cover
     last = counts.shape[2] - 1
     for y in range(labels.shape[0]):
@@ -691,7 +690,7 @@ def _count(labels: Any, rows: Any, cols: Any, counts: Any) -> None:  # pragma: n
                 counts[rows[y], cols[x], c if c >= 0 else last] += 1
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _classify(image: Any, centres: Any, labels: Any) -> None:  # pragma: no cover
     """Give every pixel its nearest centre; those with a missing band keep their label."""
     bands = image.shape[0]
@@ -709,7 +708,7 @@ def _classify(image: Any, centres: Any, labels: Any) -> None:  # pragma: no cove
                 labels[y, x] = found
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _homogeneity(  # noqa: C901
     labels: Any, reach: Any, count: Any, out: Any
 ) -> None:  # pragma: no cover
@@ -743,7 +742,7 @@ def _homogeneity(  # noqa: C901
                 out[y, x] = run[c] / total if c >= 0 else 0.0
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _similarity(
     image: Any, reach: Any, place: Any, number: Any, offsets: Any, distance: Any, out: Any
 ) -> None:  # pragma: no cover
@@ -761,7 +760,7 @@ def _similarity(
                 out[y, x, j] = 1 / ((1 + distance[o]) * (1 + s))
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _distribute(
     fine: Any, labels: Any, surface: Any, same: Any, moved: Any, rest: Any, rows: Any, cols: Any,
     limits: Any, change: Any,

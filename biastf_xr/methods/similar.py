@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numba import njit
 
 from biastf_xr.errors import MethodError
 from biastf_xr.methods.base import Base, Float, Prepared
+from biastf_xr.methods.compiled import compiled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
     from biastf_xr.methods.base import SceneView
 
 WindowUnit = Literal["fine", "coarse"]
-
-# How kernels are compiled: IEEE arithmetic but for fused multiply-add, no checks of zero division.
-JIT: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "error_model": "numpy",
-    "fastmath": {"contract"},
-}
 
 # Pixels of a run, and how many of them are looked at together for one that improves its list.
 RUN, GROUP = 256, 8
@@ -255,7 +247,7 @@ def most_similar(
     return Similar(place, number, offsets)
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _most_similar(  # noqa: C901, PLR0912, PLR0915
     image: Any, reach: Any, offsets: Any, threshold: Any, scale: Any, relative: Any, squared: Any,
     limited: Any, floor: Any, nearness: Any, place: Any, number: Any,
@@ -372,7 +364,7 @@ def gather(image: Float, reach: int, found: Similar, weights: Float, out: Float)
     _gather(image, reach, found.place, found.number, found.offsets, weights, out)
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _gather(
     image: Any, reach: Any, place: Any, number: Any, offsets: Any, weights: Any, out: Any
 ) -> None:  # pragma: no cover
@@ -411,7 +403,7 @@ def share_weights(
     _share(found.place, found.number, found.offsets, weights, by_place, usable, reach, out)
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _share(
     place: Any, number: Any, offsets: Any, raw: Any, by_place: Any, usable: Any, reach: Any,
     out: Any,
@@ -455,7 +447,7 @@ def window_mean(values: NDArray[Any], seen: NDArray[np.bool_], reach: int) -> ND
     return out
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _window_mean(values: Any, seen: Any, reach: Any, out: Any) -> None:  # pragma: no cover
     rows, cols = out.shape
     wide, side = values.shape[1], 2 * reach + 1

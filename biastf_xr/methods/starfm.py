@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numba import njit
 
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
@@ -25,10 +24,10 @@ from biastf_xr.methods.base import (
     combine,
     options_of,
 )
+from biastf_xr.methods.compiled import compiled
 from biastf_xr.methods.interpolation import two_sided_weight
 from biastf_xr.methods.similar import (
     DN,
-    JIT,
     SLACK,
     WindowUnit,
     check_window,
@@ -349,7 +348,7 @@ class STARFM(TwoSided):
         return out, empty
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _compare(
     image: Any, row: Any, here: Any, other: Any, there: Any, n: Any, limits: Any, alike: Any
 ) -> None:  # pragma: no cover
@@ -367,7 +366,7 @@ def _compare(
                 alike[x] *= same
 
 
-@njit(**JIT)  # type: ignore[untyped-decorator]
+@compiled
 def _borrow(  # noqa: C901, PLR0912, PLR0915
     fine: Any, spectral: Any, temporal: Any, weight: Any, moved: Any, offsets: Any, reach: Any,
     nearness: Any, limits: Any, slack_s: Any, slack_t: Any, level: Any, all_bands: Any,
