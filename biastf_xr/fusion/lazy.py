@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from biastf_xr.fusion.kernel import (
     fuse_unit,
 )
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
-from biastf_xr.fusion.scene import Stack, prepare
+from biastf_xr.fusion.scene import prepare
 from biastf_xr.fusion.template import fused_spec, fused_template
 from biastf_xr.methods import get_method
 
@@ -92,7 +93,7 @@ def _graph(
     import dask.array as da
     from dask.delayed import delayed
 
-    fine, coarse = (Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
+    fine, coarse = (_Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
     types = dict.fromkeys(plan.bands, "float32")
     types |= {name: dtype_of(attrs) for name, attrs in spec.masks.items()}
     parts: dict[str, dict[int, list[Any]]] = {name: {} for name in types}
@@ -153,3 +154,22 @@ def _fuse_arrays(
     values = np.asarray(series, np.float32).swapaxes(0, 1)
     coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule)
     return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """The bands of a cube as one lazy array (band, time, y, x)."""
+
+    days: NDArray[np.datetime64]
+    data: Any
+
+    @classmethod
+    def of(cls, ds: xr.Dataset, bands: tuple[str, ...]) -> _Stack:
+        import dask.array as da
+
+        arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
+        return cls(ds["time"].values.astype("datetime64[D]"), da.stack(arrays))
+
+    def window(self, time: int | NDArray[np.intp], tile: Tile) -> Any:
+        rows, cols = tile.slices
+        return self.data[:, time, rows, cols]

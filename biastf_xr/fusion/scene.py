@@ -29,63 +29,6 @@ LOOK = 1024
 
 
 @dataclass(frozen=True)
-class Stack:
-    """The bands of a cube as one lazy array (band, time, y, x).
-
-    Attributes
-    ----------
-    days : ndarray of datetime64[D]
-        Ascending.
-    data : dask.array.Array
-        Shape ``(band, time, y, x)``, NaN where missing.
-    """
-
-    days: NDArray[np.datetime64]
-    data: Any
-
-    @classmethod
-    def of(cls, ds: xr.Dataset, bands: tuple[str, ...]) -> Stack:
-        """Stack the bands of a cube.
-
-        Parameters
-        ----------
-        ds : xarray.Dataset
-            The cube.
-        bands : tuple of str
-            The bands.
-
-        Returns
-        -------
-        Stack
-            Lazy.
-        """
-        import dask.array as da
-
-        if not ds.chunks:
-            ds = ds.chunk({"time": 1, "y": LOOK, "x": LOOK})
-        arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
-        return cls(ds["time"].values.astype("datetime64[D]"), da.stack(arrays))
-
-    def window(self, time: int | NDArray[np.intp], tile: Tile) -> Any:
-        """Cut out a window.
-
-        Parameters
-        ----------
-        time : int or ndarray of int
-            Places of the days.
-        tile : Tile
-            Rows and columns.
-
-        Returns
-        -------
-        dask.array.Array
-            Shape ``(band, [time,] y, x)``.
-        """
-        rows, cols = tile.slices
-        return self.data[:, time, rows, cols]
-
-
-@dataclass(frozen=True)
 class WholeScene:
     """The cubes of a plan as `biastf_xr.methods.base.SceneView`.
 
@@ -93,8 +36,8 @@ class WholeScene:
     ----------
     plan : FusionPlan
         The plan.
-    fine, coarse : Stack
-        The cubes.
+    pair : CubePair
+        The cubes, lazy.
     days : list of numpy.datetime64
         Base dates that the wanted targets may use, ascending.
     wanted : ndarray of bool
@@ -102,8 +45,7 @@ class WholeScene:
     """
 
     plan: FusionPlan
-    fine: Stack
-    coarse_cube: Stack
+    pair: CubePair
     days: list[np.datetime64]
     wanted: NDArray[np.bool_]
 
@@ -142,12 +84,14 @@ class WholeScene:
         from dask.base import compute
         from dask.delayed import delayed
 
-        see, join = delayed(look, pure=False), delayed(merge, pure=False)
+        see, join = delayed(_see, pure=False), delayed(merge, pure=False)
         found: dict[np.datetime64, Any] = {}
         for day in self.days:
-            place = int(np.searchsorted(self.fine.days, day))
+            place = int(np.searchsorted(self.pair.fine_days, day))
+            image = self.pair.fine[list(self.bands)].isel(time=place)
             for tile in split_tiles(self.alignment.shape, (LOOK, LOOK)):
-                part = see(day, self.fine.window(place, tile), tile)
+                rows, cols = tile.slices
+                part = see(look, day, image.isel(y=rows, x=cols), self.bands, tile)
                 found[day] = join(found[day], part) if day in found else part
         summaries: dict[np.datetime64, T] = compute(found)[0]
         return summaries
@@ -187,11 +131,28 @@ class WholeScene:
         """
         rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
         reach = rule.coarse_max_gap
-        apart = np.abs((self.coarse_cube.days[:, None] - wanted).astype(int))
-        near = np.flatnonzero((apart <= reach).any(axis=1))
-        series = np.asarray(self.coarse_cube.data[:, near], np.float32).swapaxes(0, 1)
+        held = self.pair.coarse_days
+        near = np.flatnonzero((np.abs((held[:, None] - wanted).astype(int)) <= reach).any(axis=1))
+        series = _load(self.pair.coarse[list(self.bands)].isel(time=near), self.bands)
         own = reach if bases or rule.coarse_gaps == "fill" else 0
-        return fill_in_time(series, self.coarse_cube.days[near], wanted, own)[0]
+        return fill_in_time(series.swapaxes(0, 1), held[near], wanted, own)[0]
+
+
+def _see(
+    look: Callable[[np.datetime64, Float, Tile], T],
+    day: np.datetime64,
+    image: xr.Dataset,
+    bands: tuple[str, ...],
+    tile: Tile,
+) -> T:
+    """Load a window, wherever this runs, and look at it."""
+    return look(day, _load(image, bands), tile)
+
+
+def _load(ds: xr.Dataset, bands: tuple[str, ...]) -> Float:
+    """Load the bands of a cube, first axis."""
+    dims = [d for d in ("time", "y", "x") if d in ds.dims]
+    return np.stack([np.asarray(ds[b].transpose(*dims).values, np.float32) for b in bands])
 
 
 def prepare(
@@ -223,5 +184,4 @@ def prepare(
     for t in np.flatnonzero(wanted):
         used[reach.first[t] : reach.split[t]] = True
         used[reach.resume[t] : reach.last[t]] = True
-    fine, coarse = (Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
-    return method.prepare(WholeScene(plan, fine, coarse, list(plan.base[used]), wanted))
+    return method.prepare(WholeScene(plan, pair, list(plan.base[used]), wanted))

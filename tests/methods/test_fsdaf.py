@@ -67,7 +67,7 @@ def cloudy(make_pair):
 
 
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(tile=st.integers(16, 80), days=st.integers(1, 16))
 def test_any_tile_size_gives_the_same_cube(cloudy, tile, days):

@@ -37,7 +37,7 @@ def by_scipy(alignment, values, known=None):
     return spline(places.reshape(-1, 2)).T.reshape(len(values), *SHAPE)
 
 
-@pytest.mark.parametrize(("ratio", "shift"), [(8, 0.0), (8, 1.0), (5.3, 0.37)])
+@pytest.mark.parametrize(("ratio", "shift"), [(8, 0.0), (8, 1.0), (7.3, 0.37)])
 def test_through_all_coarse_pixels_it_is_the_spline_of_scipy(ratio, shift):
     alignment, values = setting(ratio, shift)
     made = whole(alignment, values, 2 * max(alignment.coarse_shape) + 1)
