@@ -262,7 +262,7 @@ def fuse_unit(
             closed = closed or layer.two_sided
             break  # no further base date is read
         usable = open_ & inputs.clear(layer)
-        for window in _windows(usable, tile):
+        for window in _windows(usable, tile, max(method.halo, method.fine_halo)):
             part = inputs.predict(layer, window)
             canvas.take(part, layer, targets, _inside(window, tile))
     upsample = Upsampler(alignment, tile, coarse.window)
@@ -407,8 +407,11 @@ class _Inputs:
         return replace(whole, fine=fine)
 
 
-def _windows(usable: NDArray[np.bool_], tile: Tile) -> list[Tile]:
-    """Choose what to predict: the whole tile, or runs of squares that have a usable pixel."""
+def _windows(usable: NDArray[np.bool_], tile: Tile, halo: int) -> list[Tile]:
+    """Choose what to predict: the whole tile, or runs of squares that have a usable pixel.
+
+    With their halos runs can be more than the tile with its own.
+    """
     if usable.mean() > WHOLE_TILE:
         return [tile]
     runs: list[Tile] = []
@@ -418,6 +421,12 @@ def _windows(usable: NDArray[np.bool_], tile: Tile) -> list[Tile]:
                 runs[-1] = Tile(w.y0, w.y1, runs[-1].x0, w.x1)
             else:
                 runs.append(w)
+    whole, parts = (
+        sum((w.shape[0] + 2 * halo) * (w.shape[1] + 2 * halo) for w in windows)
+        for windows in ([tile], runs)
+    )
+    if parts > whole:
+        return [tile]
     return [Tile(r.y0 + tile.y0, r.y1 + tile.y0, r.x0 + tile.x0, r.x1 + tile.x0) for r in runs]
 
 
