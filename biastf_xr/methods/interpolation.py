@@ -14,6 +14,7 @@ from biastf_xr.methods.base import (
     SceneFree,
     TwoSided,
     Weights,
+    bound,
     change_weight,
     check_weights,
     time_weight,
@@ -138,7 +139,7 @@ class Direct(TwoSided, SceneFree):
     weights: Weights = "change"
     window: int = 3
     upsampling: Upsampling = "bilinear"
-    halo: int = 0
+    halo: int = bound(0)
 
     def __post_init__(self) -> None:
         check_weights(self.weights, self.window)

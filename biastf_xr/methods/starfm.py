@@ -77,8 +77,9 @@ class STARFM(TwoSided):
     ----------
     pairs : {1, 2}
         1: each base date predicts alone, and the two predictions are weighted by `weights`.  2: the
-        candidates of both base dates share one normalisation, as in the paper; worse on every set
-        of `benchmarks/accuracy.py` with two base dates.  Where only one is there both are the same.
+        candidates of both base dates share one normalisation, as in the paper; its RMSE is larger
+        on every set of `benchmarks/accuracy.py` with two base dates.  Where only one is there both
+        are the same.
     window : int
         Side of the window, odd; the published programs use 31 and 51.
     window_unit : {"fine", "coarse"}
