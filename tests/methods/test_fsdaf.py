@@ -146,6 +146,18 @@ def test_swapping_the_two_sides_in_time_gives_the_same_image(cloudy):
     np.testing.assert_allclose(made["nir"], again["nir"], atol=2e-6)
 
 
+def test_reflectance_times_ten_gives_the_result_times_ten(cloudy):
+    """`valid_range` grows with it.  Classes are given: k-means ends where rounding takes it."""
+    small = [(ds.fillna(0.25) * 0.1).round(4).astype("f4") for ds in cloudy]
+    large = [(ds * 10).round(3).astype("f4") for ds in small]
+    classes = 1 + (large[0]["nir"][0].values > 0.25)
+    options = {k: v for k, v in SMALL.items() if k != "classes"} | {"class_map": classes}
+    made = fuse(large, get_method("fsdaf", weights="equal", **options))
+    options["valid_range"] = (0.0, 0.1)
+    tenth = fuse(small, get_method("fsdaf", weights="equal", **options))
+    assert float(np.abs(made["nir"] - 10 * tenth["nir"]).max()) < 2e-4
+
+
 def test_residuals_keep_the_mean_of_every_coarse_pixel():
     rng = np.random.default_rng(0)
     rows, cols = (np.arange(24) // 4 for _ in range(2))
