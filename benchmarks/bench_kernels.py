@@ -34,6 +34,7 @@ from biastf_xr.methods.similar import (  # noqa: E402
     DN,
     SLACK,
     most_similar,
+    row_order,
     window_distances,
     window_offsets,
 )
@@ -87,9 +88,8 @@ class Dense:
         self.limit = np.full((1, 1), 0.02 + SLACK, np.float32)
         self.level = self.fine.mean(axis=(0, 2, 3))
         side = 2 * self.reach + 1
-        offsets = window_offsets(side)
-        order = np.lexsort(offsets.T[::-1])
-        self.offsets = offsets[order].tolist()
+        order = row_order(side)
+        self.offsets = window_offsets(side)[order].tolist()
         self.near = (1 / (1 + 2 * window_distances(side) / side))[order].tolist()
 
     def in_numba(self) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from biastf_xr.cube.guards import CubePair
-    from biastf_xr.grid import Alignment, Tile, Upsampler
+    from biastf_xr.grid import Alignment, Tile, Upsampler, Upsampling
 
 Float = NDArray[np.float32]
 Weights = Literal["change", "time", "equal"]
@@ -296,6 +296,25 @@ class Block:
             raise MethodError("the block has one base date; two are needed here.")
         return self.before, self.after
 
+    def seen(self, upsampling: Upsampling) -> NDArray[np.bool_]:
+        """Tell where the interpolated coarse images of the target dates are there in all bands.
+
+        Parameters
+        ----------
+        upsampling : {"bilinear", "nearest"}
+            How they are brought to the fine grid.
+
+        Returns
+        -------
+        ndarray of bool
+            Shape ``(time, Y, X)`` with the halo of `upsample`.
+        """
+        seen = np.ones((len(self.coarse), *self.upsample.fine.shape), np.bool_)
+        for image, there in zip(self.coarse, seen, strict=True):
+            if not np.isfinite(image).all():  # interpolation makes no gaps of its own
+                there[:] = np.isfinite(self.upsample(image, upsampling)).all(axis=0)
+        return seen
+
     @property
     def core(self) -> tuple[slice, slice]:
         """Give the slices that cut the halo off an upsampled array."""
@@ -491,6 +510,39 @@ class TwoSided:
         if before is None or after is None:
             return combine(before, after, None)
         return combine(before, after, self.weight(block))
+
+    def describe(self) -> dict[str, Any]:
+        """Describe; see `Method.describe`.
+
+        Returns
+        -------
+        dict
+            The options.
+        """
+        return options_of(self)
+
+
+def from_both(values: Float, fallback: NDArray[np.bool_]) -> Prediction:
+    """Give what a method made from both base dates at once.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Shape ``(time, band, y, x)``; NaN where it could not be made.
+    fallback : ndarray of bool
+        Shape ``(time, y, x)``: where a band was made by the method's fallback.
+
+    Returns
+    -------
+    Prediction
+        A pixel is predicted in all bands or in none.
+    """
+    good = np.asarray(np.isfinite(values).all(axis=1))
+    made = np.where(fallback, STATUS["fused_fallback"], STATUS["fused_two_sided"])
+    status = np.where(good, made, STATUS["unwritten"]).astype(np.uint8)
+    if not good.all():
+        values = np.where(good[:, None], values, np.float32(np.nan))
+    return Prediction(values, status)
 
 
 class SceneFree:

@@ -17,7 +17,6 @@ from biastf_xr.methods.base import (
     check_choices,
     check_positive,
     inside_grid,
-    options_of,
 )
 from biastf_xr.methods.interpolation import add_change
 
@@ -125,16 +124,6 @@ class EFAST(TwoSided, SceneFree):
         odds = ratio[:, None, None, None] * (self._clear(block, after) / self._clear(block, before))
         weight: Float = (1 / (1 + odds)).astype(np.float32)
         return weight
-
-    def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The options.
-        """
-        return options_of(self)
 
     def _clear(self, block: Block, base: Base) -> Float:
         """Score the distance to cloud, shape ``(y, x)``; one number where all is clear."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
 from biastf_xr.methods.base import (
     Block,
@@ -18,7 +17,7 @@ from biastf_xr.methods.base import (
     bound,
     check_choices,
     check_positive,
-    combine,
+    from_both,
     options_of,
 )
 from biastf_xr.methods.compiled import compiled
@@ -30,6 +29,7 @@ from biastf_xr.methods.similar import (
     gather,
     known_of,
     most_similar,
+    row_order,
     scene_deviation,
     similarity_threshold,
     window_distances,
@@ -239,9 +239,7 @@ class ESTARFM:
         for seen, dates in self._by_view(block, known):
             image = np.where(seen, fine, np.float32(np.nan))
             self._bracket(block, image, then, limits, seen, dates, values, fallback)
-        made = combine(values, values, np.ones(1, np.float32))
-        made.status[fallback & (made.status != 0)] = STATUS["fused_fallback"]
-        return made
+        return from_both(values, fallback)
 
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`.
@@ -264,8 +262,8 @@ class ESTARFM:
     ) -> list[tuple[NDArray[np.bool_], list[int]]]:
         """Group the target dates by the pixels that are there on all three dates."""
         groups: dict[bytes, tuple[NDArray[np.bool_], list[int]]] = {}
-        for t in range(block.days.size):
-            seen = known & np.isfinite(block.upsample(block.coarse[t], self.upsampling)).all(axis=0)
+        for t, there in enumerate(block.seen(self.upsampling)):
+            seen = known & there
             groups.setdefault(np.packbits(seen).tobytes(), (seen, []))[1].append(t)
         return list(groups.values())
 
@@ -355,9 +353,8 @@ class _All(_Search):
         self, method: ESTARFM, fine: Float, then: Float, unlike: Float, limits: Float, tile: Tile
     ) -> None:
         super().__init__(method, fine, then, unlike, limits, tile)
-        offsets = window_offsets(self.side)
-        order = np.lexsort(offsets.T[::-1])  # row by row: what is read stays in the cache
-        self.offsets, self.near = offsets[order], self.near[order]
+        order = row_order(self.side)
+        self.offsets, self.near = window_offsets(self.side)[order], self.near[order]
         self.limits = (limits + SLACK).astype(np.float32)
         self.fresh = True
 

@@ -14,16 +14,14 @@ from biastf_xr.methods.base import (
     Block,
     Float,
     SceneFree,
-    TwoSided,
     Weights,
     bound,
     check_choices,
     check_positive,
     check_weights,
     inside_grid,
-    options_of,
 )
-from biastf_xr.methods.interpolation import two_sided_weight
+from biastf_xr.methods.interpolation import WeightedSides
 from biastf_xr.methods.similar import (
     WindowUnit,
     check_window,
@@ -50,7 +48,7 @@ FLAT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitFC(TwoSided, SceneFree):
+class FitFC(WeightedSides, SceneFree):
     """Fit a line between the coarse images of two dates locally, and apply it to the fine one.
 
     Per band and base date ``k``: in a window around every pixel ``C = a C_k + c`` is fitted by
@@ -221,7 +219,7 @@ class FitFC(TwoSided, SceneFree):
         out = np.empty(shape, np.float32)
         fit = self._fit_coarse if self.blocks is None else self._fit_fine
         core = gone[block.fine_core]
-        weights = np.zeros(found.place.shape, np.float32)
+        weights, shared = np.zeros(found.place.shape, np.float32), None
         for b in range(shape[1]):
             then = base.coarse[b]
             if self.blocks is not None:
@@ -230,39 +228,13 @@ class FitFC(TwoSided, SceneFree):
                 gain, rest = fit(block, then, block.coarse[t, b])
                 fitted = gain * image[b] + rest
                 usable = np.isfinite(fitted)
-                if not usable.all() or not weights.any():
+                if shared is None or not np.array_equal(usable, shared):
                     share_weights(found, near, usable, self.reach, weights)
-                    fitted = np.where(usable, fitted, np.float32(0))
+                    shared = usable
+                fitted = np.where(usable, fitted, np.float32(0))
                 gather(fitted, self.reach, found, weights, out[t, b])
                 out[t, b][core | ~usable[block.fine_core]] = np.nan
-                if not usable.all():
-                    weights[:] = 0
         return out
-
-    def weight(self, block: Block) -> Float:
-        """Weight the two predictions; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            As the option `weights` asks.
-        """
-        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
-
-    def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The options.
-        """
-        return options_of(self)
 
     def _fit_coarse(self, block: Block, then: Float, now: Float) -> tuple[Float, Float]:
         """Fit on the coarse grid; give slope, and intercept plus residual, on the fine one.

@@ -16,17 +16,15 @@ from biastf_xr.methods.base import (
     Block,
     Float,
     Prepared,
-    TwoSided,
     Weights,
     bound,
     check_choices,
     check_positive,
     check_weights,
     inside_grid,
-    options_of,
 )
 from biastf_xr.methods.compiled import compiled
-from biastf_xr.methods.interpolation import two_sided_weight
+from biastf_xr.methods.interpolation import WeightedSides
 from biastf_xr.methods.similar import (
     DN,
     WindowUnit,
@@ -39,6 +37,7 @@ from biastf_xr.methods.similar import (
     moments_of,
     most_similar,
     share_weights,
+    similarity_threshold,
     window_distances,
     window_reach,
 )
@@ -74,7 +73,7 @@ WHOLE, HALF = 0.999, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class FSDAF(TwoSided):
+class FSDAF(WeightedSides):
     """Add the change of a pixel's class, share out what the coarse sensor saw besides, and smooth.
 
     From one base date, per band: (1) the scene is classified; (2) the change of every class is
@@ -327,21 +326,6 @@ class FSDAF(TwoSided):
                 made[~there[block.core]] = np.nan
         return out
 
-    def weight(self, block: Block) -> Float:
-        """Weight the two predictions; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            As the option `weights` asks.
-        """
-        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
-
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`.
 
@@ -350,7 +334,7 @@ class FSDAF(TwoSided):
         dict
             The options; of a class map a digest.
         """
-        told = options_of(self)
+        told = super().describe()
         if self.class_map is not None:
             text = self.class_map
             if not isinstance(text, str | Path):
@@ -390,11 +374,11 @@ class FSDAF(TwoSided):
     def _similar(self, image: Float, known: Prepared) -> tuple[Any, Float]:
         """Find the pixels whose change is averaged, and their weights."""
         side, scale = 2 * self.reach + 1, max(self.reach, 1)
-        std, classes = known.scene["std"], len(known.scene["centres"])
+        classes = len(known.scene["centres"])
         distance = window_distances(side) / scale
         found = most_similar(
             image, side, self.similar, scale=1.0, relative=True, floor=1e-5,
-            nearness=10 + distance, threshold=np.where(std > 0, 2 * std / classes, np.inf),
+            nearness=10 + distance, threshold=similarity_threshold(known, classes, None),
         )  # fmt: skip
         raw = np.zeros(found.place.shape, np.float32)
         _similarity(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,16 +48,6 @@ class _Repeat(TwoSided, SceneFree):
         """
         rows, cols = block.fine_core
         return np.repeat(base.fine[None, :, rows, cols], block.days.size, axis=0)
-
-    def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The name.
-        """
-        return {"method": self.name}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,20 +171,38 @@ class Direct(TwoSided, SceneFree):
         """
         return two_sided_weight(block, self.weights, self.window, self.upsampling)
 
-    def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
+
+class WeightedSides(TwoSided):
+    """A method whose two sides are weighted by its options of these names.
+
+    Attributes
+    ----------
+    weights : {"change", "time", "equal"}
+        How the two predictions are weighted.
+    weight_window : int
+        Side in coarse pixels of the window of "change", odd.
+    upsampling : {"bilinear", "nearest"}
+        How coarse weights are brought to the fine grid.
+    """
+
+    weights: Weights
+    weight_window: int
+    upsampling: Upsampling
+
+    def weight(self, block: Block) -> Float:
+        """Weight the two sides; see `TwoSided.weight`.
+
+        Parameters
+        ----------
+        block : Block
+            The inputs.
 
         Returns
         -------
-        dict
-            The parameters.
+        ndarray of float32
+            As the option `weights` asks.
         """
-        return {
-            "method": self.name,
-            "weights": self.weights,
-            "window": self.window,
-            "upsampling": self.upsampling,
-        }
+        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
 
 
 def add_change(block: Block, base: Base, upsampling: Upsampling) -> Float:

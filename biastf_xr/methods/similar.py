@@ -97,6 +97,23 @@ def window_distances(window: int) -> NDArray[np.float64]:
     return distance
 
 
+@lru_cache(maxsize=32)
+def row_order(window: int) -> NDArray[np.intp]:
+    """Give the order in which the pixels of a window lie row by row.
+
+    Parameters
+    ----------
+    window : int
+        Side, odd.
+
+    Returns
+    -------
+    ndarray of int
+        Places in `window_offsets`: in this order what a dense pass reads stays in the cache.
+    """
+    return np.lexsort(window_offsets(window).T[::-1])
+
+
 def window_reach(window: int, unit: WindowUnit, pair: CubePair, name: str) -> int:
     """Give the fine pixels that a window reaches from its centre, on the cubes of a pair.
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
 from biastf_xr.methods.base import (
     Base,
@@ -15,23 +14,22 @@ from biastf_xr.methods.base import (
     Float,
     Prediction,
     Prepared,
-    TwoSided,
     Weights,
     bound,
     check_choices,
     check_positive,
     check_weights,
-    combine,
-    options_of,
+    from_both,
 )
 from biastf_xr.methods.compiled import compiled
-from biastf_xr.methods.interpolation import two_sided_weight
+from biastf_xr.methods.interpolation import WeightedSides
 from biastf_xr.methods.similar import (
     DN,
     SLACK,
     WindowUnit,
     check_window,
     known_of,
+    row_order,
     scene_deviation,
     similarity_threshold,
     window_distances,
@@ -61,7 +59,7 @@ DATES, RUN = 4, 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class STARFM(TwoSided):
+class STARFM(WeightedSides):
     """Transfer the coarse change of similar pixels in a window, spatially and spectrally weighted.
 
     For every band and pair ``k`` of a fine and a coarse image, the pixels ``i`` of a window around
@@ -216,10 +214,7 @@ class STARFM(TwoSided):
         """
         if self.pairs == 1 or block.before is None or block.after is None:
             return super().fuse(block)
-        values, alone = self._predict(block, block.sides)
-        made = combine(values, values, np.ones(1, np.float32))
-        made.status[alone & (made.status != 0)] = STATUS["fused_fallback"]
-        return made
+        return from_both(*self._predict(block, block.sides))
 
     def side(self, block: Block, base: Base) -> Float:
         """Predict from one pair; see `TwoSided.side`.
@@ -238,31 +233,6 @@ class STARFM(TwoSided):
         """
         return self._predict(block, (base,))[0]
 
-    def weight(self, block: Block) -> Float:
-        """Weight the two predictions of ``pairs=1``; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            As the option `weights` asks.
-        """
-        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
-
-    def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The options.
-        """
-        return options_of(self)
-
     def _predict(self, block: Block, bases: tuple[Base, ...]) -> tuple[Float, NDArray[np.bool_]]:
         """Predict all dates from one or two pairs; tell where a band had no candidate."""
         count, bands = block.days.size, len(block.bands)
@@ -278,10 +248,7 @@ class STARFM(TwoSided):
             missing = ~(np.isfinite(base.fine).all(axis=0) & np.isfinite(coarse).all(axis=0))
             fine.append(np.where(missing, np.float32(np.nan), base.fine))
             then.append(coarse)
-        gone = np.stack([
-            ~np.isfinite(block.upsample(image, self.upsampling)).all(axis=0)
-            for image in block.coarse
-        ])  # fmt: skip
+        gone = ~block.seen(self.upsampling)
         groups = [range(bands)] if self.similarity == "all" else [[b] for b in range(bands)]
         for group in groups:
             f, c = (np.stack([v[list(group)] for v in images]) for images in (fine, then))
@@ -315,11 +282,11 @@ class STARFM(TwoSided):
             else np.broadcast_to(differs, temporal.shape)
         )
         known = np.isfinite(product) & np.isfinite(fine)
-        limit = np.hypot(
+        errors = (
             np.hypot(self.uncertainty_fine, self.uncertainty_coarse),
             np.sqrt(2) * self.uncertainty_coarse,
         )
-        small = product < np.float32(limit / self.offset * (1 - 2e-3))
+        small = product < np.float32(np.hypot(*errors) / self.offset * (1 - 2e-3))
         if self.weighting == "log":
             product = np.log(spectral / offset + 2)
             if weighs_time:
@@ -330,13 +297,9 @@ class STARFM(TwoSided):
         weight = np.where(known, weight, np.float32(0)).astype(np.float32)
         # Sums are of small numbers: the prediction above the level of the scene.
         moved = np.where(known, fine + change - level[:, None, None], np.float32(0))
-        slack = (
-            np.hypot(self.uncertainty_fine, self.uncertainty_coarse) + SLACK,
-            np.sqrt(2) * self.uncertainty_coarse + SLACK,
-        )
+        slack = errors[0] + SLACK, errors[1] + SLACK
         side = 2 * self.reach + 1
-        offsets = window_offsets(side)
-        order = np.lexsort(offsets.T[::-1])  # row by row: what is read stays in the cache
+        offsets, order = window_offsets(side), row_order(side)
         nearness = (1 / (1 + 2 * window_distances(side) / side))[order]
         shape = len(now), bands, fine.shape[2] - side + 1, fine.shape[3] - side + 1
         out, empty = np.empty(shape, np.float32), np.zeros(shape, np.bool_)
