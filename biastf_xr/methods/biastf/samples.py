@@ -10,14 +10,14 @@ import numpy as np
 
 from biastf_xr.brackets import BracketRule, usable_dates
 from biastf_xr.errors import MissingPairError
-from biastf_xr.grid import Tile, Upsampler, Upsampling
-from biastf_xr.methods.base import Float, box_mean
+from biastf_xr.grid import Tile, Upsampler, Upsampling, box_mean
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
     from biastf_xr.cube.guards import CubePair
+    from biastf_xr.methods.base import Float
     from biastf_xr.methods.biastf.settings import SampleRule
 
 Day = np.datetime64
