@@ -16,8 +16,6 @@ from biastf_xr.grid import AxisMap, Float, Tile, aggregate, box_mean
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.plus.settings import PlusRule
 
@@ -170,7 +168,51 @@ def change_of(
     return Change(position, (moved / sensors.response[:, None, None]).astype(np.float32))
 
 
-def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = True) -> Float:
+@dataclass(frozen=True)
+class Mixture:
+    """What of an anomaly the base images explain.
+
+    Attributes
+    ----------
+    weights : ndarray of float32
+        Shape ``(band, P)``: coefficients of all bands of all base images.
+    constant : ndarray of float32
+        Shape ``(band,)``: makes the mean of what they explain zero.
+    mean : ndarray of float32
+        Shape ``(band,)``: mean of the anomaly.
+    energy : ndarray of float32
+        Shape ``(3,)``: mean squares, over bands, of the mean, of what is explained and of the rest.
+    """
+
+    weights: Float
+    constant: Float
+    mean: Float
+    energy: Float
+
+    def packed(self) -> Float:
+        """Give all of it as one array, shape ``(band, P + 5)``; see `unpack`."""
+        energy = np.broadcast_to(self.energy, (len(self.mean), 3))
+        columns = [self.weights, self.constant[:, None], self.mean[:, None], energy]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    @classmethod
+    def unpack(cls, packed: Float) -> Mixture:
+        """Take a mixture out of an array.
+
+        Parameters
+        ----------
+        packed : ndarray of float32
+            As from `packed`.
+
+        Returns
+        -------
+        Mixture
+            The mixture.
+        """
+        return cls(packed[:, :-5], packed[:, -5], packed[:, -4], packed[0, -3:])
+
+
+def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = True) -> Mixture:
     """Explain an anomaly by the base images, per band, over all pixels where both are there.
 
     Least squares with intercept and light shrinkage: what explains the coarse image explains the
@@ -185,33 +227,33 @@ def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = Tru
     ridge : float
         Shrinkage, as a share of the variance of the standardised bands.
     explain : bool
-        Whether to; otherwise only the mean is given.
+        Whether to; otherwise only the mean is taken.
 
     Returns
     -------
-    ndarray of float32
-        Shape ``(band, P + 2)``: coefficients; their constant, which makes the mean of what they
-        explain zero; the mean of the anomaly.
+    Mixture
+        The mixture; nothing is explained where pixels are too few.
     """
+    bands, count = len(anomaly), len(seen)
     there = np.isfinite(anomaly).all(axis=0) & np.isfinite(seen).all(axis=0)
     y, x = anomaly[:, there].astype(np.float64), seen[:, there].astype(np.float64)
-    out = np.zeros((len(anomaly), len(seen) + 2), np.float32)
-    if not there.any():
-        return out
-    mean = y.mean(axis=1, keepdims=True)
-    out[:, -1] = mean[:, 0]
-    count = x.shape[1]
-    if not explain or count < PIXELS_EACH * (len(seen) + 1):
-        return out
-    centre, scale = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
-    x = (x - centre) / np.maximum(scale, 1e-6)
-    normal = x @ x.T / count + ridge * np.eye(len(x))
-    weights = np.linalg.solve(normal, x @ (y - mean).T / count) / np.maximum(scale, 1e-6)
-    out[:, :-2], out[:, -2] = weights.T, -(weights.T @ centre)[:, 0]
-    return out
+    weights, constant = np.zeros((bands, count)), np.zeros(bands)
+    pixels = x.shape[1]
+    mean = y.mean(axis=1) if pixels else np.zeros(bands)
+    if explain and pixels >= PIXELS_EACH * (count + 1):
+        centre, scale = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
+        scale = np.maximum(scale, 1e-6)
+        z = (x - centre) / scale
+        normal = z @ z.T / pixels + ridge * np.eye(count)
+        weights = (np.linalg.solve(normal, z @ (y - mean[:, None]).T / pixels) / scale).T
+        constant = -(weights @ centre)[:, 0]
+    explained = weights @ x + constant[:, None]
+    rest = y - mean[:, None] - explained
+    energy = [(mean**2).mean(), *((v**2).mean() if pixels else 0.0 for v in (explained, rest))]
+    return Mixture(*(np.asarray(v, np.float32) for v in (weights, constant, mean, energy)))
 
 
-def left_over(anomaly: Float, seen: Float, mixture: Float) -> Float:
+def left_over(anomaly: Float, seen: Float, mixture: Mixture) -> Float:
     """Give what a mixture leaves of an anomaly.
 
     Parameters
@@ -220,7 +262,7 @@ def left_over(anomaly: Float, seen: Float, mixture: Float) -> Float:
         Shape ``(band, h, w)``.
     seen : ndarray of float32
         Shape ``(P, h, w)``; where a band is missing the mixture explains nothing.
-    mixture : ndarray of float32
+    mixture : Mixture
         As from `mixture_of`.
 
     Returns
@@ -228,29 +270,31 @@ def left_over(anomaly: Float, seen: Float, mixture: Float) -> Float:
     ndarray of float32
         Shape of the anomaly; NaN where that is missing.
     """
-    explained = np.tensordot(mixture[:, :-2], seen, 1) + mixture[:, -2, None, None]
+    explained = np.tensordot(mixture.weights, seen, 1) + mixture.constant[:, None, None]
     explained = np.where(np.isfinite(explained), explained, np.float32(0))
-    rest: Float = anomaly - explained - mixture[:, -1, None, None]
+    rest: Float = anomaly - explained - mixture.mean[:, None, None]
     return rest
 
 
-def gain(support: NDArray[np.float32] | float, noise: float) -> Float:
-    """Give how much of what was seen is believed.
+def gain(support: Float | float, energy: float, noise: float) -> Float:
+    """Give how much of what was seen is believed, as a Wiener filter does.
 
     Parameters
     ----------
     support : float or ndarray of float32
         How many observations it is made of.
+    energy : float
+        Its mean square, reflectance squared.
     noise : float
-        Noise over signal of one.
+        Standard deviation of the noise of one observation, reflectance.
 
     Returns
     -------
     ndarray of float32
-        ``n / (n + noise)``, the gain of a Wiener filter; 1 without noise.
+        ``n energy / (n energy + noise**2)``; 1 without noise.
     """
+    power = np.asarray(support, np.float32) * np.float32(energy)
     if noise == 0:
-        return np.ones_like(np.asarray(support, np.float32))
-    n = np.asarray(support, np.float32)
-    share: Float = n / (n + np.float32(noise))
+        return np.ones_like(power)
+    share: Float = power / (power + np.float32(noise**2))
     return share

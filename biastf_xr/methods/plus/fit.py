@@ -298,7 +298,8 @@ def _errors(method: Plus, known: _Known, case: tuple[int, ...]) -> list[tuple[Fl
     mixture = mixture_of(change.anomaly, seen, rule.ridge, explain=rule.mixture)
     support = known.support[target]
     mean = float(support[support > 0].mean()) if (support > 0).any() else 0.0
-    rest = left_over(change.anomaly, seen, mixture) * gain(support, rule.noise_local)
+    believed = gain(support, mixture.energy[2], rule.noise_local)
+    rest = left_over(change.anomaly, seen, mixture) * believed
     fields = np.concatenate([change.position[None], rest]).astype(np.float32)
     everywhere = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
     found = []

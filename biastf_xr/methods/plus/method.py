@@ -23,6 +23,7 @@ from biastf_xr.methods.base import (
     from_both,
 )
 from biastf_xr.methods.plus.change import (
+    Mixture,
     Sensors,
     as_seen,
     blurred,
@@ -191,7 +192,7 @@ class Plus(Plain):
         dict
             By base date, for each target date: "support", observations behind the coarse image,
             as a mean over the scene; "one", the mixture from this date alone; and the mixture
-            with each later date, named after it.  Shapes ``()``, ``(band, P + 2)``.
+            with each later date, named after it.  Shapes ``()``, ``(band, P + 5)``, as packed.
         """
         seen = self._seen(scene)
         days, targets = scene.days, scene.targets
@@ -221,10 +222,10 @@ class Plus(Plain):
     def _blank(self, day: Any, days: Any, targets: int, bands: int) -> Prepared:
         """Make room for what is found of a base date."""
         arrays: dict[str, Any] = {"support": np.zeros(targets, np.float32)}
-        arrays["one"] = np.zeros((targets, bands, bands + 2), np.float32)
+        arrays["one"] = np.zeros((targets, bands, bands + 5), np.float32)
         for after in days:
             if after > day:
-                arrays[str(after)] = np.zeros((targets, bands, 2 * bands + 2), np.float32)
+                arrays[str(after)] = np.zeros((targets, bands, 2 * bands + 5), np.float32)
         return Prepared({}, arrays)
 
     def _mixture(
@@ -232,7 +233,8 @@ class Plus(Plain):
     ) -> Float:
         change = change_of(target, bases, share, self.sensors, self.rule)
         rule = self.rule
-        return mixture_of(change.anomaly, np.concatenate(seen), rule.ridge, explain=rule.mixture)
+        seen_all = np.concatenate(seen)
+        return mixture_of(change.anomaly, seen_all, rule.ridge, explain=rule.mixture).packed()
 
     def _seen(self, scene: SceneView) -> dict[np.datetime64, Float]:
         """Give whole base images as the coarse sensor would see them."""
@@ -290,12 +292,12 @@ class Plus(Plain):
         known = first.prepared.dates
         pair = len(bases) == 2
         share = float((day - first.day) / (bases[1].day - first.day)) if pair else 0.0
-        mixture = known[str(bases[1].day) if pair else "one"][t]
+        mixture = Mixture.unpack(known[str(bases[1].day) if pair else "one"][t])
         change = change_of(
             block.coarse[t], [b.coarse for b in bases], share, self.sensors, self.rule
         )
         rest = left_over(change.anomaly, seen, mixture)
-        rest *= gain(block.support[t], self.rule.noise_local)
+        rest *= gain(block.support[t], mixture.energy[2], self.rule.noise_local)
         fields = block.upsample(np.concatenate([change.position[None], rest]), "bilinear")
         added = self.spread(fields[1:], fine, mixture, float(known["support"][t]))
         difference = fine[1] - fine[0] if pair else None
@@ -308,7 +310,7 @@ class Plus(Plain):
         weights = np.array(self.card.error[kind], np.float32)
         return value, sigma_of_terms(terms(difference, share, added), weights)
 
-    def spread(self, rest: Float, fine: list[Float], mixture: Float, support: float) -> Float:
+    def spread(self, rest: Float, fine: list[Float], mixture: Mixture, support: float) -> Float:
         """Bring the anomaly to the fine grid: what the mixture explains, its mean, and the rest.
 
         Parameters
@@ -317,7 +319,7 @@ class Plus(Plain):
             Shape ``(band, y, x)``: what the mixture leaves, interpolated.
         fine : list of ndarray of float32
             Base images, shape ``(band, y, x)``.
-        mixture : ndarray of float32
+        mixture : Mixture
             As from `mixture_of`.
         support : float
             Observations behind the coarse image, as a mean over the scene.
@@ -328,11 +330,12 @@ class Plus(Plain):
             Shape ``(band, y, x)``.
         """
         rule = self.rule
-        believed = gain(support, rule.noise_mixture)
-        constant = mixture[:, -2] * believed + mixture[:, -1] * gain(support, rule.noise_mean)
+        believed = gain(support, mixture.energy[1], rule.noise_mixture)
+        level = mixture.mean * gain(support, mixture.energy[0], rule.noise_mean)
+        constant = mixture.constant * believed + level
         added: Float = rest + constant[:, None, None].astype(np.float32)
         if rule.mixture:
-            weights = (mixture[:, :-2] * believed).astype(np.float32)
+            weights = (mixture.weights * believed).astype(np.float32)
             pixels = np.concatenate(fine).reshape(weights.shape[1], -1)
             added += (weights @ pixels).reshape(added.shape)
         return added

@@ -35,8 +35,8 @@ class PlusRule:
     ridge : float
         Shrinkage of the mixture, as a share of the variance of the (standardised) base bands.
     noise_mean, noise_mixture, noise_local : float
-        Noise over signal of one coarse observation: of its mean over the scene, of what the
-        mixture explains, and of the rest.  With ``n`` observations the gain is ``n / (n + noise)``.
+        Noise of one coarse observation, reflectance: of its mean over the scene, of what the
+        mixture explains, and of the rest in a coarse pixel; `change.gain` weighs it.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -49,9 +49,9 @@ class PlusRule:
     position_window: int = 3
     mixture: bool = True
     ridge: float = 0.03
-    noise_mean: float = 0.4
-    noise_mixture: float = 0.25
-    noise_local: float = 1.5
+    noise_mean: float = 0.006
+    noise_mixture: float = 0.001
+    noise_local: float = 0.006
 
     def __post_init__(self) -> None:
         numbers = ("smoothing", "tolerance", "footprint", "position", "ridge",
