@@ -41,7 +41,7 @@ TARGETS: dict[str, tuple[int, ...]] = {"cia": tuple(range(8, 15)), "lgc": tuple(
 BAND_BY_BAND: dict[str, int] = {"cia": 10, "lgc": 8}
 
 
-def published(dataset: Dataset | None = None, table: int | None = None) -> pd.DataFrame:
+def published(dataset: str | None = None, table: int | None = None) -> pd.DataFrame:
     """Give the published results.
 
     Parameters
