@@ -16,6 +16,7 @@ from biastf_xr.evaluation.published import (
     best_of,
     published,
 )
+from biastf_xr.sources.benchmark_sets import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,8 +54,7 @@ def beside_published(run: PaperRun) -> pd.DataFrame:
     both["ratio"] = both["value"] / both["published"]
     both.insert(0, "dataset", dataset)
     columns = ["dataset", *KEYS, "value", "published", "difference", "ratio", "pixels", "share"]
-    bands = ["mean", *(b for b in run.fine.data_vars if b in set(both["band"]))]
-    order = {name: i for i, name in enumerate((*MEASURES, *columns_of(run), *bands))}
+    order = {name: i for i, name in enumerate((*MEASURES, *columns_of(run), *COLOURS, "mean"))}
     table: pd.DataFrame = both[columns].sort_values(
         ["pair", "measure", "band", "method"],
         key=lambda c: c.map(order) if c.name != "pair" else c,
