@@ -10,6 +10,10 @@ from rich.table import Table
 
 from biastf_xr.cli.show import console, progress_bar
 from biastf_xr.errors import ConfigError, FusionRunError
+from biastf_xr.evaluation.published import PUBLISHED_METHODS
+
+# Characters that the names of a line take; the narrowest column, and what is between two.
+LABELS, COLUMN, BETWEEN = 30, 8, 2
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,19 +84,28 @@ def _draw(run: PaperRun) -> None:
 
 
 def _show(block: Block) -> None:
-    """Print one measure: for every row the project's values, the paper's, and how they differ."""
-    table = Table(title=block.title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    """Print one measure, in as many tables beneath each other as the terminal needs."""
+    methods = [str(m) for m in block.ours.columns]
+    widest = max(COLUMN, *(len(m) + 1 for m in methods)) + BETWEEN
+    across = max((console.width - LABELS) // widest, len(PUBLISHED_METHODS))
+    for first in range(0, len(methods), across):
+        console.print(_table(block, methods, slice(first, first + across)))
+
+
+def _table(block: Block, methods: list[str], part: slice) -> Table:
+    """Lay out some methods: for every row the project's values, the paper's, how they differ."""
+    title = f"{block.title}{', further methods' if part.start else ''}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for method in block.ours.columns:
-        table.add_column(str(method), justify="right", no_wrap=True)
+    for method in methods[part]:
+        table.add_column(f"{method} ", justify="right", no_wrap=True, min_width=COLUMN)
     for row, what, texts, best in block.lines():
         cells = [f"[bold]{t}*[/]" if b else f"{t} " for t, b in zip(texts, best, strict=True)]
-        dim = "" if what == "project" else "dim"
-        table.add_row(row if what == "project" else "", what, *cells, style=dim)
-    # All columns are needed: a line too long for the terminal wraps, it is not cut.
-    wide = max(console.width, console.measure(table).maximum)
-    console.print(table, width=wide, soft_wrap=True)
+        ours = what == "project"
+        if ours or any(texts[part]):
+            table.add_row(row if ours else "", what, *cells[part], style="" if ours else "dim")
+    return table
 
 
 def _tell(run: PaperRun) -> None:

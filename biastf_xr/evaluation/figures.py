@@ -269,6 +269,9 @@ def draw_bias(case: Case, path: Path, band: str | None = None) -> Path:
     for axes, (what, unit, maps) in zip(grid, rows, strict=True):
         notes = {n: f"{n}\n{_note(what, m)}" for n, m in maps.items()}
         _draw_row(figure, axes, list(everyone), maps, notes, f"{what}, {unit}")
+        axes[0].text(
+            -0.04, 0.5, what, transform=axes[0].transAxes, rotation=90, ha="right", va="center"
+        )
     figure.suptitle(
         f"{case.label}: change since the base date and its bias, {band}. "
         "Bias: fine change less coarse change",
@@ -370,6 +373,7 @@ def _draw_row(
     label: str,
 ) -> None:
     """Draw maps on one colour scale; a place without a map stays empty."""
+    rows = len({axis.get_subplotspec().rowspan.start for axis in axes})
     signed = not label.startswith("squared")
     top = _extent(list(maps.values()))
     low, colours = (-top, SIGNED) if signed else (0.0, POSITIVE)
@@ -382,8 +386,9 @@ def _draw_row(
             _grey_where_missing(axis, maps[name])
             axis.set_title(notes[name], fontsize=9)
     bar = figure.colorbar(
-        shown, ax=list(axes), label=label, extend="both" if signed else "max", aspect=15
-    )
+        shown, ax=list(axes), label=label, extend="both" if signed else "max",
+        aspect=20 * rows, fraction=0.05, pad=0.01,
+    )  # fmt: skip
     bar.ax.tick_params(labelsize=8)
     bar.formatter.set_powerlimits((-3, 3))
 

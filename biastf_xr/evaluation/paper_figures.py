@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from biastf_xr.evaluation.paper import PaperRun
+    from biastf_xr.grid import Upsampling
 
 
 def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:
@@ -52,8 +53,8 @@ def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:
         index="method", columns="measure", values="value"
     )
     notes = {m: f"RMSE {joint.loc[m, 'RMSE']:.4f}  CC {joint.loc[m, 'CC']:.3f}" for m in methods}
-    whole = _case(run, pair, methods, None, step, notes)
-    single = _case(run, pair, methods, band, 1, {})
+    whole = _case(run, pair, methods, None, step, "nearest", notes)
+    single = _case(run, pair, methods, band, 1, "bilinear", {})
     folder = run.folder / "figures"
     return {
         "predictions": draw_predictions(whole, folder / f"{pair:02d}_predictions.png"),
@@ -68,6 +69,7 @@ def _case(
     methods: list[str],
     band: str | None,
     step: int,
+    upsampling: Upsampling,
     notes: dict[str, str],
 ) -> Case:
     """Load one band, or every n-th pixel of all, of everything that the figures show."""
@@ -86,7 +88,7 @@ def _case(
         )
         return np.stack([image[b].values for b in bands])
 
-    low = [thin(on_fine_grid(image_of(coarse, d), alignment)) for d in (day, before)]
+    low = [thin(on_fine_grid(image_of(coarse, d), alignment, upsampling)) for d in (day, before)]
     high = [thin(image_of(fine, d)) for d in (day, before)]
     return Case(
         f"{protocol.dataset.upper()} pair {pair}, {day}",
