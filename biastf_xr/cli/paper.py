@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,11 +16,14 @@ from biastf_xr.evaluation.published import PUBLISHED_METHODS
 # Characters that the names of a line take; the narrowest column, and what is between two.
 LABELS, COLUMN, BETWEEN = 30, 8, 2
 
+# What the stages of a run count.
+UNITS = {"ingest": "scenes", "predict": "results"}
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from biastf_xr.evaluation.paper import PaperRun
+    from biastf_xr.evaluation.paper import PaperProgress, PaperRun
     from biastf_xr.evaluation.paper_protocol import Protocol
     from biastf_xr.evaluation.paper_tables import Block
 
@@ -55,7 +59,7 @@ def paper_step(
     from biastf_xr.evaluation.paper import run_paper
     from biastf_xr.evaluation.paper_tables import blocks, write_results
 
-    with progress_bar("paper", "steps") as advance:
+    with _stages() as advance:
         run = run_paper(root, output, protocol, revise=revise, progress=advance)
     for block in blocks(run):
         _show(block)
@@ -70,6 +74,21 @@ def paper_step(
             + "; ".join(f"{cell}: {why}" for cell, why in run.failed.items())
         )
     return run
+
+
+@contextmanager
+def _stages() -> Iterator[PaperProgress]:
+    """Show a progress bar for every stage, one after the other."""
+    with ExitStack() as stack:
+        bars: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int, note: str) -> None:
+            if stage not in bars:
+                stack.close()
+                bars[stage] = stack.enter_context(progress_bar(stage, UNITS[stage]))
+            bars[stage](done, total, note)
+
+        yield advance
 
 
 def _draw(run: PaperRun) -> None:

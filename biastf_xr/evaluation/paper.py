@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from biastf_xr.evaluation.paper_inputs import Download
     from biastf_xr.methods.base import Float, Method
 
-# Called with the number of steps done, the number of all, and what is next.
-PaperProgress = Callable[[int, int, str], None]
+# Called with the stage ("ingest", "predict"), the steps done, the steps in all, and what is next.
+PaperProgress = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def run_paper(
     revise : bool
         Whether results of other inputs or settings may be replaced.
     progress : callable, optional
-        Called before every scene that is ingested and every cell.
+        Called after every scene that is ingested, and before every cell.
 
     Returns
     -------
@@ -143,14 +143,14 @@ def run_paper(
     kept = _kept(folder, records, revise=revise)
     fine, coarse = make_cubes(
         download, folder / "cubes", protocol.coarse,
-        lambda done, of, name: say(done, of, f"ingest {name}"),
+        lambda done, of, name: say("ingest", done, of, name),
     )  # fmt: skip
     fine = _cropped(fine, protocol)
     failed: dict[Cell, str] = {}
     todo = [c for c in cells if c not in kept]
     target: _Target | None = None
     for done, cell in enumerate(todo):
-        say(done, len(todo), f"{protocol.day(cell.pair)} {cell.method}")
+        say("predict", done, len(todo), f"{protocol.day(cell.pair)} {cell.method}")
         try:
             if target is None or target.pair != cell.pair:
                 target = _Target.load(protocol, cell.pair, fine, coarse)
@@ -158,7 +158,7 @@ def run_paper(
         except BiastfError as error:
             failed[cell] = f"{type(error).__name__}: {error}"
     if todo:
-        say(len(todo), len(todo), "")
+        say("predict", len(todo), len(todo), "")
     made = tuple(c for c in todo if c not in failed)
     scores = _scores(folder, protocol, [c for c in cells if c not in failed])
     return PaperRun(folder, protocol, scores, made, kept, failed, fine, coarse)
