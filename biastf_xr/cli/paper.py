@@ -16,6 +16,10 @@ from biastf_xr.evaluation.published import PUBLISHED_METHODS
 # Characters that the names of a line take; the narrowest column, and what is between two.
 LABELS, COLUMN, BETWEEN = 30, 8, 2
 
+# Keys of the section [method] that are options of every method, and of a fit.
+SHARED = {"weights", "window", "upsampling"}
+FITTED = {"network", "samples", "train", "seed"}
+
 # What the stages of a run count.
 UNITS = {"ingest": "scenes", "predict": "results"}
 
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.evaluation.paper import PaperProgress, PaperRun
     from biastf_xr.evaluation.paper_protocol import Protocol
-    from biastf_xr.evaluation.paper_tables import Block
+    from biastf_xr.evaluation.paper_tables import MeasureTable
 
 
 def paper_step(
@@ -57,11 +61,11 @@ def paper_step(
         If a method could not do a target; the others were finished.
     """
     from biastf_xr.evaluation.paper import run_paper
-    from biastf_xr.evaluation.paper_tables import blocks, write_results
+    from biastf_xr.evaluation.paper_tables import measure_tables, write_results
 
     with _stages() as advance:
         run = run_paper(root, output, protocol, revise=revise, progress=advance)
-    for block in blocks(run):
+    for block in measure_tables(run):
         _show(block)
     _tell(run)
     for path in write_results(run).values():
@@ -102,7 +106,7 @@ def _draw(run: PaperRun) -> None:
     console.print(f"figures in [bold]{run.folder / 'figures'}[/]")
 
 
-def _show(block: Block) -> None:
+def _show(block: MeasureTable) -> None:
     """Print one measure, in as many tables beneath each other as the terminal needs."""
     methods = [str(m) for m in block.ours.columns]
     widest = max(COLUMN, *(len(m) + 1 for m in methods)) + BETWEEN
@@ -111,7 +115,7 @@ def _show(block: Block) -> None:
         console.print(_table(block, methods, slice(first, first + across)))
 
 
-def _table(block: Block, methods: list[str], part: slice) -> Table:
+def _table(block: MeasureTable, methods: list[str], part: slice) -> Table:
     """Lay out some methods: for every row the project's values, the paper's, how they differ."""
     title = f"{block.title}{', further methods' if part.start else ''}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -201,9 +205,11 @@ def _config(method: str, options: Mapping[str, Any]) -> Any:
     """Build the configuration that has these options of a method: it knows its defaults."""
     import pydantic
 
-    from biastf_xr.config import Config, MethodSection, explain
+    from biastf_xr.config import Config, explain
+    from biastf_xr.methods import LEARNED
 
-    own = {k: v for k, v in options.items() if k in MethodSection.model_fields}
+    keys = {*SHARED, *FITTED} if method in LEARNED else SHARED
+    own = {k: v for k, v in options.items() if k in keys}
     section = {"name": method, **own, "options": {k: options[k] for k in options if k not in own}}
     cube = {"product": "cube", "folder": ".", "cube": "unused"}
     try:

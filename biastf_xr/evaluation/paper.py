@@ -90,7 +90,7 @@ class PaperRun:
         """
         import xarray as xr
 
-        path = self.folder / "predictions" / f"{Cell(pair, method)}.zarr"
+        path = _prediction_store(self.folder, Cell(pair, method))
         found: xr.Dataset = xr.open_zarr(path, consolidated=False, decode_coords="all")
         return found
 
@@ -237,7 +237,7 @@ def _make(
     scores = score_image(
         np.where(scored, values, nan), np.where(scored, target.truth, nan), bands, protocol.ratio
     )
-    _write_prediction(folder / "predictions" / f"{cell}.zarr", image)
+    _write_prediction(_prediction_store(folder, cell), image)
     found = {
         "record": record,
         "made_by": _plain(method.describe()),
@@ -299,6 +299,10 @@ def _write_prediction(path: Path, image: xr.Dataset) -> None:
     kept.to_zarr(path, mode="w", encoding=encoding, consolidated=False)
 
 
+def _prediction_store(folder: Path, cell: Cell) -> Path:
+    return folder / "predictions" / f"{cell}.zarr"
+
+
 def _score_file(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / f"{cell}.json"
 
@@ -338,7 +342,7 @@ def _kept(
     kept, other = [], {}
     for cell, record in records.items():
         path = _score_file(folder, cell)
-        if not path.exists():
+        if not (path.exists() and _prediction_store(folder, cell).exists()):
             continue
         known = json.loads(path.read_text())["record"]
         if known == record:

@@ -81,7 +81,7 @@ def columns_of(run: PaperRun) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Block:
+class MeasureTable:
     """One measure of a table: dates or bands as rows, methods as columns.
 
     Attributes
@@ -127,7 +127,7 @@ class Block:
         return name, what, texts, [m == best for m in values.index]
 
 
-def blocks(run: PaperRun) -> list[Block]:
+def measure_tables(run: PaperRun) -> list[MeasureTable]:
     """Lay out Table 2, and Table 3 or 4, with both results in every cell.
 
     Parameters
@@ -137,7 +137,7 @@ def blocks(run: PaperRun) -> list[Block]:
 
     Returns
     -------
-    list of Block
+    list of MeasureTable
         Measure by measure: first over the dates, with their mean, then over the bands of the pair
         that the paper shows band by band, if it was run.
     """
@@ -162,7 +162,7 @@ def blocks(run: PaperRun) -> list[Block]:
     return found
 
 
-def _block(title: str, measure: str, part: pd.DataFrame, methods: tuple[str, ...]) -> Block:
+def _block(title: str, measure: str, part: pd.DataFrame, methods: tuple[str, ...]) -> MeasureTable:
     """Make rows of "row" and columns of methods, and their mean below."""
     import pandas as pd
 
@@ -177,7 +177,7 @@ def _block(title: str, measure: str, part: pd.DataFrame, methods: tuple[str, ...
         wide = [
             pd.concat([w, w.mean(skipna=False).to_frame(f"mean of {len(rows)}").T]) for w in wide
         ]
-    return Block(title, measure, *wide)
+    return MeasureTable(title, measure, *wide)
 
 
 def write_results(run: PaperRun) -> dict[str, Path]:
@@ -226,7 +226,7 @@ def _markdown(run: PaperRun) -> str:
     lines = [f"# {run.protocol.dataset.upper()}: the project beside the paper", ""]
     lines += [*(f"- {reading}" for reading in READINGS), ""]
     lines += [f"- No result: {cell}: {why}" for cell, why in run.failed.items()]
-    for block in blocks(run):
+    for block in measure_tables(run):
         names = [str(c) for c in block.ours.columns]
         lines += ["", f"## {block.title}", "", f"| | | {' | '.join(names)} |"]
         lines.append("|---|---|" + "---:|" * len(names))

@@ -27,7 +27,7 @@ from biastf_xr.evaluation import paper
 from biastf_xr.evaluation.paper import run_paper
 from biastf_xr.evaluation.paper_inputs import expected_file, find_download
 from biastf_xr.evaluation.paper_protocol import CROPS, Cell, Protocol
-from biastf_xr.evaluation.paper_tables import beside_published, blocks
+from biastf_xr.evaluation.paper_tables import beside_published, measure_tables
 from biastf_xr.evaluation.published import published
 from biastf_xr.methods import METHODS, fit
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
@@ -159,7 +159,7 @@ def test_published_values_stand_beside(run):
 
 
 def test_tables_have_the_layout_of_the_paper(run):
-    found = {b.title: b for b in blocks(run)}
+    found = {b.title: b for b in measure_tables(run)}
     assert len(found) == 10
     dates = found["Table 2a, CIA, ERGAS"]
     assert list(dates.ours.index) == ["10 2002-02-22", "11 2002-03-10", "mean of 2"]
@@ -198,7 +198,6 @@ def test_finished_results_are_kept_and_others_refused(run, cia, monkeypatch):
     other = replace(run.protocol, options={"direct": {"window": 5}}, methods=("linear", "direct"))
     with pytest.raises(CubeExistsError, match=r"2 results of other.*10_direct.*differs in options"):
         run_paper(cia[0], run.folder, other)
-    # Without the option nothing is left over that would be refused.
     (run.folder / "cells" / "10_linear.json").unlink()
     again = run_paper(cia[0], run.folder, replace(run.protocol, methods=("linear",)))
     assert again.made == (Cell(10, "linear"),)
@@ -232,14 +231,13 @@ def test_target_is_out_of_reach(tmp_path):
 
 
 def test_one_pair_methods_see_the_earlier_pair_only(cia, tmp_path):
-    both = Protocol(dataset="cia", methods=("nearest",), targets=(11,))
-    one = replace(both, one_pair=("nearest",))
-    assert one.bases(11, "nearest") == tuple(days_of("cia", 10))
-    assert one.bases(11, "linear") == tuple(days_of("cia", 10, 12))
-    runs = [run_paper(cia[0], tmp_path / str(i), p) for i, p in enumerate((both, one))]
-    for got, day in zip(runs, days_of("cia", 12, 10), strict=True):
-        image = got.prediction(11, "nearest")["nir"].values
-        np.testing.assert_allclose(image, reflectance(cia[1][day][0])[3], rtol=2**-12)
+    protocol = Protocol(dataset="cia", methods=("nearest",), targets=(11,), one_pair=("nearest",))
+    assert protocol.bases(11, "nearest") == tuple(days_of("cia", 10))
+    assert protocol.bases(11, "linear") == tuple(days_of("cia", 10, 12))
+    assert Protocol(dataset="cia").bases(11, "fsdaf") == tuple(days_of("cia", 10))
+    image = run_paper(cia[0], tmp_path, protocol).prediction(11, "nearest")["nir"].values
+    # Pair 12 is nearer in time.
+    np.testing.assert_allclose(image, reflectance(cia[1][days_of("cia", 10)[0]][0])[3], rtol=2**-12)
 
 
 def test_training_dates_of_every_reading():
@@ -266,16 +264,6 @@ def test_crop_and_delivered_pixels(cia, tmp_path, monkeypatch):
     monkeypatch.setitem(CROPS, "cia", (20, 10, 600, 80))
     with pytest.raises(ConfigError, match=r"ends at row 620, column 90; the images have 120 and"):
         run_paper(cia[0], tmp_path / "b", replace(protocol, coarse="native"))
-
-
-def test_method_that_cannot_do_it_does_not_stop_the_others(cia, tmp_path):
-    protocol = Protocol(
-        dataset="cia", methods=("fsdaf", "linear"), targets=(10,), coarse="delivered"
-    )
-    got = run_paper(cia[0], tmp_path, protocol)
-    assert list(got.failed) == [Cell(10, "fsdaf")]
-    assert "coarse images lie on the fine grid" in got.failed[Cell(10, "fsdaf")]
-    assert set(got.scores["method"]) == {"linear"}
 
 
 def test_wrong_downloads_are_told(cia, tmp_path):
@@ -319,7 +307,8 @@ def test_impossible_protocols_are_refused():
 def test_options_reach_their_methods():
     texts = ["biastf.train.epochs=3", "biastf.train.batch=2", "biastf.window=5",
              "starfm.similarity=all"]  # fmt: skip
-    got = method_options(["biastf", "starfm", "linear"], texts)
+    got = method_options(["biastf", "starfm", "linear", "fsdaf"], [*texts, "fsdaf.seed=7"])
+    assert got["fsdaf"] == {"seed": 7}
     assert (got["biastf"]["train"].epochs, got["biastf"]["train"].batch) == (3, 2)
     assert got["biastf"]["window"] == 5
     assert got["starfm"] == {"similarity": "all"}
@@ -329,6 +318,7 @@ def test_options_reach_their_methods():
         ("efast.window=5", ConfigError, "'efast' is not run"),
         ("starfm.windows=5", MethodError, "no option windows"),
         ("biastf.train.epoch=5", ConfigError, "epoch"),
+        ("starfm.precision=fp16", MethodError, "no option precision"),
     ):
         with pytest.raises(error, match=message):
             method_options(["biastf", "starfm"], [wrong])
@@ -367,13 +357,16 @@ def test_command_prints_both_results_and_goes_on_where_it_stopped(tmp_path, monk
         CliRunner().invoke(app, call, catch_exceptions=False)
 
 
-def test_command_says_what_is_missing(cia, tmp_path):
+def test_method_that_cannot_do_it_does_not_stop_the_others(cia, tmp_path):
     call = ["paper", "--dataset", "cia", "--root", str(cia[0]), "--output", str(tmp_path),
-            "--target", "10", "--method", "linear", "--method", "fsdaf", "--coarse", "delivered",
+            "--target", "10", "--method", "fsdaf", "--method", "linear", "--coarse", "delivered",
             "--no-figures"]  # fmt: skip
     with pytest.raises(FusionRunError, match=r"1 results are missing: 10_fsdaf: MethodError"):
         CliRunner().invoke(app, call, catch_exceptions=False)
-    assert (tmp_path / "paper_cia.csv").exists()
+    twin = json.loads((tmp_path / "paper_cia.json").read_text())
+    assert "coarse images lie on the fine grid" in twin["failed"]["10_fsdaf"]
+    assert {row["method"] for row in twin["table"] if row["value"] is not None} == {"linear"}
+    assert "No result: 10_fsdaf" in (tmp_path / "paper_cia.md").read_text()
 
 
 def test_help_shows_an_example():
