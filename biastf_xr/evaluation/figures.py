@@ -1,6 +1,6 @@
 """The figures of the paper, for any method: changes, biases, their errors, residuals, predictions.
 
-Maps are plain functions of arrays; the drawings put those of several methods on one scale.
+Every map of several methods has one scale.
 
 References
 ----------
@@ -11,21 +11,20 @@ captions: the paper's equations could not be read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.errors import CubeStructureError
+from biastf_xr.evaluation.maps import bias_error_map, bias_map, change_map, residual_map
 from biastf_xr.evaluation.metrics import cc, rmse
 from biastf_xr.evaluation.pictures import choose_colours, composite, stretch
-from biastf_xr.grid import Tile, Upsampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from biastf_xr.grid import Alignment, Upsampling
+    from biastf_xr.evaluation.maps import Case
     from biastf_xr.methods.base import Float
 
 # Longest side of a drawn map in pixels; larger images are drawn from every n-th pixel.
@@ -38,156 +37,6 @@ SIGNED, POSITIVE, MISSING = "RdBu_r", "magma", "0.85"
 
 # Width of a panel in inches, and panels beside each other.
 PANEL, ACROSS = 2.3, 6
-
-
-@dataclass(frozen=True)
-class Case:
-    """One date, predicted by several methods, and what the predictions are judged by.
-
-    Attributes
-    ----------
-    label : str
-        What to call it, for instance its date.
-    bands : tuple of str
-        Names of the band axis of every image.
-    images : mapping of str to ndarray of float32
-        Predictions by name, shape ``(band, y, x)``, reflectance, NaN where there is none.
-    truth : ndarray of float32
-        The fine image that was withheld, same shape.
-    base : ndarray of float32
-        Fine image F_ref of the date that changes are counted from, same shape.
-    coarse, coarse_base : ndarray of float32
-        Coarse images of the two dates on the fine grid, same shape; see `on_fine_grid`.
-    notes : mapping of str
-        What to say of a prediction under its name; by default RMSE and CC, mean over bands.
-
-    Raises
-    ------
-    CubeStructureError
-        If shapes differ, or there is no prediction.
-    """
-
-    label: str
-    bands: tuple[str, ...]
-    images: Mapping[str, Float]
-    truth: Float
-    base: Float
-    coarse: Float
-    coarse_base: Float
-    notes: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.images:
-            raise CubeStructureError(f"{self.label}: no prediction to draw; expected at least one.")
-        expected = (len(self.bands), *self.truth.shape[-2:])
-        shapes = {name: image.shape for name, image in self.images.items()}
-        shapes |= {n: getattr(self, n).shape for n in ("truth", "base", "coarse", "coarse_base")}
-        wrong = {name: shape for name, shape in shapes.items() if shape != expected}
-        if wrong:
-            raise CubeStructureError(
-                f"{self.label}: images have the shapes {wrong}; expected {expected}, "
-                "(band, y, x) on the fine grid."
-            )
-
-
-def on_fine_grid(coarse: Float, alignment: Alignment, upsampling: Upsampling = "bilinear") -> Float:
-    """Bring a whole coarse image to the fine grid.
-
-    Parameters
-    ----------
-    coarse : ndarray of float32
-        Shape ``(..., h, w)``, the whole coarse grid; NaN is missing.
-    alignment : Alignment
-        How the grids lie.
-    upsampling : {"bilinear", "nearest"}
-        How; by default as most methods do.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(..., y, x)``, the whole fine grid.
-    """
-    fine = Tile(0, alignment.shape[0], 0, alignment.shape[1])
-    whole = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
-    return Upsampler(alignment, fine, whole)(coarse, upsampling)
-
-
-def change_map(image: Float, base: Float) -> Float:
-    """Give the change since the base date, ``F - F_ref``.
-
-    Parameters
-    ----------
-    image, base : ndarray of float32
-        Images of one sensor on two dates, any equal shape; of a prediction the base is the true
-        fine image.
-
-    Returns
-    -------
-    ndarray of float32
-        Reflectance; NaN where either is missing.
-    """
-    return image - base
-
-
-def bias_map(image: Float, base: Float, coarse: Float, coarse_base: Float) -> Float:
-    """Give the bias, ``(F - F_ref) - (C - C_ref)``: the fine change less the coarse one.
-
-    Parameters
-    ----------
-    image, base : ndarray of float32
-        Fine image, true or predicted, and true fine base image; any equal shape.
-    coarse, coarse_base : ndarray of float32
-        Coarse images of the same dates on the fine grid, same shape.
-
-    Returns
-    -------
-    ndarray of float32
-        Reflectance; NaN where any is missing.  Zero for a prediction that takes the coarse change
-        over as it is.
-    """
-    return change_map(image, base) - change_map(coarse, coarse_base)
-
-
-def bias_error_map(
-    image: Float, truth: Float, base: Float, coarse: Float, coarse_base: Float
-) -> Float:
-    """Give the squared error of the bias that a prediction amounts to.
-
-    The base image and the coarse change are common to both biases, so this is the squared error of
-    the prediction itself.
-
-    Parameters
-    ----------
-    image, truth, base : ndarray of float32
-        Prediction, withheld fine image and true fine base image; any equal shape.
-    coarse, coarse_base : ndarray of float32
-        Coarse images of the two dates on the fine grid, same shape.
-
-    Returns
-    -------
-    ndarray of float32
-        Squared reflectance; NaN where any is missing.
-    """
-    known = base, coarse, coarse_base
-    return (bias_map(image, *known) - bias_map(truth, *known)) ** 2
-
-
-def residual_map(image: Float, truth: Float) -> Float:
-    """Give the reconstruction residual, prediction less truth.
-
-    Not published as a formula; this reading follows the caption of Figure 4.
-
-    Parameters
-    ----------
-    image, truth : ndarray of float32
-        Prediction and withheld fine image, any equal shape.
-
-    Returns
-    -------
-    ndarray of float32
-        Reflectance, positive where the prediction is too bright; NaN where either is missing.
-    """
-    return image - truth
 
 
 def draw_predictions(case: Case, path: Path, colours: Sequence[str] | None = None) -> Path:

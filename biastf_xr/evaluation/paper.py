@@ -20,7 +20,7 @@ from biastf_xr.cube.guards import pair_cubes
 from biastf_xr.cube.spec import to_days
 from biastf_xr.cube.store import bands_of
 from biastf_xr.errors import BiastfError, ConfigError, CubeExistsError, LeakError, MissingPairError
-from biastf_xr.evaluation.figures import on_fine_grid
+from biastf_xr.evaluation.maps import image_of, on_fine_grid
 from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.evaluation.paper_inputs import find_download, make_cubes
 from biastf_xr.evaluation.paper_protocol import CROPS, Cell, Protocol
@@ -188,25 +188,6 @@ class _Target:
                 f"no pixel is clear in the images of both sensors on {', '.join(days)}."
             )
         return cls(pair, truth, valid)
-
-
-def image_of(cube: xr.Dataset, day: str) -> Float:
-    """Load one date of a cube.
-
-    Parameters
-    ----------
-    cube : xarray.Dataset
-        The cube.
-    day : str
-        ISO date.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(band, y, x)``, NaN where missing.
-    """
-    image = _only(cube, (day,)).isel(time=0).load()
-    return np.stack([image[band].values for band in bands_of(cube)])
 
 
 def _make(

@@ -6,24 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.guards import pair_cubes
 from biastf_xr.cube.store import bands_of
-from biastf_xr.evaluation.figures import (
-    DRAWN,
-    Case,
-    draw_bias,
-    draw_predictions,
-    draw_residuals,
-    on_fine_grid,
-)
-from biastf_xr.evaluation.paper import image_of
+from biastf_xr.evaluation.figures import DRAWN, draw_bias, draw_predictions, draw_residuals
+from biastf_xr.evaluation.maps import case_of
 from biastf_xr.evaluation.paper_tables import columns_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from biastf_xr.evaluation.maps import Case
     from biastf_xr.evaluation.paper import PaperRun
-    from biastf_xr.grid import Upsampling
 
 
 def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:
@@ -48,13 +40,14 @@ def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:
     methods = [m for m in columns_of(run) if m in set(scores["method"])]
     if not methods:
         return {}
-    step = max(-(-max(run.fine.sizes["y"], run.fine.sizes["x"]) // DRAWN), 1)
     joint = scores[scores["band"] == "mean"].pivot_table(
         index="method", columns="measure", values="value"
     )
     notes = {m: f"RMSE {joint.loc[m, 'RMSE']:.4f}  CC {joint.loc[m, 'CC']:.3f}" for m in methods}
-    whole = _case(run, pair, methods, None, step, "nearest", notes)
-    single = _case(run, pair, methods, band, 1, "bilinear", {})
+    step = max(-(-max(run.fine.sizes["y"], run.fine.sizes["x"]) // DRAWN), 1)
+    # All bands of every n-th pixel, or every pixel of one band: never the whole of all methods.
+    whole = _case(run, pair, methods, every=step, upsampling="nearest", notes=notes)
+    single = _case(run, pair, methods, band)
     folder = run.folder / "figures"
     return {
         "predictions": draw_predictions(whole, folder / f"{pair:02d}_predictions.png"),
@@ -64,39 +57,23 @@ def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:
 
 
 def _case(
-    run: PaperRun,
-    pair: int,
-    methods: list[str],
-    band: str | None,
-    step: int,
-    upsampling: Upsampling,
-    notes: dict[str, str],
+    run: PaperRun, pair: int, methods: list[str], *bands: str, every: int = 1, **options: Any
 ) -> Case:
-    """Load one band, or every n-th pixel of all, of everything that the figures show."""
+    """Load the predictions, and what they are judged by."""
     protocol = run.protocol
-    bands = bands_of(run.fine) if band is None else (band,)
-    alignment = pair_cubes(run.fine, run.coarse).alignment
-    fine, coarse = run.fine[list(bands)], run.coarse[list(bands)]
-    before, day = protocol.day(pair - 1), protocol.day(pair)
-
-    def thin(image: Any) -> Any:
-        return image[..., ::step, ::step]
-
-    def predicted(method: str) -> Any:
-        image = run.prediction(pair, method).isel(
-            y=slice(None, None, step), x=slice(None, None, step)
-        )
-        return np.stack([image[b].values for b in bands])
-
-    low = [thin(on_fine_grid(image_of(coarse, d), alignment, upsampling)) for d in (day, before)]
-    high = [thin(image_of(fine, d)) for d in (day, before)]
-    return Case(
-        f"{protocol.dataset.upper()} pair {pair}, {day}",
-        bands,
-        {m: predicted(m) for m in methods},
-        truth=high[0],
-        base=high[1],
-        coarse=low[0],
-        coarse_base=low[1],
-        notes=notes,
+    names = list(bands or bands_of(run.fine))
+    thin = {"y": slice(None, None, every), "x": slice(None, None, every)}
+    images = {}
+    for method in methods:
+        image = run.prediction(pair, method).isel(thin)
+        images[method] = np.stack([image[b].values for b in names])
+    return case_of(
+        images,
+        run.fine[names],
+        run.coarse[names],
+        protocol.day(pair),
+        protocol.day(pair - 1),
+        label=f"{protocol.dataset.upper()} pair {pair}, {protocol.day(pair)}",
+        every=every,
+        **options,
     )

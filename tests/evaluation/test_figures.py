@@ -10,18 +10,17 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.spec import to_days
 from biastf_xr.cube.store import drop_days
-from biastf_xr.errors import CubeStructureError
+from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.evaluation import figures
-from biastf_xr.evaluation.figures import (
+from biastf_xr.evaluation.figures import draw_all, draw_bias
+from biastf_xr.evaluation.maps import (
     Case,
     bias_error_map,
     bias_map,
+    case_of,
     change_map,
-    draw_all,
-    draw_bias,
-    on_fine_grid,
     residual_map,
 )
 from biastf_xr.evaluation.metrics import rmse
@@ -88,14 +87,19 @@ def test_two_dates_swapped_have_the_opposite_bias(images):
 
 def test_method_that_transfers_changes_has_no_bias_in_a_real_fusion(make_pair):
     fine, coarse = make_pair()
-    day, base = fine["time"].values[1], fine["time"].values[0]
-    rest = drop_days(fine, fine["time"].values[1:].astype("datetime64[D]"))
-    image = fuse(rest, coarse, "direct", dates=[str(day)[:10]]).isel(time=0)
-    alignment = pair_cubes(fine, coarse).alignment
-    for band in ("red", "nir"):
-        low = on_fine_grid(coarse[band].sel(time=[day, base]).values, alignment)
-        made = bias_map(image[band].values, fine[band].sel(time=base).values, *low)
-        np.testing.assert_allclose(made, 0, atol=1e-6)
+    base, day = (str(d)[:10] for d in fine["time"].values[:2])
+    rest = drop_days(fine, to_days(fine["time"].values[1:]))
+    image = fuse(rest, coarse, "direct", dates=[day]).isel(time=0)
+    made = np.stack([image[b].values for b in ("red", "nir")])
+    case = case_of({"direct": made}, fine, coarse, day, base)
+    bias = bias_map(made, case.base, case.coarse, case.coarse_base)
+    np.testing.assert_allclose(bias, 0, atol=1e-6)
+    np.testing.assert_array_equal(case.truth[1], fine["nir"].sel(time=day))
+    thin = case_of({"direct": made[:, ::3, ::3]}, fine, coarse, day, base, every=3)
+    np.testing.assert_array_equal(thin.coarse, case.coarse[:, ::3, ::3])
+    assert (thin.label, thin.bands) == (day, ("red", "nir"))
+    with pytest.raises(TargetDateError, match="no image of 1999-01-01; it has 2021-04-01"):
+        case_of({"direct": made}, fine, coarse, "1999-01-01", base)
 
 
 def test_every_figure_is_drawn(tmp_path, case):

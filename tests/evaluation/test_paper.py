@@ -204,6 +204,25 @@ def test_finished_results_are_kept_and_others_refused(run, cia, monkeypatch):
     assert again.kept == (Cell(11, "linear"),)
 
 
+def test_interrupted_run_goes_on(cia, tmp_path, monkeypatch):
+    protocol = Protocol(dataset="cia", methods=("nearest", "linear"), targets=(10,))
+    write = paper._write_prediction
+
+    def stop(path, image):
+        if "linear" in path.name:
+            raise KeyboardInterrupt
+        write(path, image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(paper, "_write_prediction", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_paper(cia[0], tmp_path, protocol)
+    steps = []
+    rest = run_paper(cia[0], tmp_path, protocol, progress=lambda *step: steps.append(step))
+    assert (rest.kept, rest.made) == ((Cell(10, "nearest"),), (Cell(10, "linear"),))
+    assert steps == [("predict", 0, 1, "2002-02-22 linear"), ("predict", 1, 1, "")]
+
+
 def test_target_is_out_of_reach(tmp_path):
     """Another fine image of the target changes the scores, and no pixel of the predictions."""
     days = days_of("lgc", 1, 2, 3, 4)
