@@ -30,8 +30,8 @@ BLOCK, HELD_WINDOWS = 256, 32
 # Places tried for every patch wanted, and classes of change of equal width.
 TRIES, CLASSES = 20, 5
 
-# Fewer patches than these teach nothing.
-LEAST_PATCHES = 8
+# One patch to learn from and one held out, which tells whether anything was learned.
+LEAST_PATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -234,9 +234,9 @@ def draw_patches(
     taken = _fill(reader, strata, make)
     if len(taken) < LEAST_PATCHES:
         raise MissingPairError(
-            f"too few clear pixels to train on: {len(taken)} of {LEAST_PATCHES} patches of "
-            f"{reader.patch} px that are at least {rule.min_clear:.0%} clear in both cubes, over "
-            f"{len(groups)} groups of dates. Lower `min_clear` or `patch`, load a model fitted on "
+            f"too few clear pixels to train on: {len(taken)} patches of {reader.patch} px are at "
+            f"least {rule.min_clear:.0%} clear in both cubes, over {len(groups)} groups of dates; "
+            f"at least {LEAST_PATCHES} are needed, {rule.count} were asked for. Lower `min_clear` or `patch`, load a model fitted on "
             "another region or year (biastf_xr.load_method), or use method='direct'."
         )
     held = [site.held_out for site, _ in taken]
