@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.errors import CheckpointError
+from biastf_xr.grid import describe
 from biastf_xr.methods.biastf.checkpoint import Card, read_card, read_weights, write_checkpoint
 
 if TYPE_CHECKING:
@@ -115,14 +116,12 @@ def describe_data(pair: CubePair) -> dict[str, Any]:
     Returns
     -------
     dict
-        CRS, shape and transform of the fine grid, its extent in degrees, and the days.
+        The fine grid in words, its extent in degrees, and first, last and number of days.
     """
     box = pair.geobox.geographic_extent.boundingbox
     days, coarse = pair.fine_days, pair.coarse_days
     return {
-        "crs": str(pair.geobox.crs),
-        "shape": list(pair.alignment.shape),
-        "transform": list(pair.geobox.affine)[:6],
+        "grid": describe(pair.geobox),
         "extent": [round(float(v), 6) for v in (box.left, box.bottom, box.right, box.top)],
         "fine_days": [str(days[0]), str(days[-1]), len(days)],
         "coarse_days": [str(coarse[0]), str(coarse[-1]), len(coarse)],

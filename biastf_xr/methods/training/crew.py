@@ -66,7 +66,7 @@ def on_client(client: Any) -> Mapper:
         For `run_jobs`.
     """
 
-    def mapped(
+    def _mapped(
         function: Callable[[FitJob], FittedNetwork], jobs: Sequence[FitJob]
     ) -> Sequence[FittedNetwork]:
         futures = [
@@ -75,7 +75,7 @@ def on_client(client: Any) -> Mapper:
         made: Sequence[FittedNetwork] = client.gather(futures)
         return made
 
-    return mapped
+    return _mapped
 
 
 def _alone(job: FitJob, progress: TrainProgress | None = None) -> FittedNetwork:

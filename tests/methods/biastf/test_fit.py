@@ -229,10 +229,8 @@ def test_pairs_without_a_common_clear_area_are_refused(biased):
     for band in fine.data_vars:
         fine[band][0, :48] = np.nan
         fine[band][1, 48:] = np.nan
-    with pytest.raises(
-        MissingPairError,
-        match=r"too few clear pixels to train on: 0 patches of 16 px.*at least 2 are needed, 40.*load a model.*direct",
-    ):
+    told = r"too few clear pixels.*: 0 patches of 16 px.*at least 2 are needed.*load a.*'direct'"
+    with pytest.raises(MissingPairError, match=told):
         biastf_xr.fit(fine, coarse, **QUICK)
 
 
