@@ -110,13 +110,23 @@ class MethodSection(Section):
         scenes arrive, which makes every date anew; "never" uses the checkpoint that is there.
     seed : int
         Seed of everything random.
-    weights : {"change", "time", "equal"}
-        How the two sides are weighted.
+    start : pathlib.Path, optional
+        Checkpoint of a model fitted on another region or year, whose networks the fit refines.
+    resume : bool
+        Whether a fit that was interrupted goes on from its last epoch.
+    train_on : {"here", "cluster"}
+        Who fits the networks: threads of this process, or the workers of `[cluster]`, one network
+        each; the model has the same bytes.
+    weights : {"change", "time", "equal", "learned"}
+        How the two sides are weighted; "learned" of "biastf" only.
     window : int
         Side of the method's window, odd: of "direct" and "biastf" in coarse pixels, over which
         "change" is averaged; of the others in fine pixels, where similar ones are sought.
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid.
+    denoise : float
+        Of "biastf": standard deviation, in coarse pixels, of the Gaussian that denoises the coarse
+        change before it is brought to the fine grid; 0 for none, about 0.5 for a noisy sensor.
     options : dict
         Other options of the method, as ``similarity = "all"`` of "starfm"; the methods page of the
         documentation lists them.
@@ -125,17 +135,23 @@ class MethodSection(Section):
         `train`.
     precision : {"fp32", "bf16", "fp16"}
         Numbers of the convolutions that fuse; "fp16" on CUDA devices only.
-    network, samples, train
+    network
         Of "biastf"; see `biastf_xr.methods.biastf.settings`.
+    samples, train
+        Of learned methods; see `biastf_xr.methods.training.settings`.
     """
 
     name: Literal[METHODS] = "biastf"  # type: ignore[valid-type]
     checkpoint: Path = Path("model.safetensors")
     refit: Literal["if-missing", "new-scenes", "never"] = "if-missing"
     seed: int = 0
-    weights: Literal["change", "time", "equal"] = "change"
+    start: Path | None = None
+    resume: bool = True
+    train_on: Literal["here", "cluster"] = "here"
+    weights: Literal["change", "time", "equal", "learned"] = "change"
     window: Annotated[int, Field(ge=1)] = 3
     upsampling: Literal["bilinear", "nearest"] = "bilinear"
+    denoise: Annotated[float, Field(ge=0, le=5)] = 0.0
     options: dict[str, Any] = Field(default_factory=dict)
     device: str = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -160,6 +176,8 @@ class MethodSection(Section):
         shared: tuple[str, ...] = ("weights", "window", "upsampling")
         if self.name not in {"direct", "biastf"}:
             shared = tuple(key for key in shared if key in self.model_fields_set)
+        elif self.name == "biastf":
+            shared = (*shared, "denoise")
         return {key: getattr(self, key) for key in shared} | self.options
 
 
@@ -362,7 +380,10 @@ def _resolve(config: Config, folder: Path) -> Config:
         where = s.folder if "://" in s.folder else str(folder / s.folder)
         return s.model_copy(update={"folder": where, "cube": locate(s.cube, folder)})
 
-    method = config.method.model_copy(update={"checkpoint": folder / config.method.checkpoint})
+    start = config.method.start and folder / config.method.start
+    method = config.method.model_copy(
+        update={"checkpoint": folder / config.method.checkpoint, "start": start}
+    )
     fuse = config.fuse.model_copy(update={"output": locate(config.fuse.output, folder)})
     changes = {
         "fine": source(config.fine),

@@ -113,7 +113,9 @@ def cube(rng, days, shape, bands, corner, resolution, crs, start) -> xr.Dataset:
 def random_model(tmp_path_factory):
     """Give the factory of BiaSTF models whose weights are random, so that every pixel matters."""
 
-    def make(bands=("red", "nir"), ratio=4.0, filters=(4, 3, 2), seed=0, **options):
+    def make(
+        bands=("red", "nir"), ratio=4.0, filters=(4, 3, 2), seed=0, inputs="change", **options
+    ):
         import torch
 
         from biastf_xr.methods.biastf.checkpoint import Card, write_checkpoint
@@ -122,14 +124,16 @@ def random_model(tmp_path_factory):
         from biastf_xr.methods.biastf.settings import NetworkShape
         from biastf_xr.methods.biastf.train import BandModel
 
-        shape = NetworkShape(filters=filters)
+        shape = NetworkShape(filters=filters, inputs=inputs)
+        count = shape.channels(len(bands))
+        channels = [] if inputs == "change" else [(0.0, 0.05), (0.2, 0.1), (0.1, 0.1)][:count]
         models = {}
         for i, band in enumerate(bands):
-            network = build_network(shape, seed + i).eval()
+            network = build_network(shape, seed + i, count).eval()
             generator = torch.Generator().manual_seed(seed + 100 + i)
             with torch.no_grad():
                 network[-1].weight.normal_(0, 0.3, generator=generator)
-            models[band] = BandModel(network, 0.05, 0.02, [(1.0, 1.0)])
+            models[band] = BandModel(network, 0.05, 0.02, [(1.0, 1.0)], channels)
         card = Card(
             bands=tuple(bands),
             ratio=ratio,
@@ -142,6 +146,9 @@ def random_model(tmp_path_factory):
             settings={"weights": "change", "window": 3, "upsampling": "bilinear"},
             history={b: m.history for b, m in models.items()},
             seed=seed,
+            inputs=inputs,
+            channels={b: channels for b in bands if channels},
+            laws=dict.fromkeys(bands, (-9.0, 20.0, 0.05)),
         )
         path = tmp_path_factory.mktemp("model") / "random.safetensors"
         write_checkpoint(path, card, models)

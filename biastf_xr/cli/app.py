@@ -198,10 +198,46 @@ def train(
     withhold: Withhold = None,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the samples.")] = 30,
     samples: Annotated[int, typer.Option(min=8, help="Patches to learn from.")] = 1024,
+    method: Annotated[str, typer.Option(help="biastf or stfdcnn.")] = "biastf",
+    inputs: Annotated[
+        str,
+        typer.Option(
+            help="biastf: what a network sees: change, change+fine, change+fine+coarse, or "
+            "all-changes."
+        ),
+    ] = "change",
+    weights: Annotated[
+        str, typer.Option(help="biastf: of the two sides: change, time, equal, or learned.")
+    ] = "change",
+    denoise: Annotated[
+        float, typer.Option(help="biastf: Gaussian on the coarse change, in coarse pixels.")
+    ] = 0.0,
+    dates: Annotated[
+        str,
+        typer.Option(help="Dates to learn from: all, flanking (around --target), or earlier."),
+    ] = "all",
+    target: Annotated[
+        datetime | None, typer.Option(formats=DAY, help="Day to be predicted; never learned from.")
+    ] = None,
+    balance: Annotated[
+        str, typer.Option(help="Draw patches alike over pairs of dates (none), or over change.")
+    ] = "none",
+    option: MethodOption = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     device: Annotated[str, typer.Option(help="Torch device, cpu or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or fp16 on CUDA.")] = "fp32",
+    start: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a model to refine, of another region, say.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on from the last epoch if the same fit was interrupted.")
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option(help="Fit on so many worker processes; by default in this one.")
+    ] = None,
+    address: Address = None,
 ) -> None:
-    """Fit BiaSTF on every pair of clear dates.
+    """Fit BiaSTF or STFDCNN on the clear dates of two cubes, and draw the losses beside the model.
 
     Examples: `biastf-xr train config.toml`, or
 
@@ -216,13 +252,25 @@ def train(
         fine,
         coarse,
         method={
-            "name": "biastf",
+            "name": method,
             "checkpoint": output,
             "seed": seed,
-            "samples": {"count": samples},
-            "train": {"epochs": epochs, "device": device},
-        },
+            "network": {"inputs": inputs},
+            "samples": {
+                "count": samples,
+                "dates": dates,
+                "target": target and target.date(),
+                "balance": balance,
+            },
+            "train": {"epochs": epochs, "device": device, "precision": precision},
+            "start": start,
+            "resume": resume,
+            "train_on": "here" if workers is None and address is None else "cluster",
+            "options": _options(option),
+        }
+        | ({"weights": weights, "denoise": denoise} if method == "biastf" else {}),
         fuse={"withhold": _days(withhold)},
+        cluster={"workers": workers, "address": address},
     )
     steps.train_step(settings)
 
@@ -621,7 +669,10 @@ def _method(text: str, options: list[str] | None = None) -> dict[str, Any]:
             f"--method is {text!r}; expected one of {', '.join(METHODS)}, or the file of a fitted "
             "method."
         )
-    return {"name": "biastf", "checkpoint": Path(text), "refit": "never"}
+    from biastf_xr.methods.biastf.checkpoint import read_card
+
+    card, _ = read_card(Path(text))
+    return {"name": card.method, "checkpoint": Path(text), "refit": "never"}
 
 
 def _options(texts: list[str] | None) -> dict[str, Any]:

@@ -425,14 +425,21 @@ def show_model(path: Path) -> None:
     _rows(
         str(path),
         {
-            "method": "biastf",
+            "method": card.method,
             "bands": ", ".join(card.bands),
             "ratio": f"{card.ratio:.2f}",
             "network": f"filters {card.filters}, kernels {card.kernels}",
+            "inputs": card.inputs,
             "trained on": ", ".join(card.days),
             "pairs": len(card.pairs),
             "held-out loss": ", ".join(f"{b} {v:.2f}" for b, v in held.items())
-            + " (1 is no bias learned)",
+            + " (1 is nothing learned)",
+            **({"refined from": card.start["sha256"]} if card.start else {}),
+            **(
+                {"notes": "; ".join(f"{k}: {v}" for k, v in card.notes.items())}
+                if card.notes
+                else {}
+            ),
             "seed": card.seed,
             "versions": ", ".join(f"{k} {v}" for k, v in card.versions.items()),
             "sha256": sha256,

@@ -43,45 +43,48 @@ def train_step(config: Config) -> Method | None:
     Method or None
         The fitted method; None for one that needs no fitting.
     """
-    from biastf_xr.cube.store import drop_days, open_cube
+    from biastf_xr.cluster import connect
+    from biastf_xr.cube.store import bands_of, drop_days, open_cube
     from biastf_xr.methods import fit
 
     if not config.method.learned:
         console.print(f"method {config.method.name} needs no training")
         return None
+    method = config.method
     fine = drop_days(open_cube(config.fine.cube), map(str, config.fuse.withhold))
-    epochs = config.method.train.epochs
+    most = method.train.epochs * len(bands_of(fine)) * (2 if method.name == "stfdcnn" else 1)
     started = time.perf_counter()
-    with progress_bar("train", "epochs") as advance:
+    with ExitStack() as stack:
+        advance = stack.enter_context(progress_bar("train", "epochs"))
         done: dict[str, int] = {}
 
-        def report(band: str, epoch: int, fitted: float, held: float) -> None:
-            if band not in done:
-                done.update(dict.fromkeys(done, epochs))  # earlier bands have stopped
-            done[band] = epoch
-            advance(
-                sum(done.values()),
-                epochs * len(bands),
-                f"{band}: loss {fitted:.2f}, held out {held:.2f} (1 is no bias)",
-            )
+        def report(name: str, epoch: int, fitted: float, held: float) -> None:
+            done[name] = epoch
+            note = f"{name}: loss {fitted:.2f}, held out {held:.2f} (1 is nothing learned)"
+            advance(sum(done.values()), most, note)
 
-        from biastf_xr.cube.store import bands_of
-
-        bands = bands_of(fine)
-        model = fit(
+        client = None
+        if method.train_on == "cluster":
+            client = stack.enter_context(connect(config.cluster.spec()))
+        model: Any = fit(
             fine,
             open_cube(config.coarse.cube),
-            "biastf",
-            path=config.method.checkpoint,
+            method.name,
+            client=client,
+            path=method.checkpoint,
             progress=report,
+            start=method.start,
+            resume=method.resume,
             **fit_options(config),
         )
-    pairs = model.describe()["trained_on"]
+    picture = model.plot_history(method.checkpoint.with_name(f"{method.checkpoint.name}.png"))
+    days = model.describe()["trained_on"]
     console.print(
-        f"model [bold]{config.method.checkpoint}[/]: fitted on {len(pairs)} dates "
-        f"({pairs[0]} to {pairs[-1]}) in {time.perf_counter() - started:.0f} s"
+        f"model [bold]{method.checkpoint}[/]: fitted on {len(days)} dates "
+        f"({days[0]} to {days[-1]}) in {time.perf_counter() - started:.0f} s; losses in {picture}"
     )
-    return model
+    fitted_method: Method = model
+    return fitted_method
 
 
 def fit_options(config: Config) -> dict[str, Any]:
@@ -98,8 +101,9 @@ def fit_options(config: Config) -> dict[str, Any]:
         For `biastf_xr.fit`.
     """
     method = config.method
+    own = {"network": method.network} if method.name == "biastf" else {}
     return {
-        "network": method.network,
+        **own,
         "samples": method.samples,
         "train": method.train,
         "base_rule": config.fuse.rule().bracket,
@@ -124,11 +128,17 @@ def built_method(config: Config) -> Any:
     from biastf_xr.methods import get_method, load_method
 
     if config.method.learned:
-        return load_method(
+        method = load_method(
             config.method.checkpoint,
             device=config.method.device,
             precision=config.method.precision,
         )
+        if method.name != config.method.name:
+            raise ConfigError(
+                f"`method.name` is {config.method.name!r} and {config.method.checkpoint} is a "
+                f"model of {method.name!r}. Name that method, or fit the one that is named."
+            )
+        return method
     return get_method(config.method.name, **config.method.told())
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube.guards import pair_cubes
-from biastf_xr.errors import MethodError
+from biastf_xr.errors import CheckpointError, MethodError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import xarray as xr
 
     from biastf_xr.methods.base import Method
@@ -27,7 +26,10 @@ UNTRAINED = {
     "estarfm": "estarfm:ESTARFM",
     "fsdaf": "fsdaf:FSDAF",
 }
-LEARNED = ("biastf",)
+# Of each learned method its module, its class and what fits it.
+LEARNED = {
+    "biastf": ("biastf.method", "BiaSTF", "fit_biastf"),
+}
 METHODS = (*UNTRAINED, *LEARNED)
 
 # What every score stands beside.
@@ -80,7 +82,14 @@ def get_method(method: str | Method, **options: Any) -> Method:
     return built
 
 
-def fit(fine: xr.Dataset, coarse: xr.Dataset, method: str = "biastf", **options: Any) -> Method:
+def fit(
+    fine: xr.Dataset,
+    coarse: xr.Dataset,
+    method: str = "biastf",
+    *,
+    client: Any = None,
+    **options: Any,
+) -> Method:
     """Fit a method on the clear dates of two cubes.
 
     Eager.  Dates to be predicted for a score must not be in `fine`: ``fine.drop_sel(time=...)``.
@@ -91,8 +100,12 @@ def fit(fine: xr.Dataset, coarse: xr.Dataset, method: str = "biastf", **options:
         The cubes, as from `open_cube`.
     method : str
         Name of the method; those that need no training are just built.
+    client : distributed.Client, optional
+        Dask client on whose workers the networks are fitted, one task each; by default threads of
+        this process fit them.  The result has the same bytes.
     **options
-        Options of the method; for "biastf" see `biastf_xr.methods.biastf.method.fit_biastf`.
+        Options of the method; see `biastf_xr.methods.biastf.method.fit_biastf` and
+        `biastf_xr.methods.stfdcnn.method.fit_stfdcnn`.
 
     Returns
     -------
@@ -114,15 +127,15 @@ def fit(fine: xr.Dataset, coarse: xr.Dataset, method: str = "biastf", **options:
     >>> model = biastf_xr.fit(fine, coarse).save("model.safetensors")  # doctest: +SKIP
     """
     pair = pair_cubes(fine, coarse)
-    if method == "biastf":
-        from biastf_xr.methods.biastf.method import fit_biastf
-
+    if method in LEARNED:
+        module, _, name = LEARNED[method]
         try:
-            return fit_biastf(pair, **options)
+            fitted: Method = _named(module, name)(pair, **_mapper(client), **options)
         except TypeError as error:
             if "unexpected keyword" in str(error):
                 raise MethodError(f"method {method!r}: {error}.") from error
             raise
+        return fitted
     return get_method(method, **options)
 
 
@@ -144,8 +157,29 @@ def load_method(path: str | Path, **options: Any) -> Method:
     Raises
     ------
     CheckpointError
-        If the file is missing, damaged or of another version.
+        If the file is missing, damaged or from a newer version.
     """
-    from biastf_xr.methods.biastf.method import BiaSTF
+    from biastf_xr.methods.biastf.checkpoint import read_card
 
-    return BiaSTF.load(path, **options)
+    card, _ = read_card(Path(path))
+    if card.method not in LEARNED:
+        raise CheckpointError(
+            f"{path} is a model of {card.method!r}; this version knows {list(LEARNED)}. "
+            "Update biastf_xr."
+        )
+    module, kind, _ = LEARNED[card.method]
+    method: Method = _named(module, kind).load(path, **options)
+    return method
+
+
+def _named(module: str, name: str) -> Any:
+    return getattr(import_module(f"biastf_xr.methods.{module}"), name)
+
+
+def _mapper(client: Any) -> dict[str, Any]:
+    """Give the option that makes the workers of a client fit."""
+    if client is None:
+        return {}
+    from biastf_xr.methods.training.crew import on_client
+
+    return {"mapper": on_client(client)}

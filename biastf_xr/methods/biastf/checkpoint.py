@@ -9,18 +9,24 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from biastf_xr.errors import CheckpointError
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from torch import nn
 
     from biastf_xr.methods.biastf.inference import ReadyNetwork
-    from biastf_xr.methods.biastf.train import BandModel
+    from biastf_xr.methods.biastf.settings import Inputs
+    from biastf_xr.methods.biastf.sides import ErrorLaw
+    from biastf_xr.methods.training.loop import Layers
 
-FORMAT = 1
+# Cards of format 1 are read too: what they lack has the meaning of its default.
+FORMAT = 2
 
 # Numbers of the convolutions; reflectance itself is float32 throughout.
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -45,26 +51,43 @@ class Card:
     filters, kernels, bias
         The network; see `NetworkShape`.
     scales : dict
-        Per band, the scales of change and bias.
+        Per network (of BiaSTF, per band), the scales of change and bias.
     pairs : tuple of tuple of str
         Pairs of days it was trained on.
     settings : dict
         Options of the fit.
     history : dict
-        Per band, training and hold-out loss after every epoch.
+        Per network, training and hold-out loss after every epoch.
     seed : int
         Seed of everything random.
     versions : dict
         Versions of the libraries.
     format : int
         Version of this card.
+    method : str
+        Name of the method.
+    inputs : str
+        What goes into the networks; see `NetworkShape`.
+    channels : dict
+        Per network, offset and scale of every image that goes in, where it is not the change alone.
+    outputs : int
+        Images that come out of a network.
+    laws : dict
+        Per band, how the squared error of one side grows; see `fit_error_law`.
+    data : dict
+        What the model was fitted on: grid, dates, number and hash of the samples.
+    start : dict
+        Of a warm start, the hash of the model it began with, and the dates that one has seen of
+        the same ground.
+    notes : dict
+        Per network, what a reader should know, as that there was nothing to learn.
     """
 
     bands: tuple[str, ...]
     ratio: float
     resolution: float
-    filters: tuple[int, int, int]
-    kernels: tuple[int, int, int, int]
+    filters: tuple[int, ...]
+    kernels: tuple[int, ...]
     bias: bool
     scales: dict[str, tuple[float, float]]
     pairs: tuple[tuple[str, str], ...]
@@ -73,11 +96,22 @@ class Card:
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+    method: str = "biastf"
+    inputs: Inputs = "change"
+    channels: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    outputs: int = 1
+    laws: dict[str, ErrorLaw] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def days(self) -> tuple[str, ...]:
-        """Give the fine dates the model has seen, ascending."""
-        return tuple(sorted({d for pair in self.pairs for d in pair}))
+        """Give the fine dates the model has seen, ascending; of a warm start, the first model's.
+
+        Dates that the first model has seen of other ground are left out.
+        """
+        return tuple(sorted({d for p in self.pairs for d in p} | {*self.start.get("days", ())}))
 
     @property
     def halo(self) -> int:
@@ -87,6 +121,24 @@ class Card:
         """
         blocks = takes_blocks(self.filters, self.kernels)
         return sum(k // 2 for k in self.kernels) + (BLOCK - 1 if blocks else 0)
+
+    def layers(self, network: str) -> Layers:
+        """Give the layers of a network.
+
+        Parameters
+        ----------
+        network : str
+            Its name.
+
+        Returns
+        -------
+        Layers
+            The layers.
+        """
+        from biastf_xr.methods.training.loop import Layers
+
+        channels = len(self.channels.get(network) or [0])
+        return Layers((channels, *self.filters, self.outputs), self.kernels, self.bias)
 
 
 def takes_blocks(filters: Sequence[int], kernels: Sequence[int]) -> bool:
@@ -127,7 +179,22 @@ def library_versions() -> dict[str, str]:
     }
 
 
-def write_checkpoint(path: Path, card: Card, models: dict[str, BandModel]) -> str:
+class Fitted(Protocol):
+    """What a checkpoint keeps of a network.
+
+    Attributes
+    ----------
+    network : torch.nn.Sequential
+        The network.
+    """
+
+    @property
+    def network(self) -> nn.Sequential:
+        """Give the network."""
+        ...
+
+
+def write_checkpoint(path: Path, card: Card, models: Mapping[str, Fitted]) -> str:
     """Write a model.
 
     Parameters
@@ -136,8 +203,8 @@ def write_checkpoint(path: Path, card: Card, models: dict[str, BandModel]) -> st
         File to write; written beside its place and moved there when complete.
     card : Card
         What made it.
-    models : dict of BandModel
-        The networks, by band.
+    models : mapping of str to Fitted
+        The networks, by name.
 
     Returns
     -------
@@ -193,11 +260,12 @@ def read_card(path: Path) -> tuple[Card, str]:
         raise CheckpointError(
             f"{path} is not a BiaSTF checkpoint or was damaged ({error})."
         ) from error
-    if fields.get("format") != FORMAT:
+    if fields.get("format") not in range(1, FORMAT + 1):
+        writer = fields.get("versions", {}).get("biastf_xr")
         raise CheckpointError(
-            f"{path} has card format {fields.get('format')}, this biastf_xr reads {FORMAT}. "
-            "Fit the model again, or use the version that wrote it: "
-            f"{fields.get('versions', {}).get('biastf_xr')}."
+            f"{path} is from a newer version of biastf_xr ({writer}; this is {__version__}): "
+            f"card format {fields.get('format')}, this version reads up to {FORMAT}. "
+            "Update biastf_xr, or fit the model again with this version."
         )
     try:
         card = Card(**(fields | {k: tuple(fields[k]) for k in ("bands", "filters", "kernels")}))
@@ -226,7 +294,7 @@ def load_networks(
     Returns
     -------
     dict of ReadyNetwork
-        Networks by band.
+        Networks by name: of BiaSTF by band.
 
     Raises
     ------
@@ -235,27 +303,54 @@ def load_networks(
     MethodError
         If the device is not on this worker.
     """
-    from safetensors.torch import load
-
     from biastf_xr.methods.biastf.inference import ReadyNetwork, place_on
-    from biastf_xr.methods.biastf.network import build_network
-    from biastf_xr.methods.biastf.settings import NetworkShape
+
+    card, states = read_weights(path, sha256)
+    place = place_on(device, precision)
+    networks = {}
+    for name, state in states.items():
+        network = card.layers(name).build()
+        network.load_state_dict(state)
+        networks[name] = ReadyNetwork(network.eval(), place)
+    return networks
+
+
+def read_weights(path: str, sha256: str) -> tuple[Card, dict[str, OrderedDict[str, torch.Tensor]]]:
+    """Read card and weights of a checkpoint.
+
+    Parameters
+    ----------
+    path : str
+        The checkpoint.
+    sha256 : str
+        Hash it must have.
+
+    Returns
+    -------
+    Card
+        What made the model.
+    dict of OrderedDict
+        By network, its parameters.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or has another hash.
+    """
+    from safetensors.torch import load
 
     data = _read_unaltered(path, sha256)
     card, _ = read_card(Path(path))
-    shape = NetworkShape(filters=card.filters, kernels=card.kernels, bias=card.bias)
-    tensors, place = load(data), place_on(device, precision)
-    networks = {}
-    for band in card.bands:
-        network = build_network(shape)
-        state = OrderedDict(
-            (name.removeprefix(f"{band}."), tensor)
+    tensors = load(data)
+    states = {
+        network: OrderedDict(
+            (name.removeprefix(f"{network}."), tensor)
             for name, tensor in tensors.items()
-            if name.startswith(f"{band}.")
+            if name.startswith(f"{network}.")
         )
-        network.load_state_dict(state)
-        networks[band] = ReadyNetwork(network.eval(), place)
-    return networks
+        for network in card.scales
+    }
+    return card, states
 
 
 def _read_unaltered(path: str, sha256: str) -> bytes:

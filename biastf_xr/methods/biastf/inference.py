@@ -83,7 +83,7 @@ class Place(Protocol):
         network : ReadyNetwork
             The network.
         batch : torch.Tensor
-            Shape ``(N, 1, H, W)``, float32, on the device.
+            Shape ``(N, C, H, W)``, float32, on the device.
 
         Returns
         -------
@@ -249,6 +249,8 @@ class ReadyNetwork(nn.Module):
     reach : int
         Margin of input with which the result of a pixel does not depend on the window, to the
         last bit.
+    outputs : int
+        Images that it gives.
     extra : int
         Rows of input that a window needs below, beyond the radius, to fill its last block.
     """
@@ -263,7 +265,8 @@ class ReadyNetwork(nn.Module):
         filters = [layer.out_channels for layer in self._layers()]
         kernels = [layer.kernel_size[0] for layer in self._layers()]
         self.radius = sum(k // 2 for k in kernels)
-        self.tail = Taps(last)
+        self.outputs = last.out_channels
+        self.tail = Taps(last) if last.out_channels == 1 else None
         blocks = place.device.type == "cpu" and takes_blocks(filters, kernels)
         self.rows = FastRows(first, second) if blocks else None
         self.extra = -sum(k - 1 for k in kernels[2:]) % BLOCK if self.rows else 0
@@ -288,12 +291,12 @@ class ReadyNetwork(nn.Module):
         Parameters
         ----------
         x : torch.Tensor
-            Shape ``(N, 1, H, W)``, in the network's precision.
+            Shape ``(N, C, H, W)``, in the network's precision.
 
         Returns
         -------
         torch.Tensor
-            Shape ``(N, 1, H - 2 * radius, W - 2 * radius)``.
+            Shape ``(N, D, H - 2 * radius, W - 2 * radius)``.
         """
         *inner, last = self._layers()
         for layer in inner:
@@ -307,20 +310,19 @@ class ReadyNetwork(nn.Module):
         Parameters
         ----------
         x : torch.Tensor
-            Shape ``(1, 1, H, W)``, in the network's precision.
+            Shape ``(1, C, H, W)``, in the network's precision.
 
         Returns
         -------
         torch.Tensor
-            Float32, shape ``(1, 1, H - 2 * radius, W - 2 * radius)``.
+            Float32, shape ``(1, D, H - 2 * radius, W - 2 * radius)``.
         """
-        first, second, third, _ = self._layers()
+        *inner, last = self._layers()
         if self.rows:
-            x = self.rows(x)
-        else:
-            for layer in (first, second):
-                x = convolve(x, layer.weight, layer.bias).relu_()
-        return self.tail(convolve(x, third.weight, third.bias).relu_())
+            x, inner = self.rows(x), inner[2:]
+        for layer in inner:
+            x = convolve(x, layer.weight, layer.bias).relu_()
+        return self.tail(x) if self.tail else convolve(x, last.weight, last.bias).float()
 
 
 def apply_network(
@@ -333,7 +335,7 @@ def apply_network(
     network : ReadyNetwork
         The network.
     images : ndarray of float32
-        Shape ``(N, Y, X)`` with `margin`, no NaN.
+        Shape ``(N, Y, X)`` or ``(N, C, Y, X)`` with `margin`, no NaN.
     origin : tuple of int
         Row and column, on the whole grid, of the first output pixel.
     margin : int
@@ -344,7 +346,8 @@ def apply_network(
     Returns
     -------
     ndarray of float32
-        Shape ``(N, Y - 2 * margin, X - 2 * margin)``.
+        Shape ``(N, Y - 2 * margin, X - 2 * margin)``, or with D images for each of N where the
+        network gives several.
 
     Raises
     ------
@@ -383,7 +386,7 @@ def run_in_batches(
     network : ReadyNetwork
         The network.
     images : torch.Tensor
-        Shape ``(N, Y, X)``, float32, on the network's device.
+        Shape ``(N, Y, X)`` or ``(N, C, Y, X)``, float32, on the network's device.
     origin : tuple of int
         Row and column, on the whole grid, of the first output pixel.
     margin : int
@@ -392,20 +395,23 @@ def run_in_batches(
     Returns
     -------
     torch.Tensor
-        Shape ``(N, Y - 2 * margin, X - 2 * margin)``, on the same device.
+        Shape ``(N, Y - 2 * margin, X - 2 * margin)``, or ``(N, D, ...)`` of a network that gives
+        several images, on the same device.
 
     Raises
     ------
     MethodError
         If one window of `MICRO_TILE` pixels does not fit.
     """
-    count, *sides = images.shape
-    out = images.new_empty(count, *(n - 2 * margin for n in sides))
+    if images.ndim == 3:
+        images = images[:, None]
+    count, _, *sides = images.shape
+    out = images.new_empty(count, network.outputs, *(n - 2 * margin for n in sides))
     size = network.place.size or start_size(network)
     while not _fits(network, images, out, origin, size):
         size = smaller(Size(size.window, min(size.batch, count)), network.place)
     network.place.size = size
-    return out
+    return out[:, 0] if network.outputs == 1 else out
 
 
 def start_size(network: ReadyNetwork) -> Size:
@@ -466,9 +472,9 @@ def _fits(
     size: Size,
 ) -> bool:
     """Fill `out`; tell whether the memory was enough."""
-    margin = (images.shape[1] - out.shape[1]) // 2
+    margin = (images.shape[-1] - out.shape[-1]) // 2
     try:
-        for (y0, y1), (x0, x1) in _windows(out.shape[1:], origin, size.window):
+        for (y0, y1), (x0, x1) in _windows(out.shape[2:], origin, size.window):
             # The window, widened to whole multiples of STEP on the whole grid.
             top, left = y0 - (origin[0] + y0) % STEP, x0 - (origin[1] + x0) % STEP
             bottom, right = y1 + -(origin[0] + y1) % STEP, x1 + -(origin[1] + x1) % STEP
@@ -477,9 +483,9 @@ def _fits(
                 images, (top + near, bottom + far + network.extra), (left + near, right + far)
             )
             for n in range(0, len(images), size.batch):
-                made = network.place.run(network, window[n : n + size.batch, None])
-                kept = made[:, 0, y0 - top : y1 - top, x0 - left : x1 - left]
-                out[n : n + size.batch, y0:y1, x0:x1] = kept
+                made = network.place.run(network, window[n : n + size.batch])
+                kept = made[..., y0 - top : y1 - top, x0 - left : x1 - left]
+                out[n : n + size.batch, :, y0:y1, x0:x1] = kept
     except torch.OutOfMemoryError:
         return False
     return True
@@ -487,8 +493,8 @@ def _fits(
 
 def _cut(images: torch.Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> torch.Tensor:
     """Cut a window of the images, zero beyond them."""
-    height, width = images.shape[1:]
-    inside = images[:, max(rows[0], 0) : rows[1], max(cols[0], 0) : cols[1]]
+    height, width = images.shape[-2:]
+    inside = images[..., max(rows[0], 0) : rows[1], max(cols[0], 0) : cols[1]]
     beyond = (-cols[0], cols[1] - width, -rows[0], rows[1] - height)
     return functional.pad(inside, [max(n, 0) for n in beyond])
 

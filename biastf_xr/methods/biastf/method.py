@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import shutil
-import tempfile
+import datetime as dt
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +13,15 @@ import numpy as np
 
 from biastf_xr.brackets import BracketRule
 from biastf_xr.errors import CheckpointError, MethodError
-from biastf_xr.methods.base import Base, Block, Float, SceneFree, TwoSided, Weights, check_weights
+from biastf_xr.methods.base import Base, Block, Float, SceneFree, TwoSided, check_weights
+from biastf_xr.methods.biastf.channels import (
+    check_denoise,
+    fill_for_network,
+    smooth_coarse,
+    smooth_radius,
+    stack_channels,
+    standardise,
+)
 from biastf_xr.methods.biastf.checkpoint import (
     PRECISIONS,
     Card,
@@ -23,19 +29,27 @@ from biastf_xr.methods.biastf.checkpoint import (
     library_versions,
     load_networks,
     read_card,
-    write_checkpoint,
 )
-from biastf_xr.methods.biastf.samples import draw_samples, fill_for_network
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods.biastf.fitting import (
+    RATIO_TOLERANCE,
+    WarmStart,
+    copy_model,
+    describe_data,
+    note_constant,
+    read_start,
+    workplace,
+)
+from biastf_xr.methods.biastf.samples import draw_samples
+from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, SideWeights, TrainRule
+from biastf_xr.methods.biastf.sides import learned_weight
 from biastf_xr.methods.interpolation import two_sided_weight
 
 if TYPE_CHECKING:
     from biastf_xr.cube.guards import CubePair
     from biastf_xr.grid import Upsampling
-    from biastf_xr.methods.biastf.train import TrainProgress
-
-# A model may serve another grid if its ratio of pixel sizes differs by no more than this.
-RATIO_TOLERANCE = 0.05
+    from biastf_xr.methods.biastf.train import Start
+    from biastf_xr.methods.training.crew import Mapper
+    from biastf_xr.methods.training.loop import TrainProgress
 
 
 @dataclass(frozen=True)
@@ -53,12 +67,17 @@ class BiaSTF(TwoSided, SceneFree):
         Its hash.
     card : Card
         What made it.
-    weights : {"change", "time", "equal"}
-        Weights of the two sides; see `change_weight`.
+    weights : {"change", "time", "equal", "learned"}
+        Weights of the two sides: by inverse coarse change (`change_weight`), by distance in time,
+        equal, or by inverse expected error (`learned_weight`).
     window : int
-        Side in coarse pixels of the window of "change", odd.
+        Side in coarse pixels of the window of "change" and "learned", odd; 1 for single pixels.
     upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid; as in training.
+        How the coarse change is brought to the fine grid; as in training.  "nearest" takes the
+        coarse pixels as they were delivered.
+    denoise : float
+        Standard deviation, in coarse pixels, of the Gaussian that denoises the coarse change; as
+        in training.
     device : str
         Where the networks run: "cpu", "cuda", or "cuda:1" and so on, as the worker numbers them.
         Looked for only when the first tile is fused.
@@ -76,15 +95,22 @@ class BiaSTF(TwoSided, SceneFree):
     checkpoint: Path
     sha256: str
     card: Card = field(repr=False, hash=False)
-    weights: Weights = "change"
+    weights: SideWeights = "change"
     window: int = 3
     upsampling: Upsampling = "bilinear"
+    denoise: float = 0.0
     device: str = "cpu"
     precision: Precision = "fp32"
     name: str = "biastf"
 
     def __post_init__(self) -> None:
-        check_weights(self.weights, self.window)
+        check_sides(self.weights, self.window)
+        check_denoise(self.denoise)
+        if self.weights == "learned" and not self.card.laws:
+            raise MethodError(
+                f"{self.checkpoint} has learned no weights of its sides. Fit the model again, or "
+                "choose weights='change'."
+            )
         if self.precision not in PRECISIONS:
             raise MethodError(
                 f"unknown precision {self.precision!r}; expected one of {list(PRECISIONS)}."
@@ -100,10 +126,19 @@ class BiaSTF(TwoSided, SceneFree):
         """Give the halo: the network's receptive radius, and the rest of a block of rows."""
         return self.card.halo
 
+    @cached_property
+    def fine_halo(self) -> int:  # type: ignore[override]
+        """Give the halo of the base images: as `halo` where they go into the networks."""
+        return self.halo if self._sees_images else 0
+
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the window of the weights, or the filling of gaps."""
-        return max(self.window // 2, 1)
+        """Give the coarse halo: the window of the weights, or denoising and filling of gaps."""
+        return max(self.window // 2, 1 + smooth_radius(self.denoise))
+
+    @property
+    def _sees_images(self) -> bool:
+        return self.card.inputs in {"change+fine", "change+fine+coarse"}
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> BiaSTF:
@@ -128,7 +163,13 @@ class BiaSTF(TwoSided, SceneFree):
         """
         path = Path(path).resolve()
         card, sha256 = read_card(path)
-        stored = {k: card.settings[k] for k in ("weights", "window", "upsampling")}
+        if card.method != "biastf":
+            raise CheckpointError(
+                f"{path} is a model of {card.method!r}, not of 'biastf'. Load it with "
+                "biastf_xr.load_method(path)."
+            )
+        names = ("weights", "window", "upsampling", "denoise")
+        stored = {k: card.settings[k] for k in names if k in card.settings}
         return cls(path, sha256, card, **(stored | options))
 
     def save(self, path: str | Path) -> BiaSTF:
@@ -144,10 +185,24 @@ class BiaSTF(TwoSided, SceneFree):
         BiaSTF
             The same method, referring to that file.
         """
-        path = Path(path).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.checkpoint, path)
-        return dataclasses.replace(self, checkpoint=path)
+        return dataclasses.replace(self, checkpoint=copy_model(self.checkpoint, path))
+
+    def plot_history(self, path: str | Path) -> Path:
+        """Draw the losses of the fit, band by band.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The picture to write.
+
+        Returns
+        -------
+        pathlib.Path
+            The picture.
+        """
+        from biastf_xr.methods.training.curves import plot_history
+
+        return plot_history(self.card.history, Path(path), f"{self.name}: loss")
 
     def bind(self, pair: CubePair) -> Self:
         """Refuse cubes the model was not made for; see `Method.bind`.
@@ -194,7 +249,10 @@ class BiaSTF(TwoSided, SceneFree):
         ndarray of float32
             As the option `weights` asks.
         """
-        return two_sided_weight(block, self.weights, self.window, self.upsampling)
+        if self.weights != "learned":
+            return two_sided_weight(block, self.weights, self.window, self.upsampling)
+        weight = learned_weight(block, self.card.laws, self.window)
+        return block.upsample(weight, self.upsampling)[..., *block.core]
 
     def side(self, block: Block, base: Base) -> Float:
         """Add the coarse change and its learned bias to the base image; see `TwoSided.side`.
@@ -214,24 +272,20 @@ class BiaSTF(TwoSided, SceneFree):
         from biastf_xr.methods.biastf.inference import apply_network
 
         networks = load_networks(str(self.checkpoint), self.sha256, self.device, self.precision)
-        step = block.coarse - base.coarse
+        step = smooth_coarse(block.coarse - base.coarse, self.denoise)
         rows, cols = block.core
         result = np.empty((*step.shape[:2], *block.tile.shape), np.float32)
-        trim = block.halo - self.halo
+        inputs = _Inputs(self, block, base, step)
         for i, band in enumerate(block.bands):  # band by band: memory of one band's change only
-            seen = block.upsample(step[:, i], self.upsampling)
-            change = fill_for_network(seen, step[:, i], block.upsample, self.upsampling)
+            seen, images = inputs.of(i, band)
             np.add(base.fine[i, *block.fine_core], seen[..., rows, cols], out=result[:, i])
-            inner = slice(trim, change.shape[-2] - trim), slice(trim, change.shape[-1] - trim)
-            change_scale, bias_scale = self.card.scales[band]
-            images = change[:, *inner] / np.float32(change_scale)
             bias = apply_network(
                 networks[band],
                 images,
                 origin=(block.tile.y0, block.tile.x0),
                 margin=self.halo,
             )
-            bias *= np.float32(bias_scale)
+            bias *= np.float32(self.card.scales[band][1])
             result[:, i] += bias
         return result
 
@@ -248,10 +302,77 @@ class BiaSTF(TwoSided, SceneFree):
             "weights": self.weights,
             "window": self.window,
             "upsampling": self.upsampling,
+            "denoise": self.denoise,
+            "inputs": self.card.inputs,
             "precision": self.precision,
             "checkpoint_sha256": self.sha256,
             "trained_on": list(self.card.days),
         }
+
+
+class _Inputs:
+    """What goes into the networks of a block, band by band."""
+
+    def __init__(self, method: BiaSTF, block: Block, base: Base, step: Float) -> None:
+        self.method, self.block, self.base, self.step = method, block, base, step
+        self.trim = block.halo - method.halo
+        self.all_changes: Float | None = None
+
+    def of(self, place: int, band: str) -> tuple[Float, Float]:
+        """Give the change with gaps, and the standardised input of the band's network."""
+        card = self.method.card
+        seen, change = self._change(place)
+        if card.inputs == "change":
+            return seen, change / np.float32(card.scales[band][0])
+        if card.inputs == "all-changes":
+            if self.all_changes is None:
+                order = [self.block.bands.index(b) for b in card.bands]
+                self.all_changes = np.stack([self._change(i)[1] for i in order], axis=1)
+            images = self.all_changes
+        else:
+            fine, coarse = self._images(place)
+            images = stack_channels(
+                card.inputs, 0, change[:, None], fine[None, None], coarse[None, None]
+            )
+        return seen, standardise(images, card.channels[band])
+
+    def _change(self, place: int) -> tuple[Float, Float]:
+        upsample, how = self.block.upsample, self.method.upsampling
+        seen = upsample(self.step[:, place], how)
+        change = fill_for_network(seen, self.step[:, place], upsample, how)
+        return seen, _trimmed(change, self.trim)
+
+    def _images(self, place: int) -> tuple[Float, Float]:
+        """Give base images of a band; where the fine one is masked, the coarse one stands in."""
+        upsample, how = self.block.upsample, self.method.upsampling
+        image = smooth_coarse(self.base.coarse[place], self.method.denoise)
+        seen = fill_for_network(upsample(image, how), image, upsample, how)
+        coarse = _trimmed(seen, self.trim)
+        fine = _trimmed(self.base.fine[place], self.block.fine_halo - self.method.halo)
+        return np.where(np.isfinite(fine), fine, coarse), coarse
+
+
+def _trimmed(images: Float, margin: int) -> Float:
+    rows, cols = images.shape[-2:]
+    return images[..., margin : rows - margin, margin : cols - margin]
+
+
+def check_sides(weights: str, window: int) -> None:
+    """Check the choice of the sides' weights.
+
+    Parameters
+    ----------
+    weights : str
+        Its name.
+    window : int
+        Side of its window in coarse pixels.
+
+    Raises
+    ------
+    MethodError
+        If the name is unknown or the window is not odd.
+    """
+    check_weights("change" if weights == "learned" else weights, window)
 
 
 def fit_biastf(
@@ -261,40 +382,55 @@ def fit_biastf(
     samples: SampleRule | None = None,
     train: TrainRule | None = None,
     base_rule: BracketRule | None = None,
-    weights: Weights = "change",
+    weights: SideWeights = "change",
     window: int = 3,
     upsampling: Upsampling = "bilinear",
+    denoise: float = 0.0,
     seed: int = 0,
     path: str | Path | None = None,
+    start: str | Path | None = None,
+    resume: bool = True,
+    mapper: Mapper | None = None,
     progress: TrainProgress | None = None,
 ) -> BiaSTF:
-    """Fit one network per band on every pair of clear dates of the cubes.
+    """Fit one network per band on pairs of clear dates of the cubes.
 
-    Eager.  Reads the windows it samples, trains, and writes a checkpoint.
+    Eager.  Reads the windows it samples, trains, and writes a checkpoint; the same fit gives the
+    same bytes, whoever trains and however often it was interrupted.
 
     Parameters
     ----------
     pair : CubePair
         The cubes; dates to be predicted later must not be in the fine one.
     network : NetworkShape, optional
-        The network; Table 1 with 64, 32 and 32 filters by default.
+        The network and its inputs; Table 1 with 64, 32 and 32 filters by default.
     samples : SampleRule, optional
-        How patches are drawn.
+        Which dates are learned from, and how patches are drawn.
     train : TrainRule, optional
         How networks are trained.
     base_rule : BracketRule, optional
         Which fine dates are clear enough.
-    weights : {"change", "time", "equal"}
+    weights : {"change", "time", "equal", "learned"}
         Weights of the two sides; see `BiaSTF`.
     window : int
-        Side in coarse pixels of the window of "change".
+        Side in coarse pixels of the window of "change" and "learned".
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid.
+    denoise : float
+        Standard deviation, in coarse pixels, of the Gaussian that the coarse change is denoised
+        by; see `smooth_coarse`.
     seed : int
         Seed of everything random.
     path : str or pathlib.Path, optional
         Where to write the checkpoint; by default a temporary folder of this process, so save it
         to keep it.
+    start : str or pathlib.Path, optional
+        Checkpoint of a model, of another region or year for instance, whose networks are refined.
+    resume : bool
+        Whether the state of the fit is kept beside `path` after every epoch, and the fit goes on
+        from there if it was interrupted.
+    mapper : callable, optional
+        Who trains the bands; see `biastf_xr.methods.training.crew.run_jobs`.
     progress : callable, optional
         Called after every epoch of every band.
 
@@ -306,49 +442,127 @@ def fit_biastf(
     Raises
     ------
     MissingPairError
-        If there are too few clear dates.
+        If there are too few clear dates, or too few clear pixels on them.
+    CheckpointError
+        If `start` does not fit the cubes or the settings.
+    MethodError
+        If a loss is not finite.
     """
-    from biastf_xr.methods.biastf.train import train_band
+    from biastf_xr.methods.biastf.train import train_bands
 
     network, samples = network or NetworkShape(), samples or SampleRule()
-    train = train or TrainRule()
-    base_rule = base_rule or BracketRule()
-    drawn = draw_samples(
-        pair, samples, halo=network.radius, upsampling=upsampling, base_rule=base_rule, seed=seed
+    train, base_rule = train or TrainRule(), base_rule or BracketRule()
+    check_sides(weights, window)
+    check_denoise(denoise)
+    data = describe_data(pair)
+    shape = {k: getattr(network, k) for k in ("filters", "kernels", "bias", "inputs")}
+    begun = (
+        read_start(start, pair, method="biastf", data=data, wanted=shape)
+        if start is not None
+        else None
     )
-    models = {
-        band: train_band(
-            drawn, i, network, train, seed=seed + 1000 * i, name=band, progress=progress
+    with workplace(path, "biastf", resume=resume) as place:
+        drawn = draw_samples(
+            pair,
+            samples,
+            halo=network.radius,
+            upsampling=upsampling,
+            base_rule=base_rule,
+            seed=seed,
+            inputs=network.inputs,
+            denoise=denoise,
         )
-        for i, band in enumerate(pair.bands)
+        models = train_bands(
+            drawn,
+            pair.bands,
+            network,
+            train,
+            seed=seed,
+            start=_starts(begun) if begun else None,
+            states=place.states,
+            mapper=mapper,
+            progress=progress,
+        )
+        card = Card(
+            bands=pair.bands,
+            ratio=pair.alignment.ratio,
+            resolution=float(pair.geobox.affine.a),
+            **shape,
+            scales={b: (m.change_scale, m.bias_scale) for b, m in models.items()},
+            channels={b: m.channels for b, m in models.items() if m.channels},
+            laws={b: m.law for b, m in models.items()},
+            pairs=drawn.pairs,
+            settings={
+                "weights": weights,
+                "window": window,
+                "upsampling": upsampling,
+                "denoise": denoise,
+                "samples": plain(samples),
+                "train": plain(train),
+                "base_rule": plain(base_rule),
+            },
+            history={b: m.history for b, m in models.items()},
+            seed=seed,
+            versions=library_versions(),
+            data=data | drawn_data(drawn.held_out, drawn.held_days, drawn.sha256()),
+            start=begun.told if begun else {},
+            notes={b: note_constant(f"band {b}") for b, m in models.items() if m.constant},
+        )
+        place.write(card, models)
+    return BiaSTF.load(place.checkpoint, device=train.device)
+
+
+def plain(rule: Any) -> dict[str, Any]:
+    """Give the fields of a rule as JSON has them.
+
+    Parameters
+    ----------
+    rule : dataclass
+        The rule.
+
+    Returns
+    -------
+    dict
+        Dates as text.
+    """
+    told = dataclasses.asdict(rule)
+    return {k: str(v) if isinstance(v, dt.date) else v for k, v in told.items()}
+
+
+def drawn_data(held_out: Any, held_days: tuple[str, ...], sha256: str) -> dict[str, Any]:
+    """Describe the samples of a fit.
+
+    Parameters
+    ----------
+    held_out : ndarray of bool
+        Which are kept for early stopping.
+    held_days : tuple of str
+        Dates that only those are of.
+    sha256 : str
+        Hash of all values.
+
+    Returns
+    -------
+    dict
+        For the card.
+    """
+    return {
+        "samples": len(held_out),
+        "held_out": int(held_out.sum()),
+        "held_out_days": list(held_days),
+        "samples_sha256": sha256,
     }
-    card = Card(
-        bands=pair.bands,
-        ratio=pair.alignment.ratio,
-        resolution=float(pair.geobox.affine.a),
-        filters=network.filters,
-        kernels=network.kernels,
-        bias=network.bias,
-        scales={b: (m.change_scale, m.bias_scale) for b, m in models.items()},
-        pairs=drawn.pairs,
-        settings={
-            "weights": weights,
-            "window": window,
-            "upsampling": upsampling,
-            "samples": dataclasses.asdict(samples) | {"drawn": len(drawn.bias)},
-            "train": dataclasses.asdict(train),
-            "base_rule": dataclasses.asdict(base_rule),
-        },
-        history={b: m.history for b, m in models.items()},
-        seed=seed,
-        versions=library_versions(),
-    )
-    target = Path(path) if path else _temporary_folder() / "biastf.safetensors"
-    write_checkpoint(target, card, models)
-    return BiaSTF.load(target, device=train.device)
 
 
-def _temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="biastf-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def _starts(begun: WarmStart) -> dict[str, Start]:
+    from biastf_xr.methods.biastf.train import Start
+
+    card = begun.card
+    return {
+        band: Start(
+            begun.weights[band],
+            *card.scales[band],
+            [(float(o), float(s)) for o, s in card.channels.get(band, [])],
+        )
+        for band in card.bands
+    }

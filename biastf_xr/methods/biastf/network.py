@@ -4,14 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
+from biastf_xr.methods.training.loop import Layers, channels_last
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from biastf_xr.methods.biastf.settings import NetworkShape
 
+__all__ = ["build_network", "channels_last", "layers_of"]
 
-def build_network(shape: NetworkShape, seed: int = 0) -> nn.Sequential:
+
+def layers_of(shape: NetworkShape, channels: int = 1) -> Layers:
+    """Give the layers of a shape.
+
+    Parameters
+    ----------
+    shape : NetworkShape
+        Filters and kernels.
+    channels : int
+        Images that go in.
+
+    Returns
+    -------
+    Layers
+        The layers, with one image out.
+    """
+    return Layers((channels, *shape.filters, 1), tuple(shape.kernels), shape.bias)
+
+
+def build_network(shape: NetworkShape, seed: int = 0, channels: int = 1) -> nn.Sequential:
     """Build the network with fresh weights.
 
     Convolutions are not padded, so the output loses ``radius`` pixels on every side and never
@@ -24,41 +45,12 @@ def build_network(shape: NetworkShape, seed: int = 0) -> nn.Sequential:
         Filters and kernels.
     seed : int
         Seed of the weights.
+    channels : int
+        Images that go in.
 
     Returns
     -------
     torch.nn.Sequential
-        Takes ``(N, 1, H, W)``, gives ``(N, 1, H - 2 * radius, W - 2 * radius)``.
+        Takes ``(N, C, H, W)``, gives ``(N, 1, H - 2 * radius, W - 2 * radius)``.
     """
-    generator = torch.Generator().manual_seed(seed)
-    channels = (1, *shape.filters, 1)
-    layers: list[nn.Module] = []
-    for i, kernel in enumerate(shape.kernels):
-        conv = nn.Conv2d(channels[i], channels[i + 1], kernel, bias=shape.bias)
-        last = i == len(shape.kernels) - 1
-        with torch.no_grad():
-            if last:
-                conv.weight.zero_()
-            else:
-                nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
-            if conv.bias is not None:
-                conv.bias.zero_()
-        layers += [conv] if last else [conv, nn.ReLU(inplace=True)]
-    return channels_last(nn.Sequential(*layers))
-
-
-def channels_last(network: nn.Sequential) -> nn.Sequential:
-    """Lay the weights out for channels-last convolutions, the faster kind on CPU and GPU.
-
-    Parameters
-    ----------
-    network : torch.nn.Sequential
-        The network, changed in place.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        The same network.
-    """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+    return layers_of(shape, channels).build(seed)

@@ -1,26 +1,29 @@
-"""Training samples: patches of coarse change and of its bias, drawn from the cubes."""
+"""Training samples of BiaSTF: patches of coarse change and of its bias, drawn from the cubes."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.brackets import BracketRule, usable_dates
-from biastf_xr.errors import MissingPairError
-from biastf_xr.grid import Tile, Upsampler, Upsampling, box_mean
+from biastf_xr.methods.biastf.channels import fill_for_network, smooth_coarse, smooth_radius
+from biastf_xr.methods.training.dates import training_pairs
+from biastf_xr.methods.training.patches import PatchReader, draw_patches
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from biastf_xr.brackets import BracketRule
     from biastf_xr.cube.guards import CubePair
+    from biastf_xr.grid import Upsampling
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.biastf.settings import SampleRule
-
-Day = np.datetime64
+    from biastf_xr.methods.biastf.settings import Inputs
+    from biastf_xr.methods.training.patches import Patch, Site
+    from biastf_xr.methods.training.settings import SampleRule
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,77 @@ class Samples:
         Shape ``(N,)``: kept for early stopping.
     pairs : tuple of tuple of str
         The pairs of days used.
+    days : ndarray of int
+        Shape ``(N,)``: days between the two dates.
+    held_days : tuple of str
+        Dates that only patches held out are of.
+    fine, coarse : ndarray of float32 or None
+        Shape ``(N, 2, band, P + 2 * halo, P + 2 * halo)``: the images of both dates on the fine
+        grid, no NaN; None where no network asks for them.
     """
 
     change: Float
     bias: Float
     held_out: NDArray[np.bool_]
     pairs: tuple[tuple[str, str], ...]
+    days: NDArray[np.int64]
+    held_days: tuple[str, ...] = ()
+    fine: Float | None = None
+    coarse: Float | None = None
+
+    def sha256(self) -> str:
+        """Give a hash of all values.
+
+        Returns
+        -------
+        str
+            Equal for equal samples.
+        """
+        total = hashlib.sha256()
+        for part in (self.change, self.bias, self.held_out, self.fine, self.coarse):
+            if part is not None:
+                total.update(np.ascontiguousarray(part).tobytes())
+        return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    change: Float
+    bias: Float
+    fine: Float | None
+    coarse: Float | None
+
+
+@dataclass(frozen=True)
+class _Cutter:
+    """Makes a sample of a patch."""
+
+    halo: int
+    upsampling: Upsampling
+    denoise: float
+    inputs: Inputs
+    min_clear: float
+
+    def __call__(self, patch: Patch) -> _Drawn | None:
+        halo, how, upsample = self.halo, self.upsampling, patch.upsample
+        size = patch.site.tile.shape[0]
+        core = slice(halo, halo + size)
+        step = smooth_coarse(patch.coarse[1] - patch.coarse[0], self.denoise)
+        seen = upsample(step, how)
+        margin = (patch.fine.shape[-1] - size) // 2
+        inner = patch.fine[..., margin : margin + size, margin : margin + size]
+        bias = inner[1] - inner[0] - seen[:, core, core]
+        clear = np.isfinite(bias).all(axis=0)
+        if clear.mean() < self.min_clear:
+            return None
+        change = fill_for_network(seen, step, upsample, how)
+        bias = np.where(clear, bias, np.float32(np.nan))
+        if self.inputs not in {"change+fine", "change+fine+coarse"}:
+            return _Drawn(change, bias, None, None)
+        image = smooth_coarse(patch.coarse, self.denoise)
+        coarse = fill_for_network(upsample(image, how), image, upsample, how)
+        fine = np.where(np.isfinite(patch.fine), patch.fine, coarse)
+        return _Drawn(change, bias, fine, coarse if "coarse" in self.inputs else None)
 
 
 def draw_samples(
@@ -53,8 +121,10 @@ def draw_samples(
     upsampling: Upsampling,
     base_rule: BracketRule,
     seed: int,
+    inputs: Inputs = "change",
+    denoise: float = 0.0,
 ) -> Samples:
-    """Draw patches over all pairs of clear dates; reads only the windows it needs.
+    """Draw patches over the pairs of clear dates; reads only the windows it needs.
 
     Only values that both sensors observed clearly on both days are used: nothing is filled in.
 
@@ -72,6 +142,10 @@ def draw_samples(
         Which fine dates are clear enough.
     seed : int
         Seed of the draw and of the split.
+    inputs : str
+        What the networks see; see `NetworkShape`.
+    denoise : float
+        See `smooth_coarse`.
 
     Returns
     -------
@@ -81,143 +155,48 @@ def draw_samples(
     Raises
     ------
     MissingPairError
-        If fewer than two clear dates exist, or their clear areas do not overlap.
+        If fewer than two clear dates exist, or too little of them is clear on both.
     """
-    days = usable_dates(pair, base_rule)
-    days = days[np.isin(days, pair.coarse_days)]
-    reach = np.timedelta64(rule.max_pair_gap, "D")
-    pairs = [(a, b) for a, b in combinations(days, 2) if b - a <= reach]
-    if not pairs:
-        raise MissingPairError(
-            f"training needs at least two dates that are clear in both cubes and at most "
-            f"{rule.max_pair_gap} days apart; found {[str(d) for d in days]}. "
-            "Add scenes, or fuse with method='direct', which needs no training."
-        )
-    rng = np.random.default_rng(seed)
-    patch = min(rule.patch, *pair.alignment.shape)
-    cells, held = _split(_cells(pair.alignment.shape, patch), pair.alignment.shape, rule, rng)
-    quota = -(-rule.count // len(pairs))
-    changes: list[Float] = []
-    biases: list[Float] = []
-    split: list[bool] = []
-    used: list[tuple[str, str]] = []
-    reader = _Reader(pair, halo, upsampling)
-    for a, b in pairs:
-        taken = 0
-        for index in rng.permutation(len(cells)):
-            if taken == quota:
-                break
-            change, bias = reader.sample(a, b, cells[index])
-            if np.isfinite(bias[0]).mean() >= rule.min_clear:
-                changes.append(change)
-                biases.append(bias)
-                split.append(bool(held[index]))
-                taken += 1
-        if taken:
-            used.append((str(a), str(b)))
-    if not changes:
-        raise MissingPairError(
-            f"no patch of {patch} px is at least {rule.min_clear:.0%} clear in both cubes on both "
-            f"days of any of {len(pairs)} pairs. Lower `min_clear`, or use method='direct'."
-        )
-    mask = np.array(split)
-    if mask.all() or not mask.any():
-        # Too few blocks for the draw to hit both sides: keep every fifth patch.
-        mask = np.arange(mask.size) % 5 == 4
-    return Samples(np.stack(changes), np.stack(biases), mask, tuple(used))
+    groups = training_pairs(pair, rule, base_rule)
+    reader = PatchReader(
+        pair,
+        min(rule.patch, *pair.alignment.shape),
+        halo,
+        fine_halo=halo if inputs in {"change+fine", "change+fine+coarse"} else 0,
+        coarse_halo=1 + smooth_radius(denoise),
+    )
+    cut = _Cutter(halo, upsampling, denoise, inputs, rule.min_clear)
+    drawn = draw_patches(reader, groups, rule, cut, seed=seed)
+    sites, parts = [site for site, _ in drawn], [part for _, part in drawn]
+    return Samples(
+        change=np.stack([p.change for p in parts]),
+        bias=np.stack([p.bias for p in parts]),
+        held_out=np.array([site.held_out for site in sites]),
+        pairs=tuple(sorted({(str(s.days[0]), str(s.days[1])) for s in sites})),
+        days=np.array([(s.days[1] - s.days[0]).astype(int) for s in sites]),
+        held_days=held_days(sites),
+        fine=_stacked([p.fine for p in parts]),
+        coarse=_stacked([p.coarse for p in parts]),
+    )
 
 
-def fill_for_network(seen: Float, step: Float, upsample: Upsampler, how: Upsampling) -> Float:
-    """Fill missing changes so that a network can read across a gap.
-
-    A missing coarse pixel takes the mean of its valid neighbours, else no change.  The prediction
-    itself stays missing there: this only keeps NaN out of the convolutions.
+def held_days(sites: Sequence[Site]) -> tuple[str, ...]:
+    """List the dates that only patches held out are of.
 
     Parameters
     ----------
-    seen : ndarray of float32
-        Shape ``(..., Y, X)``: the change on the fine grid; NaN is missing.
-    step : ndarray of float32
-        Shape ``(..., h, w)``: the same on the coarse grid.
-    upsample : Upsampler
-        What made `seen` of `step`.
-    how : {"bilinear", "nearest"}
-        The interpolation.
+    sites : sequence of Site
+        Where and when the patches are.
 
     Returns
     -------
-    ndarray of float32
-        `seen` without NaN.
+    tuple of str
+        Ascending.
     """
-    missing = ~np.isfinite(seen)
-    if not missing.any():
-        return seen
-    around = np.where(np.isfinite(step), step, box_mean(step, 3))
-    filled = upsample(np.nan_to_num(around, copy=False, nan=0.0), how)
-    return np.where(missing, filled, seen)
+    seen = [{day for s in sites if s.held_out == held for day in s.days} for held in (True, False)]
+    return tuple(sorted(str(day) for day in seen[0] - seen[1]))
 
 
-class _Reader:
-    """Reads patches; a whole date stays cached as long as consecutive patches come from it."""
-
-    def __init__(self, pair: CubePair, halo: int, upsampling: Upsampling) -> None:
-        self.pair, self.halo, self.upsampling = pair, halo, upsampling
-        self._dates: dict[tuple[str, Day], Float] = {}
-
-    def sample(self, a: Day, b: Day, tile: Tile) -> tuple[Float, Float]:
-        """Give the change with halo and the bias without, both (band, rows, cols)."""
-        alignment = self.pair.alignment
-        padded = tile.padded(self.halo)
-        window = alignment.coarse_tile(padded, margin=1)
-        step = self._step("coarse", a, b, window)
-        upsample = Upsampler(alignment, padded, window)
-        seen = upsample(step, self.upsampling)
-        change = fill_for_network(seen, step, upsample, self.upsampling)
-        core = (slice(self.halo, self.halo + tile.shape[0]),
-                slice(self.halo, self.halo + tile.shape[1]))  # fmt: skip
-        bias = self._step("fine", a, b, tile) - seen[:, core[0], core[1]]
-        clear = np.isfinite(bias).all(axis=0)
-        return change, np.where(clear, bias, np.float32(np.nan))
-
-    def _step(self, which: str, a: Day, b: Day, window: Tile) -> Float:
-        """Give the change of one sensor over a window inside its grid."""
-        rows, cols = window.slices
-        return self._date(which, b)[:, rows, cols] - self._date(which, a)[:, rows, cols]
-
-    def _date(self, which: str, day: Day) -> Float:
-        if (which, day) not in self._dates:
-            ds: xr.Dataset = getattr(self.pair, which)
-            held = [k for k in self._dates if k[0] == which]
-            if len(held) > 1:
-                del self._dates[held[0]]
-            days: Any = self.pair.fine_days if which == "fine" else self.pair.coarse_days
-            image = ds.isel(time=int(np.searchsorted(days, day)))
-            self._dates[which, day] = np.stack(
-                [np.asarray(image[band].values, np.float32) for band in self.pair.bands]
-            )
-        return self._dates[which, day]
-
-
-def _cells(shape: tuple[int, int], patch: int) -> list[Tile]:
-    """Lay patches over the scene, each overlapping the next by half."""
-    step = max(patch // 2, 1)
-    ys, xs = (range(0, n - patch + 1, step) for n in shape)
-    return [Tile(y, y + patch, x, x + patch) for y in ys for x in xs]
-
-
-def _split(
-    cells: list[Tile], shape: tuple[int, int], rule: SampleRule, rng: np.random.Generator
-) -> tuple[list[Tile], NDArray[np.bool_]]:
-    """Hold out whole blocks of patches; what straddles the line is on neither side."""
-    side = (cells[0].y1 - cells[0].y0) * rule.hold_out_block
-    rows, cols = (-(-n // side) for n in shape)
-    count = max(1, round(rule.hold_out * rows * cols))
-    held = (np.argsort(rng.permutation(rows * cols)) < count).reshape(rows, cols)
-    kept, flags = [], []
-    for cell in cells:
-        y = slice(cell.y0 // side, (cell.y1 - 1) // side + 1)
-        x = slice(cell.x0 // side, (cell.x1 - 1) // side + 1)
-        if held[y, x].all() or not held[y, x].any():
-            kept.append(cell)
-            flags.append(bool(held[y, x].all()))
-    return kept, np.array(flags)
+def _stacked(parts: list[Float | None]) -> Float | None:
+    there = [part for part in parts if part is not None]
+    return np.stack(there) if there else None

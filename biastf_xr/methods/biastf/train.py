@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from biastf_xr.errors import MethodError
-from biastf_xr.methods.biastf.network import build_network
+from biastf_xr.errors import CheckpointError
+from biastf_xr.methods.biastf.channels import stack_channels, standardise
+from biastf_xr.methods.biastf.network import build_network, layers_of
+from biastf_xr.methods.biastf.sides import ErrorLaw, fit_error_law
+from biastf_xr.methods.training.crew import run_jobs
+from biastf_xr.methods.training.loop import FitJob, FittedNetwork, TrainProgress
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from torch import nn
 
     from biastf_xr.methods.base import Float
     from biastf_xr.methods.biastf.samples import Samples
     from biastf_xr.methods.biastf.settings import NetworkShape, TrainRule
+    from biastf_xr.methods.training.crew import Mapper
 
-# Called after every epoch with the band, the epoch, and the two losses relative to no bias at all.
-TrainProgress = Callable[[str, int, float, float], None]
+__all__ = ["BandModel", "Start", "TrainProgress", "train_bands"]
 
 
 @dataclass(frozen=True)
@@ -36,153 +41,184 @@ class BandModel:
         ``bias = bias_scale * network(change / change_scale)``, reflectance.
     history : list of tuple of float
         Training and hold-out loss after every epoch, as a fraction of the loss of no bias there.
+    channels : list of tuple of float
+        Offset and scale of every image that goes in where there are more than the change; the
+        first is then not `change_scale`.
+    law : tuple of float
+        See `fit_error_law`.
+    constant : bool
+        Whether there was nothing to learn.
     """
 
     network: nn.Sequential
     change_scale: float
     bias_scale: float
     history: list[tuple[float, float]]
+    channels: list[tuple[float, float]] = field(default_factory=list)
+    law: ErrorLaw = (0.0, 0.0, 0.0)
+    constant: bool = False
 
 
-def train_band(
+@dataclass(frozen=True)
+class Start:
+    """What a warm start takes from another model, of one band.
+
+    Attributes
+    ----------
+    weights : dict of ndarray
+        By name of the parameter.
+    change_scale, bias_scale : float
+        Its scales, in whose units the weights are.
+    channels : list of tuple of float
+        Offset and scale of every image that goes in.
+    """
+
+    weights: dict[str, Any]
+    change_scale: float
+    bias_scale: float
+    channels: list[tuple[float, float]]
+
+
+def train_bands(
     samples: Samples,
-    band: int,
+    bands: Sequence[str],
     shape: NetworkShape,
     rule: TrainRule,
     *,
     seed: int,
-    name: str = "",
+    start: dict[str, Start] | None = None,
+    states: Path | None = None,
+    mapper: Mapper | None = None,
     progress: TrainProgress | None = None,
-) -> BandModel:
-    """Train the network of one band.
+) -> dict[str, BandModel]:
+    """Train the networks of all bands.
 
-    Mean squared error of the bias over clear pixels, Adam, random flips, transposes and time
-    reversal (``-dC`` has bias ``-B``).  The weights kept are those of the lowest hold-out loss,
-    the untrained network (no bias at all) included.
+    Mean squared error of the bias over clear pixels.  Every patch is shown in both directions of
+    time: ``-dC`` has bias ``-B``.
 
     Parameters
     ----------
     samples : Samples
         The patches.
-    band : int
-        Index of the band in them.
+    bands : sequence of str
+        Names of their bands.
     shape : NetworkShape
         The network.
     rule : TrainRule
         The optimisation.
     seed : int
         Seed of weights, order and augmentation.
-    name : str
-        Name of the band for `progress`.
+    start : dict of Start, optional
+        Models to begin with, by band.
+    states : pathlib.Path, optional
+        Folder that keeps what is done, for a fit that is interrupted.
+    mapper : callable, optional
+        Who trains; see `run_jobs`.
     progress : callable, optional
-        Called after every epoch.
+        Called after every epoch of every band.
 
     Returns
     -------
-    BandModel
-        The trained network.
+    dict of BandModel
+        By band; the networks are those of the lowest hold-out loss, no bias at all included.
 
     Raises
     ------
     MethodError
-        If the loss is not finite.
+        If a loss is not finite.
+    CheckpointError
+        If the models to begin with have other layers.
     """
-    network = build_network(shape, seed).to(rule.device)
-    fit, held = ~samples.held_out, samples.held_out
-    change_scale = _scale(samples.change[fit, band])
-    bias_scale = _scale(samples.bias[fit, band])
-    x = torch.from_numpy(samples.change[:, band : band + 1] / np.float32(change_scale))
-    y = torch.from_numpy(samples.bias[:, band : band + 1] / np.float32(bias_scale))
-    x_fit, y_fit = x[torch.from_numpy(fit)], y[torch.from_numpy(fit)]
-    x_held, y_held = (v[torch.from_numpy(held)].to(rule.device) for v in (x, y))
-    floors = [max(_mean_square(y), 1e-12) for y in (y_fit, y_held)]
-    optimiser = torch.optim.Adam(network.parameters(), lr=rule.learning_rate)
-    generator = torch.Generator().manual_seed(seed + 1)
-    best_loss, best, waited = 1.0, copy.deepcopy(network.state_dict()), 0
-    history: list[tuple[float, float]] = []
-    for epoch in range(rule.epochs):
-        fitted = _epoch(network, optimiser, x_fit, y_fit, rule, generator)
-        loss = _hold_out_loss(network, x_held, y_held, rule.batch) / floors[1]
-        history.append((fitted / floors[0], loss))
-        if not np.isfinite(fitted):
-            raise MethodError(
-                f"band {name}: the training loss became {fitted} in epoch {epoch + 1}. "
-                f"Lower the learning rate (now {rule.learning_rate:g})."
-            )
-        if progress:
-            progress(name, epoch + 1, *history[-1])
-        if loss < best_loss:
-            best_loss, best, waited = loss, copy.deepcopy(network.state_dict()), 0
-        else:
-            waited += 1
-            if waited == rule.patience:
-                break
-    network.load_state_dict(best)
-    return BandModel(network.cpu().eval(), change_scale, bias_scale, history)
+    begun = [start[band] if start else _fresh(samples, i, shape) for i, band in enumerate(bands)]
+    jobs = [
+        FitJob(
+            name=band,
+            layers=layers_of(shape, shape.channels(len(bands))),
+            inputs=_inputs(samples, i, shape, scales),
+            targets=_targets(samples, i, scales.bias_scale),
+            held_out=samples.held_out,
+            rule=rule,
+            seed=seed + 1000 * i,
+            start=scales.weights or None,
+            state=states / f"{band}.pt" if states else None,
+        )
+        for i, (band, scales) in enumerate(zip(bands, begun, strict=True))
+    ]
+    fitted = run_jobs(jobs, mapper=mapper, progress=progress)
+    return {
+        band: _band_model(samples, i, shape, scales, fitted[band], len(bands))
+        for i, (band, scales) in enumerate(zip(bands, begun, strict=True))
+    }
+
+
+def _fresh(samples: Samples, place: int, shape: NetworkShape) -> Start:
+    """Scale by root mean square what may be of either sign, by mean and deviation what may not."""
+    fit = ~samples.held_out
+    change_scale = _scale(samples.change[fit, place])
+    channels: list[tuple[float, float]] = []
+    if shape.inputs == "all-changes":
+        count = samples.change.shape[1]
+        channels = [(0.0, _scale(samples.change[fit, i])) for i in range(count)]
+    elif shape.inputs != "change":
+        images = [samples.fine, samples.coarse]
+        channels = [(0.0, change_scale)] + [
+            _offset_and_scale(image[fit, :, place]) for image in images if image is not None
+        ]
+    return Start({}, change_scale, _scale(samples.bias[fit, place]), channels)
+
+
+def _offset_and_scale(values: Float) -> tuple[float, float]:
+    offset = float(values.mean(dtype=np.float64))
+    return offset, _scale(values - np.float32(offset))
 
 
 def _scale(values: Float) -> float:
     """Give the root mean square of the valid values; 1 where there is no variation at all."""
-    value = float(np.sqrt(np.nanmean(np.square(values, dtype=np.float64))))
+    valid = np.isfinite(values)
+    if not valid.any():
+        return 1.0
+    value = float(np.sqrt(np.mean(np.square(values[valid], dtype=np.float64))))
     return value if value > 1e-8 else 1.0
 
 
-def _mean_square(y: torch.Tensor) -> float:
-    return float(y[~y.isnan()].square().mean())
+def _inputs(samples: Samples, place: int, shape: NetworkShape, scales: Start) -> Float:
+    """Give the inputs in both directions of time, (N, 2, C, Y, X)."""
+    views = []
+    for view, change in enumerate((samples.change, -samples.change)):
+        fine, coarse = (
+            None if image is None else image[:, view] for image in (samples.fine, samples.coarse)
+        )
+        stacked = stack_channels(shape.inputs, place, change, fine, coarse)
+        views.append(standardise(stacked, scales.channels or [(0.0, scales.change_scale)]))
+    return np.stack(views, axis=1)
 
 
-def _loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    clear = ~target.isnan()
-    error = torch.where(clear, output - target, torch.zeros_like(output))
-    return error.square().sum() / clear.sum().clamp(min=1)
+def _targets(samples: Samples, place: int, scale: float) -> Float:
+    bias = samples.bias[:, None, place : place + 1] / np.float32(scale)
+    return np.concatenate([bias, -bias], axis=1)
 
 
-def _epoch(
-    network: nn.Sequential,
-    optimiser: torch.optim.Optimizer,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    rule: TrainRule,
-    generator: torch.Generator,
-) -> float:
-    network.train()
-    order = torch.randperm(len(x), generator=generator)
-    total = 0.0
-    for start in range(0, len(x), rule.batch):
-        index = order[start : start + rule.batch]
-        change, bias = _augment(x[index], y[index], generator)
-        change = change.to(rule.device).contiguous(memory_format=torch.channels_last)
-        optimiser.zero_grad(set_to_none=True)
-        loss = _loss(network(change), bias.to(rule.device))
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        total += float(loss.detach()) * len(index)
-    return total / len(x)
-
-
-def _augment(
-    change: torch.Tensor, bias: torch.Tensor, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Flip, transpose and reverse in time at random; one draw a batch, signs per patch."""
-    flips = torch.randint(0, 2, (3,), generator=generator).tolist()
-    dims = [d for d, flip in zip((-2, -1), flips, strict=False) if flip]
-    if dims:
-        change, bias = change.flip(dims), bias.flip(dims)
-    if flips[2] and change.shape[-2] == change.shape[-1]:
-        change, bias = change.transpose(-1, -2), bias.transpose(-1, -2)
-    sign = torch.randint(0, 2, (len(change), 1, 1, 1), generator=generator) * 2.0 - 1.0
-    return change * sign, bias * sign
-
-
-def _hold_out_loss(network: nn.Sequential, x: torch.Tensor, y: torch.Tensor, batch: int) -> float:
-    """Give the mean squared error over both time directions."""
-    network.eval()
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for start in range(0, len(x), batch):
-            part, target = x[start : start + batch], y[start : start + batch]
-            clear = int((~target.isnan()).sum())
-            for sign in (1.0, -1.0):
-                total += float(_loss(network(part * sign), target * sign)) * clear
-                count += clear
-    return total / max(count, 1)
+def _band_model(
+    samples: Samples,
+    place: int,
+    shape: NetworkShape,
+    scales: Start,
+    fitted: FittedNetwork,
+    bands: int,
+) -> BandModel:
+    network = build_network(shape, channels=shape.channels(bands))
+    weights = {name: torch.from_numpy(np.array(v)) for name, v in fitted.weights.items()}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"the model to start from has other layers: {error}") from error
+    law = fit_error_law(samples, place, fitted.errors, scales.bias_scale)
+    return BandModel(
+        network.eval(),
+        scales.change_scale,
+        scales.bias_scale,
+        fitted.history,
+        scales.channels,
+        law,
+        fitted.constant,
+    )

@@ -1,0 +1,175 @@
+"""What goes into a network: the coarse change, filled and denoised, and base images beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biastf_xr.errors import MethodError
+from biastf_xr.grid import box_mean
+from biastf_xr.methods.base import Float
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from biastf_xr.grid import Upsampler, Upsampling
+    from biastf_xr.methods.biastf.settings import Inputs
+
+# Standard deviations after which the denoising filter is cut.
+CUT = 3.0
+
+
+def stack_channels(
+    inputs: Inputs, place: int, change: Float, fine: Float | None, coarse: Float | None
+) -> Float:
+    """Put the input of one band's network together.
+
+    Parameters
+    ----------
+    inputs : str
+        Which images; see `NetworkShape`.
+    place : int
+        Place of the band.
+    change : ndarray of float32
+        Shape ``(..., band, Y, X)``: coarse changes on the fine grid, no NaN.
+    fine, coarse : ndarray of float32 or None
+        Same shape, or broadcastable: the base images, no NaN; None where they do not go in.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(..., channel, Y, X)``.
+    """
+    if inputs == "all-changes":
+        return change
+    parts = [change[..., place, :, :]]
+    if inputs != "change" and fine is not None:
+        parts.append(fine[..., place, :, :])
+    if inputs == "change+fine+coarse" and coarse is not None:
+        parts.append(coarse[..., place, :, :])
+    return np.stack(np.broadcast_arrays(*parts), axis=-3)
+
+
+def standardise(images: Float, channels: Sequence[tuple[float, float]]) -> Float:
+    """Bring the images of a network's input to its units.
+
+    Parameters
+    ----------
+    images : ndarray of float32
+        Shape ``(..., channel, Y, X)``, reflectance.
+    channels : sequence of tuple of float
+        Offset and scale of every channel.
+
+    Returns
+    -------
+    ndarray of float32
+        Same shape.
+    """
+    table = np.array(channels, np.float32)[:, :, None, None]
+    made: Float = (images - table[:, 0]) / table[:, 1]
+    return made
+
+
+def fill_for_network(seen: Float, step: Float, upsample: Upsampler, how: Upsampling) -> Float:
+    """Fill missing values so that a network can read across a gap.
+
+    A missing coarse pixel takes the mean of its valid neighbours, else zero, which of a change is
+    none.  The prediction itself stays missing there: this only keeps NaN out of the convolutions.
+
+    Parameters
+    ----------
+    seen : ndarray of float32
+        Shape ``(..., Y, X)``: the values on the fine grid; NaN is missing.
+    step : ndarray of float32
+        Shape ``(..., h, w)``: the same on the coarse grid.
+    upsample : Upsampler
+        What made `seen` of `step`.
+    how : {"bilinear", "nearest"}
+        The interpolation.
+
+    Returns
+    -------
+    ndarray of float32
+        `seen` without NaN.
+    """
+    missing = ~np.isfinite(seen)
+    if not missing.any():
+        return seen
+    around = np.where(np.isfinite(step), step, box_mean(step, 3))
+    filled = upsample(np.nan_to_num(around, copy=False, nan=0.0), how)
+    return np.where(missing, filled, seen)
+
+
+def smooth_coarse(values: Float, sigma: float) -> Float:
+    """Denoise coarse images by a Gaussian on their own grid, missing values left out.
+
+    The paper works on coarse images as they were delivered; denoising them is a reading that
+    pays where the coarse sensor is noisy.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Shape ``(..., h, w)``; NaN is missing.
+    sigma : float
+        Standard deviation in coarse pixels; 0 for no change.
+
+    Returns
+    -------
+    ndarray of float32
+        Same shape; NaN where `values` are.  A pixel depends on those within `smooth_radius`.
+    """
+    if sigma == 0:
+        return values
+    valid = np.isfinite(values)
+    total = _blurred(np.where(valid, values, np.float32(0)), sigma)
+    weight = _blurred(valid.astype(np.float32), sigma)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        smooth: Float = np.where(valid, total / weight, np.float32(np.nan))
+    return smooth
+
+
+def smooth_radius(sigma: float) -> int:
+    """Give the reach of `smooth_coarse`.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation in coarse pixels.
+
+    Returns
+    -------
+    int
+        Coarse pixels.
+    """
+    return int(np.ceil(CUT * sigma))
+
+
+def check_denoise(sigma: float) -> None:
+    """Check the option `denoise`.
+
+    Parameters
+    ----------
+    sigma : float
+        Its value.
+
+    Raises
+    ------
+    MethodError
+        If it is not a standard deviation of at most a few pixels.
+    """
+    if not 0 <= sigma <= 5:
+        raise MethodError(f"denoise is {sigma!r}; expected 0 to 5 coarse pixels.")
+
+
+def _blurred(values: Float, sigma: float) -> Float:
+    """Convolve by shifts: a pixel's sum does not depend on where the array is cut."""
+    reach = smooth_radius(sigma)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = (taps / taps.sum()).astype(np.float32)
+    margin = [(0, 0)] * (values.ndim - 2) + [(reach, reach)] * 2
+    padded = np.pad(values, margin)
+    rows, cols = values.shape[-2:]
+    tall = sum(tap * padded[..., k : k + rows, :] for k, tap in enumerate(taps))
+    wide: Float = sum(tap * tall[..., k : k + cols] for k, tap in enumerate(taps))
+    return wide
