@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from biastf_xr.cube.verify import Verification
     from biastf_xr.engine.preview import Preview
     from biastf_xr.engine.report import RunReport, RunState
-    from biastf_xr.evaluation.holdout import Scores
+    from biastf_xr.evaluation.scores import Scores
 
 console = Console()
 

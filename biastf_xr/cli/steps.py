@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from biastf_xr.config import Config
     from biastf_xr.engine.preview import Preview
     from biastf_xr.engine.report import RunReport
-    from biastf_xr.evaluation.holdout import Scores
+    from biastf_xr.evaluation.scores import Scores
     from biastf_xr.methods.base import Method
 
 
