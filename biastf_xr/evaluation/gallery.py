@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Longest side of a picture in pixels; larger images are thinned out.
 SIDE = 200
+# Steps of every colour: few enough for small files, too many to be seen.
+STEPS = 31
 ERROR_MAP = "magma"
 MISSING = 0.85
 TRUTH = "withheld scene"
@@ -235,7 +237,8 @@ def _png(image: NDArray[np.float64]) -> bytes:
     from matplotlib.image import imsave
 
     file = BytesIO()
-    imsave(file, np.clip(image, 0, 1), format="png")
+    steps = np.round(np.clip(image, 0, 1) * STEPS) / STEPS
+    imsave(file, steps, format="png")
     return file.getvalue()
 
 

@@ -135,7 +135,11 @@ def compare(scores: Scores, method: str, reference: str, measure: str = "RMSE") 
     told = method, reference, reference, measure, d.size, mean
     if d.size < MIN_DATES:
         return Comparison(
-            *told, np.nan, np.nan, "cannot tell", f"{d.size} dates; at least {MIN_DATES} are needed"
+            *told,
+            np.nan,
+            np.nan,
+            "cannot tell",
+            f"scored dates: {d.size}; at least {MIN_DATES} are needed",
         )
     low, high = paired_interval(d)
     if low <= 0 <= high:

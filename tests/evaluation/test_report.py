@@ -21,7 +21,8 @@ from biastf_xr.evaluation.report import report_data, told, write_report
 from biastf_xr.evaluation.statistics import comparisons
 
 DAYS = ("2021-04-06", "2021-04-10", "2021-04-14")
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
 class Page(HTMLParser):
