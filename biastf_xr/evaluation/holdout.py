@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from biastf_xr.fusion.plan import FusionRule
     from biastf_xr.methods.base import Method
 
-__all__ = ["Judged", "Scores", "evaluate", "score_cube"]
-
 # Called with every date once its images are in memory.
 OnPrediction = Callable[[Judged], None]
 

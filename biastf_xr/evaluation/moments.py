@@ -121,10 +121,9 @@ class Moments:
             return cls()
         mean_p, mean_r = float(p.mean()), float(r.mean())
         error, dp, dr = p - r, p - mean_p, r - mean_r
-        return cls(
-            p.size, mean_p, mean_r, float(dp @ dp), float(dr @ dr), float(dp @ dr),
-            float(error @ error), float(np.abs(error).sum()),
-        )  # fmt: skip
+        products = ((dp, dp), (dr, dr), (dp, dr), (error, error))
+        sums = (float((a * b).sum()) for a, b in products)
+        return cls(p.size, mean_p, mean_r, *sums, float(np.abs(error).sum()))
 
     def __add__(self, other: Moments) -> Moments:
         if not (self.count and other.count):

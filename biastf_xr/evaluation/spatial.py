@@ -57,10 +57,10 @@ def ssim_map(prediction: Array, reference: Array, data_range: float = 1.0) -> Do
         return out
     seen = np.isfinite(prediction) & np.isfinite(reference)
     p, r = (np.where(seen, image, 0).astype(np.float64) for image in (prediction, reference))
-    weight = _blur(seen.astype(np.float64))[good]
-    mp, mr, mpp, mrr, mpr = (_blur(v)[good] / weight for v in (p, r, p * p, r * r, p * r))
+    weight = 1.0 if seen.all() else _blur(seen.astype(np.float64))[good]
+    mp, mr, squares, mpr = (_blur(v)[good] / weight for v in (p, r, p * p + r * r, p * r))
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2
-    spread = mpp - mp * mp + mrr - mr * mr
+    spread = squares - mp * mp - mr * mr
     out[good] = (
         (2 * mp * mr + c1) * (2 * (mpr - mp * mr) + c2) / ((mp**2 + mr**2 + c1) * (spread + c2))
     )

@@ -337,9 +337,6 @@ def test_evaluate_by_design_predicts_anew(tmp_path, config, small_cubes, run):
     assert "within 9 days" in design
     output = run("evaluate", config, "--design", "leave-region", "--parts", "1x2", "--min-clear", 0)
     says(output, "cut into 1 x 2 parts", "biastf")
-    forward = ["evaluate", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method",
-               "direct", "--design", "forward", "--min-clear", "0"]  # fmt: skip
-    says(run(*forward), "Every fine scene on or after the scored date", "RMSE by band")
 
 
 def test_train_by_flags(tmp_path, small_cubes, run):
