@@ -6,6 +6,7 @@ A design turns the dates to score into folds.  What a fold withholds is taken ou
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,7 +29,7 @@ DESIGNS = ("leave-one-out", "leave-gap", "forward", "leave-region")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class Design(ABC):
     """What all designs share; a design says which fold a date makes.
 
     Attributes
@@ -39,6 +40,7 @@ class Design:
 
     name: ClassVar[str]
 
+    @abstractmethod
     def describe(self) -> str:
         """Say in one sentence what is withheld.
 
@@ -47,7 +49,6 @@ class Design:
         str
             For the report.
         """
-        raise NotImplementedError
 
     def choose(self, pair: CubePair, min_clear: float) -> Days:
         """Choose the dates to score where none are named: by default `inner_dates`.

@@ -23,6 +23,7 @@ from biastf_xr.evaluation.designs import Design, LeaveOneOut
 from biastf_xr.evaluation.folds import Fold
 from biastf_xr.evaluation.judged import Judged, Predicted
 from biastf_xr.evaluation.predictions import (
+    Candidate,
     EvaluationProgress,
     band_stack,
     predict_fold,
@@ -32,12 +33,12 @@ from biastf_xr.evaluation.scores import ScoreBook, Scores
 from biastf_xr.evaluation.tally import tally_date
 from biastf_xr.grid import geobox_of
 from biastf_xr.methods import BASELINES
+from biastf_xr.methods.base import Method
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from biastf_xr.fusion.plan import FusionRule
-    from biastf_xr.methods.base import Method
 
 # Called with every date once its images are in memory.
 OnPrediction = Callable[[Judged], None]
@@ -68,9 +69,10 @@ def evaluate(
     ----------
     fine, coarse : xarray.Dataset
         The cubes.
-    methods : str, Method, sequence or dict of them
-        Names (learned ones are fitted for every fold) or built methods; a dict gives them the
-        names by which the tables call them.
+    methods : str, Method, callable, sequence or dict of them
+        Names (learned ones are fitted for every fold), built methods, or functions that take the
+        fine and the coarse cube and give a fitted method, called for every fold.  A dict gives
+        them the names by which the tables call them.
     design : Design, optional
         What is withheld; see `biastf_xr.evaluation.designs`.  Leave-one-out by default.
     dates : array_like of dates, optional
@@ -168,7 +170,7 @@ def score_cube(
     book = ScoreBook(pair.bands, 1 / pair.alignment.ratio)
     book.methods[name] = json.loads(fused.attrs.get("biastf_method", "{}"))
     fold = Fold(tuple(days), tuple(days))
-    named: dict[str, str | Method] = {baseline: baseline for baseline in BASELINES}
+    named: dict[str, Candidate] = {baseline: baseline for baseline in BASELINES}
     for predicted in predict_fold(fine, coarse, named, fold, book, rule=rule):
         cube = fused.isel(time=have == predicted.day)
         images = predicted.images | {name: band_stack(cube, pair.bands)}
@@ -217,22 +219,24 @@ def _design(design: Design | None, *, together: bool) -> Design:
     return design
 
 
-def _named(methods: Any) -> dict[str, str | Method]:
+def _named(methods: Any) -> dict[str, Candidate]:
     """Give the methods by name, the baselines first."""
-    named: dict[str, str | Method] = {name: name for name in BASELINES}
+    named: dict[str, Candidate] = {name: name for name in BASELINES}
     if isinstance(methods, dict):
         return named | methods
-    one = isinstance(methods, str) or hasattr(methods, "fuse")
+    one = isinstance(methods, str | Method) or callable(methods)
     return named | {_name(m): m for m in ([methods] if one else methods)}
 
 
-def _name(method: str | Method) -> str:
-    return method if isinstance(method, str) else method.name
-
-
-def _refuse_leak(method: str | Method, folds: list[Fold]) -> None:
-    """Refuse a fitted method that has seen what a fold withholds."""
+def _name(method: Any) -> str:
     if isinstance(method, str):
+        return method
+    return str(method.name if isinstance(method, Method) else method.__name__)
+
+
+def _refuse_leak(method: Candidate, folds: list[Fold]) -> None:
+    """Refuse a fitted method that has seen what a fold withholds."""
+    if not isinstance(method, Method):
         return
     seen = set(method.describe().get("trained_on", []))
     leaked = sorted(seen & {str(day) for fold in folds for day in fold.withheld})

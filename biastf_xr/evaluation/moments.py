@@ -122,8 +122,8 @@ class Moments:
         mean_p, mean_r = float(p.mean()), float(r.mean())
         error, dp, dr = p - r, p - mean_p, r - mean_r
         products = ((dp, dp), (dr, dr), (dp, dr), (error, error))
-        sums = (float((a * b).sum()) for a, b in products)
-        return cls(p.size, mean_p, mean_r, *sums, float(np.abs(error).sum()))
+        pp, rr, pr, squared = (float((a * b).sum()) for a, b in products)
+        return cls(p.size, mean_p, mean_r, pp, rr, pr, squared, float(np.abs(error).sum()))
 
     def __add__(self, other: Moments) -> Moments:
         if not (self.count and other.count):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from biastf_xr.evaluation.folds import without_part
 from biastf_xr.evaluation.judged import Predicted
 from biastf_xr.fusion.lazy import fuse
 from biastf_xr.methods import LEARNED, fit, get_method
+from biastf_xr.methods.base import Method
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import xarray as xr
 
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
     from biastf_xr.evaluation.scores import ScoreBook
     from biastf_xr.fusion.plan import FusionRule
     from biastf_xr.grid import Tile
-    from biastf_xr.methods.base import Method
+
+# Fits a method on what is left of the fine and the coarse cube.
+Recipe = Callable[["xr.Dataset", "xr.Dataset"], Method]
+
+# What can be scored: a name, a built method, or how one is fitted.
+Candidate: TypeAlias = "str | Method | Recipe"
 
 # Called before every prediction with the date and the method.
 EvaluationProgress = Callable[[str, str], None]
@@ -35,7 +42,7 @@ SIGMA = "_sigma"
 def predict_fold(
     fine: xr.Dataset,
     coarse: xr.Dataset,
-    methods: dict[str, str | Method],
+    methods: Mapping[str, Candidate],
     fold: Fold,
     book: ScoreBook,
     *,
@@ -49,8 +56,8 @@ def predict_fold(
     ----------
     fine, coarse : xarray.Dataset
         The whole cubes; what the fold withholds is never read.
-    methods : dict of str or Method
-        By the name in the tables; learned ones given by name are fitted here.
+    methods : mapping of str, Method or callable
+        By the name in the tables; learned ones given by name, and callables, are fitted here.
     fold : Fold
         What is withheld.
     book : ScoreBook
@@ -94,30 +101,34 @@ def predict_fold(
 
 
 def _build(
-    method: str | Method,
+    method: Candidate,
     fine: xr.Dataset,
     coarse: xr.Dataset,
     fold: Fold,
     options: dict[str, Any] | None,
 ) -> list[list[Method]]:
     """Give the method of every part of the area; one for all where there is nothing to fit."""
-    if not isinstance(method, str):
+    if isinstance(method, Method):
         return [[method]]
-    if method not in LEARNED:
-        return [[get_method(method)]]
-    told = options or {}
+    recipe = _recipe(method, options)
+    if recipe is None:
+        return [[get_method(str(method))]]
     if not fold.parts:
-        return [[fit(fine, coarse, method, **told)]]
-    return [
-        [fit(without_part(fine, part), coarse, method, **told) for part in row]
-        for row in fold.parts
-    ]
+        return [[recipe(fine, coarse)]]
+    return [[recipe(without_part(fine, part), coarse) for part in row] for row in fold.parts]
 
 
-def _told(method: str | Method, built: Method) -> dict[str, Any]:
+def _recipe(method: Candidate, options: dict[str, Any] | None = None) -> Recipe | None:
+    """Give how a method is fitted in a fold; None where there is nothing to fit."""
+    if isinstance(method, str):
+        return partial(fit, method=method, **(options or {})) if method in LEARNED else None
+    return None if isinstance(method, Method) else method
+
+
+def _told(method: Candidate, built: Method) -> dict[str, Any]:
     """Give what a method says of itself; of one fitted in every fold only what all folds share."""
     described = built.describe()
-    if isinstance(method, str) and method in LEARNED:
+    if _recipe(method) is not None:
         own = ("trained_on", "checkpoint_sha256")
         return {k: v for k, v in described.items() if k not in own} | {"fitted": "in every fold"}
     return described

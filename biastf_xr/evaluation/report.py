@@ -76,11 +76,13 @@ def write_report(
     pathlib.Path
         The HTML file.
     """
+    gallery = gallery or Gallery()
     data = report_data(scores, title=title, run=run)
+    data["error_scale"] = gallery.scale if gallery.days() else None
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
     path.with_suffix(".json").write_text(text, "utf-8")
-    path.write_text(_page(data, scores, gallery or Gallery()), "utf-8")
+    path.write_text(_page(data, scores, gallery), "utf-8")
     return path
 
 

@@ -235,6 +235,21 @@ def test_a_fold_without_enough_dates_to_fit_is_noted_and_the_others_are_scored(p
     assert scores.methods["biastf"]["fitted"] == "in every fold"
 
 
+def test_a_function_that_fits_is_called_in_every_fold(pair):
+    seen = []
+
+    def recipe(fine, coarse):
+        seen.append((text(fine.time.values.astype("M8[D]")), coarse.sizes["time"]))
+        return Linear()
+
+    scores = evaluate(*pair, {"mine": recipe}, dates=NAMES[2:4], design=Forward())
+    assert seen == [(NAMES[:2], 12), (NAMES[:3], 17)]
+    assert scores.methods["mine"]["fitted"] == "in every fold"
+    by_date = scores.by_date()
+    np.testing.assert_array_equal(by_date["mine"], by_date["linear"])
+    assert "recipe" in evaluate(*pair, recipe, dates=[NAMES[2]]).summary().index
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 

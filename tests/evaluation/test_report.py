@@ -220,6 +220,8 @@ def test_every_picture_says_what_it_shows(written):
     # Two charts, the scale, and per date the coarse image, the scene, four images and four errors.
     assert len(images) == 3 + len(DAYS) * (2 + 4 + 4)
     assert all(len(i["alt"]) > 10 for i in images)
+    _, text, _, data = written
+    assert f"{data['error_scale']:.4f} and more" in text
 
 
 def test_calibration_is_shown_with_its_largest_deviation(written):
@@ -244,6 +246,7 @@ def test_what_cannot_be_computed_is_said(make_pair, tmp_path):
     assert "SSIM11: not defined for nearest, linear, direct" in said
     assert said.split(". ")[0] in path.read_text("utf-8")
     assert data["tables"]["summary"]["rows"][0][7] is None
+    assert data.pop("error_scale") is None
     assert report_data(scores) == data
 
 
