@@ -29,6 +29,7 @@ UNTRAINED = {
 # Of each learned method its module, its class and what fits it.
 LEARNED = {
     "biastf": ("biastf.method", "BiaSTF", "fit_biastf"),
+    "stfdcnn": ("stfdcnn.method", "STFDCNN", "fit_stfdcnn"),
 }
 METHODS = (*UNTRAINED, *LEARNED)
 
