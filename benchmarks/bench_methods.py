@@ -89,13 +89,19 @@ class Square:
             return np.stack([self.cells[d] for d in days])
         return self.now[: np.size(days)]
 
+    def support(self, days: Any) -> Any:
+        """Give one observation everywhere; see `SceneView.support`."""
+        return np.ones((np.size(days), *self.now.shape[-2:]), np.float32)
+
     def fuse(self, method: Any, states: Any) -> Any:
         """Fuse the whole square."""
         window = coarse_window(self.unit, method, self.alignment)
         rows, cols = window.slices
         gap = np.zeros((len(self.now), *window.shape), np.uint8)
         bases = {d: v[:, rows, cols] for d, v in self.cells.items()}
-        images = CoarseImages(window, self.now[..., rows, cols], gap, bases)
+        images = CoarseImages(
+            window, self.now[..., rows, cols], gap, bases, np.ones(gap.shape, np.float32)
+        )
 
         def read(day: np.datetime64, tile: Tile) -> Any:
             return self.images[day][:, *tile.slices]

@@ -120,7 +120,7 @@ def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
     """Choose every other of the clear inner dates, so that pairs remain."""
     from biastf_xr.cube.guards import pair_cubes
     from biastf_xr.cube.store import open_cube
-    from biastf_xr.evaluation.holdout import inner_dates
+    from biastf_xr.evaluation.designs import inner_dates
 
     pair = pair_cubes(open_cube(config.fine.cube), open_cube(config.coarse.cube))
     inner = inner_dates(pair, min_clear=0.7)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from biastf_xr.cube.verify import Verification
     from biastf_xr.engine.preview import Preview
     from biastf_xr.engine.report import RunReport, RunState
-    from biastf_xr.evaluation.holdout import Scores
+    from biastf_xr.evaluation.scores import Scores
 
 console = Console()
 
@@ -39,6 +39,9 @@ LOG_EVERY = 0.2
 # Rows of a plan, and of a table of problems.
 PLAN_ROWS = 60
 SHOWN = 20
+
+# Measures that fit a terminal; a report has all.
+SHOWN_MEASURES = ("RMSE", "CC", "SSIM", "SSIM11", "ERGAS", "SAM", "EDGE")
 
 
 @contextmanager
@@ -199,24 +202,41 @@ def show_run(report: RunReport) -> None:
 
 
 def show_scores(scores: Scores) -> None:
-    """Print the measures: the mean over dates, RMSE per date, RMSE per band.
+    """Print the measures: the mean over dates, RMSE per date and band, and the verdicts.
 
     Parameters
     ----------
     scores : Scores
         The measures.
     """
+    from biastf_xr.evaluation.report import calibration_gaps, told
+    from biastf_xr.evaluation.statistics import comparisons, ratio_table
+
     dates = scores.table["date"].nunique()
     pixels = scores.table.groupby("date")["pixels"].first()
     console.print(
         f"\n{dates} withheld date(s), {int(pixels.mean())} pixels each on average, the same for "
-        f"all methods; ERGAS with fine/coarse = {scores.ratio:.4f}, SAM in radians"
+        f"all methods; ERGAS with fine/coarse = {scores.ratio:.4f}, SAM in radians\n{scores.design}"
     )
-    _table("mean over bands and dates", scores.summary())
+    summary = scores.summary()
+    _table("mean over bands and dates", summary[[m for m in SHOWN_MEASURES if m in summary]])
     if dates > 1:
         by_date = scores.by_date()
         _table("RMSE by date", by_date.T if dates < by_date.shape[1] else by_date)
     _table("RMSE by band", scores.by_band())
+    ratios = ratio_table(scores)
+    lines = [
+        f"{name}: {row['mean ratio']:.3f} of the better of linear and direct, at worst "
+        f"{row['worst ratio']:.3f} on {row['worst date']}"
+        for name, row in ratios.iterrows()
+        if name not in ("nearest", "linear", "direct")
+    ]
+    lines += [told(one) for one in comparisons(scores)]
+    lines += [f"{name}: stated uncertainty off by at most {gap:.1f} points of coverage"
+              for name, gap in calibration_gaps(scores).items()]  # fmt: skip
+    lines += [f"not computed: {note}" for note in scores.notes]
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
 
 
 def _table(title: str, frame: pd.DataFrame) -> None:

@@ -88,7 +88,7 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
         "grid_mapping": "spatial_ref",
     }
     encoding: dict[str, dict[str, Any]] = {}
-    for band in spec.bands:
+    for band in (*spec.bands, *spec.sigmas):
         encoding[band] = pixels | {
             "dtype": "float32",
             "_FillValue": np.float32(np.nan),

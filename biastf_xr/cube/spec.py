@@ -45,6 +45,9 @@ PAIR_FLAG: dict[str, int] = {
     "too_few_pixels": 4,
 }
 
+# CF names of reflectance, and of what tells how uncertain it is.
+REFLECTANCE, STANDARD_ERROR = "surface_bidirectional_reflectance", "standard_error"
+
 # `coarse_gap` where no coarse observation was within reach.
 NO_COARSE_GAP = 255
 
@@ -147,6 +150,8 @@ class CubeSpec:
         Attributes of the whole cube beyond those every cube has.
     extras : mapping of str to dict
         Further uint8 layers of fine and coarse cubes, as `biastf_xr.sources.base.Product.extras`.
+    uncertain : bool
+        Whether a fused cube has the standard deviation of the error of every band.
     """
 
     kind: CubeKind
@@ -155,6 +160,22 @@ class CubeSpec:
     layout: Layout
     attrs: dict[str, Any] = field(default_factory=dict)
     extras: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    uncertain: bool = False
+
+    @property
+    def sigmas(self) -> dict[str, dict[str, Any]]:
+        """Give the float32 companions of the bands, with their attributes; NaN where missing."""
+        if not self.uncertain:
+            return {}
+        return {
+            sigma_of(band): {
+                "long_name": f"standard deviation of the error of {band} surface reflectance; "
+                "0 where observed",
+                "standard_name": f"{REFLECTANCE} {STANDARD_ERROR}",
+                "units": "1",
+            }
+            for band in self.bands
+        }
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -222,12 +243,28 @@ def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
     """
     return {
         "long_name": f"{band} surface reflectance",
-        "standard_name": "surface_bidirectional_reflectance",
+        "standard_name": REFLECTANCE,
         "units": "1",
         "valid_min": -0.2,
         "valid_max": 1.6,
         "ancillary_variables": " ".join(companions),
     }
+
+
+def sigma_of(band: str) -> str:
+    """Give the name of the variable with the standard deviation of a band's error.
+
+    Parameters
+    ----------
+    band : str
+        Band name.
+
+    Returns
+    -------
+    str
+        The name.
+    """
+    return f"{band}_sigma"
 
 
 def fill_of(attrs: Mapping[str, Any]) -> int:

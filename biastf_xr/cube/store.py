@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr.cube.encoding import round_mantissa
-from biastf_xr.cube.spec import STRUCTURE_VERSION, CubeSpec, Layout, sort_bands, to_days
+from biastf_xr.cube.spec import (
+    STANDARD_ERROR,
+    STRUCTURE_VERSION,
+    CubeSpec,
+    Layout,
+    sigma_of,
+    sort_bands,
+    to_days,
+)
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.grid import Tile, geobox_of
@@ -140,7 +148,9 @@ def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
     names = [
         str(name)
         for name, var in ds.data_vars.items()
-        if var.dims == ("time", "y", "x") and var.dtype.kind == "f"
+        if var.dims == ("time", "y", "x")
+        and var.dtype.kind == "f"
+        and not str(var.attrs.get("standard_name", "")).endswith(STANDARD_ERROR)
     ]
     return sort_bands(names)
 
@@ -209,7 +219,10 @@ def spec_of(ds: xr.Dataset) -> CubeSpec:
         Its structure, without the attributes.
     """
     kind = ds.attrs["biastf_kind"]
-    return CubeSpec(kind, bands_of(ds), geobox_of(ds, f"{kind} cube"), layout_of(ds))
+    bands = bands_of(ds)
+    uncertain = kind == "fused" and sigma_of(bands[0]) in ds
+    geobox = geobox_of(ds, f"{kind} cube")
+    return CubeSpec(kind, bands, geobox, layout_of(ds), uncertain=uncertain)
 
 
 def window_reader(path: str | Path, bands: tuple[str, ...]) -> Any:

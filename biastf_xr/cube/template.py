@@ -15,6 +15,7 @@ from biastf_xr.cube.spec import (
     band_attrs,
     dtype_of,
     fill_of,
+    sigma_of,
     to_days,
 )
 from biastf_xr.errors import GridMismatchError
@@ -55,13 +56,17 @@ def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = N
     shape = (days.size, *spec.shape)
     grid = dict(xr_coords(spec.geobox))
     masks = spec.masks
+    floats = {
+        band: band_attrs(band, [*masks, *([sigma_of(band)] if spec.uncertain else [])])
+        for band in spec.bands
+    } | spec.sigmas
     data = {
         band: xr.Variable(
             ("time", "y", "x"),
             da.full(shape, np.float32(np.nan), chunks=shape),
-            band_attrs(band, list(masks)),
+            attrs,
         )
-        for band in spec.bands
+        for band, attrs in floats.items()
     }
     for mask, attrs in masks.items():
         empty = da.full(shape, fill_of(attrs), dtype=dtype_of(attrs), chunks=shape)

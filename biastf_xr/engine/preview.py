@@ -345,6 +345,10 @@ class _MadeUpScene:
         """Give noise over the whole coarse grid."""
         return _noise(np.size(days), len(self.bands), *self.alignment.coarse_shape)
 
+    def support(self, days: Any) -> NDArray[np.float32]:
+        """Give one observation everywhere."""
+        return np.ones((np.size(days), *self.alignment.coarse_shape), np.float32)
+
 
 def _noise(*shape: int) -> NDArray[np.float32]:
     """Make up reflectance."""
@@ -378,6 +382,7 @@ def try_speed(method: Method, plan: FusionPlan) -> float:
         _noise(1, bands, *window.shape),
         np.zeros((1, *window.shape), np.uint8),
         {d: _noise(bands, *window.shape) for d in bracket.base_dates},
+        np.ones((1, *window.shape), np.float32),
     )
     days = list(bracket.base_dates)
     scene = _MadeUpScene(plan.bands, plan.alignment, days, np.array([day]), square)

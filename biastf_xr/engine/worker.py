@@ -208,7 +208,7 @@ def run_task(job: Job, task: Task, store: Any) -> UnitOutcome:
     """
     clock = _Clock()
     inputs = _inputs(job)
-    coarse = fill_coarse(task.unit, inputs.series(task.unit), job.rule)
+    coarse = fill_coarse(task.unit, inputs.series(task.unit), job.rule, job.method.smoothing)
     contents = coarse.digests(task.states)
     lines = task.lines.copy()
     lines[:, 2 + CONTENT] = contents

@@ -4,98 +4,44 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.brackets import clear_fractions
 from biastf_xr.cube.guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import STATUS, to_days
-from biastf_xr.cube.store import bands_of, drop_days
-from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
-from biastf_xr.evaluation.metrics import score_image
-from biastf_xr.fusion.lazy import fuse
+from biastf_xr.cube.store import bands_of
+from biastf_xr.errors import (
+    CubeStructureError,
+    GridMismatchError,
+    LeakError,
+    MissingPairError,
+    TargetDateError,
+)
+from biastf_xr.evaluation.designs import Design, LeaveOneOut
+from biastf_xr.evaluation.folds import Fold
+from biastf_xr.evaluation.judged import Judged, Predicted
+from biastf_xr.evaluation.predictions import (
+    Candidate,
+    EvaluationProgress,
+    band_stack,
+    predict_fold,
+    sigma_stack,
+)
+from biastf_xr.evaluation.scores import ScoreBook, Scores
+from biastf_xr.evaluation.tally import tally_date
 from biastf_xr.grid import geobox_of
-from biastf_xr.methods import BASELINES, LEARNED, fit
+from biastf_xr.methods import BASELINES
+from biastf_xr.methods.base import Method
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
     from biastf_xr.fusion.plan import FusionRule
-    from biastf_xr.methods.base import Float, Method
 
-# Called before every prediction with the date and the method.
-EvaluationProgress = Callable[[str, str], None]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Measures of several methods on several dates.
-
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        Columns date, method, measure, band, value, pixels.
-    ratio : float
-        Fine over coarse pixel size that ERGAS was computed with.
-    """
-
-    table: pd.DataFrame
-    ratio: float
-
-    def summary(self, band: str = "mean") -> pd.DataFrame:
-        """Average the measures over the dates.
-
-        Parameters
-        ----------
-        band : str
-            A band, or "mean" over bands.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Methods as rows in the order they were scored, measures as columns.
-        """
-        part = self.table[self.table["band"] == band]
-        wide = part.pivot_table(index="method", columns="measure", values="value", sort=False)
-        return wide[list(dict.fromkeys(part["measure"]))]
-
-    def by_date(self, measure: str = "RMSE", band: str = "mean") -> pd.DataFrame:
-        """Give one measure for every date.
-
-        Parameters
-        ----------
-        measure : str
-            The measure.
-        band : str
-            A band, or "mean".
-
-        Returns
-        -------
-        pandas.DataFrame
-            Dates as rows, methods as columns.
-        """
-        part = self.table[(self.table["measure"] == measure) & (self.table["band"] == band)]
-        return part.pivot_table(index="date", columns="method", values="value", sort=False)
-
-    def by_band(self, measure: str = "RMSE") -> pd.DataFrame:
-        """Give one measure for every band, averaged over the dates.
-
-        Parameters
-        ----------
-        measure : str
-            The measure.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Methods as rows, bands as columns.
-        """
-        part = self.table[self.table["measure"] == measure]
-        wide = part.pivot_table(index="method", columns="band", values="value", sort=False)
-        return wide[list(dict.fromkeys(part["band"]))]
+# Called with every date once its images are in memory.
+OnPrediction = Callable[[Judged], None]
 
 
 def evaluate(
@@ -103,31 +49,36 @@ def evaluate(
     coarse: xr.Dataset,
     methods: Any = ("biastf",),
     *,
+    design: Design | None = None,
     dates: Any = None,
     together: bool = False,
     min_clear: float = 0.9,
     rule: FusionRule | None = None,
     fit_options: dict[str, Any] | None = None,
     progress: EvaluationProgress | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> Scores:
     """Withhold fine scenes, predict them, and score the predictions.
 
-    Eager.  Leave-one-out by default: each date is withheld in turn, learned methods given by name
-    are fitted anew without it, and its fine image is taken out of the cube before anything else
-    happens.  The free baselines are always scored too, all methods on the same pixels: those that
-    every method predicted and the withheld scene shows clearly.
+    Eager, date by date and window by window.  What the design withholds is taken out of the cubes
+    before anything else happens, and learned methods given by name are fitted anew without it in
+    every fold.  The free baselines are always scored too, all methods on the same pixels: those
+    that every method predicted and the withheld scene shows clearly.
 
     Parameters
     ----------
     fine, coarse : xarray.Dataset
         The cubes.
-    methods : str, Method, sequence or dict of them
-        Names (learned ones are fitted for every fold) or built methods; a dict gives them the
-        names by which the tables call them.
+    methods : str, Method, callable, sequence or dict of them
+        Names (learned ones are fitted for every fold), built methods, or functions that take the
+        fine and the coarse cube and give a fitted method, called for every fold.  A dict gives
+        them the names by which the tables call them.
+    design : Design, optional
+        What is withheld; see `biastf_xr.evaluation.designs`.  Leave-one-out by default.
     dates : array_like of dates, optional
-        Dates to withhold; by default every inner date at least `min_clear` clear.
+        Dates to score; by default the design chooses among those at least `min_clear` clear.
     together : bool
-        Withhold all dates at once (one fit) instead of one at a time.
+        Withhold all dates at once (one fit) instead of one at a time; of leave-one-out.
     min_clear : float
         Clear fraction that a date needs to be chosen by default.
     rule : FusionRule, optional
@@ -136,44 +87,37 @@ def evaluate(
         Options of `fit` for learned methods given by name.
     progress : callable, optional
         Called before every prediction.
+    on_prediction : callable, optional
+        Called with the images of every scored date, which are then held in memory one date at a
+        time.
 
     Returns
     -------
     Scores
-        The measures.
+        The measures, and notes on what could not be computed.
 
     Raises
     ------
     LeakError
-        If a fitted method was trained on a date it is to be scored on.
+        If a fitted method was trained on what the design withholds.
     MissingPairError
-        If there is no date to withhold.
+        If there is no date to withhold, none on which all methods predicted a pixel, or a method
+        could be scored on no date.
     """
     pair = pair_cubes(fine, coarse)
-    named: dict[str, str | Method] = {name: name for name in BASELINES}
-    if isinstance(methods, dict):
-        named |= methods
-    else:
-        one = isinstance(methods, str) or hasattr(methods, "fuse")
-        named |= {_name(m): m for m in ([methods] if one else methods)}
-    days = inner_dates(pair, min_clear) if dates is None else to_days(list(np.atleast_1d(dates)))
+    plan = _design(design, together=together)
+    named = _named(methods)
+    days = plan.choose(pair, min_clear) if dates is None else to_days(list(np.atleast_1d(dates)))
+    folds = plan.folds(pair, days)
     for method in named.values():
-        _refuse_leak(method, days)
-    folds = [days] if together else [np.array([d]) for d in days]
-    rows: list[dict[str, Any]] = []
+        _refuse_leak(method, folds)
+    book = ScoreBook(pair.bands, 1 / pair.alignment.ratio)
     for fold in folds:
-        rest = drop_days(fine, fold)
-        built = {n: _fit(m, rest, coarse, fit_options) for n, m in named.items()}
-        for day in fold:
-            images = {}
-            for name, method in built.items():
-                if progress:
-                    progress(str(day), name)
-                image = fuse(rest, coarse, method, dates=[day], rule=rule)
-                images[name] = _stack(image, pair.bands)[0]
-            truth = _stack(fine.isel(time=pair.fine_days == day), pair.bands)[0]
-            rows += _score(str(day), images, truth, pair.bands, 1 / pair.alignment.ratio)
-    return _scores(rows, 1 / pair.alignment.ratio)
+        for predicted in predict_fold(
+            fine, coarse, named, fold, book, rule=rule, fit_options=fit_options, progress=progress
+        ):
+            _enter(book, _beside(predicted, pair), on_prediction)
+    return _finished(book, plan.describe(), named)
 
 
 def score_cube(
@@ -184,6 +128,7 @@ def score_cube(
     *,
     name: str = "cube",
     rule: FusionRule | None = None,
+    on_prediction: OnPrediction | None = None,
 ) -> Scores:
     """Score a cube that is there, of any origin, on withheld fine scenes.
 
@@ -201,6 +146,8 @@ def score_cube(
         What to call the cube in the tables.
     rule : FusionRule, optional
         How the baselines choose their inputs.
+    on_prediction : callable, optional
+        Called with the images of every date.
 
     Returns
     -------
@@ -213,77 +160,97 @@ def score_cube(
         If the cube says that it kept or was trained on a scene of these dates.
     CubeStructureError, GridMismatchError
         If the cube is not on the fine grid, or lacks a band or a date.
+    MissingPairError
+        If there is no pixel to score.
     """
     days = to_days(list(np.atleast_1d(dates)))
     pair = pair_cubes(fine, coarse)
     _check_product(fused, pair, days)
-    rest = drop_days(fine, days)
     have = to_days(fused["time"].values)
-    rows: list[dict[str, Any]] = []
-    for day in days:
-        images = {
-            method: _stack(fuse(rest, coarse, method, dates=[day], rule=rule), pair.bands)[0]
-            for method in BASELINES
-        }
-        images[name] = _stack(fused.isel(time=have == day), pair.bands)[0]
-        truth = _stack(fine.isel(time=pair.fine_days == day), pair.bands)[0]
-        rows += _score(str(day), images, truth, pair.bands, 1 / pair.alignment.ratio)
-    return _scores(rows, 1 / pair.alignment.ratio)
+    book = ScoreBook(pair.bands, 1 / pair.alignment.ratio)
+    book.methods[name] = json.loads(fused.attrs.get("biastf_method", "{}"))
+    fold = Fold(tuple(days), tuple(days))
+    named: dict[str, Candidate] = {baseline: baseline for baseline in BASELINES}
+    for predicted in predict_fold(fine, coarse, named, fold, book, rule=rule):
+        cube = fused.isel(time=have == predicted.day)
+        images = predicted.images | {name: band_stack(cube, pair.bands)}
+        stated = {name: sigma} if (sigma := sigma_stack(cube, pair.bands)) is not None else {}
+        whole = replace(predicted, images=images, sigma=predicted.sigma | stated)
+        _enter(book, _beside(whole, pair), on_prediction)
+    return _finished(book, LeaveOneOut(together=True).describe(), {name: name})
 
 
-def inner_dates(pair: CubePair, min_clear: float) -> Any:
-    """List the clear fine dates that have a clear date on both sides.
+def _beside(predicted: Predicted, pair: CubePair) -> Predicted:
+    """Put the truth and the coarse image beside a prediction."""
+    truth = band_stack(pair.fine.isel(time=pair.fine_days == predicted.day), pair.bands)
+    here = pair.coarse_days == predicted.day
+    coarse = band_stack(pair.coarse.isel(time=here), pair.bands) if here.any() else None
+    return replace(predicted, truth=truth, coarse=coarse)
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    min_clear : float
-        Smallest clear fraction.
 
-    Returns
-    -------
-    ndarray of datetime64[D]
-        The dates.
+def _enter(book: ScoreBook, predicted: Predicted, on_prediction: OnPrediction | None) -> None:
+    """Score one date; hold its images in memory only if somebody wants to see them."""
+    if on_prediction is not None:
+        predicted = predicted.load()
+    tally = tally_date(predicted)
+    book.add(predicted, tally)
+    if on_prediction is not None and tally.pixels:
+        on_prediction(predicted.judged())
 
-    Raises
-    ------
-    MissingPairError
-        If there is none.
-    """
-    clear = clear_fractions(pair.fine, pair.bands) >= min_clear
-    days = pair.fine_days[clear & np.isin(pair.fine_days, pair.coarse_days)]
-    if days.size < 3:
+
+def _finished(book: ScoreBook, design: str, asked: dict[str, Any]) -> Scores:
+    """Make the tables; refuse if a method that was asked for is in none."""
+    missing = set(asked) - book.scored()
+    if missing:
+        why = [str(n) for n in book.notes if n.method in {"", *missing}]
         raise MissingPairError(
-            f"only {days.size} dates are at least {min_clear:.0%} clear in the fine cube and "
-            "present in the coarse one; leaving one out needs 3. Name the dates to withhold, or "
-            "lower min_clear."
+            f"{', '.join(sorted(missing))} could be scored on no date. " + " ".join(why)
         )
-    return days[1:-1]
+    return book.finish(design)
 
 
-def _fit(
-    method: str | Method, fine: xr.Dataset, coarse: xr.Dataset, options: dict[str, Any] | None
-) -> str | Method:
-    if isinstance(method, str) and method in LEARNED:
-        return fit(fine, coarse, method, **(options or {}))
-    return method
+def _design(design: Design | None, *, together: bool) -> Design:
+    if design is None:
+        return LeaveOneOut(together=together)
+    if together and design != LeaveOneOut(together=True):
+        raise TargetDateError(
+            "together belongs to leave-one-out. Leave it out, or give no other design."
+        )
+    return design
 
 
-def _name(method: str | Method) -> str:
-    return method if isinstance(method, str) else method.name
+def _named(methods: Any) -> dict[str, Candidate]:
+    """Give the methods by name, the baselines first."""
+    named: dict[str, Candidate] = {name: name for name in BASELINES}
+    if isinstance(methods, dict):
+        return named | methods
+    one = isinstance(methods, str | Method) or callable(methods)
+    return named | {_name(m): m for m in ([methods] if one else methods)}
 
 
-def _refuse_leak(method: str | Method, days: Any) -> None:
+def _name(method: Any) -> str:
     if isinstance(method, str):
+        return method
+    return str(method.name if isinstance(method, Method) else method.__name__)
+
+
+def _refuse_leak(method: Candidate, folds: list[Fold]) -> None:
+    """Refuse a fitted method that has seen what a fold withholds."""
+    if not isinstance(method, Method):
         return
-    seen = method.describe().get("trained_on", [])
-    leaked = sorted(set(seen) & {str(d) for d in days})
+    seen = set(method.describe().get("trained_on", []))
+    leaked = sorted(seen & {str(day) for fold in folds for day in fold.withheld})
     if leaked:
         raise LeakError(
-            f"{method.name} was trained on {leaked}, which it is to be scored on. Fit it without: "
-            "fit(fine.drop_sel(time=...), coarse), or give its name so that every fold fits its "
-            "own."
+            f"{method.name} was trained on {leaked}, which it is to be scored on or must not have "
+            "seen. Fit it without: fit(fine.drop_sel(time=...), coarse), or give its name so that "
+            "every fold fits its own."
+        )
+    if seen and any(fold.parts for fold in folds):
+        raise LeakError(
+            f"{method.name} is fitted already, and whether without the parts of the area cannot be "
+            "known. Give its name, so that it is fitted on the others; or score a model of another "
+            "region by leaving out dates."
         )
 
 
@@ -318,41 +285,3 @@ def _check_product(fused: xr.Dataset, pair: CubePair, days: Any) -> None:
                 f"the cube kept observed pixels on {', '.join(map(str, days))}: those scenes were "
                 "not withheld when it was made. Fuse again with `withhold` set to these dates."
             )
-
-
-def _stack(ds: xr.Dataset, bands: tuple[str, ...]) -> Float:
-    """Load bands, shape (time, band, y, x); one computation for all of them."""
-    loaded = ds[list(bands)].transpose("time", "y", "x").load()
-    return np.stack([loaded[b].values for b in bands], axis=1)
-
-
-def _score(
-    day: str, images: dict[str, Float], truth: Float, bands: tuple[str, ...], ratio: float
-) -> list[dict[str, Any]]:
-    common = np.isfinite(truth).all(axis=0)
-    for image in images.values():
-        common &= np.isfinite(image).all(axis=0)
-    if not common.any():
-        shares = {m: f"{np.isfinite(i).all(axis=0).mean():.0%}" for m, i in images.items()}
-        raise MissingPairError(
-            f"{day}: no pixel is clear in the withheld scene and predicted by every method; "
-            f"predicted shares are {shares}. Check the scene's clear fraction, and max_gap, "
-            "min_clear and coarse_max_gap."
-        )
-    rows = []
-    for method, image in images.items():
-        scores = score_image(
-            np.where(common, image, np.nan), np.where(common, truth, np.nan), bands, ratio
-        )
-        rows += [
-            {"date": day, "method": method, "measure": measure, "band": band, "value": value,
-             "pixels": int(common.sum())}
-            for (measure, band), value in scores.items()
-        ]  # fmt: skip
-    return rows
-
-
-def _scores(rows: list[dict[str, Any]], ratio: float) -> Scores:
-    import pandas as pd
-
-    return Scores(pd.DataFrame(rows), ratio)

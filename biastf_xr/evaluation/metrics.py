@@ -1,7 +1,8 @@
 """The measures of the field, on reflectance 0 to 1, over pixels valid in both images.
 
-Definitions follow Li et al. (2020) as far as its tables determine them; where they leave a choice
-the docstring says which.
+Each takes whole images in memory.  `biastf_xr.evaluation.image_sums` gives the same figures from
+sums taken window by window.  Definitions follow Li et al. (2020) as far as its tables determine
+them; where they leave a choice the docstring says which.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.errors import CubeStructureError
+from biastf_xr.evaluation.image_sums import MEASURES, ImageSums, spectral_angles
+from biastf_xr.evaluation.moments import Mean, Moments
+from biastf_xr.evaluation.spatial import edge_map, ssim_map, texture_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,16 +22,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating]
 
-MEASURES = ("RMSE", "CC", "SSIM", "ERGAS", "SAM")
-
-
-def _valid(prediction: Array, reference: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if prediction.shape != reference.shape:
-        raise CubeStructureError(
-            f"prediction has shape {prediction.shape}, reference {reference.shape}; expected equal."
-        )
-    good = np.isfinite(prediction) & np.isfinite(reference)
-    return prediction[good].astype(np.float64), reference[good].astype(np.float64)
+__all__ = [
+    "MEASURES", "bias", "cc", "edge", "ergas", "mae", "r2", "rmse", "sam", "score_image", "ssim",
+    "ssim_gaussian", "texture",
+]  # fmt: skip
 
 
 def rmse(prediction: Array, reference: Array) -> float:
@@ -44,8 +41,39 @@ def rmse(prediction: Array, reference: Array) -> float:
     float
         In reflectance; NaN without a valid pixel.
     """
-    p, r = _valid(prediction, reference)
-    return float(np.sqrt(np.mean((p - r) ** 2))) if p.size else np.nan
+    return Moments.of(prediction, reference).rmse
+
+
+def mae(prediction: Array, reference: Array) -> float:
+    """Give the mean absolute error.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray
+        Any equal shape; NaN is left out.
+
+    Returns
+    -------
+    float
+        In reflectance; NaN without a valid pixel.
+    """
+    return Moments.of(prediction, reference).mae
+
+
+def bias(prediction: Array, reference: Array) -> float:
+    """Give the mean error, prediction less reference.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray
+        Any equal shape; NaN is left out.
+
+    Returns
+    -------
+    float
+        In reflectance; NaN without a valid pixel.
+    """
+    return Moments.of(prediction, reference).bias
 
 
 def cc(prediction: Array, reference: Array) -> float:
@@ -61,17 +89,33 @@ def cc(prediction: Array, reference: Array) -> float:
     float
         -1 to 1; NaN where either is constant.
     """
-    p, r = _valid(prediction, reference)
-    if p.size < 2 or p.std() == 0 or r.std() == 0:
-        return np.nan
-    return float(np.corrcoef(p, r)[0, 1])
+    return Moments.of(prediction, reference).cc
+
+
+def r2(prediction: Array, reference: Array) -> float:
+    """Give the coefficient of determination, ``1 - sum (P - R)^2 / sum (R - mean R)^2``.
+
+    Not the square of `cc`: an offset or a wrong amplitude counts as error.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray
+        Any equal shape; NaN is left out.
+
+    Returns
+    -------
+    float
+        At most 1, below 0 for what is worse than the mean of the scene; NaN where the reference is
+        constant.
+    """
+    return Moments.of(prediction, reference).r2
 
 
 def ssim(prediction: Array, reference: Array, data_range: float = 1.0) -> float:
     """Give the structural similarity over one window, the whole image.
 
     Global and with a data range of 1, as the paper's tables obey; most later papers use an 11 x 11
-    Gaussian window instead, and their figures are not comparable.
+    Gaussian window instead, `ssim_gaussian`, and their figures are not comparable.
 
     Parameters
     ----------
@@ -83,19 +127,59 @@ def ssim(prediction: Array, reference: Array, data_range: float = 1.0) -> float:
     Returns
     -------
     float
-        At most 1; NaN without a valid pixel.
+        At most 1; NaN with fewer than two valid pixels.
     """
-    p, r = _valid(prediction, reference)
-    if p.size < 2:
-        return np.nan
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    mp, mr = p.mean(), r.mean()
-    covariance = np.mean((p - mp) * (r - mr))
-    return float(
-        (2 * mp * mr + c1)
-        * (2 * covariance + c2)
-        / ((mp**2 + mr**2 + c1) * (p.var() + r.var() + c2))
-    )
+    return Moments.of(prediction, reference).ssim(data_range)
+
+
+def ssim_gaussian(prediction: Array, reference: Array, data_range: float = 1.0) -> float:
+    """Give the mean structural similarity in a Gaussian window of 11 x 11 pixels.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray
+        Shape ``(y, x)``; NaN is left out.
+    data_range : float
+        L of the constants (0.01 L)^2 and (0.03 L)^2.
+
+    Returns
+    -------
+    float
+        At most 1; NaN where no valid pixel is 5 pixels from the border; see `spatial.ssim_map`.
+    """
+    return Mean.of(ssim_map(prediction, reference, data_range)).value
+
+
+def edge(prediction: Array, reference: Array) -> float:
+    """Give the mean normalised difference of edges.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray
+        Shape ``(y, x)``; NaN is left out.
+
+    Returns
+    -------
+    float
+        -1 to 1, best 0: negative where the prediction is too smooth; see `spatial.edge_map`.
+    """
+    return Mean.of(edge_map(prediction, reference)).value
+
+
+def texture(prediction: Array, reference: Array) -> float:
+    """Give the mean normalised difference of local binary patterns.
+
+    Parameters
+    ----------
+    prediction, reference : ndarray
+        Shape ``(y, x)``; NaN is left out.
+
+    Returns
+    -------
+    float
+        -1 to 1, best 0; see `spatial.texture_map`.
+    """
+    return Mean.of(texture_map(prediction, reference)).value
 
 
 def ergas(prediction: Array, reference: Array, ratio: float) -> float:
@@ -117,8 +201,8 @@ def ergas(prediction: Array, reference: Array, ratio: float) -> float:
     """
     parts: list[float] = []
     for p, r in zip(prediction, reference, strict=True):
-        mean = float(np.mean(_valid(p, r)[1])) if np.isfinite(p).any() else np.nan
-        parts.append((rmse(p, r) / mean) ** 2 if mean else np.nan)
+        moments = Moments.of(p, r)
+        parts.append((moments.rmse / moments.mean_r) ** 2 if moments.mean_r else np.nan)
     return float(100 * ratio * np.sqrt(np.mean(parts)))
 
 
@@ -135,15 +219,7 @@ def sam(prediction: Array, reference: Array) -> float:
     float
         Radians; 0 for a single band.
     """
-    bands = prediction.shape[0]
-    p = prediction.reshape(bands, -1).astype(np.float64)
-    r = reference.reshape(bands, -1).astype(np.float64)
-    length = np.linalg.norm(p, axis=0) * np.linalg.norm(r, axis=0)
-    good = np.isfinite(length) & (length > 0)
-    if not good.any():
-        return np.nan
-    cosine = np.clip((p * r).sum(0)[good] / length[good], -1, 1)
-    return float(np.arccos(cosine).mean())
+    return Mean.of(spectral_angles(prediction, reference)).value
 
 
 def score_image(
@@ -163,14 +239,7 @@ def score_image(
     Returns
     -------
     dict of float
-        By measure and band; band "mean" is the arithmetic mean of the bands for RMSE, CC and
-        SSIM, and the joint value for ERGAS and SAM.
+        By measure and band; band "mean" is the arithmetic mean of the bands, of ERGAS and SAM the
+        joint value.
     """
-    scores: dict[tuple[str, str], float] = {}
-    for name, measure in (("RMSE", rmse), ("CC", cc), ("SSIM", ssim)):
-        values = [measure(p, r) for p, r in zip(prediction, reference, strict=True)]
-        scores |= {(name, b): v for b, v in zip(bands, values, strict=True)}
-        scores[name, "mean"] = float(np.mean(values))
-    scores["ERGAS", "mean"] = ergas(prediction, reference, ratio)
-    scores["SAM", "mean"] = sam(prediction, reference)
-    return scores
+    return ImageSums.of(prediction, reference).measures(bands, ratio)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS
-from biastf_xr.fusion.coarse import fill_in_time
+from biastf_xr.cube.spec import STATUS, sigma_of
 from biastf_xr.grid import Tile, Upsampler, read_padded, split_tiles
 from biastf_xr.methods.base import Base, Block, Float, Method, Prediction, SideMemo
+from biastf_xr.series import fill_in_time, smooth_in_time, support_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from biastf_xr.fusion.plan import FusionRule, Unit
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Prepared
+    from biastf_xr.series import Smoothing
 
 # Reads a fine image of one day: (day, tile inside the grid) -> (band, y, x), NaN where masked.
 FineReader = Callable[[np.datetime64, Tile], Float]
@@ -69,12 +70,15 @@ class CoarseImages:
         Shape ``(time, h, w)``: days to the nearest observation used.
     bases : dict of ndarray of float32
         Shape ``(band, h, w)``, by base date.
+    support : ndarray of float32
+        Shape ``(time, h, w)``: how many observations the targets' images are made of.
     """
 
     window: Tile
     targets: Float
     gap: NDArray[np.uint8]
     bases: dict[np.datetime64, Float]
+    support: Float
 
     def digests(self, states: dict[np.datetime64, Prepared]) -> list[int]:
         """Give what every target date owes to the coarse sensor as one number of 64 bits.
@@ -99,6 +103,7 @@ class CoarseImages:
                 own.update(states[day].digest(n))
             own.update(image.tobytes())
             own.update(gap.tobytes())
+            own.update(self.support[n].tobytes())
             numbers.append(int.from_bytes(own.digest(), "big"))
         return numbers
 
@@ -115,7 +120,8 @@ class CoarseImages:
         CoarseImages
             The images of these dates.
         """
-        return replace(self, targets=self.targets[dates], gap=self.gap[dates])
+        kept = {name: getattr(self, name)[dates] for name in ("targets", "gap", "support")}
+        return replace(self, **kept)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,8 @@ class Fused:
         Shape ``(time, y, x)``: days to the nearest coarse observation used.
     base_before, base_after : ndarray of uint16
         Shape ``(time, y, x)``: days to the base date used on each side; 0 where none was.
+    sigma : ndarray of float32 or None
+        Shape of `reflectance`: standard deviation of its error; 0 where observed.
     depth : tuple of int
         How many base dates before and after were looked at, from near to far.
     closed : bool
@@ -143,6 +151,7 @@ class Fused:
     coarse_gap: NDArray[np.uint8]
     base_before: NDArray[np.uint16]
     base_after: NDArray[np.uint16]
+    sigma: Float | None = None
     depth: tuple[int, int] = (0, 0)
     closed: bool = False
 
@@ -161,7 +170,10 @@ class Fused:
         """
         out: dict[str, NDArray[Any]] = {b: self.reflectance[:, i] for i, b in enumerate(bands)}
         names = ("status_flag", "coarse_gap", "base_before", "base_after")
-        return out | {name: getattr(self, name) for name in names}
+        out |= {name: getattr(self, name) for name in names}
+        if self.sigma is not None:
+            out |= {sigma_of(b): self.sigma[:, i] for i, b in enumerate(bands)}
+        return out
 
 
 def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
@@ -186,8 +198,10 @@ def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
     return np.flatnonzero((apart <= rule.coarse_max_gap).any(axis=1))
 
 
-def fill_coarse(unit: Unit, series: CoarseSeries, rule: FusionRule) -> CoarseImages:
-    """Fill the coarse gaps of a unit's target and base dates in time.
+def fill_coarse(
+    unit: Unit, series: CoarseSeries, rule: FusionRule, smoothing: Smoothing | None = None
+) -> CoarseImages:
+    """Fill the coarse gaps of a unit's target and base dates in time, or smooth the series.
 
     Parameters
     ----------
@@ -197,18 +211,27 @@ def fill_coarse(unit: Unit, series: CoarseSeries, rule: FusionRule) -> CoarseIma
         Coarse images around it, over ``coarse_window``.
     rule : FusionRule
         How far a gap is filled; whether the target dates' own gaps are.
+    smoothing : Smoothing, optional
+        How the series is smoothed; by default it stays as observed.
 
     Returns
     -------
     CoarseImages
         The images.
     """
-    targets, bases = unit.bracket.targets, unit.bracket.base_dates
+    bases = unit.bracket.base_dates
+    targets, flanks = (np.array(d, "datetime64[D]") for d in (unit.bracket.targets, bases))
     reach = rule.coarse_max_gap
     own = reach if rule.coarse_gaps == "fill" else 0
-    filled, gap = fill_in_time(series.values, series.days, np.array(targets), own)
-    images, _ = fill_in_time(series.values, series.days, np.array(bases, "datetime64[D]"), reach)
-    return CoarseImages(series.window, filled, gap, dict(zip(bases, images, strict=True)))
+    values, days = series.values, series.days
+    filled, gap = fill_in_time(values, days, targets, own)
+    images, _ = fill_in_time(values, days, flanks, reach)
+    support = support_of(gap)
+    if smoothing:
+        filled, support = smooth_in_time(values, days, targets, filled, reach, smoothing)
+        images, _ = smooth_in_time(values, days, flanks, images, reach, smoothing)
+    by_day = dict(zip(bases, images, strict=True))
+    return CoarseImages(series.window, filled, gap, by_day, support)
 
 
 def fuse_unit(
@@ -250,7 +273,7 @@ def fuse_unit(
     """
     bracket, tile = unit.bracket, unit.tile
     targets = np.array(bracket.targets, "datetime64[D]")
-    canvas = _Canvas.blank((targets.size, len(bands), *tile.shape))
+    canvas = _Canvas.blank((targets.size, len(bands), *tile.shape), uncertain=method.uncertain)
     if bracket.observed:
         canvas.keep(read_fine(bracket.targets[0], tile))
     memo = SideMemo(tile, (targets.size, len(bands)))
@@ -275,8 +298,11 @@ def fuse_unit(
         canvas.status[missing & ~dark] = STATUS["no_pair"]
     looked = (sum(d in inputs.masks for d in bracket.before),
               sum(d in inputs.masks for d in bracket.after))  # fmt: skip
+    sigma = canvas.sigma if method.uncertain else None
+    if sigma is not None and missing.any():
+        np.copyto(sigma, np.float32(np.nan), where=missing[:, None])
     return Fused(
-        canvas.reflectance, canvas.status, gap, canvas.before, canvas.after, looked, closed
+        canvas.reflectance, canvas.status, gap, canvas.before, canvas.after, sigma, looked, closed
     )
 
 
@@ -288,15 +314,17 @@ class _Canvas:
     status: NDArray[np.uint8]
     before: NDArray[np.uint16]
     after: NDArray[np.uint16]
+    sigma: Float
 
     @classmethod
-    def blank(cls, shape: tuple[int, int, int, int]) -> _Canvas:
+    def blank(cls, shape: tuple[int, int, int, int], *, uncertain: bool) -> _Canvas:
         plane = (shape[0], *shape[2:])
         return cls(
             np.empty(shape, np.float32),  # filled where nothing was made, at the end
             np.zeros(plane, np.uint8),
             np.zeros(plane, np.uint16),
             np.zeros(plane, np.uint16),
+            np.zeros(shape if uncertain else (0, 0, 0, 0), np.float32),
         )
 
     def keep(self, image: Float) -> None:
@@ -313,6 +341,8 @@ class _Canvas:
         open_ = (status == 0) & made
         np.copyto(self.reflectance[..., rows, cols], part.reflectance, where=open_[:, None])
         np.copyto(status, part.status, where=open_)
+        if part.sigma is not None:
+            np.copyto(self.sigma[..., rows, cols], part.sigma, where=open_[:, None])
         for day, gaps in ((layer.before, self.before), (layer.after, self.after)):
             if day is not None:
                 apart = np.minimum(np.abs((days - day).astype(int)), MOST_GAP).astype(np.uint16)
@@ -393,6 +423,7 @@ class _Inputs:
             halo=self.method.halo,
             fine_halo=self.method.fine_halo,
             memo=self.memo,
+            support=self.coarse.support,
         )
         return self.method.fuse(block)
 

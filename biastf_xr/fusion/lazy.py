@@ -96,6 +96,7 @@ def _graph(
     fine, coarse = (_Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
     types = dict.fromkeys(plan.bands, "float32")
     types |= {name: dtype_of(attrs) for name, attrs in spec.masks.items()}
+    types |= dict.fromkeys(spec.sigmas, "float32")
     parts: dict[str, dict[int, list[Any]]] = {name: {} for name in types}
     run = delayed(_fuse_arrays, pure=True)
     for unit in plan.units():
@@ -152,7 +153,7 @@ def _fuse_arrays(
         return image
 
     values = np.asarray(series, np.float32).swapaxes(0, 1)
-    coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule)
+    coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule, method.smoothing)
     return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from biastf_xr.fusion.coarse import fill_in_time
 from biastf_xr.grid import Tile, split_tiles
+from biastf_xr.series import fill_in_time, smooth_in_time, support_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from biastf_xr.fusion.plan import FusionPlan
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Float, Method, Prepared
+    from biastf_xr.series import Smoothing
 
 T = TypeVar("T")
 
@@ -42,12 +43,15 @@ class WholeScene:
         Base dates that the wanted targets may use, ascending.
     wanted : ndarray of bool
         Which targets will be made.
+    smoothing : Smoothing, optional
+        How the coarse series is smoothed for the method.
     """
 
     plan: FusionPlan
     pair: CubePair
     days: list[np.datetime64]
     wanted: NDArray[np.bool_]
+    smoothing: Smoothing | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -129,13 +133,35 @@ class WholeScene:
         ndarray of float32
             Shape ``(time, band, h, w)``.
         """
+        return self._images(days, bases=bases)[0]
+
+    def support(self, days: Any) -> Float:
+        """Tell how many observations images are made of; see `SceneView.support`.
+
+        Parameters
+        ----------
+        days : array_like of datetime64[D]
+            Target dates.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape ``(time, h, w)``.
+        """
+        return self._images(days, bases=False)[1]
+
+    def _images(self, days: Any, *, bases: bool) -> tuple[Float, Float]:
+        """Give whole coarse images with their support, as `fill_coarse` gives those of a unit."""
         rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
         reach = rule.coarse_max_gap
         held = self.pair.coarse_days
         near = np.flatnonzero((np.abs((held[:, None] - wanted).astype(int)) <= reach).any(axis=1))
-        series = _load(self.pair.coarse[list(self.bands)].isel(time=near), self.bands)
-        own = reach if bases or rule.coarse_gaps == "fill" else 0
-        return fill_in_time(series.swapaxes(0, 1), held[near], wanted, own)[0]
+        loaded = _load(self.pair.coarse[list(self.bands)].isel(time=near), self.bands)
+        series, own = loaded.swapaxes(0, 1), reach if bases or rule.coarse_gaps == "fill" else 0
+        images, gap = fill_in_time(series, held[near], wanted, own)
+        if self.smoothing:
+            return smooth_in_time(series, held[near], wanted, images, reach, self.smoothing)
+        return images, support_of(gap)
 
 
 def _see(
@@ -184,4 +210,5 @@ def prepare(
     for t in np.flatnonzero(wanted):
         used[reach.first[t] : reach.split[t]] = True
         used[reach.resume[t] : reach.last[t]] = True
-    return method.prepare(WholeScene(plan, pair, list(plan.base[used]), wanted))
+    days = list(plan.base[used])
+    return method.prepare(WholeScene(plan, pair, days, wanted, method.smoothing))

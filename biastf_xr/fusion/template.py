@@ -42,7 +42,8 @@ def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
         "biastf_method": json.dumps(described, sort_keys=True),
     }
     layout = Layout.build("fused", shape, shard=shard)
-    return CubeSpec("fused", pair.bands, pair.geobox, layout, attrs)
+    uncertain = method.uncertain
+    return CubeSpec("fused", pair.bands, pair.geobox, layout, attrs, uncertain=uncertain)
 
 
 def fused_template(spec: CubeSpec, plan: FusionPlan) -> xr.Dataset:

@@ -8,19 +8,24 @@ from biastf_xr.grid.alignment import (
     Upsampling,
     aggregate,
     align,
+    area_sums,
+    covered_area,
     describe,
     geobox_of,
+    mean_of,
     same_lattice,
 )
 from biastf_xr.grid.region import coarse_grid, fine_grid, read_region
 from biastf_xr.grid.resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
-from biastf_xr.grid.tiles import Tile, read_padded, split_tiles
+from biastf_xr.grid.tiles import Float, Tile, read_padded, split_tiles
+from biastf_xr.grid.windows import box_mean
 
 __all__ = [
     "ALIGNMENT_TOLERANCE",
     "Alignment",
     "AreaPlan",
     "AxisMap",
+    "Float",
     "Plan",
     "Resampling",
     "Tile",
@@ -28,10 +33,14 @@ __all__ = [
     "Upsampling",
     "aggregate",
     "align",
+    "area_sums",
+    "box_mean",
     "coarse_grid",
+    "covered_area",
     "describe",
     "fine_grid",
     "geobox_of",
+    "mean_of",
     "plan_resampling",
     "read_padded",
     "read_region",

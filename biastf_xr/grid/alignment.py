@@ -7,7 +7,7 @@ window of the result equals the same window of the whole result, bit for bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -409,22 +409,106 @@ def aggregate(values: Float, rows: AxisMap, cols: AxisMap) -> Float:
     ndarray of float32
         Shape ``(..., h, w)``; NaN where less than half of a coarse pixel's covered area is valid.
     """
-    a = _overlap(rows, values.shape[-2])
-    b = _overlap(cols, values.shape[-1])
+    return mean_of(*area_sums(values, rows, cols), covered_area(rows, cols, values.shape[-2:]))
+
+
+def area_sums(
+    values: Float, rows: AxisMap, cols: AxisMap
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum fine pixels over the coarse pixels that contain them, by area.
+
+    Parameters
+    ----------
+    values : ndarray of float32
+        Shape ``(..., H, W)``; NaN is missing and left out.
+    rows, cols : AxisMap
+        Where the fine axes lie on the coarse axes.
+
+    Returns
+    -------
+    total, weight : ndarray of float64
+        Shape ``(..., h, w)``: sum of values, and the area of those that are there, in coarse
+        pixels.
+    """
+    a, b = overlap(rows, values.shape[-2]), overlap(cols, values.shape[-1])
     valid = np.isfinite(values)
-    total = a @ np.where(valid, values, 0.0).astype(np.float64) @ b.T
-    weight = a @ valid.astype(np.float64) @ b.T
-    covered = a.sum(1)[:, None] * b.sum(1)[None, :]
+    filled = values if valid.all() else np.where(valid, values, 0.0)
+    return _over_areas(filled, a, b), _over_areas(valid, a, b)
+
+
+def covered_area(rows: AxisMap, cols: AxisMap, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Give the area of coarse pixels that fine pixels cover.
+
+    Parameters
+    ----------
+    rows, cols : AxisMap
+        Where the fine axes lie on the coarse axes.
+    shape : tuple of int
+        Fine rows and columns.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape ``(h, w)``, in coarse pixels.
+    """
+    sums = [overlap(axis, n).sum(axis=1) for axis, n in zip((rows, cols), shape, strict=True)]
+    return np.outer(*(np.asarray(s).ravel() for s in sums))
+
+
+def mean_of(
+    total: NDArray[np.float64], weight: NDArray[np.float64], covered: NDArray[np.float64]
+) -> Float:
+    """Divide sums by their area where enough of it is there.
+
+    Parameters
+    ----------
+    total, weight : ndarray of float64
+        As from `area_sums`.
+    covered : ndarray of float64
+        As from `covered_area`.
+
+    Returns
+    -------
+    ndarray of float32
+        The means; NaN where less than half of the covered area is valid.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         # Exactly half is enough, whatever the rounding of the two sums.
-        mean = np.where(weight >= (0.5 - 1e-9) * covered, total / weight, np.nan)
-    return mean.astype(np.float32)
+        enough = (weight >= (0.5 - 1e-9) * covered) & (covered > 0)
+        return np.where(enough, total / weight, np.nan).astype(np.float32)
 
 
-def _overlap(axis: AxisMap, n: int) -> NDArray[np.float64]:
-    """Give the length of each fine pixel inside each coarse pixel, shape (coarse, fine)."""
+def _over_areas(values: NDArray[Any], a: Any, b: Any) -> NDArray[np.float64]:
+    flat = values.reshape(-1, *values.shape[-2:])
+    sums = [(b @ (a @ image.astype(np.float64)).T).T for image in flat]
+    return np.stack(sums).reshape(*values.shape[:-2], a.shape[0], b.shape[0])
+
+
+def overlap(axis: AxisMap, n: int) -> Any:
+    """Give the length of each fine pixel inside each coarse pixel.
+
+    Parameters
+    ----------
+    axis : AxisMap
+        Where the fine axis lies on the coarse axis.
+    n : int
+        Fine pixels, from the first on.
+
+    Returns
+    -------
+    scipy.sparse.csr_array
+        Shape ``(coarse, fine)``, in coarse pixels.
+    """
+    from scipy.sparse import csr_array
+
     edges = np.arange(n + 1) * axis.scale + axis.shift
-    coarse = np.arange(axis.size)[:, None]
-    inside = np.minimum(edges[1:], coarse + 1) - np.maximum(edges[:-1], coarse)
-    clipped: NDArray[np.float64] = np.clip(inside, 0.0, None)
-    return clipped
+    low, high = edges[:-1], edges[1:]
+    first = np.floor(low + 1e-12).astype(np.int64)
+    fine = np.arange(n)
+    # A fine pixel, at most as large as a coarse one, lies in one or two of them.
+    parts = [(first, np.minimum(high, first + 1) - low), (first + 1, high - (first + 1))]
+    place = np.concatenate([p for p, _ in parts])
+    length = np.concatenate([np.clip(v, 0.0, None) for _, v in parts])
+    keep = (place >= 0) & (place < axis.size) & (length > 0)
+    entries = length[keep], (place[keep], np.concatenate([fine, fine])[keep])
+    return csr_array(entries, shape=(axis.size, n))

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
+from biastf_xr.grid import box_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from biastf_xr.cube.guards import CubePair
     from biastf_xr.grid import Alignment, Tile, Upsampler, Upsampling
+    from biastf_xr.series import Smoothing
 
 Float = NDArray[np.float32]
 Weights = Literal["change", "time", "equal"]
@@ -82,6 +84,7 @@ class Prepared:
         """
         total = hashlib.blake2b(digest_size=8)
         parts = [*self.scene.items(), *((name, v[date]) for name, v in self.dates.items())]
+        parts = [(name, v) for name, v in parts if np.any(v)]  # what is all zero says nothing
         for name, values in sorted(parts, key=lambda part: part[0]):
             total.update(name.encode())
             total.update(np.ascontiguousarray(values).tobytes())
@@ -174,6 +177,21 @@ class SceneView(Protocol):
         -------
         ndarray of float32
             Shape ``(time, band, h, w)``; NaN where nothing is near enough.
+        """
+        ...
+
+    def support(self, days: Any) -> Float:
+        """Tell how many observations the coarse images of target dates are made of.
+
+        Parameters
+        ----------
+        days : array_like of datetime64[D]
+            Target dates.
+
+        Returns
+        -------
+        ndarray of float32
+            Shape ``(time, h, w)``; see `Block.support`.
         """
         ...
 
@@ -276,6 +294,9 @@ class Block:
         Fine pixels of margin in the base images.
     memo : SideMemo
         One-sided predictions that stand already.
+    support : ndarray of float32
+        Shape ``(time, h, w)``: how many observations `coarse` is made of.  With `Smoothing` the
+        sum of its weights; otherwise 1 where seen on the day, less with distance where filled.
     """
 
     bands: tuple[str, ...]
@@ -288,6 +309,7 @@ class Block:
     halo: int
     fine_halo: int
     memo: SideMemo
+    support: Float
 
     @property
     def sides(self) -> tuple[Base, Base]:
@@ -340,10 +362,13 @@ class Prediction:
         Shape ``(time, band, y, x)`` without halo; NaN where it could not be predicted.
     status : ndarray of uint8
         Shape ``(time, y, x)``, values of `biastf_xr.cube.spec.STATUS`.
+    sigma : ndarray of float32 or None
+        Shape of `reflectance`: standard deviation of its error, from methods that are `uncertain`.
     """
 
     reflectance: Float
     status: NDArray[np.uint8]
+    sigma: Float | None = None
 
 
 @runtime_checkable
@@ -362,6 +387,10 @@ class Method(Protocol):
         Coarse pixels around a tile that influence its result, beyond the interpolation's own.
     needs_two_sides : bool
         Whether it cannot predict from one base date alone.
+    smoothing : Smoothing or None
+        How the coarse series is smoothed for it; None for as observed.
+    uncertain : bool
+        Whether its predictions come with their `Prediction.sigma`.
     """
 
     @property
@@ -387,6 +416,16 @@ class Method(Protocol):
     @property
     def needs_two_sides(self) -> bool:
         """Tell whether both base dates are needed."""
+        ...
+
+    @property
+    def smoothing(self) -> Smoothing | None:
+        """Give how the coarse series is smoothed."""
+        ...
+
+    @property
+    def uncertain(self) -> bool:
+        """Tell whether predictions come with a standard deviation."""
         ...
 
     def bind(self, pair: CubePair) -> Method:
@@ -447,7 +486,14 @@ class Method(Protocol):
         ...
 
 
-class TwoSided:
+class Plain:
+    """What most methods have in common: the coarse series as observed, no uncertainty."""
+
+    smoothing: Smoothing | None = None
+    uncertain: bool = False
+
+
+class TwoSided(Plain):
     """A method that predicts from each base date alone and weights the two predictions.
 
     Subclasses give `side` and `weight`; `fuse` follows, and no base date is computed twice.
@@ -746,46 +792,6 @@ def change_weight(change_before: Float, change_after: Float, window: int) -> Flo
     b = box_mean(np.abs(change_after), window) + np.float32(CHANGE_FLOOR)
     weight: Float = (b / (a + b)).astype(np.float32, copy=False)
     return weight
-
-
-def box_mean(values: Float, window: int) -> Float:
-    """Average over a square window, cut at the array's edge, missing values left out.
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., h, w)``; NaN is missing.
-    window : int
-        Side in pixels, odd.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape; NaN where the whole window is missing.
-    """
-    if window == 1:
-        return values
-    valid = np.isfinite(values)
-    total = _box_sum(np.where(valid, values, np.float32(0)), window)
-    count = _box_sum(valid.astype(np.float32), window)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean: Float = np.where(count > 0, total / count, np.float32(np.nan))
-    return mean
-
-
-def _box_sum(values: Float, window: int) -> Float:
-    """Sum over the window by shifts: exact and independent of where the array is cut."""
-    reach = window // 2
-    margin = [(0, 0)] * (values.ndim - 2) + [(reach, reach)] * 2
-    padded = np.pad(values, margin)
-    rows, cols = values.shape[-2:]
-    tall = padded[..., :rows, :].copy()
-    for k in range(1, window):
-        tall += padded[..., k : k + rows, :]
-    wide = tall[..., :cols].copy()
-    for k in range(1, window):
-        wide += tall[..., k : k + cols]
-    return wide
 
 
 def combine(before: Float | None, after: Float | None, weight: Float | None) -> Prediction:

@@ -12,6 +12,7 @@ from biastf_xr.errors import MethodError
 from biastf_xr.methods.base import (
     Block,
     Float,
+    Plain,
     Prediction,
     Prepared,
     bound,
@@ -64,7 +65,7 @@ DATES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ESTARFM:
+class ESTARFM(Plain):
     """Transfer the weighted coarse change of similar pixels, converted to the fine scale.
 
     The pixels ``i`` of a window that look like its centre ``c`` in all bands on both base dates

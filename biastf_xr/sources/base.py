@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import threading
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from affine import Affine
+
+# The filters of warnings are the process's: threads that change them take turns.
+_FILTERS = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,7 @@ def without_grid_warning() -> Iterator[None]:
     """
     from rasterio.errors import NotGeoreferencedWarning
 
-    with warnings.catch_warnings():
+    with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 

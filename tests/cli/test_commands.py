@@ -313,6 +313,32 @@ def test_evaluate_by_flags_withholds_the_date(small_cubes, run):
     says(output, "1 withheld date(s)", "direct", "linear", "RMSE by band")
 
 
+def test_evaluate_writes_a_report_of_the_fused_cube(tmp_path, config, fused, run):
+    page = tmp_path / "out" / "report.html"
+    output = run("evaluate", config, "--report", page)
+    says(output, "cannot tell (scored dates: 1; at least 3 are needed)", "report in")
+    data = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    assert data["run"]["fused cube"].endswith("fused.zarr")
+    assert data["run"]["dates"] == WITHHELD
+    assert data["methods"]["biastf"]["trained_on"] == ["2021-04-01", "2021-05-03"]
+    text = page.read_text("utf-8")
+    assert "What was run" in text
+    assert text.count("<img ") == 2 + 2 + 4 + 4  # charts, images, error maps
+
+
+def test_evaluate_by_design_predicts_anew(tmp_path, config, small_cubes, run):
+    page = tmp_path / "gap.html"
+    output = run(
+        "evaluate", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method",
+        "direct", "--design", "leave-gap", "--gap-days", 9, "--date", WITHHELD, "--report", page,
+    )  # fmt: skip
+    says(output, "Every fine scene within 9 days of the scored date is withheld", "direct")
+    design = json.loads(page.with_suffix(".json").read_text("utf-8"))["run"]["design"]
+    assert "within 9 days" in design
+    output = run("evaluate", config, "--design", "leave-region", "--parts", "1x2", "--min-clear", 0)
+    says(output, "cut into 1 x 2 parts", "biastf")
+
+
 def test_train_by_flags(tmp_path, small_cubes, run):
     model = tmp_path / "m.safetensors"
     output = run(
@@ -353,6 +379,27 @@ def test_info_tells_what_made_a_model(trained, run):
         (
             ["fuse", "--fine", "x", "--coarse", "y", "--method", "starfm", "--option", "window"],
             "--option is 'window'; expected name=value",
+        ),
+        (
+            ["evaluate", "--fine", "x", "--coarse", "y", "--design", "forwards"],
+            "design is 'forwards'; expected one of leave-one-out, leave-gap",
+        ),
+        (
+            ["evaluate", "--fine", "x", "--coarse", "y", "--gap-days", "9"],
+            "gap_days belongs to the design leave-gap; the design is leave-one-out",
+        ),
+        (
+            ["evaluate", "--fine", "x", "--coarse", "y", "--design", "leave-region", "--parts",
+             "two"],
+            "--parts is 'two'; expected rows x columns",
+        ),
+        (
+            ["evaluate", "--fine", "x", "--coarse", "y", "--design", "forward", "--cube", "f"],
+            "the cube f is scored as it was made",
+        ),
+        (
+            ["evaluate", "--fine", "x", "--coarse", "y", "--report", "r.json"],
+            "the report is r.json; expected a name that ends in .html",
         ),
         (["info", "absent.zarr"], "no cube at absent.zarr"),
         (["train", "absent.toml"], "no configuration at absent.toml"),

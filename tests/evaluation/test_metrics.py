@@ -7,7 +7,19 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from biastf_xr.errors import CubeStructureError
-from biastf_xr.evaluation.metrics import cc, ergas, rmse, sam, score_image, ssim
+from biastf_xr.evaluation.metrics import (
+    MEASURES,
+    bias,
+    cc,
+    ergas,
+    mae,
+    r2,
+    rmse,
+    sam,
+    score_image,
+    ssim,
+    ssim_gaussian,
+)
 
 
 @pytest.fixture
@@ -40,6 +52,25 @@ def test_closed_forms(images):
     )
 
 
+def test_closed_forms_of_errors(images):
+    p, r = (x.astype("f8") for x in images)
+    assert bias(r + 0.1, r) == pytest.approx(0.1)
+    assert mae(r - 0.1, r) == pytest.approx(0.1)
+    assert mae(p, r) == pytest.approx(np.abs(p - r).mean())
+    assert r2(np.full_like(r, r.mean()), r) == pytest.approx(0, abs=1e-12)
+    assert r2(p, r) == pytest.approx(1 - ((p - r) ** 2).sum() / ((r - r.mean()) ** 2).sum())
+    assert r2(2 * r, r) < cc(2 * r, r) ** 2
+    assert np.isnan(r2(r, r * 0 + 0.3))
+
+
+def test_every_measure_is_given_per_band_or_jointly(images):
+    scores = score_image(*images, "abc", 0.06)
+    assert list(dict.fromkeys(m for m, _ in scores)) == list(MEASURES)
+    joint = {m for m in MEASURES if (m, "a") not in scores}
+    assert joint == {"ERGAS", "SAM"}
+    assert all(np.isfinite(v) for v in scores.values())
+
+
 def test_ssim_is_scikit_image_with_one_window(images):
     p, r = images[0][0, :20, :19], images[1][0, :20, :19]
     size = 19
@@ -63,7 +94,11 @@ def test_missing_pixels_are_left_out(images):
     p[:, :, 20:] = np.nan
     r[1, :, 20:] = 77
     found = score_image(p, r, "abc", 0.06)
+    # Windows of the Gaussian SSIM near the cut are left out at the border, not in the image.
+    found, expected = ({k: v for k, v in x.items() if k[0] != "SSIM11"} for x in (found, expected))
     assert found == pytest.approx(expected)
+    inner = ssim_gaussian(p[0][:, :20], r[0][:, :20])
+    assert ssim_gaussian(p[0], r[0]) == pytest.approx(inner, abs=0.01)
 
 
 def test_the_table_value_is_the_mean_of_the_bands(images):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from envi_files import envi
 
 from biastf_xr.cube.ingest import ingest
 from biastf_xr.cube.store import open_cube
@@ -25,18 +27,6 @@ def small(monkeypatch):
     """Make the sets small."""
     tiny = {name: replace(about, shape=SHAPE) for name, about in SETS.items()}
     monkeypatch.setattr(benchmark_sets, "SETS", tiny)
-
-
-def envi(path, values, interleave):
-    """Write an ENVI image with its header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    order = {"bil": (1, 0, 2), "bsq": (0, 1, 2), "bip": (1, 2, 0)}[interleave]
-    values.transpose(order).astype("<i2").tofile(path)
-    bands, rows, cols = values.shape
-    path.with_name(path.name + ".hdr").write_text(
-        f"ENVI\nsamples = {cols}\nlines = {rows}\nbands = {bands}\nheader offset = 0\n"
-        f"file type = ENVI Standard\ndata type = 2\ninterleave = {interleave}\nbyte order = 0\n"
-    )
 
 
 def numbers(seed=0):
@@ -85,6 +75,16 @@ def test_csiro_images_are_read_by_their_headers_and_become_cubes(tmp_path, small
     modis = build_product("benchmark", which="cia", sensor="modis")
     ingest(modis, tmp_path, tmp_path / "c.zarr", kind="coarse", native_resolution=500)
     assert open_cube(tmp_path / "c.zarr").odc.geobox.shape == (3, 4)
+
+
+def test_threads_open_images_without_a_warning(tmp_path, small):
+    path = tmp_path / SETS["lgc"].example["landsat"]
+    envi(path, numbers(), "bsq")
+    product = build_product("benchmark", which="lgc", sensor="landsat")
+    (scene,) = product.find_scenes(tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: product.open_scene(scene), range(80)))
+    assert {tuple(image.sizes.values()) for image in opened} == {SHAPE}
 
 
 def test_images_of_2020_are_scaled_from_bytes(tmp_path, small):

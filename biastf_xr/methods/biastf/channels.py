@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.base import Float, box_mean
+from biastf_xr.grid import box_mean
+from biastf_xr.methods.base import Float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

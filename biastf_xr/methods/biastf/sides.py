@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from biastf_xr.methods.base import CHANGE_FLOOR, box_mean
+from biastf_xr.grid import box_mean
+from biastf_xr.methods.base import CHANGE_FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biastf_xr.cube.spec import NO_COARSE_GAP
-from biastf_xr.fusion.coarse import fill_in_time
+from biastf_xr.series import fill_in_time
 
 START = np.datetime64("2021-04-01")
 

@@ -1,0 +1,234 @@
+"""The step of `biastf-xr paper`: run the protocol, show the tables, draw the figures."""
+
+from __future__ import annotations
+
+import tomllib
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from biastf_xr.cli.show import console, progress_bar
+from biastf_xr.errors import ConfigError, FusionRunError
+from biastf_xr.evaluation.published import PUBLISHED_METHODS
+
+# Characters that the names of a line take; the narrowest column, and what is between two.
+LABELS, COLUMN, BETWEEN = 30, 8, 2
+
+# Keys of the section [method] that are options of every method, and of a fit.
+SHARED = {"weights", "window", "upsampling"}
+FITTED = {"network", "samples", "train", "seed"}
+
+# What the stages of a run count.
+UNITS = {"ingest": "scenes", "predict": "results"}
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from biastf_xr.evaluation.paper import PaperProgress, PaperRun
+    from biastf_xr.evaluation.paper_protocol import Protocol
+    from biastf_xr.evaluation.paper_tables import MeasureTable
+
+
+def paper_step(
+    root: Path, output: Path, protocol: Protocol, *, revise: bool = False, figures: bool = True
+) -> PaperRun:
+    """Run the paper's protocol on a download, and print its tables beside the published ones.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Where the download was unpacked.
+    output : pathlib.Path
+        Where everything is kept.
+    protocol : Protocol
+        What to run.
+    revise : bool
+        Whether results of other inputs or settings may be replaced.
+    figures : bool
+        Whether to draw the figures.
+
+    Returns
+    -------
+    PaperRun
+        The run.
+
+    Raises
+    ------
+    FusionRunError
+        If a method could not do a target; the others were finished.
+    """
+    from biastf_xr.evaluation.paper import run_paper
+    from biastf_xr.evaluation.paper_tables import measure_tables, write_results
+
+    with _stages() as advance:
+        run = run_paper(root, output, protocol, revise=revise, progress=advance)
+    for block in measure_tables(run):
+        _show(block)
+    _tell(run)
+    for path in write_results(run).values():
+        console.print(f"tables in [bold]{path}[/]")
+    if figures:
+        _draw(run)
+    if run.failed:
+        raise FusionRunError(
+            f"{len(run.failed)} results are missing: "
+            + "; ".join(f"{cell}: {why}" for cell, why in run.failed.items())
+        )
+    return run
+
+
+@contextmanager
+def _stages() -> Iterator[PaperProgress]:
+    """Show a progress bar for every stage, one after the other."""
+    with ExitStack() as stack:
+        bars: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int, note: str) -> None:
+            if stage not in bars:
+                stack.close()
+                bars[stage] = stack.enter_context(progress_bar(stage, UNITS[stage]))
+            bars[stage](done, total, note)
+
+        yield advance
+
+
+def _draw(run: PaperRun) -> None:
+    from biastf_xr.evaluation.paper_figures import draw_target
+
+    targets = run.protocol.targets
+    with progress_bar("draw", "targets") as advance:
+        for i, pair in enumerate(targets):
+            draw_target(run, pair)
+            advance(i + 1, len(targets), run.protocol.day(pair))
+    console.print(f"figures in [bold]{run.folder / 'figures'}[/]")
+
+
+def _show(block: MeasureTable) -> None:
+    """Print one measure, in as many tables beneath each other as the terminal needs."""
+    methods = [str(m) for m in block.ours.columns]
+    widest = max(COLUMN, *(len(m) + 1 for m in methods)) + BETWEEN
+    across = max((console.width - LABELS) // widest, len(PUBLISHED_METHODS))
+    for first in range(0, len(methods), across):
+        console.print(_table(block, methods, slice(first, first + across)))
+
+
+def _table(block: MeasureTable, methods: list[str], part: slice) -> Table:
+    """Lay out some methods: for every row the project's values, the paper's, how they differ."""
+    title = f"{block.title}{', further methods' if part.start else ''}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for method in methods[part]:
+        table.add_column(f"{method} ", justify="right", no_wrap=True, min_width=COLUMN)
+    for row, what, texts, best in block.lines():
+        cells = [f"[bold]{t}*[/]" if b else f"{t} " for t, b in zip(texts, best, strict=True)]
+        ours = what == "project"
+        if ours or any(texts[part]):
+            table.add_row(row if ours else "", what, *cells[part], style="" if ours else "dim")
+    return table
+
+
+def _tell(run: PaperRun) -> None:
+    from biastf_xr.evaluation.paper_protocol import READINGS
+
+    console.print("`*` marks the best of a line. What the paper did is known in part; readings:")
+    for text in READINGS:
+        console.print(f"- {text}", markup=False, highlight=False)
+    protocol = run.protocol
+    console.print(
+        f"{len(run.made)} results computed, {len(run.kept)} kept, {len(run.failed)} failed; "
+        f"training: {protocol.training}, coarse: {protocol.coarse}, "
+        f"{'cropped' if protocol.crop else 'whole frame'}, ERGAS h/l = {protocol.ratio:g}"
+    )
+    part = run.scores[run.scores["share"] < 1].drop_duplicates(["pair", "method"])
+    for row in part.itertuples():
+        console.print(
+            f"{row.date} {row.method}: scored on {row.share:.1%} of the clear pixels; it "
+            "predicted no more"
+        )
+
+
+def method_options(
+    methods: Sequence[str], texts: Sequence[str] | None
+) -> dict[str, dict[str, Any]]:
+    """Read ``--option METHOD.NAME=VALUE`` for every method, and check them.
+
+    Parameters
+    ----------
+    methods : sequence of str
+        The methods that are run.
+    texts : sequence of str, optional
+        As given; the value as in TOML, or a plain word.
+
+    Returns
+    -------
+    dict of dict
+        By method: options of `get_method`, or of `fit` for a learned one.
+
+    Raises
+    ------
+    ConfigError
+        If an option is unreadable, or of a method that is not run.
+    MethodError
+        If a method has no such option.
+    """
+    from biastf_xr.methods import LEARNED, get_method
+
+    given: dict[str, list[str]] = {}
+    for text in texts or ():
+        method, dot, rest = text.partition(".")
+        if not dot or "=" not in rest:
+            raise ConfigError(
+                f"--option is {text!r}; expected METHOD.NAME=VALUE, as estarfm.window=31 or "
+                "biastf.train.epochs=10."
+            )
+        if method not in methods:
+            raise ConfigError(f"--option {text}: {method!r} is not run; run are {list(methods)}.")
+        given.setdefault(method, []).append(rest)
+    options = {}
+    for method in methods:
+        config = _config(method, _parsed(given.get(method, [])))
+        if method in LEARNED:
+            from biastf_xr.cli.steps import fit_options
+
+            options[method] = fit_options(config)
+        else:
+            options[method] = config.method.told()
+            get_method(method, **options[method])
+    return options
+
+
+def _config(method: str, options: Mapping[str, Any]) -> Any:
+    """Build the configuration that has these options of a method: it knows its defaults."""
+    import pydantic
+
+    from biastf_xr.config import Config, explain
+    from biastf_xr.methods import LEARNED
+
+    keys = {*SHARED, *FITTED} if method in LEARNED else SHARED
+    own = {k: v for k, v in options.items() if k in keys}
+    section = {"name": method, **own, "options": {k: options[k] for k in options if k not in own}}
+    cube = {"product": "cube", "folder": ".", "cube": "unused"}
+    try:
+        return Config.model_validate({"fine": cube, "coarse": cube, "method": section})
+    except pydantic.ValidationError as error:
+        raise ConfigError(explain(error)) from error
+
+
+def _parsed(texts: Sequence[str]) -> dict[str, Any]:
+    """Read lines of TOML; a value that is none is a plain word."""
+    lines = []
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            tomllib.loads(text)
+            lines.append(text)
+        except tomllib.TOMLDecodeError:
+            lines.append(f"{name} = '{value.strip()}'")
+    try:
+        return tomllib.loads("\n".join(lines))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--option {', '.join(texts)}: {error}.") from error

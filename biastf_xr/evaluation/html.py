@@ -1,0 +1,230 @@
+"""The few pieces of HTML that a report is made of; everything is inline, nothing is fetched."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.evaluation.image_sums import BEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# Cells that are coloured by what they say.
+VERDICTS = ("better", "worse")
+# Longer texts may be folded.
+LONG = 24
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what it shows.
+
+    Attributes
+    ----------
+    png : bytes
+        The file.
+    alt : str
+        What it shows, for those who do not see it.
+    caption : str
+        Text below.
+    """
+
+    png: bytes
+    alt: str
+    caption: str = ""
+
+
+def page(title: str, sections: Sequence[tuple[str, str, str]], lead: str = "") -> str:
+    """Make a page that needs no other file.
+
+    Parameters
+    ----------
+    title : str
+        Its heading.
+    sections : sequence of tuple of str
+        Identifier, heading and HTML of each section.
+    lead : str
+        HTML before the first section.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _ in sections)
+    body = "".join(
+        f'<section id="{name}" aria-labelledby="{name}-head">'
+        f'<h2 id="{name}-head">{escape(head)}</h2>{html}</section>\n'
+        for name, head, html in sections
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{_file('report.css')}</style>\n</head>\n<body>\n"
+        f"<header><h1>{escape(title)}</h1>{lead}</header>\n"
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{body}</main>\n'
+        f"<script>\n{_file('report.js')}</script>\n</body>\n</html>\n"
+    )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str) -> str:
+    """Make a table that can be sorted by every column, the first of which names the rows.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Headings; below the name of a measure, the best value is marked.
+    rows : iterable of sequence
+        Numbers, texts, or None where there is none.
+    caption : str
+        What it holds.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    listed = [list(row) for row in rows]
+    best = [_best(name, [row[i] for row in listed]) for i, name in enumerate(columns)]
+    head = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button">{escape(name)}</button></th>'
+        for name in columns
+    )
+    body = "".join(
+        f"<tr>{_row_head(row[0])}"
+        + "".join(_cell(value, best=value is not None and value == best[i])
+                  for i, value in enumerate(row) if i)
+        + "</tr>\n"
+        for row in listed
+    )  # fmt: skip
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
+        f'<table class="sortable"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+    )
+
+
+def shown(value: Any) -> str:
+    """Write a value as a reader sees it.
+
+    Parameters
+    ----------
+    value : float, int, str or None
+        The value.
+
+    Returns
+    -------
+    str
+        Five decimals, a whole number, the text, or a dash.
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.5f}".replace("-", "−")
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
+
+
+def image(picture: Picture) -> str:
+    """Put a picture into the page.
+
+    Parameters
+    ----------
+    picture : Picture
+        The picture.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    source = f"data:image/png;base64,{b64encode(picture.png).decode()}"
+    caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
+    return f'<figure><img src="{source}" alt="{escape(picture.alt)}">{caption}</figure>\n'
+
+
+def facts(pairs: dict[str, Any]) -> str:
+    """List names and values.
+
+    Parameters
+    ----------
+    pairs : dict
+        Texts by name.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    rows = (f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in pairs.items())
+    return f"<dl>{''.join(rows)}</dl>\n"
+
+
+def bullets(texts: Iterable[str]) -> str:
+    """List texts.
+
+    Parameters
+    ----------
+    texts : iterable of str
+        The texts.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>\n"
+
+
+def folded(summary: str, html: str) -> str:
+    """Hide a part until it is asked for.
+
+    Parameters
+    ----------
+    summary : str
+        What is hidden.
+    html : str
+        The part.
+
+    Returns
+    -------
+    str
+        HTML.
+    """
+    return f"<details><summary>{escape(summary)}</summary>{html}</details>\n"
+
+
+def _file(name: str) -> str:
+    return (files("biastf_xr.evaluation") / "templates" / name).read_text("utf-8")
+
+
+def _row_head(value: Any) -> str:
+    return f'<th scope="row" data-value="{escape(_raw(value))}">{escape(shown(value))}</th>'
+
+
+def _cell(value: Any, *, best: bool) -> str:
+    text = isinstance(value, str)
+    kinds = [name for name, holds in (
+        ("text", text), ("wide", text and len(value) > LONG), ("best", best),
+        (str(value), text and value in VERDICTS),
+    ) if holds]  # fmt: skip
+    marked = f' class="{" ".join(kinds)}"' if kinds else ""
+    return f'<td{marked} data-value="{escape(_raw(value))}">{escape(shown(value))}</td>'
+
+
+def _raw(value: Any) -> str:
+    """Give the value that a table is sorted by."""
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _best(name: str, values: Sequence[Any]) -> float | None:
+    """Give the best value below the name of a measure."""
+    numbers = [v for v in values if isinstance(v, float)]
+    if name not in BEST or len(numbers) < 2:
+        return None
+    if BEST[name] == "zero":
+        return min(numbers, key=abs)
+    return max(numbers) if BEST[name] == "high" else min(numbers)

@@ -1,0 +1,1 @@
+"""BiaSTF plus: what the coarse sensor says of the change, in five steps, without a network."""

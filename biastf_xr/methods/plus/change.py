@@ -1,0 +1,300 @@
+"""The change since the base dates at the coarse scale: position in time, mixture, the rest.
+
+``C`` are coarse images, ``H`` base images as the coarse sensor would see them, both on the coarse
+grid; everything works on the whole grid and, with a margin, on a window of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biastf_xr.grid import AxisMap, Float, Tile, aggregate, box_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from biastf_xr.grid import Alignment
+    from biastf_xr.methods.plus.settings import PlusRule
+
+# A mixture of fewer coarse pixels than this many for each of its numbers is not estimated.
+PIXELS_EACH = 3
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """How the two sensors compare, by band; estimated once, in the fit.
+
+    Attributes
+    ----------
+    response : ndarray of float32
+        What the coarse sensor makes of a fine change of 1.
+    spread : ndarray of float32
+        Standard deviation of coarse change minus response times fine change, reflectance.
+    """
+
+    response: Float
+    spread: Float
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one target date since the base dates, at the coarse scale.
+
+    Attributes
+    ----------
+    position : ndarray of float32
+        Shape ``(h, w)``: 0 at the earlier base date, 1 at the later; 0 with one date.
+    anomaly : ndarray of float32
+        Shape ``(band, h, w)``: what the coarse image departs from that position, in the fine
+        sensor's reflectance; NaN where missing.
+    """
+
+    position: Float
+    anomaly: Float
+
+
+def as_seen(fine: Float, window: Tile, alignment: Alignment, under: Tile, blur: float) -> Float:
+    """Give fine images as the coarse sensor would see them.
+
+    The mean over the coarse pixel, then a Gaussian blur.
+
+    Parameters
+    ----------
+    fine : ndarray of float32
+        Shape ``(band, Y, X)``; NaN where masked or outside the grid.
+    window : Tile
+        Where it lies on the fine grid.
+    alignment : Alignment
+        How the grids lie.
+    under : Tile
+        Coarse pixels to give; those that the window covers in part are of that part.
+    blur : float
+        Standard deviation in coarse pixels, at most 1.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(band, h, w)``; NaN where less than half of a pixel is valid.
+    """
+    axes = (
+        (alignment.rows, window.y0, under.y0, under.shape[0]),
+        (alignment.cols, window.x0, under.x0, under.shape[1]),
+    )
+    rows, cols = (
+        AxisMap(axis.scale, axis.shift + first * axis.scale - start, size)
+        for axis, first, start, size in axes
+    )
+    return blurred(aggregate(fine, rows, cols), blur)
+
+
+def blurred(image: Float, sigma: float) -> Float:
+    """Blur with the three central taps of a Gaussian, missing values left out.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        Shape ``(..., h, w)``; NaN stays NaN.
+    sigma : float
+        In pixels; 0 for none.
+
+    Returns
+    -------
+    ndarray of float32
+        Same shape.
+    """
+    if sigma == 0:
+        return image
+    side = np.float32(np.exp(-0.5 / sigma**2))
+    valid = np.isfinite(image)
+    total, weight = np.where(valid, image, np.float32(0)), valid.astype(np.float32)
+    total, weight = (_spread(_spread(v, side, -2), side, -1) for v in (total, weight))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Float = np.where(valid, total / weight, np.float32(np.nan))
+    return mean
+
+
+def _spread(values: Float, side: np.float32, axis: int) -> Float:
+    out = values.copy()
+    near, far = [slice(None)] * values.ndim, [slice(None)] * values.ndim
+    near[axis], far[axis] = slice(1, None), slice(None, -1)
+    out[tuple(near)] += side * values[tuple(far)]
+    out[tuple(far)] += side * values[tuple(near)]
+    return out
+
+
+def change_of(
+    target: Float, bases: Sequence[Float], share: float, sensors: Sensors, rule: PlusRule
+) -> Change:
+    """Compare a coarse target image with those of the base dates.
+
+    Between two dates every pixel has a position: the one at which the line from one coarse image
+    to the other comes nearest to the target's in all bands together, held to the share of time by
+    `PlusRule.position`.  A field that was mown between them is at 0 until then and at 1 after.
+
+    Parameters
+    ----------
+    target : ndarray of float32
+        Shape ``(band, h, w)``; NaN is missing.
+    bases : sequence of ndarray of float32
+        Coarse images of the one or two base dates, earlier first.
+    share : float
+        Share of the time between the two dates that has passed.
+    sensors : Sensors
+        Response and spread.
+    rule : PlusRule
+        The options.
+
+    Returns
+    -------
+    Change
+        Position and anomaly.
+    """
+    before = bases[0]
+    step, moved = bases[-1] - before, target - before
+    position = np.zeros(target.shape[1:], np.float32)
+    if len(bases) == 2:
+        position[:] = share
+        if rule.position:
+            scale = 1 / np.maximum(sensors.spread, np.float32(1e-3))[:, None, None]
+            along, own = (step * scale * moved * scale).mean(0), ((step * scale) ** 2).mean(0)
+            along, own = (box_mean(v, rule.position_window) for v in (along, own))
+            held = (along + np.float32(rule.position * share)) / (own + np.float32(rule.position))
+            found = np.isfinite(held)
+            position[found] = np.clip(held, 0, 1)[found]
+        moved = moved - position * step
+    return Change(position, (moved / sensors.response[:, None, None]).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What of an anomaly the base images explain.
+
+    Attributes
+    ----------
+    weights : ndarray of float32
+        Shape ``(band, P)``: coefficients of all bands of all base images.
+    constant : ndarray of float32
+        Shape ``(band,)``: makes the mean of what they explain zero.
+    mean : ndarray of float32
+        Shape ``(band,)``: mean of the anomaly.
+    energy : ndarray of float32
+        Shape ``(3,)``: mean squares, over bands, of the mean, of what is explained and of the rest.
+    """
+
+    weights: Float
+    constant: Float
+    mean: Float
+    energy: Float
+
+    def packed(self) -> Float:
+        """Give all of it as one array, shape ``(band, P + 5)``; see `unpack`."""
+        energy = np.broadcast_to(self.energy, (len(self.mean), 3))
+        columns = [self.weights, self.constant[:, None], self.mean[:, None], energy]
+        return np.concatenate(columns, axis=1).astype(np.float32)
+
+    @classmethod
+    def unpack(cls, packed: Float) -> Mixture:
+        """Take a mixture out of an array.
+
+        Parameters
+        ----------
+        packed : ndarray of float32
+            As from `packed`.
+
+        Returns
+        -------
+        Mixture
+            The mixture.
+        """
+        return cls(packed[:, :-5], packed[:, -5], packed[:, -4], packed[0, -3:])
+
+
+def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = True) -> Mixture:
+    """Explain an anomaly by the base images, per band, over all pixels where both are there.
+
+    Least squares with intercept and light shrinkage: what explains the coarse image explains the
+    fine one too, because seeing coarsely is linear.
+
+    Parameters
+    ----------
+    anomaly : ndarray of float32
+        Shape ``(band, h, w)``.
+    seen : ndarray of float32
+        Shape ``(P, h, w)``: all bands of all base dates as the coarse sensor would see them.
+    ridge : float
+        Shrinkage, as a share of the variance of the standardised bands.
+    explain : bool
+        Whether to; otherwise only the mean is taken.
+
+    Returns
+    -------
+    Mixture
+        The mixture; nothing is explained where pixels are too few.
+    """
+    bands, count = len(anomaly), len(seen)
+    there = np.isfinite(anomaly).all(axis=0) & np.isfinite(seen).all(axis=0)
+    y, x = anomaly[:, there].astype(np.float64), seen[:, there].astype(np.float64)
+    weights, constant = np.zeros((bands, count)), np.zeros(bands)
+    pixels = x.shape[1]
+    mean = y.mean(axis=1) if pixels else np.zeros(bands)
+    if explain and pixels >= PIXELS_EACH * (count + 1):
+        centre, scale = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
+        scale = np.maximum(scale, 1e-6)
+        z = (x - centre) / scale
+        normal = z @ z.T / pixels + ridge * np.eye(count)
+        weights = (np.linalg.solve(normal, z @ (y - mean[:, None]).T / pixels) / scale).T
+        constant = -(weights @ centre)[:, 0]
+    explained = weights @ x + constant[:, None]
+    rest = y - mean[:, None] - explained
+    energy = [(mean**2).mean(), *((v**2).mean() if pixels else 0.0 for v in (explained, rest))]
+    return Mixture(*(np.asarray(v, np.float32) for v in (weights, constant, mean, energy)))
+
+
+def left_over(anomaly: Float, seen: Float, mixture: Mixture) -> Float:
+    """Give what a mixture leaves of an anomaly.
+
+    Parameters
+    ----------
+    anomaly : ndarray of float32
+        Shape ``(band, h, w)``.
+    seen : ndarray of float32
+        Shape ``(P, h, w)``; where a band is missing the mixture explains nothing.
+    mixture : Mixture
+        As from `mixture_of`.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape of the anomaly; NaN where that is missing.
+    """
+    explained = np.tensordot(mixture.weights, seen, 1) + mixture.constant[:, None, None]
+    explained = np.where(np.isfinite(explained), explained, np.float32(0))
+    rest: Float = anomaly - explained - mixture.mean[:, None, None]
+    return rest
+
+
+def gain(support: Float | float, energy: float, noise: float) -> Float:
+    """Give how much of what was seen is believed, as a Wiener filter does.
+
+    Parameters
+    ----------
+    support : float or ndarray of float32
+        How many observations it is made of.
+    energy : float
+        Its mean square, reflectance squared.
+    noise : float
+        Standard deviation of the noise of one observation, reflectance.
+
+    Returns
+    -------
+    ndarray of float32
+        ``n energy / (n energy + noise**2)``; 1 without noise.
+    """
+    power = np.asarray(support, np.float32) * np.float32(energy)
+    if noise == 0:
+        return np.ones_like(power)
+    share: Float = power / (power + np.float32(noise**2))
+    return share

@@ -1,0 +1,140 @@
+"""What a fit of the variant "plus" leaves: a few numbers and all that made them, in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.errors import CheckpointError, MethodError
+from biastf_xr.methods.plus.settings import PlusRule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FORMAT, VARIANT = 1, "plus"
+
+
+@dataclass(frozen=True)
+class PlusCard:
+    """What was learned of two sensors, and from what.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Bands it holds for.
+    ratio : float
+        Coarse over fine pixel size.
+    rule : dict
+        The options; see `PlusRule`.
+    response : tuple of float
+        What the coarse sensor makes of a fine change of 1, by band.
+    spread : tuple of float
+        Standard deviation of the coarse change that the fine sensor does not share, by band.
+    noise, jitter : tuple of float
+        Noise of one coarse observation, by band; see `biastf_xr.series.Smoothing`.
+    error : dict
+        By number of base dates ("one", "two"), for every band the three terms of the variance of
+        the error; see `biastf_xr.methods.plus.uncertainty`.
+    calibrated : dict
+        By number of base dates, how many dates the terms were fitted on; 0 where they are assumed.
+    days : tuple of str
+        Fine dates the fit has seen, ascending.
+    coverage : dict
+        By number of base dates, share of errors within the nominal 68 % interval on those dates.
+    versions : dict
+        Versions of the libraries.
+    format : int
+        Version of this card.
+    variant : str
+        "plus".
+    """
+
+    bands: tuple[str, ...]
+    ratio: float
+    rule: dict[str, Any]
+    response: tuple[float, ...]
+    spread: tuple[float, ...]
+    noise: tuple[float, ...]
+    jitter: tuple[float, ...]
+    error: dict[str, tuple[tuple[float, ...], ...]]
+    calibrated: dict[str, int]
+    days: tuple[str, ...]
+    coverage: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+    variant: str = VARIANT
+
+
+def write_model(path: Path, card: PlusCard) -> str:
+    """Write a model.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to write; written beside its place and moved there when complete.
+    card : PlusCard
+        The model.
+
+    Returns
+    -------
+    str
+        Sha256 of the file.
+    """
+    from safetensors.numpy import save
+
+    data = save({}, metadata={"card": json.dumps(asdict(card), sort_keys=True)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_model(path: Path, fields: Mapping[str, Any]) -> tuple[PlusCard, str]:
+    """Read a model from the card of its file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    fields : mapping
+        Its card, as stored.
+
+    Returns
+    -------
+    PlusCard
+        The model.
+    str
+        Sha256 of the file.
+
+    Raises
+    ------
+    CheckpointError
+        If the card is of another format or incomplete.
+    """
+    found = fields.get("format")
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
+        raise CheckpointError(
+            f"{path} has card format {found}, this biastf_xr reads {FORMAT}. "
+            + ("It was written by a newer version: update biastf_xr" if newer else "Fit it again")
+            + f"; it was written by {fields.get('versions', {}).get('biastf_xr')}."
+        )
+    try:
+        card = PlusCard(**{k: _frozen(v) for k, v in fields.items()})
+        PlusRule(**card.rule)
+    except (TypeError, MethodError) as error:
+        raise CheckpointError(f"{path}: its card cannot be used ({error}).") from error
+    return card, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _frozen(value: Any) -> Any:
+    """Turn JSON's lists back into tuples."""
+    if isinstance(value, list):
+        return tuple(_frozen(v) for v in value)
+    if isinstance(value, dict):
+        return {k: _frozen(v) for k, v in value.items()}
+    return value

@@ -1,0 +1,132 @@
+"""How wrong a prediction may be: the variance of its error as a sum of three terms.
+
+``var = c0 + c1 * w * D2 + c2 * A2`` per band, where ``D2`` is the squared difference of the two
+base images, ``w = 4 t (1 - t)`` with the share ``t`` of the time between them, and ``A2`` the
+squared change that the prediction puts on top of the base images; both averaged over a small
+window.  With one base date there is no ``D2``.  The terms are fitted to the squared errors of
+known dates, predicted from those around them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biastf_xr.grid import Float, box_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Side of the window in fine pixels, and how far it reaches.
+WINDOW = 5
+REACH = WINDOW // 2
+
+# Terms where no known date tells: a hundredth of reflectance, a tenth of the difference, half of
+# the change.
+ASSUMED = (2.5e-5, 0.1, 0.5)
+
+# Probabilities at which the fit compares nominal with observed coverage, and their limits in
+# standard deviations.
+LEVELS = np.arange(0.1, 0.96, 0.05)
+
+# Rounds of the weighted fit: weights follow from the variances of the round before.
+ROUNDS = 3
+
+
+def terms(difference: Float | None, share: float, change: Float) -> Float:
+    """Give what the three terms multiply.
+
+    Parameters
+    ----------
+    difference : ndarray of float32 or None
+        Shape ``(band, y + 4, x + 4)``: later base image minus earlier one; None with one date.
+    share : float
+        Share of the time between the base dates that has passed.
+    change : ndarray of float32
+        Same shape: what the prediction adds to the base images.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(3, band, y, x)``; missing values count as none.
+    """
+    inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+    out = np.ones((3, *change[inner].shape), np.float32)
+    out[1] = 0
+    if difference is not None:
+        weight = np.float32(4 * share * (1 - share))
+        out[1] = np.nan_to_num(weight * box_mean(difference**2, WINDOW)[inner], copy=False)
+    out[2] = np.nan_to_num(box_mean(change**2, WINDOW)[inner], copy=False)
+    return out
+
+
+def sigma_of_terms(parts: Float, weights: NDArray[np.float32]) -> Float:
+    """Give the standard deviation.
+
+    Parameters
+    ----------
+    parts : ndarray of float32
+        As from `terms`.
+    weights : ndarray of float32
+        Shape ``(band, 3)``.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(band, y, x)``, reflectance.
+    """
+    sigma: Float = np.sqrt(np.einsum("kbyx,bk->byx", parts, weights, optimize=True))
+    return sigma
+
+
+def fit_terms(error: Float, parts: Float) -> NDArray[np.float64]:
+    """Fit the weights of the terms of one band.
+
+    Non-negative least squares on the squared errors, weighted by the variances themselves; then
+    one factor brings the observed coverage nearest to the nominal one, because errors have heavier
+    tails than a normal distribution.
+
+    Parameters
+    ----------
+    error : ndarray of float32
+        Shape ``(n,)``, reflectance, no NaN.
+    parts : ndarray of float32
+        Shape ``(3, n)``.
+
+    Returns
+    -------
+    ndarray of float64
+        The three weights.
+    """
+    from scipy.optimize import nnls
+
+    squares, design = error.astype(np.float64) ** 2, parts.astype(np.float64)
+    weights = np.array(ASSUMED)
+    for _ in range(ROUNDS):
+        variance = np.maximum(weights @ design, 1e-10)
+        weights = nnls((design / variance).T, squares / variance)[0]
+    weights[0] = max(weights[0], 1e-8)
+    ratio = np.abs(error) / np.sqrt(weights @ design)
+    factors = np.arange(0.5, 1.55, 0.025)
+    worst = [np.abs(observed(ratio / f) - LEVELS).max() for f in factors]
+    return np.asarray(weights * factors[int(np.argmin(worst))] ** 2)
+
+
+def observed(ratio: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Give the share of errors within the intervals of `LEVELS`.
+
+    Parameters
+    ----------
+    ratio : ndarray of float
+        Absolute error in standard deviations.
+
+    Returns
+    -------
+    ndarray of float64
+        One share for each level.
+    """
+    from scipy.stats import norm
+
+    limits = norm.ppf(0.5 + LEVELS / 2)
+    return np.array([float((ratio <= limit).mean()) for limit in limits])
