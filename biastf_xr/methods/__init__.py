@@ -30,6 +30,7 @@ UNTRAINED = {
 LEARNED = {
     "biastf-plus": ("plus.fit", "Plus", "fit_plus"),
     "biastf": ("biastf.method", "BiaSTF", "fit_biastf"),
+    "stfdcnn": ("stfdcnn.method", "STFDCNN", "fit_stfdcnn"),
 }
 METHODS = (*UNTRAINED, *LEARNED)
 

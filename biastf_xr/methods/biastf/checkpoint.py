@@ -114,6 +114,11 @@ class Card:
         return tuple(sorted({d for p in self.pairs for d in p} | {*self.start.get("days", ())}))
 
     @property
+    def all_bands(self) -> bool:
+        """Tell whether a network looks at all bands at once."""
+        return self.inputs == "all-changes" or self.outputs > 1
+
+    @property
     def halo(self) -> int:
         """Give the fine pixels around a window that its result depends on, to the last bit.
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import atexit
+import datetime as dt
 import json
 import shutil
 import tempfile
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from biastf_xr.errors import CheckpointError
+from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.grid import describe
-from biastf_xr.methods.biastf.checkpoint import Card, read_card, read_weights, write_checkpoint
+from biastf_xr.methods.biastf.checkpoint import (
+    PRECISIONS,
+    Card,
+    read_card,
+    read_weights,
+    write_checkpoint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,6 +32,147 @@ if TYPE_CHECKING:
 
 # A model may serve another grid if its ratio of pixel sizes differs by no more than this.
 RATIO_TOLERANCE = 0.05
+
+
+class KeptModel:
+    """A fitted method that refers to its checkpoint: what all of them do with it.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    checkpoint : pathlib.Path
+        The model.
+    card : Card
+        What made it.
+    """
+
+    name: str
+    checkpoint: Path
+    card: Card
+
+    def save(self, path: str | Path) -> Self:
+        """Copy the checkpoint to a place of your own, with the readable copy of its card.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            File to write.
+
+        Returns
+        -------
+        Method
+            The same method, referring to that file.
+        """
+        path = Path(path).resolve()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(self.checkpoint, path)
+        if card_path(self.checkpoint).exists():
+            shutil.copyfile(card_path(self.checkpoint), card_path(path))
+        moved: Self = replace(self, checkpoint=path)  # type: ignore[type-var]
+        return moved
+
+    def plot_history(self, path: str | Path) -> Path:
+        """Draw the losses of the fit, network by network.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The picture to write.
+
+        Returns
+        -------
+        pathlib.Path
+            The picture.
+        """
+        from biastf_xr.methods.training.curves import plot_history
+
+        return plot_history(self.card.history, Path(path), f"{self.name}: loss")
+
+    def bind(self, pair: CubePair) -> Self:
+        """Refuse cubes the model was not made for; see `Method.bind`.
+
+        Parameters
+        ----------
+        pair : CubePair
+            The cubes.
+
+        Returns
+        -------
+        Method
+            The method itself.
+
+        Raises
+        ------
+        CheckpointError
+            If a band has no network or the ratio of pixel sizes differs.
+        """
+        missing = [b for b in pair.bands if b not in self.card.bands]
+        if missing:
+            raise CheckpointError(
+                f"the model has no network for {missing}; it was fitted on "
+                f"{list(self.card.bands)}. Select those bands or fit again."
+            )
+        if self.card.all_bands and len(pair.bands) < len(self.card.bands):
+            raise CheckpointError(
+                f"the model looks at all of {list(self.card.bands)} at once, and the cubes have "
+                f"only {list(pair.bands)}. Add the others, or fit again."
+            )
+        ratio = pair.alignment.ratio
+        if abs(ratio / self.card.ratio - 1) > RATIO_TOLERANCE:
+            raise CheckpointError(
+                f"the model was fitted at a ratio of coarse to fine pixel of "
+                f"{self.card.ratio:.2f}, these cubes have {ratio:.2f}. Fit it on them."
+            )
+        return self
+
+
+def check_kind(path: Path, card: Card, method: str) -> None:
+    """Check that a checkpoint is of a method.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The checkpoint.
+    card : Card
+        Its card.
+    method : str
+        The method.
+
+    Raises
+    ------
+    CheckpointError
+        If it is of another.
+    """
+    if card.method != method:
+        raise CheckpointError(
+            f"{path} is a model of {card.method!r}, not of {method!r}. Load it with "
+            "biastf_xr.load_method(path)."
+        )
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Check the numbers of the convolutions.
+
+    Parameters
+    ----------
+    precision : str
+        Their name.
+    device : str
+        Where they run.
+
+    Raises
+    ------
+    MethodError
+        If the name is unknown, or the device has no such numbers.
+    """
+    if precision not in PRECISIONS:
+        raise MethodError(f"unknown precision {precision!r}; expected one of {list(PRECISIONS)}.")
+    if precision == "fp16" and device == "cpu":
+        raise MethodError(
+            "precision 'fp16' runs on CUDA devices only, and device is 'cpu'. Choose "
+            "precision='bf16', or device='cuda'."
+        )
 
 
 @dataclass
@@ -224,29 +372,6 @@ def note_constant(name: str) -> str:
     return note
 
 
-def copy_model(checkpoint: Path, path: str | Path) -> Path:
-    """Copy a model with the readable copy of its card.
-
-    Parameters
-    ----------
-    checkpoint : pathlib.Path
-        The model.
-    path : str or pathlib.Path
-        Where to.
-
-    Returns
-    -------
-    pathlib.Path
-        The copy.
-    """
-    path = Path(path).resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(checkpoint, path)
-    if card_path(checkpoint).exists():
-        shutil.copyfile(card_path(checkpoint), card_path(path))
-    return path
-
-
 def _apart(a: list[float] | None, b: list[float]) -> bool:
     """Tell whether two extents have no point in common; False where one is not known."""
     if a is None:
@@ -258,3 +383,44 @@ def _temporary_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="biastf-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def plain(rule: Any) -> dict[str, Any]:
+    """Give the fields of a rule as JSON has them.
+
+    Parameters
+    ----------
+    rule : dataclass
+        The rule.
+
+    Returns
+    -------
+    dict
+        Dates as text.
+    """
+    return {k: str(v) if isinstance(v, dt.date) else v for k, v in asdict(rule).items()}
+
+
+def drawn_data(held_out: Any, held_days: tuple[str, ...], sha256: str) -> dict[str, Any]:
+    """Describe the samples of a fit.
+
+    Parameters
+    ----------
+    held_out : ndarray of bool
+        Which are kept for early stopping.
+    held_days : tuple of str
+        Dates that only those are of.
+    sha256 : str
+        Hash of all values.
+
+    Returns
+    -------
+    dict
+        For the card.
+    """
+    return {
+        "samples": len(held_out),
+        "held_out": int(held_out.sum()),
+        "held_out_days": list(held_days),
+        "samples_sha256": sha256,
+    }

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.brackets import BracketRule
-from biastf_xr.errors import CheckpointError, MethodError
+from biastf_xr.errors import MethodError
 from biastf_xr.methods.base import Base, Block, Float, SceneFree, TwoSided, check_weights
 from biastf_xr.methods.biastf.channels import (
     check_denoise,
@@ -23,7 +21,6 @@ from biastf_xr.methods.biastf.channels import (
     standardise,
 )
 from biastf_xr.methods.biastf.checkpoint import (
-    PRECISIONS,
     Card,
     Precision,
     library_versions,
@@ -31,11 +28,14 @@ from biastf_xr.methods.biastf.checkpoint import (
     read_card,
 )
 from biastf_xr.methods.biastf.fitting import (
-    RATIO_TOLERANCE,
+    KeptModel,
     WarmStart,
-    copy_model,
+    check_kind,
+    check_precision,
     describe_data,
+    drawn_data,
     note_constant,
+    plain,
     read_start,
     workplace,
 )
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class BiaSTF(TwoSided, SceneFree):
+class BiaSTF(KeptModel, TwoSided, SceneFree):
     """A fitted BiaSTF: a reference to a checkpoint, small enough to travel to any worker.
 
     ``F = F_k + dC_k + G(dC_k)`` from each base date ``k``, with ``dC_k = C - C_k`` brought to the
@@ -111,15 +111,7 @@ class BiaSTF(TwoSided, SceneFree):
                 f"{self.checkpoint} has learned no weights of its sides. Fit the model again, or "
                 "choose weights='change'."
             )
-        if self.precision not in PRECISIONS:
-            raise MethodError(
-                f"unknown precision {self.precision!r}; expected one of {list(PRECISIONS)}."
-            )
-        if self.precision == "fp16" and self.device == "cpu":
-            raise MethodError(
-                "precision 'fp16' runs on CUDA devices only, and device is 'cpu'. Choose "
-                "precision='bf16', or device='cuda'."
-            )
+        check_precision(self.precision, self.device)
 
     @cached_property
     def halo(self) -> int:
@@ -163,78 +155,10 @@ class BiaSTF(TwoSided, SceneFree):
         """
         path = Path(path).resolve()
         card, sha256 = read_card(path)
-        if card.method != "biastf":
-            raise CheckpointError(
-                f"{path} is a model of {card.method!r}, not of 'biastf'. Load it with "
-                "biastf_xr.load_method(path)."
-            )
+        check_kind(path, card, "biastf")
         names = ("weights", "window", "upsampling", "denoise")
         stored = {k: card.settings[k] for k in names if k in card.settings}
         return cls(path, sha256, card, **(stored | options))
-
-    def save(self, path: str | Path) -> BiaSTF:
-        """Copy the checkpoint to a place of your own.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            File to write.
-
-        Returns
-        -------
-        BiaSTF
-            The same method, referring to that file.
-        """
-        return dataclasses.replace(self, checkpoint=copy_model(self.checkpoint, path))
-
-    def plot_history(self, path: str | Path) -> Path:
-        """Draw the losses of the fit, band by band.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The picture to write.
-
-        Returns
-        -------
-        pathlib.Path
-            The picture.
-        """
-        from biastf_xr.methods.training.curves import plot_history
-
-        return plot_history(self.card.history, Path(path), f"{self.name}: loss")
-
-    def bind(self, pair: CubePair) -> Self:
-        """Refuse cubes the model was not made for; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        BiaSTF
-            The method itself.
-
-        Raises
-        ------
-        CheckpointError
-            If a band has no network or the ratio of pixel sizes differs.
-        """
-        missing = [b for b in pair.bands if b not in self.card.bands]
-        if missing:
-            raise CheckpointError(
-                f"the model has no network for {missing}; it was fitted on "
-                f"{list(self.card.bands)}. Select those bands or fit again."
-            )
-        ratio = pair.alignment.ratio
-        if abs(ratio / self.card.ratio - 1) > RATIO_TOLERANCE:
-            raise CheckpointError(
-                f"the model was fitted at a ratio of coarse to fine pixel of "
-                f"{self.card.ratio:.2f}, these cubes have {ratio:.2f}. Fit it on them."
-            )
-        return self
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`.
@@ -510,48 +434,6 @@ def fit_biastf(
         )
         place.write(card, models)
     return BiaSTF.load(place.checkpoint, device=train.device)
-
-
-def plain(rule: Any) -> dict[str, Any]:
-    """Give the fields of a rule as JSON has them.
-
-    Parameters
-    ----------
-    rule : dataclass
-        The rule.
-
-    Returns
-    -------
-    dict
-        Dates as text.
-    """
-    told = dataclasses.asdict(rule)
-    return {k: str(v) if isinstance(v, dt.date) else v for k, v in told.items()}
-
-
-def drawn_data(held_out: Any, held_days: tuple[str, ...], sha256: str) -> dict[str, Any]:
-    """Describe the samples of a fit.
-
-    Parameters
-    ----------
-    held_out : ndarray of bool
-        Which are kept for early stopping.
-    held_days : tuple of str
-        Dates that only those are of.
-    sha256 : str
-        Hash of all values.
-
-    Returns
-    -------
-    dict
-        For the card.
-    """
-    return {
-        "samples": len(held_out),
-        "held_out": int(held_out.sum()),
-        "held_out_days": list(held_days),
-        "samples_sha256": sha256,
-    }
 
 
 def _starts(begun: WarmStart) -> dict[str, Start]:

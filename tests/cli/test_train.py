@@ -1,0 +1,116 @@
+"""Fitting from the command line: every option reaches the model."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+import biastf_xr
+from biastf_xr.cli.app import _method, app
+from biastf_xr.config import read_config
+from biastf_xr.errors import ConfigError, MethodError, MissingPairError
+
+SMALL = ("--epochs", 1, "--samples", 8)
+
+
+@pytest.fixture(scope="module")
+def train(small_cubes):
+    """Give a function that fits by flags and returns the model."""
+
+    def fit(path, *arguments):
+        told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--output", path)
+        command = [str(a) for a in ("train", *told, *SMALL, *arguments)]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return biastf_xr.load_method(path)
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def first(train, tmp_path_factory):
+    """Fit once with most options changed."""
+    path = tmp_path_factory.mktemp("first") / "m.safetensors"
+    return train(
+        path, "--inputs", "change+fine", "--weights", "learned", "--denoise", 0.5,
+        "--balance", "change", "--target", "2021-04-17", "--precision", "bf16",
+    )  # fmt: skip
+
+
+def test_the_options_of_a_fit_reach_the_model(first):
+    assert first.card.inputs == "change+fine"
+    assert (first.weights, first.denoise) == ("learned", 0.5)
+    assert first.card.settings["samples"]["balance"] == "change"
+    assert first.card.settings["train"]["precision"] == "bf16"
+    assert first.describe()["trained_on"] == ["2021-04-01", "2021-05-03"]
+    picture = first.checkpoint.with_name("m.safetensors.png")
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_model_is_refined_and_shown(train, first, tmp_path):
+    path = tmp_path / "refined.safetensors"
+    refined = train(path, "--inputs", "change+fine", "--start", first.checkpoint, "--no-resume")
+    assert refined.card.start["sha256"] == first.sha256
+    shown = CliRunner().invoke(app, ["info", str(path)], catch_exceptions=False).output
+    assert "refined from" in shown
+    assert "change+fine" in shown
+
+
+def test_stfdcnn_is_fitted_and_known_by_its_card(train, small_cubes, tmp_path):
+    path = tmp_path / "s.safetensors"
+    small = ("--option", "filters=[4, 4]", "--option", "kernels=[3, 3, 3]")
+    model = train(path, "--method", "stfdcnn", "--option", "factor=8", *small)
+    assert (model.name, model.factor, model.card.filters) == ("stfdcnn", 8, (4, 4))
+    told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method", path)
+    days = ("--start", "2021-04-15", "--end", "2021-04-16", "--no-trial")
+    command = [str(a) for a in ("plan", *told, *days, "--output", tmp_path / "fused.zarr")]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert _method(str(path))["name"] == "stfdcnn"
+
+
+def test_what_cannot_be_fitted_is_said(train, tmp_path):
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(ConfigError, match="give `target`"):
+        train(path, "--dates", "flanking")
+    with pytest.raises(MissingPairError, match="both before 2021-04-17"):
+        train(path, "--dates", "earlier", "--target", "2021-04-17")
+    with pytest.raises(ConfigError, match=r"network\.inputs"):
+        train(path, "--inputs", "texture")
+    with pytest.raises(MethodError, match="unexpected keyword argument 'factors'"):
+        train(path, "--method", "stfdcnn", "--option", "factors=8")
+
+
+def test_the_file_takes_the_same_options(tmp_path, small_cubes):
+    text = f"""
+[fine]
+product = "cube"
+folder = "."
+cube = "{small_cubes.fine}"
+[coarse]
+product = "cube"
+folder = "."
+cube = "{small_cubes.coarse}"
+[method]
+start = "models/first.safetensors"
+weights = "learned"
+denoise = 0.5
+train_on = "cluster"
+[method.network]
+inputs = "all-changes"
+[method.samples]
+dates = "flanking"
+target = 2021-04-17
+[method.train]
+precision = "bf16"
+"""
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    method = read_config(path).method
+    assert method.start == tmp_path / "models/first.safetensors"
+    assert method.network.inputs == "all-changes"
+    assert str(method.samples.target) == "2021-04-17"
+    assert method.told()["denoise"] == 0.5
+    path.write_text(text.replace('"flanking"', '"nearest"'))
+    with pytest.raises(ConfigError, match=r"method\.samples\.dates"):
+        read_config(path)
