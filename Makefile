@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 DATA ?= ../shared/data
 
-.PHONY: setup demo test lint bench bench-methods accuracy faults docs format clean help
+.PHONY: setup demo test lint bench bench-methods ablation accuracy faults docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -45,6 +45,9 @@ bench: setup     ## the engine beside the bare network, the network beside other
 
 bench-methods: setup ## every method beside the bare network: cost and memory
 	$(BIN)/python benchmarks/bench_methods.py
+
+ablation: setup  ## what each step of biastf-plus is worth, on the embedded region and the sets in DATA
+	$(BIN)/python benchmarks/ablation.py $(DATA)
 
 accuracy: setup  ## every method on the real images in DATA, beside the free baselines
 	$(BIN)/python benchmarks/accuracy.py $(DATA)

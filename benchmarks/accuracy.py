@@ -6,7 +6,7 @@ ingested with its coarse images on their true grid; each clear fine date is with
 predicted from the others.  All methods of a set are scored on the same pixels.  Figures are means
 over bands and dates; SAM in radians.
 
-    python benchmarks/accuracy.py FOLDER [--set boreas] [--learned] [--csv FILE]
+    python benchmarks/accuracy.py FOLDER [--set boreas] [--learned] [--only NAME] [--csv FOLDER]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from biastf_xr.brackets import BracketRule
 from biastf_xr.cube.ingest import ingest
 from biastf_xr.evaluation.holdout import evaluate
 from biastf_xr.fusion.plan import FusionRule
-from biastf_xr.methods import get_method
+from biastf_xr.methods import fit, get_method
 from biastf_xr.sources import build_product
 
 MEASURES = ("RMSE", "CC", "SSIM", "ERGAS", "SAM")
@@ -100,7 +101,8 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--set", choices=SETS, help="one set only")
-    parser.add_argument("--learned", action="store_true", help="fit and score biastf too")
+    parser.add_argument("--learned", action="store_true", help="fit networks too: biastf, stfdcnn")
+    parser.add_argument("--only", action="append", help="rows to make; may be repeated")
     parser.add_argument("--csv", type=Path, help="folder for every figure, one file per set")
     given = parser.parse_args()
     for name in [given.set] if given.set else SETS:
@@ -110,11 +112,14 @@ def main() -> None:
             for label, (method, options) in METHODS.items()
             if method not in chosen.without
         }
+        rule = FusionRule(bracket=BracketRule(min_clear=chosen.min_clear))
+        methods["biastf-plus"] = partial(fit, method="biastf-plus", base_rule=rule.bracket)
         if given.learned and name != "shenzhen":
-            methods["biastf"] = "biastf"
+            for network in ("biastf", "stfdcnn"):
+                methods[network] = partial(fit, method=network, base_rule=rule.bracket)
+        methods = {k: m for k, m in methods.items() if not given.only or k in given.only}
         with tempfile.TemporaryDirectory() as work:
             fine, coarse = cubes(name, given.folder, Path(work))
-            rule = FusionRule(bracket=BracketRule(min_clear=chosen.min_clear))
             scores = evaluate(fine, coarse, methods, dates=list(chosen.dates), rule=rule)
         table = scores.table[scores.table["band"].isin(["mean", "all"])]
         wide = table.pivot_table(index="method", columns="measure", values="value", sort=False)

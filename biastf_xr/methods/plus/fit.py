@@ -51,6 +51,10 @@ RESPONSE_LIMITS, RESPONSE_HOLD = (0.5, 2.0), 1e-5
 # Known dates on which errors are looked at, windows of each, and their side in pixels.
 CASES, WINDOWS, SIDE = 12, 12, 48
 
+# What a second base date makes of the variance of the error, where no known date tells: the mean of
+# two predictions of equal merit.
+HALVED = 0.5
+
 # A coarse image serves a known date if it was seen at most so many days away.
 COARSE_REACH = 16
 
@@ -297,7 +301,11 @@ def _calibrate(method: Plus, known: _Known, say: FitProgress) -> dict[str, Any]:
         found["calibrated"][kind] = len({c[0] for c in chosen}) if drawn else 0
         # What two dates cannot tell follows from one.
         found["trust"][kind] = _trust(drawn) if drawn else found["trust"].get("one", 1.0)
-        found["error"][kind] = found["error"].get("one", method.card.error[kind])
+        found["error"][kind] = method.card.error[kind]
+        if kind == "two" and found["calibrated"]["one"]:
+            found["error"][kind] = tuple(
+                tuple(HALVED * w for w in band) for band in found["error"]["one"]
+            )
         if drawn:
             wrong, parts = _errors(drawn, found["trust"][kind])
             weights = [fit_terms(wrong[b], parts[:, b]) for b in range(len(wrong))]

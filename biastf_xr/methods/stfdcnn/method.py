@@ -228,8 +228,14 @@ def fit_stfdcnn(
     ----------
     pair : CubePair
         The cubes; dates to be predicted later must not be in the fine one.
-    factor, filters, kernels, bands
-        See `TwoNetworks`.
+    factor : int, optional
+        See `TwoNetworks`, as for the next three.
+    filters : tuple of int
+        Output channels.
+    kernels : tuple of int
+        Sides of the filters.
+    bands : {"each", "together"}
+        Whether every band has its own networks.
     samples : SampleRule, optional
         Which dates are learned from, and how patches are drawn.
     train : TrainRule, optional
