@@ -237,8 +237,8 @@ def draw_patches(
             f"too few clear pixels to train on: {len(taken)} patches of {reader.patch} px are at "
             f"least {rule.min_clear:.0%} clear in both cubes, over {len(groups)} groups of dates; "
             f"at least {LEAST_PATCHES} are needed, {rule.count} were asked for. Lower `min_clear` "
-            "or `patch`, load a model fitted on another region or year (biastf_xr.load_method), or "
-            "use method='direct'."
+            "or `patch`, load a model fitted on another region or year (biastf_xr.load_method), "
+            "or use method='direct'."
         )
     held = [site.held_out for site, _ in taken]
     if all(held) or not any(held):
