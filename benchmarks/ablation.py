@@ -23,7 +23,7 @@ import biastf_xr
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube.guards import pair_cubes
 from biastf_xr.cube.store import drop_days
-from biastf_xr.evaluation.holdout import inner_dates
+from biastf_xr.evaluation.designs import inner_dates
 from biastf_xr.fusion.plan import FusionRule
 from biastf_xr.methods.plus.fit import fit_plus
 from biastf_xr.sources.synthetic.region import SyntheticRegion

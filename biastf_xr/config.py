@@ -141,7 +141,7 @@ class MethodSection(Section):
         Of learned methods; see `biastf_xr.methods.training.settings`.
     """
 
-    name: Literal[METHODS] = "biastf"  # type: ignore[valid-type]
+    name: Literal[METHODS] = "biastf-plus"  # type: ignore[valid-type]
     checkpoint: Path = Path("model.safetensors")
     refit: Literal["if-missing", "new-scenes", "never"] = "if-missing"
     seed: int = 0

@@ -119,7 +119,7 @@ def test_sections_may_be_left_out_but_for_the_sources(write):
     path = write()
     path.write_text(text)
     config = read_config(path)
-    assert config.method.name == "biastf"
+    assert config.method.name == "biastf-plus"
     assert config.fuse.output == str(path.parent / "fused.zarr")
     path.write_text(text[: text.index("[coarse]")])
     with pytest.raises(ConfigError, match=r"missing key `coarse`"):

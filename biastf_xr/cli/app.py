@@ -199,7 +199,9 @@ def train(
     withhold: Withhold = None,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the samples.")] = 30,
     samples: Annotated[int, typer.Option(min=8, help="Patches to learn from.")] = 1024,
-    method: Annotated[str, typer.Option(help="biastf or stfdcnn.")] = "biastf",
+    method: Annotated[
+        str, typer.Option(help="biastf-plus, biastf (the networks of the paper), or stfdcnn.")
+    ] = "biastf-plus",
     inputs: Annotated[
         str,
         typer.Option(
@@ -381,7 +383,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Method, or a checkpoint; may be repeated, as of several the first takes "
-            "`--option`. `biastf`, the default, is fitted anew without each date."
+            "`--option`. `biastf-plus`, the default, is fitted anew without each date."
         ),
     ] = None,
     option: MethodOption = None,
@@ -441,7 +443,7 @@ def evaluate(
     """
     from biastf_xr.cli import steps
 
-    names = method or ["biastf"]
+    names = method or ["biastf-plus"]
     chosen = _design(design, gap_days, parts)
     if config is not None:
         beside = ("date", "cube", "design", "gap_days", "parts", "min_clear", "csv", "report")
@@ -695,7 +697,7 @@ def _fuse_section(
 def _method(text: str, options: list[str] | None = None) -> dict[str, Any]:
     """Read ``--method``: a name, or the path of a checkpoint; and its ``--option``."""
     from biastf_xr.errors import ConfigError
-    from biastf_xr.methods import METHODS
+    from biastf_xr.methods import METHODS, name_of_model
 
     if text in METHODS:
         return {"name": text, "options": _options(options)}
@@ -709,10 +711,7 @@ def _method(text: str, options: list[str] | None = None) -> dict[str, Any]:
             f"--method is {text!r}; expected one of {', '.join(METHODS)}, or the file of a fitted "
             "method."
         )
-    from biastf_xr.methods.biastf.checkpoint import read_card
-
-    card, _ = read_card(Path(text))
-    return {"name": card.method, "checkpoint": Path(text), "refit": "never"}
+    return {"name": name_of_model(text), "checkpoint": Path(text), "refit": "never"}
 
 
 def _design(name: str | None, gap_days: int | None, parts: str | None) -> Design | None:

@@ -27,10 +27,8 @@ folder = "scenes/modis"
 cube = "cubes/coarse.zarr"
 
 [method]
-name = "biastf"
+name = "biastf-plus"
 checkpoint = "model.safetensors"
-samples = {{ count = 512 }}
-train = {{ epochs = 10, patience = 3 }}
 
 [fuse]
 output = "cubes/fused.zarr"

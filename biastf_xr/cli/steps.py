@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from biastf_xr.methods.base import Method
 
 
+# Below this trust of a fit in the coarse images the user is told.
+HALF_TRUST = 0.5
+
+
 def train_step(config: Config) -> Method | None:
     """Fit the configured method, without the withheld dates, and save it.
 
@@ -53,6 +57,8 @@ def train_step(config: Config) -> Method | None:
         return None
     method = config.method
     fine = drop_days(open_cube(config.fine.cube), map(str, config.fuse.withhold))
+    if method.name == "biastf-plus":
+        return _fit_plus(config, fine)
     most = method.train.epochs * len(bands_of(fine)) * (2 if method.name == "stfdcnn" else 1)
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -88,6 +94,41 @@ def train_step(config: Config) -> Method | None:
     return fitted_method
 
 
+def _fit_plus(config: Config, fine: Any) -> Method:
+    """Fit the variant without networks."""
+    from biastf_xr.cube.store import open_cube
+    from biastf_xr.methods import fit
+
+    started = time.perf_counter()
+    with progress_bar("train", "dates") as advance:
+        model: Any = fit(
+            fine,
+            open_cube(config.coarse.cube),
+            config.method.name,
+            path=config.method.checkpoint,
+            progress=lambda step, done, total: advance(done, total, step),
+            **fit_options(config),
+        )
+    card = model.card
+    known = ", ".join(
+        f"{n} dates from {k} base date{'s' if k == 'two' else ''}"
+        for k, n in card.calibrated.items()
+    )
+    console.print(
+        f"model [bold]{config.method.checkpoint}[/]: fitted on {len(card.days)} dates "
+        f"({card.days[0]} to {card.days[-1]}) in {time.perf_counter() - started:.0f} s; "
+        f"uncertainty from {known}{'' if all(card.calibrated.values()) else ' (0: assumed)'}"
+    )
+    if min(card.trust.values()) < HALF_TRUST:
+        console.print(
+            "[yellow]the coarse images did not help on the dates that are known[/]: predictions "
+            f"stay near interpolation in time (trust {card.trust}). Check the coarse series: "
+            "`biastf-xr info`, registration, cloud masks."
+        )
+    fitted: Method = model
+    return fitted
+
+
 def fit_options(config: Config) -> dict[str, Any]:
     """Give the options of the fit.
 
@@ -102,6 +143,8 @@ def fit_options(config: Config) -> dict[str, Any]:
         For `biastf_xr.fit`.
     """
     method = config.method
+    if method.name == "biastf-plus":
+        return {"base_rule": config.fuse.rule().bracket, **method.told()}
     own = {"network": method.network} if method.name == "biastf" else {}
     return {
         **own,

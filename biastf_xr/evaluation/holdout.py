@@ -47,7 +47,7 @@ OnPrediction = Callable[[Judged], None]
 def evaluate(
     fine: xr.Dataset,
     coarse: xr.Dataset,
-    methods: Any = ("biastf",),
+    methods: Any = ("biastf-plus",),
     *,
     design: Design | None = None,
     dates: Any = None,

@@ -28,10 +28,14 @@ UNTRAINED = {
 }
 # Of each learned method its module, its class and what fits it.
 LEARNED = {
+    "biastf-plus": ("plus.fit", "Plus", "fit_plus"),
     "biastf": ("biastf.method", "BiaSTF", "fit_biastf"),
     "stfdcnn": ("stfdcnn.method", "STFDCNN", "fit_stfdcnn"),
 }
 METHODS = (*UNTRAINED, *LEARNED)
+
+# The two variants of BiaSTF: networks as in the paper, and what the accuracy laboratory chose.
+VARIANTS = {"paper": "biastf", "plus": "biastf-plus"}
 
 # What every score stands beside.
 BASELINES = ("nearest", "linear", "direct")
@@ -86,8 +90,9 @@ def get_method(method: str | Method, **options: Any) -> Method:
 def fit(
     fine: xr.Dataset,
     coarse: xr.Dataset,
-    method: str = "biastf",
+    method: str = "biastf-plus",
     *,
+    variant: str | None = None,
     client: Any = None,
     **options: Any,
 ) -> Method:
@@ -101,11 +106,14 @@ def fit(
         The cubes, as from `open_cube`.
     method : str
         Name of the method; those that need no training are just built.
+    variant : {"paper", "plus"}, optional
+        Of "biastf": "plus" is the method "biastf-plus".
     client : distributed.Client, optional
         Dask client on whose workers the networks are fitted, one task each; by default threads of
         this process fit them.  The result has the same bytes.
     **options
-        Options of the method; see `biastf_xr.methods.biastf.method.fit_biastf` and
+        Options of the method; see `biastf_xr.methods.plus.fit.fit_plus`,
+        `biastf_xr.methods.biastf.method.fit_biastf` and
         `biastf_xr.methods.stfdcnn.method.fit_stfdcnn`.
 
     Returns
@@ -128,13 +136,16 @@ def fit(
     >>> model = biastf_xr.fit(fine, coarse).save("model.safetensors")  # doctest: +SKIP
     """
     pair = pair_cubes(fine, coarse)
+    if variant is not None:
+        method = variant_of(method, variant)
     if method in LEARNED:
         module, _, name = LEARNED[method]
         try:
-            fitted: Method = _named(module, name)(pair, **_mapper(client), **options)
+            fitted: Method = _named(module, name)(pair, **_mapper(method, client), **options)
         except TypeError as error:
             if "unexpected keyword" in str(error):
-                raise MethodError(f"method {method!r}: {error}.") from error
+                other = "; networks are of method 'biastf'" if method == "biastf-plus" else ""
+                raise MethodError(f"method {method!r}: {error}{other}.") from error
             raise
         return fitted
     return get_method(method, **options)
@@ -160,26 +171,73 @@ def load_method(path: str | Path, **options: Any) -> Method:
     CheckpointError
         If the file is missing, damaged or from a newer version.
     """
-    from biastf_xr.methods.biastf.checkpoint import read_card
-
-    card, _ = read_card(Path(path))
-    if card.method not in LEARNED:
-        raise CheckpointError(
-            f"{path} is a model of {card.method!r}; this version knows {list(LEARNED)}. "
-            "Update biastf_xr."
-        )
-    module, kind, _ = LEARNED[card.method]
+    module, kind, _ = LEARNED[name_of_model(path)]
     method: Method = _named(module, kind).load(path, **options)
     return method
+
+
+def name_of_model(path: str | Path) -> str:
+    """Tell which method a checkpoint is a model of.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The checkpoint.
+
+    Returns
+    -------
+    str
+        Name of the method.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged or of a method that this version does not know.
+    """
+    from biastf_xr.methods.biastf.checkpoint import read_fields
+
+    name = str(read_fields(Path(path)).get("method", "biastf"))
+    if name not in LEARNED:
+        raise CheckpointError(
+            f"{path} is a model of {name!r}; this version knows {list(LEARNED)}. Update biastf_xr."
+        )
+    return name
+
+
+def variant_of(method: str, variant: str) -> str:
+    """Give the name of a variant of BiaSTF.
+
+    Parameters
+    ----------
+    method : str
+        "biastf", or the variant's own name.
+    variant : str
+        One of `VARIANTS`.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    MethodError
+        If the method has no variants, or not this one.
+    """
+    if variant not in VARIANTS:
+        raise MethodError(f"variant is {variant!r}; expected one of {list(VARIANTS)}.")
+    if method not in VARIANTS.values():
+        raise MethodError(f"method {method!r} has no variants; only 'biastf' has.")
+    return VARIANTS[variant]
 
 
 def _named(module: str, name: str) -> Any:
     return getattr(import_module(f"biastf_xr.methods.{module}"), name)
 
 
-def _mapper(client: Any) -> dict[str, Any]:
+def _mapper(method: str, client: Any) -> dict[str, Any]:
     """Give the option that makes the workers of a client fit."""
-    if client is None:
+    if client is None or method == "biastf-plus":  # no network, nothing to share out
         return {}
     from biastf_xr.methods.training.crew import on_client
 

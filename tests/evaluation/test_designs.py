@@ -166,7 +166,7 @@ def test_a_part_cannot_matter_to_what_is_fitted_on_the_others(poison, pair):
         other[band][:, :, :10] = poison
     made = []
     for cube in (fine, other):
-        model = biastf_xr.fit(without_part(cube, part), coarse, **QUICK)
+        model = biastf_xr.fit(without_part(cube, part), coarse, "biastf", **QUICK)
         made.append(biastf_xr.fuse(fine, coarse, model, dates=["2021-04-03"]).load())
     xr.testing.assert_equal(made[0].drop_attrs(), made[1].drop_attrs())
 

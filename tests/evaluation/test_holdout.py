@@ -56,10 +56,10 @@ def test_a_learned_method_is_fitted_without_the_date_it_is_scored_on(pair, monke
 
 
 def test_a_model_that_saw_the_date_is_refused(pair):
-    model = biastf_xr.fit(*pair, **QUICK)
+    model = biastf_xr.fit(*pair, "biastf", **QUICK)
     with pytest.raises(LeakError, match=r"trained on \['2021-04-06'\]"):
         evaluate(*pair, model, dates=["2021-04-06"])
-    blind = biastf_xr.fit(drop_days(pair[0], ["2021-04-06"]), pair[1], **QUICK)
+    blind = biastf_xr.fit(drop_days(pair[0], ["2021-04-06"]), pair[1], "biastf", **QUICK)
     assert "biastf" in evaluate(*pair, blind, dates=["2021-04-06"]).summary().index
 
 
@@ -119,7 +119,7 @@ def test_a_cube_that_kept_the_scene_is_refused(small_cubes, tmp_path):
 def test_a_cube_of_a_model_that_saw_the_scene_is_refused(small_cubes, tmp_path):
     fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
     day = str(fine.time.values[1])[:10]
-    model = biastf_xr.fit(fine, coarse, **QUICK)
+    model = biastf_xr.fit(fine, coarse, "biastf", **QUICK)
     path = biastf_xr.write_fused(
         *small_cubes, tmp_path / "f.zarr", model, dates=[day], withhold=[day]
     ).path

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import biastf_xr
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
-from biastf_xr.methods import get_method
 from biastf_xr.grid import box_mean
+from biastf_xr.methods import get_method
 from biastf_xr.methods.base import change_weight, combine
 from biastf_xr.methods.interpolation import Direct, Linear
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import box_mean
-from biastf_xr.methods.base import Float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from biastf_xr.grid import Upsampler, Upsampling
+    from biastf_xr.methods.base import Float
     from biastf_xr.methods.biastf.settings import Inputs
 
 # Standard deviations after which the denoising filter is cut.

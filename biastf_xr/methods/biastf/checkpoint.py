@@ -231,6 +231,41 @@ def write_checkpoint(path: Path, card: Card, models: Mapping[str, Fitted]) -> st
     return hashlib.sha256(data).hexdigest()
 
 
+def read_fields(path: Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself, whatever method it is of.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The checkpoint.
+
+    Returns
+    -------
+    dict
+        The card, as stored.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing or unreadable.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(
+            f"no checkpoint at {path}. Fit a method first: biastf_xr.fit(...).save(path), or "
+            "`biastf-xr train`."
+        )
+    try:
+        with safe_open(path, framework="np") as file:
+            fields: dict[str, Any] = json.loads((file.metadata() or {})["card"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a BiaSTF checkpoint or was damaged ({error})."
+        ) from error
+    return fields
+
+
 def read_card(path: Path) -> tuple[Card, str]:
     """Read a model's card.
 
@@ -251,20 +286,7 @@ def read_card(path: Path) -> tuple[Card, str]:
     CheckpointError
         If the file is missing, unreadable, or of another format.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise CheckpointError(
-            f"no checkpoint at {path}. Fit a method first: biastf_xr.fit(...).save(path), or "
-            "`biastf-xr train`."
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            fields = json.loads((file.metadata() or {})["card"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a BiaSTF checkpoint or was damaged ({error})."
-        ) from error
+    fields = read_fields(path)
     if fields.get("format") not in range(1, FORMAT + 1):
         writer = fields.get("versions", {}).get("biastf_xr")
         raise CheckpointError(

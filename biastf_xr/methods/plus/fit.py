@@ -9,6 +9,7 @@ import atexit
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from biastf_xr.grid import Float
 
 # Called with the step, the number of steps done and their number.
-FitProgress = "Callable[[str, int, int], None]"
+FitProgress = Callable[[str, int, int], None]
 
 # Side of the tiles that images are read in.
 LOOK = 1024
@@ -69,13 +70,32 @@ class _Known:
     windows: list[tuple[Tile, Float]]
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """Pixels of a known date.
+
+    Attributes
+    ----------
+    step : ndarray of float32
+        Shape ``(band, n)``: how far the prediction departs from interpolation in time.
+    need : ndarray of float32
+        Same shape: how far the truth does.
+    parts : ndarray of float32
+        Shape ``(3, band, n)``: the terms of the error's variance.
+    """
+
+    step: Float
+    need: Float
+    parts: Float
+
+
 def fit_plus(
     pair: CubePair,
     *,
     rule: PlusRule | None = None,
     base_rule: BracketRule | None = None,
     path: str | Path | None = None,
-    progress: Any = None,
+    progress: FitProgress | None = None,
     **options: Any,
 ) -> Plus:
     """Fit the variant "plus" on the clear dates of the cubes.
@@ -137,6 +157,7 @@ def fit_plus(
         noise=tuple(map(float, noise)),
         jitter=tuple(map(float, jitter)),
         error={k: (ASSUMED,) * len(pair.bands) for k in ("one", "two")},
+        trust={"one": 1.0, "two": 1.0},
         calibrated={"one": 0, "two": 0},
         days=tuple(map(str, days)),
         versions={"biastf_xr": __version__, "numpy": str(np.__version__)},
@@ -256,37 +277,66 @@ def _spread(coarse: Float, seen: list[Float], response: Float) -> Float:
     return least
 
 
-def _calibrate(method: Plus, known: _Known, say: Any) -> dict[str, Any]:
-    """Fit the variance of the error on known dates, predicted from those around them."""
+def _calibrate(method: Plus, known: _Known, say: FitProgress) -> dict[str, Any]:
+    """Predict known dates from those around them: what pays, and how wrong it is."""
     cases: dict[str, list[tuple[int, ...]]] = {"one": [], "two": []}
     for n in range(len(known.days)):
         cases["one"] += [(n, m) for m in (n - 1, n + 1) if 0 <= m < len(known.days)]
         cases["two"] += [(n, n - 1, n + 1)] if 0 < n < len(known.days) - 1 else []
-    error: dict[str, Any] = {}
-    calibrated, coverage = {}, {}
-    total = sum(min(len(c), CASES) for c in cases.values())
-    done = 0
+    found: dict[str, dict[str, Any]] = {
+        name: {} for name in ("error", "trust", "calibrated", "coverage")
+    }
+    total, done = sum(min(len(c), CASES) for c in cases.values()), 0
     for kind, listed in cases.items():
         chosen = [listed[i] for i in _evenly(len(listed), CASES)]
-        drawn = []
+        drawn: list[_Drawn] = []
         for case in chosen:
-            say("errors", done, total)
+            say("known dates predicted", done, total)
             done += 1
-            drawn += _errors(method, known, case)
-        fitted = _fit_bands(drawn, len(known.pair.bands))
-        calibrated[kind] = len({c[0] for c in chosen}) if fitted else 0
-        error[kind] = fitted or error.get("one", method.card.error[kind])
-        if fitted:
-            coverage[kind] = _coverage(drawn, np.array(fitted, np.float32))
-    return {"error": error, "calibrated": calibrated, "coverage": coverage}
+            drawn += _predict_known(method, known, case)
+        found["calibrated"][kind] = len({c[0] for c in chosen}) if drawn else 0
+        # What two dates cannot tell follows from one.
+        found["trust"][kind] = _trust(drawn) if drawn else found["trust"].get("one", 1.0)
+        found["error"][kind] = found["error"].get("one", method.card.error[kind])
+        if drawn:
+            wrong, parts = _errors(drawn, found["trust"][kind])
+            weights = [fit_terms(wrong[b], parts[:, b]) for b in range(len(wrong))]
+            found["error"][kind] = tuple(tuple(map(float, w)) for w in weights)
+            found["coverage"][kind] = _coverage(wrong, parts, np.array(weights, np.float32))
+    return found
+
+
+def _trust(drawn: list[_Drawn]) -> float:
+    """Tell how far to depart from interpolation in time.
+
+    The best share of the departure, all known dates and bands alike, with one more date on which
+    the whole of it is best; that date departs as far as the others, but no further than was ever
+    needed.  From a half on all of it is taken, since it errs no more than none.
+    """
+    along = own = 0.0
+    for case in drawn:
+        need = np.maximum((case.need.astype(np.float64) ** 2).mean(axis=1), 1e-12)
+        along += float(((case.step * case.need).mean(axis=1) / need).mean())
+        own += float(((case.step.astype(np.float64) ** 2).mean(axis=1) / need).mean())
+    prior = min(own / len(drawn), 1.0)
+    best = (along + prior) / max(own + prior, 1e-12)
+    return float(np.clip(2 * best, 0, 1))
+
+
+def _errors(drawn: list[_Drawn], trust: float) -> tuple[Float, Float]:
+    """Give errors (band, n) with the terms of their variance (3, band, n)."""
+    wrong = np.concatenate([np.float32(trust) * d.step - d.need for d in drawn], axis=1)
+    parts = np.concatenate([d.parts for d in drawn], axis=2)
+    parts[2] *= np.float32(trust**2)
+    return wrong, parts
 
 
 def _evenly(count: int, most: int) -> Any:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else []
 
 
-def _errors(method: Plus, known: _Known, case: tuple[int, ...]) -> list[tuple[Float, Float]]:
-    """Predict windows of a known date; errors (band, n) with the terms (3, band, n)."""
+def _predict_known(method: Plus, known: _Known, case: tuple[int, ...]) -> list[_Drawn]:
+    """Predict windows of a known date from one or two others."""
     alignment, (target, *flanks) = known.pair.alignment, case
     days = [known.days[i] for i in flanks]
     share = float((known.days[target] - days[0]) / (days[1] - days[0])) if len(flanks) == 2 else 0.0
@@ -302,18 +352,23 @@ def _errors(method: Plus, known: _Known, case: tuple[int, ...]) -> list[tuple[Fl
     rest = left_over(change.anomaly, seen, mixture) * believed
     fields = np.concatenate([change.position[None], rest]).astype(np.float32)
     everywhere = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
-    found = []
+    steps, needs, parts = [], [], []
     for window, images in known.windows:
         up = Upsampler(alignment, window, everywhere)(fields)
         truth, *fine = (images[i] for i in case)
         added = method.spread(up[1:], fine, mixture, mean)
-        difference = fine[1] - fine[0] if len(fine) == 2 else None
-        value = fine[0] + added + (0 if difference is None else up[0] * difference)
-        wrong = (value - truth)[:, REACH:-REACH, REACH:-REACH]
-        there = np.isfinite(wrong).all(axis=0)
-        if there.any():
-            found.append((wrong[:, there], terms(difference, share, added)[:, :, there]))
-    return found
+        step, start, difference = added, fine[0], None
+        if len(fine) == 2:
+            difference = fine[1] - fine[0]
+            start = start + np.float32(share) * difference
+            step = added + (up[0] - np.float32(share)) * difference
+        step, need = (v[:, REACH:-REACH, REACH:-REACH] for v in (step, truth - start))
+        there = np.isfinite(step + need).all(axis=0)
+        steps.append(step[:, there])
+        needs.append(need[:, there])
+        parts.append(terms(difference, share, added)[:, :, there])
+    found = _Drawn(*(np.concatenate(v, axis=-1) for v in (steps, needs, parts)))
+    return [found] if found.need.size else []
 
 
 def _read_windows(pair: CubePair, days: Any) -> list[tuple[Tile, Float]]:
@@ -336,23 +391,10 @@ def _sample(shape: tuple[int, int]) -> list[Tile]:
     return [Tile(y, y + side, x, x + side) for y in starts[0].tolist() for x in starts[1].tolist()]
 
 
-def _fit_bands(drawn: list[Any], bands: int) -> tuple[tuple[float, ...], ...]:
-    """Fit the weights of every band; empty without errors."""
-    if not drawn:
-        return ()
-    errors = np.concatenate([e for e, _ in drawn], axis=1)
-    parts = np.concatenate([p for _, p in drawn], axis=2)
-    return tuple(tuple(map(float, fit_terms(errors[b], parts[:, b]))) for b in range(bands))
-
-
-def _coverage(drawn: list[Any], weights: Float) -> float:
+def _coverage(wrong: Float, parts: Float, weights: Float) -> float:
     """Give the share of errors within one standard deviation."""
-    inside = total = 0
-    for error, parts in drawn:
-        sigma = sigma_of_terms(parts[..., None], weights)[..., 0]
-        inside += int((np.abs(error) <= sigma).sum())
-        total += error.size
-    return inside / max(total, 1)
+    sigma = sigma_of_terms(parts[..., None], weights)[..., 0]
+    return float((np.abs(wrong) <= sigma).mean())
 
 
 def _temporary_folder() -> Path:

@@ -32,6 +32,7 @@ from biastf_xr.methods.plus.change import (
     left_over,
     mixture_of,
 )
+from biastf_xr.methods.plus.model import NAME, PlusCard, read_model
 from biastf_xr.methods.plus.settings import PlusRule
 from biastf_xr.methods.plus.uncertainty import REACH, sigma_of_terms, terms
 from biastf_xr.series import Smoothing
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from biastf_xr.cube.guards import CubePair
     from biastf_xr.grid import Alignment, Tile
     from biastf_xr.methods.base import SceneView
-    from biastf_xr.methods.plus.model import PlusCard
 
 # A model may serve another grid if its ratio of pixel sizes differs by no more than this.
 RATIO_TOLERANCE = 0.05
@@ -71,6 +71,8 @@ class Plus(Plain):
     5. The rest is interpolated.
 
     Steps 4 and 5 are believed as far as the number of observations behind them allows (`gain`).
+    If the coarse images did not help on the dates that the fit knows, all of it is held back
+    (``card.trust``), down to plain interpolation in time.
     Every prediction comes with the standard deviation of its error.
 
     The learned sensor bias of the paper is ``response``, and what the mixture adds; no network is
@@ -99,7 +101,7 @@ class Plus(Plain):
     sha256: str
     card: PlusCard = field(repr=False, hash=False)
     uncertain: bool = True
-    name: str = "biastf"
+    name: str = NAME
     fine_halo: int = bound(0)
 
     needs_two_sides = False
@@ -127,6 +129,32 @@ class Plus(Plain):
             return None
         noise = tuple(self.card.noise), tuple(self.card.jitter)
         return Smoothing(rule.smoothing, rule.tolerance, *noise)
+
+    @classmethod
+    def load(cls, path: str | Path, **options: Any) -> Plus:
+        """Load a fitted method.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The model.
+        **options
+            ``uncertain``; those of where networks run mean nothing here.
+
+        Returns
+        -------
+        Plus
+            The method.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is not a readable model.
+        """
+        path = Path(path).resolve()
+        card, sha256 = read_model(path)
+        own = {k: v for k, v in options.items() if k not in ("device", "precision")}
+        return cls(path, sha256, card, **own)
 
     def save(self, path: str | Path) -> Plus:
         """Copy the model to a place of your own.
@@ -299,14 +327,17 @@ class Plus(Plain):
         rest = left_over(change.anomaly, seen, mixture)
         rest *= gain(block.support[t], mixture.energy[2], self.rule.noise_local)
         fields = block.upsample(np.concatenate([change.position[None], rest]), "bilinear")
-        added = self.spread(fields[1:], fine, mixture, float(known["support"][t]))
-        difference = fine[1] - fine[0] if pair else None
-        start = fine[0] if difference is None else fine[0] + fields[0] * difference
+        kind = "two" if pair else "one"
+        trust = np.float32(self.card.trust[kind])
+        added = trust * self.spread(fields[1:], fine, mixture, float(known["support"][t]))
+        difference, value = None, fine[0] + added
+        if pair:
+            difference = fine[1] - fine[0]
+            value += (np.float32(share) + trust * (fields[0] - np.float32(share))) * difference
         inner = slice(REACH, -REACH)
-        value = (start + added)[:, inner, inner]
+        value = value[:, inner, inner]
         if not self.uncertain:
             return value, None
-        kind = "two" if pair else "one"
         weights = np.array(self.card.error[kind], np.float32)
         return value, sigma_of_terms(terms(difference, share, added), weights)
 
@@ -350,9 +381,9 @@ class Plus(Plain):
         """
         return {
             "method": self.name,
-            "variant": self.card.variant,
             **self.card.rule,
             "uncertain": self.uncertain,
+            "trust": dict(self.card.trust),
             "checkpoint_sha256": self.sha256,
             "trained_on": list(self.card.days),
         }

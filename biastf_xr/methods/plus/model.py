@@ -11,10 +11,9 @@ from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.methods.plus.settings import PlusRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-FORMAT, VARIANT = 1, "plus"
+FORMAT, NAME = 1, "biastf-plus"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,9 @@ class PlusCard:
     error : dict
         By number of base dates ("one", "two"), for every band the three terms of the variance of
         the error; see `biastf_xr.methods.plus.uncertainty`.
+    trust : dict
+        By number of base dates, how far predictions depart from interpolation in time: 1 where
+        that pays on known dates, less down to 0 where it does not.
     calibrated : dict
         By number of base dates, how many dates the terms were fitted on; 0 where they are assumed.
     days : tuple of str
@@ -48,8 +50,8 @@ class PlusCard:
         Versions of the libraries.
     format : int
         Version of this card.
-    variant : str
-        "plus".
+    method : str
+        "biastf-plus".
     """
 
     bands: tuple[str, ...]
@@ -60,12 +62,13 @@ class PlusCard:
     noise: tuple[float, ...]
     jitter: tuple[float, ...]
     error: dict[str, tuple[tuple[float, ...], ...]]
+    trust: dict[str, float]
     calibrated: dict[str, int]
     days: tuple[str, ...]
     coverage: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
-    variant: str = VARIANT
+    method: str = NAME
 
 
 def write_model(path: Path, card: PlusCard) -> str:
@@ -93,15 +96,13 @@ def write_model(path: Path, card: PlusCard) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_model(path: Path, fields: Mapping[str, Any]) -> tuple[PlusCard, str]:
-    """Read a model from the card of its file.
+def read_model(path: Path) -> tuple[PlusCard, str]:
+    """Read a model.
 
     Parameters
     ----------
     path : pathlib.Path
         The file.
-    fields : mapping
-        Its card, as stored.
 
     Returns
     -------
@@ -113,8 +114,11 @@ def read_model(path: Path, fields: Mapping[str, Any]) -> tuple[PlusCard, str]:
     Raises
     ------
     CheckpointError
-        If the card is of another format or incomplete.
+        If the file is missing or damaged, or its card of another format or incomplete.
     """
+    from biastf_xr.methods.biastf.checkpoint import read_fields
+
+    fields = read_fields(path)
     found = fields.get("format")
     if found != FORMAT:
         newer = isinstance(found, int) and found > FORMAT
@@ -126,7 +130,7 @@ def read_model(path: Path, fields: Mapping[str, Any]) -> tuple[PlusCard, str]:
     try:
         card = PlusCard(**{k: _frozen(v) for k, v in fields.items()})
         PlusRule(**card.rule)
-    except (TypeError, MethodError) as error:
+    except (TypeError, KeyError, MethodError) as error:
         raise CheckpointError(f"{path}: its card cannot be used ({error}).") from error
     return card, hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -47,7 +47,7 @@ def biased(make_pair):
 @pytest.fixture(scope="module")
 def fitted(biased, tmp_path_factory):
     path = tmp_path_factory.mktemp("fit") / "model.safetensors"
-    return biastf_xr.fit(*biased, path=path, **QUICK)
+    return biastf_xr.fit(*biased, "biastf", path=path, **QUICK)
 
 
 def test_a_learnable_bias_is_learned(biased, fitted):
@@ -64,7 +64,7 @@ def test_a_learnable_bias_is_learned(biased, fitted):
 
 
 def test_the_same_seed_gives_the_same_model_and_another_does_not(biased, fitted):
-    again, other = (biastf_xr.fit(*biased, seed=s, **QUICK) for s in (0, 1))
+    again, other = (biastf_xr.fit(*biased, "biastf", seed=s, **QUICK) for s in (0, 1))
     networks = [load_networks(str(m.checkpoint), m.sha256, "cpu") for m in (fitted, again, other)]
     states = [torch.cat([p.ravel() for p in n["nir"].parameters()]) for n in networks]
     assert torch.equal(states[0], states[1])
@@ -219,9 +219,9 @@ def test_the_true_bias_gives_an_exact_prediction(biased):
 def test_too_few_dates_are_refused_with_what_is_needed(biased):
     fine, coarse = biased
     with pytest.raises(MissingPairError, match="at least two dates"):
-        biastf_xr.fit(fine.isel(time=[0]), coarse, **QUICK)
+        biastf_xr.fit(fine.isel(time=[0]), coarse, "biastf", **QUICK)
     with pytest.raises(MissingPairError, match="at most 3 days apart"):
-        biastf_xr.fit(fine, coarse, samples=SampleRule(max_pair_gap=3))
+        biastf_xr.fit(fine, coarse, "biastf", samples=SampleRule(max_pair_gap=3))
 
 
 def test_pairs_without_a_common_clear_area_are_refused(biased):
@@ -231,18 +231,18 @@ def test_pairs_without_a_common_clear_area_are_refused(biased):
         fine[band][1, 48:] = np.nan
     told = r"too few clear pixels.*: 0 patches of 16 px.*at least 2 are needed.*load a.*'direct'"
     with pytest.raises(MissingPairError, match=told):
-        biastf_xr.fit(fine, coarse, **QUICK)
+        biastf_xr.fit(fine, coarse, "biastf", **QUICK)
 
 
 def test_a_diverging_loss_is_an_error(biased):
     rule = TrainRule(epochs=8, patience=8, learning_rate=1e12)
     with pytest.raises(MethodError, match="Lower the learning rate"):
-        biastf_xr.fit(*biased, **(QUICK | {"train": rule}))
+        biastf_xr.fit(*biased, "biastf", **(QUICK | {"train": rule}))
 
 
 def test_an_unknown_option_is_refused(biased):
     with pytest.raises(MethodError, match="unexpected keyword argument 'epoch'"):
-        biastf_xr.fit(*biased, epoch=3)
+        biastf_xr.fit(*biased, "biastf", epoch=3)
 
 
 def test_gaps_are_filled_for_the_network_from_their_neighbours():

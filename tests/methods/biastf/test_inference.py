@@ -162,6 +162,7 @@ def region_model(small_cubes, tmp_path_factory):
     return biastf_xr.fit(
         fine,
         coarse,
+        "biastf",
         path=tmp_path_factory.mktemp("fit") / "model.safetensors",
         samples=SampleRule(patch=16, count=40),
         train=TrainRule(epochs=4, learning_rate=2e-3),

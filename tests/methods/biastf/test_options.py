@@ -138,6 +138,7 @@ def block_of(change_before, change_after, day):
     return Block(
         ("red",), *bases, np.array([day], "datetime64[D]"), image[None],
         Upsampler(alignment, tile, Tile(0, 3, 0, 3)), tile, 0, 0, SideMemo(tile, (1, 1)),
+        np.ones((1, 3, 3), "f4"),
     )  # fmt: skip
 
 

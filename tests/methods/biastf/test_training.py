@@ -78,7 +78,8 @@ def test_the_target_s_fine_image_is_never_used(cubes):
     for rule in ({"dates": "flanking"}, {"dates": "earlier"}, {"dates": "all"}):
         samples = SampleRule(patch=16, count=20, target="2021-04-07", **rule)
         a, b = (
-            biastf_xr.fit(f, coarse, **(QUICK | {"samples": samples})) for f in (fine, poisoned)
+            biastf_xr.fit(f, coarse, "biastf", **(QUICK | {"samples": samples}))
+            for f in (fine, poisoned)
         )
         assert a.sha256 == b.sha256
         assert "2021-04-07" not in a.describe()["trained_on"]
@@ -300,7 +301,7 @@ def test_one_failure_stops_the_others_and_is_what_is_raised():
 
 
 def test_an_interrupted_fit_ends_with_the_same_bytes(cubes, tmp_path):
-    whole = biastf_xr.fit(*cubes, path=tmp_path / "whole.safetensors", **QUICK)
+    whole = biastf_xr.fit(*cubes, "biastf", path=tmp_path / "whole.safetensors", **QUICK)
     path = tmp_path / "model.safetensors"
 
     def kill(name, epoch, fitted, held):
@@ -308,11 +309,13 @@ def test_an_interrupted_fit_ends_with_the_same_bytes(cubes, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        biastf_xr.fit(*cubes, path=path, progress=kill, **QUICK)
+        biastf_xr.fit(*cubes, "biastf", path=path, progress=kill, **QUICK)
     assert not path.exists()
     assert list((tmp_path / ".model.safetensors.fit").glob("*.pt"))
     first = []
-    made = biastf_xr.fit(*cubes, path=path, progress=lambda *told: first.append(told[1]), **QUICK)
+    made = biastf_xr.fit(
+        *cubes, "biastf", path=path, progress=lambda *told: first.append(told[1]), **QUICK
+    )
     assert min(first) > 1
     assert path.read_bytes() == whole.checkpoint.read_bytes()
     assert made.sha256 == whole.sha256
@@ -321,7 +324,7 @@ def test_an_interrupted_fit_ends_with_the_same_bytes(cubes, tmp_path):
 
 def test_the_card_and_its_copy_tell_what_made_the_model(cubes, tmp_path):
     path = tmp_path / "model.safetensors"
-    model = biastf_xr.fit(*cubes, path=path, denoise=0.5, **QUICK)
+    model = biastf_xr.fit(*cubes, "biastf", path=path, denoise=0.5, **QUICK)
     card = model.card
     assert card.format == 2
     assert card.method == "biastf"
@@ -357,7 +360,7 @@ def test_a_card_of_the_first_format_is_read(random_model, tmp_path):
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_every_input_is_fitted_and_fuses(cubes, inputs):
     shape = NetworkShape(filters=(6, 4, 4), inputs=inputs)
-    model = biastf_xr.fit(*cubes, weights="learned", **(QUICK | {"network": shape}))
+    model = biastf_xr.fit(*cubes, "biastf", weights="learned", **(QUICK | {"network": shape}))
     assert model.describe()["inputs"] == inputs
     made = biastf_xr.fuse(*cubes, model, dates=["2021-04-04"]).load()
     assert np.isfinite(made["nir"]).all()
@@ -381,12 +384,12 @@ def test_workers_of_a_cluster_give_the_same_bytes(cubes):
 
 @pytest.fixture(scope="module")
 def first(cubes):
-    return biastf_xr.fit(*cubes, **QUICK)
+    return biastf_xr.fit(*cubes, "biastf", **QUICK)
 
 
 def test_a_warm_start_refines_and_is_recorded(cubes, first):
     rule = TrainRule(epochs=1, learning_rate=1e-9)
-    again = biastf_xr.fit(*cubes, start=first.checkpoint, **(QUICK | {"train": rule}))
+    again = biastf_xr.fit(*cubes, "biastf", start=first.checkpoint, **(QUICK | {"train": rule}))
     assert again.card.start["sha256"] == first.sha256
     assert again.card.scales == first.card.scales
     _, begun = read_weights(str(first.checkpoint), first.sha256)
@@ -400,24 +403,24 @@ def test_a_warm_start_refines_and_is_recorded(cubes, first):
 def test_dates_that_the_first_model_saw_of_the_same_ground_stay_seen(cubes, first, make_pair):
     fine, coarse = cubes
     some = fine.isel(time=slice(0, 3))
-    again = biastf_xr.fit(some, coarse, start=first.checkpoint, **QUICK)
+    again = biastf_xr.fit(some, coarse, "biastf", start=first.checkpoint, **QUICK)
     assert set(again.describe()["trained_on"]) == set(first.card.days)
     moved = [ds.assign_coords(x=ds.x + 1e5) for ds in (some, coarse)]
-    elsewhere = biastf_xr.fit(*moved, start=first.checkpoint, **QUICK)
+    elsewhere = biastf_xr.fit(*moved, "biastf", start=first.checkpoint, **QUICK)
     assert len(elsewhere.describe()["trained_on"]) == 3
 
 
 def test_a_start_that_does_not_fit_is_refused(cubes, first, make_pair):
     wide = QUICK | {"network": NetworkShape(filters=(8, 4, 4))}
     with pytest.raises(CheckpointError, match=r"filters \(6, 4, 4\), expected \(8, 4, 4\)"):
-        biastf_xr.fit(*cubes, start=first.checkpoint, **wide)
+        biastf_xr.fit(*cubes, "biastf", start=first.checkpoint, **wide)
     seeing = QUICK | {"network": NetworkShape(filters=(6, 4, 4), inputs="change+fine")}
     with pytest.raises(CheckpointError, match="inputs 'change', expected 'change\\+fine'"):
-        biastf_xr.fit(*cubes, start=first.checkpoint, **seeing)
+        biastf_xr.fit(*cubes, "biastf", start=first.checkpoint, **seeing)
     with pytest.raises(CheckpointError, match=r"bands \('red', 'nir'\)"):
-        biastf_xr.fit(*(ds[["nir"]] for ds in cubes), start=first.checkpoint, **QUICK)
+        biastf_xr.fit(*(ds[["nir"]] for ds in cubes), "biastf", start=first.checkpoint, **QUICK)
     with pytest.raises(CheckpointError, match=r"ratio of coarse to fine pixel of 8\.00, these"):
-        biastf_xr.fit(*make_pair(ratio=4), start=first.checkpoint, **QUICK)
+        biastf_xr.fit(*make_pair(ratio=4), "biastf", start=first.checkpoint, **QUICK)
 
 
 # Bad input.
@@ -428,7 +431,7 @@ def test_a_constant_band_is_left_without_a_network_and_said_so(cubes):
     fine["red"][:] = 0.1
     coarse["red"][:] = 0.1
     with pytest.warns(UserWarning, match="band red is constant over all samples"):
-        model = biastf_xr.fit(fine, coarse, **QUICK)
+        model = biastf_xr.fit(fine, coarse, "biastf", **QUICK)
     card, _ = read_card(model.checkpoint)
     assert set(card.notes) == {"red"}
     assert card.history["red"] == []

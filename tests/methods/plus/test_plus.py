@@ -1,0 +1,391 @@
+"""The variant "plus" of BiaSTF: what each step does, tiles, uncertainty, models on disk."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import biastf_xr
+from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.store import bands_of, drop_days
+from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
+from biastf_xr.evaluation.holdout import evaluate
+from biastf_xr.grid import AxisMap, Tile, aggregate
+from biastf_xr.methods.plus.change import (
+    Mixture,
+    Sensors,
+    as_seen,
+    blurred,
+    change_of,
+    gain,
+    left_over,
+    mixture_of,
+)
+from biastf_xr.methods.plus.fit import coarse_noise, fit_plus
+from biastf_xr.methods.plus.settings import PlusRule
+from biastf_xr.methods.plus.uncertainty import LEVELS, fit_terms, observed, sigma_of_terms, terms
+
+PLAIN = {"smoothing": 0.0, "footprint": 0.0}
+SURE = {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0}
+
+
+def seen_by_both(fine: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
+    """Give the coarse cube as the mean of the fine one on its dates, margins by repetition."""
+    pair = pair_cubes(fine, coarse)
+    made = coarse.sel(time=fine.time).copy(deep=True)
+    rows, cols = pair.alignment.rows, pair.alignment.cols
+    for band in pair.bands:
+        for t in range(made.sizes["time"]):
+            mean = aggregate(fine[band].values[t], rows, cols)
+            filled = xr.DataArray(mean, dims=("y", "x")).interpolate_na("y", method="nearest",
+                fill_value="extrapolate").interpolate_na("x", method="nearest",
+                fill_value="extrapolate")  # fmt: skip
+            made[band][t] = filled.values
+    return made
+
+
+@pytest.fixture
+def agreeing(make_pair):
+    """Four dates on which the coarse sensor sees the mean of the fine one, smooth in space."""
+    fine, coarse = make_pair(shape=(64, 72), fine_days=(0, 10, 20, 30), coarse_days=range(31))
+    y, x = np.mgrid[0:64, 0:72] / 64
+    cover = np.random.default_rng(3).uniform(0.0, 1.0, (64, 72)).astype(np.float32)
+    for k, band in enumerate(("red", "nir")):
+        for t in range(4):
+            fine[band][t] = (0.1 + 0.1 * k + 0.05 * cover * (1 + t * (k + 1)) + 0.02 * y * x
+                             ).astype(np.float32)  # fmt: skip
+    return fine, seen_by_both(fine, coarse)
+
+
+# The steps.
+
+
+def test_the_position_follows_the_coarse_image_not_the_calendar():
+    before = np.zeros((2, 6, 6), np.float32)
+    after = np.full((2, 6, 6), 0.2, np.float32)
+    target = before.copy()
+    target[:, :, 3:] = 0.2  # the right half has changed already
+    sensors = Sensors(np.ones(2, np.float32), np.full(2, 0.01, np.float32))
+    rule = PlusRule(position=1.0, position_window=1)
+    change = change_of(target, [before, after], 0.3, sensors, rule)
+    np.testing.assert_allclose(change.position[:, 0], 0.3 / (400 + 1), rtol=1e-4)
+    np.testing.assert_allclose(change.position[:, 5], (400 + 0.3) / (400 + 1), rtol=1e-4)
+    by_time = change_of(target, [before, after], 0.3, sensors, PlusRule(position=0.0))
+    np.testing.assert_array_equal(by_time.position, np.float32(0.3))
+    np.testing.assert_allclose(by_time.anomaly, target - 0.06, atol=1e-6)
+
+
+def test_where_nothing_moves_the_position_is_that_of_time():
+    image = np.full((2, 4, 4), 0.1, np.float32)
+    sensors = Sensors(np.ones(2, np.float32), np.full(2, 0.01, np.float32))
+    change = change_of(image, [image, image], 0.4, sensors, PlusRule())
+    np.testing.assert_allclose(change.position, 0.4, rtol=1e-6)
+    np.testing.assert_allclose(change.anomaly, 0, atol=1e-7)
+
+
+def test_the_response_divides_the_change():
+    before, target = np.zeros((1, 3, 3), np.float32), np.full((1, 3, 3), 0.06, np.float32)
+    sensors = Sensors(np.array([1.5], np.float32), np.ones(1, np.float32))
+    change = change_of(target, [before], 0.0, sensors, PlusRule())
+    np.testing.assert_allclose(change.anomaly, 0.04, rtol=1e-6)
+
+
+def test_a_mixture_of_base_bands_is_found_and_leaves_nothing():
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(0, 0.5, (4, 12, 12)).astype(np.float32)
+    weights = np.array([[0.5, -0.2, 0, 0.1], [0, 0.3, 0.3, 0]])
+    anomaly = (np.tensordot(weights, seen, 1) + 0.02).astype(np.float32)
+    anomaly[:, 0, 0] = np.nan
+    mixture = mixture_of(anomaly, seen, 1e-9)
+    np.testing.assert_allclose(mixture.weights, weights, atol=1e-4)
+    rest = left_over(anomaly, seen, mixture)
+    assert np.isnan(rest[:, 0, 0]).all()
+    np.testing.assert_allclose(rest[:, 1:], 0, atol=1e-5)
+    np.testing.assert_allclose(mixture.energy[2], 0, atol=1e-10)
+    again = Mixture.unpack(mixture.packed())
+    for name in ("weights", "constant", "mean", "energy"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(mixture, name))
+
+
+def test_too_few_pixels_explain_nothing():
+    seen = np.random.default_rng(0).uniform(0, 0.5, (4, 3, 3)).astype(np.float32)
+    anomaly = seen[:1] * 0.5
+    mixture = mixture_of(anomaly, seen, 0.03)
+    assert not mixture.weights.any()
+    np.testing.assert_allclose(mixture.mean, anomaly.mean(), rtol=1e-6)
+    missing = mixture_of(np.full((1, 3, 3), np.nan, np.float32), seen, 0.03)
+    assert np.isfinite(missing.packed()).all()
+
+
+def test_a_gain_is_that_of_a_wiener_filter():
+    assert gain(1.0, 4e-4, 0.02) == pytest.approx(0.5)
+    assert gain(3.0, 4e-4, 0.02) == pytest.approx(0.75)
+    assert gain(0.0, 4e-4, 0.02) == 0
+    assert gain(0.0, 0.0, 0.0) == 1
+
+
+def test_a_footprint_keeps_even_ground_and_gaps():
+    image = np.full((1, 5, 5), 0.3, np.float32)
+    image[0, 2, 2] = np.nan
+    out = blurred(image, 0.5)
+    assert np.isnan(out[0, 2, 2])
+    np.testing.assert_allclose(out[np.isfinite(out)], 0.3, rtol=1e-6)
+    point = np.zeros((1, 5, 5), np.float32)
+    point[0, 2, 2] = 1
+    side = np.exp(-2.0)
+    np.testing.assert_allclose(blurred(point, 0.5)[0, 2, 1], side / (1 + 2 * side) ** 2, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [4.0, 16 / 3])
+def test_sums_over_areas_are_those_of_a_dense_overlap(ratio):
+    axis = AxisMap(1 / ratio, 0.3, 9)
+    edges = np.arange(33) / ratio + 0.3
+    coarse = np.arange(9)[:, None]
+    dense = np.clip(np.minimum(edges[1:], coarse + 1) - np.maximum(edges[:-1], coarse), 0, None)
+    values = np.random.default_rng(0).uniform(0, 1, (2, 32, 32)).astype(np.float32)
+    values[0, 3:20, 5:9] = np.nan
+    valid = np.isfinite(values)
+    total = dense @ np.where(valid, values, 0) @ dense.T
+    weight = dense @ valid.astype(float) @ dense.T
+    covered = np.outer(dense.sum(1), dense.sum(1))
+    with np.errstate(all="ignore"):
+        expected = np.where((weight >= (0.5 - 1e-9) * covered) & (covered > 0), total / weight,
+                            np.nan)  # fmt: skip
+    np.testing.assert_allclose(aggregate(values, axis, axis), expected, rtol=1e-6)
+
+
+# The whole method.
+
+
+def test_a_change_that_the_base_bands_explain_is_predicted_at_once(agreeing):
+    fine, coarse = agreeing
+    day = str(fine.time.values[2])[:10]
+    rest = drop_days(fine, [day])
+    model = biastf_xr.fit(rest, coarse, ridge=1e-6, position=0.0, **PLAIN, **SURE)
+    image = biastf_xr.fuse(rest, coarse, model, dates=[day]).load()
+    for band in ("red", "nir"):
+        truth = fine[band].sel(time=day).values.squeeze()
+        wrong = image[band].values[0] - truth
+        assert np.abs(wrong).max() < 2e-3
+        free = biastf_xr.fuse(rest, coarse, "linear", dates=[day])[band].values[0] - truth
+        assert np.square(wrong).mean() <= np.square(free).mean() + 1e-8
+
+
+def test_no_change_gives_the_base_image(agreeing):
+    fine, coarse = agreeing
+    still, same = fine.copy(deep=True), coarse.copy(deep=True)
+    for band in ("red", "nir"):
+        for t in range(4):
+            still[band][t], same[band][t] = fine[band][0].values, coarse[band][0].values
+    day = str(fine.time.values[1])[:10]
+    rest = drop_days(still, [day])
+    model = biastf_xr.fit(rest, same)
+    image = biastf_xr.fuse(rest, same, model, dates=[day]).load()
+    np.testing.assert_allclose(image["nir"].values[0], still["nir"].values[0], atol=2e-6)
+
+
+@pytest.fixture(scope="module")
+def region():
+    from biastf_xr.sources.synthetic.region import SyntheticRegion
+
+    made = SyntheticRegion(shape=(96, 112), ratio=16, seed=5, days=64)
+    fine, coarse = made.fine_cube(), made.coarse_cube()
+    return fine, coarse, fit_plus(pair_cubes(fine, coarse))
+
+
+DAYS = ["2021-04-10", "2021-05-05", "2021-05-19"]
+
+
+@pytest.mark.parametrize("tile", [41, 64])
+def test_no_tile_shows(region, tile):
+    fine, coarse, model = region
+    whole = biastf_xr.fuse(fine, coarse, model, dates=DAYS).load()
+    parts = biastf_xr.fuse(fine, coarse, model, dates=DAYS, tile=tile).load()
+    for name in whole.data_vars:
+        np.testing.assert_allclose(parts[name], whole[name], atol=3e-7, err_msg=str(name))
+    assert np.isfinite(whole["nir"].values[1:]).mean() > 0.9
+
+
+def test_a_date_does_not_depend_on_the_others(region):
+    fine, coarse, model = region
+    whole = biastf_xr.fuse(fine, coarse, model, dates=DAYS).load()
+    one = biastf_xr.fuse(fine, coarse, model, dates=DAYS[1:2]).load()
+    np.testing.assert_array_equal(one["nir"].values[0], whole["nir"].values[1])
+
+
+def test_a_coarse_series_without_information_is_worth_little(region):
+    """Noise in place of the coarse images: not worse than linear by more than two in a hundred."""
+    fine, coarse, _ = region
+    rng, noisy = np.random.default_rng(0), coarse.copy(deep=True)
+    for band in bands_of(coarse):
+        values = noisy[band].values
+        level, spread = np.nanmean(values), np.nanstd(values)
+        made = rng.normal(level, spread, values.shape).astype(np.float32)
+        noisy[band].values = np.where(np.isfinite(values), made, np.float32(np.nan))
+    scores = evaluate(fine, noisy, "biastf-plus", min_clear=0.7).summary()
+    assert scores.loc["biastf-plus", "RMSE"] < 1.02 * scores.loc["linear", "RMSE"]
+    model = fit_plus(pair_cubes(fine, noisy))
+    assert model.card.trust["one"] < 0.5
+    assert model.describe()["trust"] == model.card.trust
+
+
+def test_a_coarse_series_that_helps_is_trusted(region):
+    assert region[2].card.trust["two"] == 1
+
+
+# Uncertainty.
+
+
+def test_the_standard_deviation_is_stored_beside_the_bands(region, tmp_path):
+    fine, coarse, model = region
+    fused = biastf_xr.fuse(fine, coarse, model, dates=DAYS)
+    assert bands_of(fused) == bands_of(fine)
+    assert fused["nir"].attrs["ancillary_variables"].endswith("nir_sigma")
+    made = fused.load()
+    there = np.isfinite(made["nir"].values)
+    assert (np.isfinite(made["nir_sigma"].values) == there).all()
+    seen = made["status_flag"].values == 4
+    assert (made["nir_sigma"].values[seen] == 0).all()
+    assert (made["nir_sigma"].values[there & ~seen] > 0).all()
+    plain = biastf_xr.load_method(model.save(tmp_path / "m.safetensors").checkpoint,
+                                  uncertain=False)  # fmt: skip
+    bare = biastf_xr.fuse(fine, coarse, plain, dates=DAYS)
+    assert "nir_sigma" not in bare
+    np.testing.assert_array_equal(bare["nir"].values, made["nir"].values)
+
+
+def test_the_fit_finds_the_terms_of_the_variance():
+    rng = np.random.default_rng(0)
+    parts = np.stack([np.ones(40_000), *rng.exponential(0.001, (2, 40_000))]).astype(np.float32)
+    true = np.array([1e-4, 0.2, 0.5])
+    error = (rng.normal(size=40_000) * np.sqrt(true @ parts)).astype(np.float32)
+    found = fit_terms(error, parts)
+    np.testing.assert_allclose(found @ parts, true @ parts, rtol=0.12)
+    inside = observed(np.abs(error) / np.sqrt(found @ parts))
+    assert np.abs(inside - LEVELS).max() < 0.02
+
+
+def test_terms_follow_the_definition():
+    change = np.zeros((1, 9, 9), np.float32)
+    change[0, 4, 4] = 0.5
+    parts = terms(np.full((1, 9, 9), 0.1, np.float32), 0.5, change)
+    assert parts.shape == (3, 1, 5, 5)
+    np.testing.assert_allclose(parts[1], 0.01, rtol=1e-5)
+    np.testing.assert_allclose(parts[2], 0.25 / 25, rtol=1e-5)
+    sigma = sigma_of_terms(parts, np.array([[1e-4, 1, 1]], np.float32))
+    np.testing.assert_allclose(sigma, np.sqrt(1e-4 + 0.01 + 0.01), rtol=1e-5)
+    np.testing.assert_allclose(terms(None, 0.0, change)[1], 0)
+
+
+# The fit, models on disk, bad input.
+
+
+def test_noise_and_jitter_are_those_of_the_series(make_pair):
+    fine, coarse = make_pair(shape=(32, 32), coarse_days=range(40), margin=8)
+    rng = np.random.default_rng(0)
+    shape = coarse["red"].shape
+    ground = rng.uniform(0.1, 0.5, shape[1:])
+    ground[:, : shape[2] // 2] = 0.2
+    for band in ("red", "nir"):
+        coarse[band].values = (ground + rng.normal(0, 0.01, shape)).astype(np.float32)
+    noise, jitter = coarse_noise(pair_cubes(fine, coarse))
+    np.testing.assert_allclose(noise, 0.01, rtol=0.1)
+    np.testing.assert_allclose(jitter, 0, atol=0.03)
+
+
+def test_the_response_of_the_coarse_sensor_is_found(agreeing):
+    fine, coarse = agreeing
+    for band, scale in (("red", 1.4), ("nir", 0.7)):
+        coarse[band].values = coarse[band].values * np.float32(scale)
+    model = biastf_xr.fit(fine, coarse, footprint=0.0)
+    assert model.card.bands == ("red", "nir")
+    np.testing.assert_allclose(model.card.response, (1.4, 0.7), rtol=0.03)
+
+
+def test_the_same_cubes_give_the_same_bytes(agreeing, tmp_path):
+    files = [biastf_xr.fit(*agreeing, path=tmp_path / f"{n}.safetensors").checkpoint
+             for n in range(2)]  # fmt: skip
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_saved_model_is_the_same_method(agreeing, tmp_path):
+    model = biastf_xr.fit(*agreeing, "biastf", variant="plus").save(tmp_path / "m.safetensors")
+    again = biastf_xr.load_method(tmp_path / "m.safetensors", device="cpu")
+    assert again == model
+    assert again.card == model.card
+    assert again.describe()["trained_on"] == [str(d)[:10] for d in agreeing[0].time.values]
+    assert again.describe()["method"] == "biastf-plus"
+
+
+def test_one_date_is_enough_and_the_card_says_what_is_assumed(agreeing):
+    fine, coarse = agreeing
+    model = biastf_xr.fit(fine.isel(time=[0]), coarse)
+    assert model.card.calibrated == {"one": 0, "two": 0}
+    day = str(fine.time.values[2])[:10]
+    image = biastf_xr.fuse(fine.isel(time=[0]), coarse, model, dates=[day]).load()
+    assert np.isfinite(image["nir"].values).all()
+    assert (image["status_flag"].values == 2).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ridge": -1.0}, "ridge is -1.0; expected 0 or more"),
+        ({"position_window": 4}, "expected an odd number of coarse pixels"),
+        ({"footprint": 3.0}, "native_resolution"),
+        ({"network": None}, "networks are of method 'biastf'"),
+        ({"variant": "minus"}, r"variant is 'minus'; expected one of \['paper', 'plus'\]"),
+    ],
+)
+def test_wrong_options_are_named(agreeing, options, message):
+    with pytest.raises(MethodError, match=message):
+        biastf_xr.fit(*agreeing, **options)
+
+
+def test_no_clear_date_in_both_cubes_is_said(agreeing):
+    fine, coarse = agreeing
+    fine = fine.copy(deep=True)
+    for band in ("red", "nir"):
+        fine[band][1:] = np.nan  # only the first date is clear, and the coarse cube lacks it
+    with pytest.raises(MissingPairError, match="clear"):
+        biastf_xr.fit(fine, coarse.isel(time=slice(1, None)))
+
+
+def test_cubes_it_was_not_made_for_are_refused(agreeing, make_pair):
+    model = biastf_xr.fit(*agreeing)
+    fine, coarse = agreeing
+    with pytest.raises(CheckpointError, match=r"fitted on the bands \['red', 'nir'\]"):
+        biastf_xr.fuse(fine[["nir"]], coarse[["nir"]], model)
+    with pytest.raises(CheckpointError, match=r"ratio of coarse to fine pixel of 4\.00"):
+        biastf_xr.fuse(*make_pair(ratio=6), model)
+
+
+def test_a_model_of_a_newer_version_is_refused(agreeing, tmp_path):
+    from safetensors.numpy import save
+
+    model = biastf_xr.fit(*agreeing)
+    card = {**model.card.__dict__, "format": 99}
+    path = tmp_path / "new.safetensors"
+    path.write_bytes(save({}, metadata={"card": json.dumps(card)}))
+    with pytest.raises(CheckpointError, match="newer version: update"):
+        biastf_xr.load_method(path)
+    del card["response"]
+    path.write_bytes(save({}, metadata={"card": json.dumps(card | {"format": 1})}))
+    with pytest.raises(CheckpointError, match="its card cannot be used"):
+        biastf_xr.load_method(path)
+
+
+def test_the_window_of_a_base_image_gives_the_same_coarse_pixels(region):
+    fine, coarse, _ = region
+    alignment = pair_cubes(fine, coarse).alignment
+    image = np.stack([fine[b].values[0] for b in bands_of(fine)])
+    everything = Tile(0, alignment.shape[0], 0, alignment.shape[1])
+    under = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
+    whole = as_seen(image, everything, alignment, under, 0.5)
+    window = Tile(16, 96, 16, 112)
+    part = as_seen(image[:, *window.slices], window, alignment, under, 0.5)
+    inner = alignment.coarse_tile(Tile(56, 72, 56, 72)).slices
+    np.testing.assert_allclose(part[:, *inner], whole[:, *inner], rtol=1e-6)
