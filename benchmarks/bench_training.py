@@ -71,7 +71,7 @@ def report(fine: Any, coarse: Any, told: argparse.Namespace) -> None:
     rule = SampleRule(count=told.count)
     network = NetworkShape(inputs=told.inputs)
     pair = pair_cubes(fine, coarse)
-    with timed("draw samples"):
+    with timed("draw samples of biastf"):
         drawn = draw_samples(
             pair,
             rule,
@@ -87,13 +87,15 @@ def report(fine: Any, coarse: Any, told: argparse.Namespace) -> None:
         model: Any = biastf_xr.fit(
             fine, coarse, told.method, samples=rule, train=TrainRule(epochs=told.epochs), **own
         )
-    history = model.card.history
+    history, data = model.card.history, model.card.data
     epochs = sum(len(losses) for losses in history.values())
-    seen = epochs * int((~drawn.held_out).sum())
+    seen = epochs * (data["samples"] - data["held_out"])
     print(f"{epochs} epochs in all, {seen / took['cpu']:.0f} samples a CPU second")
     for name, losses in history.items():
         best = min([1.0, *(held for _, held in losses)])
-        print(f"  {name:10} {len(losses):3} epochs, held-out loss {best:.3f} of no bias")
+        print(
+            f"  {name:10} {len(losses):3} epochs, held-out loss {best:.3f} (1 is nothing learned)"
+        )
     mean = np.mean([min([1.0, *(h for _, h in losses)]) for losses in history.values()])
     print(f"  {'mean':10} held-out loss {mean:.3f}")
 

@@ -19,7 +19,8 @@ def train(small_cubes):
 
     def fit(path, *arguments):
         told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--output", path)
-        command = [str(a) for a in ("train", *told, *SMALL, *arguments)]
+        method = () if "--method" in arguments else ("--method", "biastf")
+        command = [str(a) for a in ("train", *told, *SMALL, *method, *arguments)]
         done = CliRunner().invoke(app, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return biastf_xr.load_method(path)
@@ -92,6 +93,7 @@ product = "cube"
 folder = "."
 cube = "{small_cubes.coarse}"
 [method]
+name = "biastf"
 start = "models/first.safetensors"
 weights = "learned"
 denoise = 0.5

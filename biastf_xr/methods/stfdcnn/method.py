@@ -12,6 +12,7 @@ import numpy as np
 from biastf_xr.brackets import BracketRule
 from biastf_xr.methods.base import (
     Block,
+    Plain,
     Prediction,
     SceneFree,
     check_choices,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class STFDCNN(KeptModel, SceneFree):
+class STFDCNN(KeptModel, Plain, SceneFree):
     """A fitted STFDCNN: a reference to a checkpoint, small enough to travel to any worker.
 
     Two stages.  First a network maps coarse images to what the fine sensor would have seen at a
@@ -229,13 +230,11 @@ def fit_stfdcnn(
     pair : CubePair
         The cubes; dates to be predicted later must not be in the fine one.
     factor : int, optional
-        See `TwoNetworks`, as for the next three.
-    filters : tuple of int
-        Output channels.
-    kernels : tuple of int
-        Sides of the filters.
+        Fine pixels, a side, in a pixel of the middle resolution; see `TwoNetworks`.
+    filters, kernels : tuple of int
+        Layers of both networks; see `TwoNetworks`.
     bands : {"each", "together"}
-        Whether every band has its own networks.
+        A network for each band, or one for all.
     samples : SampleRule, optional
         Which dates are learned from, and how patches are drawn.
     train : TrainRule, optional
