@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 DATA ?= ../shared/data
 
-.PHONY: setup demo test lint bench bench-methods ablation accuracy faults docs format clean help
+.PHONY: setup demo test lint bench bench-methods ablation limits accuracy faults docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,9 @@ bench-methods: setup ## every method beside the bare network: cost and memory
 
 ablation: setup  ## what each step of biastf-plus is worth, on the embedded region and the sets in DATA
 	$(BIN)/python benchmarks/ablation.py $(DATA)
+
+limits: setup    ## what the coarse sensor tells on the sets in DATA, and what would be left if it told all
+	$(BIN)/python benchmarks/limits.py $(DATA)
 
 accuracy: setup  ## every method on the real images in DATA, beside the free baselines
 	$(BIN)/python benchmarks/accuracy.py $(DATA)

@@ -23,7 +23,14 @@ from biastf_xr.methods.plus.change import change_of, gain, left_over, mixture_of
 from biastf_xr.methods.plus.method import Plus, look, whole
 from biastf_xr.methods.plus.model import PlusCard, write_model
 from biastf_xr.methods.plus.settings import PlusRule
-from biastf_xr.methods.plus.uncertainty import ASSUMED, REACH, fit_terms, sigma_of_terms, terms
+from biastf_xr.methods.plus.uncertainty import (
+    ASSUMED,
+    REACH,
+    fit_terms,
+    local_square,
+    sigma_of_terms,
+    terms,
+)
 from biastf_xr.series import fill_in_time, smooth_in_time, support_of, variety
 
 if TYPE_CHECKING:
@@ -374,7 +381,8 @@ def _predict_known(method: Plus, known: _Known, case: tuple[int, ...]) -> list[_
         there = np.isfinite(step + need).all(axis=0)
         steps.append(step[:, there])
         needs.append(need[:, there])
-        parts.append(terms(difference, share, added)[:, :, there])
+        apart = None if difference is None else local_square(difference)
+        parts.append(terms(apart, share, added)[:, :, there])
     found = _Drawn(*(np.concatenate(v, axis=-1) for v in (steps, needs, parts)))
     return [found] if found.need.size else []
 

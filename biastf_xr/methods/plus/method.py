@@ -34,7 +34,7 @@ from biastf_xr.methods.plus.change import (
 )
 from biastf_xr.methods.plus.model import NAME, PlusCard, read_model
 from biastf_xr.methods.plus.settings import PlusRule
-from biastf_xr.methods.plus.uncertainty import REACH, sigma_of_terms, terms
+from biastf_xr.methods.plus.uncertainty import REACH, local_square, sigma_of_terms, terms
 from biastf_xr.series import Smoothing
 
 if TYPE_CHECKING:
@@ -298,10 +298,12 @@ class Plus(Plain):
         trim = self.fine_halo - self.halo
         fine = [b.fine[:, trim : b.fine.shape[1] - trim, trim : b.fine.shape[2] - trim]
                 for b in bases]  # fmt: skip
+        difference = fine[1] - fine[0] if len(bases) == 2 else None
+        apart = None if difference is None or not self.uncertain else local_square(difference)
         values = np.empty((len(block.days), len(block.bands), *block.tile.shape), np.float32)
         sigma = np.empty_like(values) if self.uncertain else None
         for t, day in enumerate(block.days):
-            values[t], error = self._predict(block, t, day, bases, fine, seen)
+            values[t], error = self._predict(block, t, day, bases, fine, seen, (difference, apart))
             if sigma is not None:
                 sigma[t] = error
         if len(bases) == 2:
@@ -313,7 +315,14 @@ class Plus(Plain):
         return replace(made, sigma=sigma)
 
     def _predict(
-        self, block: Block, t: int, day: np.datetime64, bases: Any, fine: list[Float], seen: Float
+        self,
+        block: Block,
+        t: int,
+        day: np.datetime64,
+        bases: Any,
+        fine: list[Float],
+        seen: Float,
+        differences: tuple[Float | None, Float | None],
     ) -> tuple[Float, Float | None]:
         """Predict one date: values and, if asked for, the standard deviation of their error."""
         first = bases[0]
@@ -328,18 +337,18 @@ class Plus(Plain):
         rest *= gain(block.support[t], mixture.energy[2], self.rule.noise_local)
         fields = block.upsample(np.concatenate([change.position[None], rest]), "bilinear")
         kind = "two" if pair else "one"
+        difference, apart = differences
         trust = np.float32(self.card.trust[kind])
         added = trust * self.spread(fields[1:], fine, mixture, float(known["support"][t]))
-        difference, value = None, fine[0] + added
-        if pair:
-            difference = fine[1] - fine[0]
+        value = fine[0] + added
+        if difference is not None:
             value += (np.float32(share) + trust * (fields[0] - np.float32(share))) * difference
         inner = slice(REACH, -REACH)
         value = value[:, inner, inner]
         if not self.uncertain:
             return value, None
         weights = np.array(self.card.error[kind], np.float32)
-        return value, sigma_of_terms(terms(difference, share, added), weights)
+        return value, sigma_of_terms(terms(apart, share, added), weights)
 
     def spread(self, rest: Float, fine: list[Float], mixture: Mixture, support: float) -> Float:
         """Bring the anomaly to the fine grid: what the mixture explains, its mean, and the rest.

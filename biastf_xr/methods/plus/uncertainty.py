@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.grid import Float, box_mean
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from biastf_xr.grid import Float
 
 # Side of the window in fine pixels, and how far it reaches.
 WINDOW = 5
 REACH = WINDOW // 2
+
+# Less than this share of a window that is there counts as none.
+LEAST_SHARE = 1e-3
 
 # Terms where no known date tells: a hundredth of reflectance, a tenth of the difference, half of
 # the change.
@@ -34,30 +37,57 @@ LEVELS = np.arange(0.1, 0.96, 0.05)
 ROUNDS = 3
 
 
-def terms(difference: Float | None, share: float, change: Float) -> Float:
+def local_square(image: Float) -> Float:
+    """Give the mean square in a small window around every pixel, missing values left out.
+
+    Parameters
+    ----------
+    image : ndarray of float32
+        Shape ``(band, y + 4, x + 4)``.
+
+    Returns
+    -------
+    ndarray of float32
+        Shape ``(band, y, x)``; 0 where all are missing.
+    """
+    from scipy.ndimage import uniform_filter
+
+    inner, sides = (..., slice(REACH, -REACH), slice(REACH, -REACH)), (1, WINDOW, WINDOW)
+    valid = np.isfinite(image)
+    if valid.all():
+        whole: Float = uniform_filter(image**2, sides, mode="constant")[inner]
+        return np.maximum(whole, 0)
+    squares = np.where(valid, image, np.float32(0)) ** 2
+    total, count = (
+        uniform_filter(v.astype(np.float32), sides, mode="constant")[inner]
+        for v in (squares, valid)
+    )
+    mean: Float = np.where(count > LEAST_SHARE, total / np.maximum(count, LEAST_SHARE), 0)
+    return np.maximum(mean, 0).astype(np.float32)
+
+
+def terms(apart: Float | None, share: float, change: Float) -> Float:
     """Give what the three terms multiply.
 
     Parameters
     ----------
-    difference : ndarray of float32 or None
-        Shape ``(band, y + 4, x + 4)``: later base image minus earlier one; None with one date.
+    apart : ndarray of float32 or None
+        Shape ``(band, y, x)``: `local_square` of the difference of the two base images; None with
+        one date.
     share : float
         Share of the time between the base dates that has passed.
     change : ndarray of float32
-        Same shape: what the prediction adds to the base images.
+        Shape ``(band, y + 4, x + 4)``: what the prediction adds to the base images.
 
     Returns
     -------
     ndarray of float32
         Shape ``(3, band, y, x)``; missing values count as none.
     """
-    inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
-    out = np.ones((3, *change[inner].shape), np.float32)
-    out[1] = 0
-    if difference is not None:
-        weight = np.float32(4 * share * (1 - share))
-        out[1] = np.nan_to_num(weight * box_mean(difference**2, WINDOW)[inner], copy=False)
-    out[2] = np.nan_to_num(box_mean(change**2, WINDOW)[inner], copy=False)
+    moved = local_square(change)
+    out = np.ones((3, *moved.shape), np.float32)
+    out[1] = 0 if apart is None else np.float32(4 * share * (1 - share)) * apart
+    out[2] = moved
     return out
 
 

@@ -26,7 +26,14 @@ from biastf_xr.methods.plus.change import (
 )
 from biastf_xr.methods.plus.fit import coarse_noise, fit_plus
 from biastf_xr.methods.plus.settings import PlusRule
-from biastf_xr.methods.plus.uncertainty import LEVELS, fit_terms, observed, sigma_of_terms, terms
+from biastf_xr.methods.plus.uncertainty import (
+    LEVELS,
+    fit_terms,
+    local_square,
+    observed,
+    sigma_of_terms,
+    terms,
+)
 
 PLAIN = {"smoothing": 0.0, "footprint": 0.0}
 SURE = {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0}
@@ -271,13 +278,16 @@ def test_the_fit_finds_the_terms_of_the_variance():
 def test_terms_follow_the_definition():
     change = np.zeros((1, 9, 9), np.float32)
     change[0, 4, 4] = 0.5
-    parts = terms(np.full((1, 9, 9), 0.1, np.float32), 0.5, change)
+    parts = terms(local_square(np.full((1, 9, 9), 0.1, np.float32)), 0.5, change)
     assert parts.shape == (3, 1, 5, 5)
     np.testing.assert_allclose(parts[1], 0.01, rtol=1e-5)
     np.testing.assert_allclose(parts[2], 0.25 / 25, rtol=1e-5)
     sigma = sigma_of_terms(parts, np.array([[1e-4, 1, 1]], np.float32))
     np.testing.assert_allclose(sigma, np.sqrt(1e-4 + 0.01 + 0.01), rtol=1e-5)
     np.testing.assert_allclose(terms(None, 0.0, change)[1], 0)
+    change[0, :, :3] = np.nan
+    np.testing.assert_allclose(local_square(change)[0, 2, 2], 0.25 / 20, rtol=1e-5)
+    assert local_square(np.full((1, 9, 9), np.nan, np.float32)).max() == 0
 
 
 # The fit, models on disk, bad input.
