@@ -21,6 +21,10 @@ from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRul
 
 Day = dt.date
 
+# Keys of `[method]` that mean nothing to "biastf-plus".
+OF_NETWORKS = ("network", "samples", "train", "start", "train_on", "weights", "window",
+               "upsampling", "denoise")  # fmt: skip
+
 
 class Section(BaseModel):
     """A section of the file: unknown keys are errors, values do not change after reading."""
@@ -158,6 +162,17 @@ class MethodSection(Section):
     network: NetworkShape = NetworkShape()
     samples: SampleRule = SampleRule()
     train: TrainRule = TrainRule()
+
+    @pydantic.model_validator(mode="after")
+    def _fits_the_method(self) -> Self:
+        """Refuse what would silently be ignored."""
+        foreign = sorted(self.model_fields_set & set(OF_NETWORKS))
+        if self.name == "biastf-plus" and foreign:
+            raise ValueError(
+                f"{', '.join(foreign)} beside 'biastf-plus', which has no network. Leave it out, "
+                "or set name = 'biastf', the networks of the paper"
+            )
+        return self
 
     @property
     def learned(self) -> bool:

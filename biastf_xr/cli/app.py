@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from biastf_xr.config import Config
     from biastf_xr.evaluation.designs import Design
 
@@ -240,25 +242,33 @@ def train(
     ] = None,
     address: Address = None,
 ) -> None:
-    """Fit BiaSTF or STFDCNN on the clear dates of two cubes, and draw the losses beside the model.
+    """Fit a method on the clear dates of two cubes.
+
+    `biastf-plus`, the default, takes seconds. Networks (`biastf`, `stfdcnn`) take minutes; their
+    losses are drawn beside the model, and most flags are theirs.
 
     Examples: `biastf-xr train config.toml`, or
 
-    `biastf-xr train --fine fine.zarr --coarse coarse.zarr --withhold 2001-07-11`
+    `biastf-xr train --fine fine.zarr --coarse coarse.zarr --withhold 2001-07-11`, or
+
+    `biastf-xr train --fine fine.zarr --coarse coarse.zarr --method biastf --inputs change+fine`
     """
     from biastf_xr.cli import steps
 
     if config is not None:
         steps.train_step(_read(config, context))
         return
-    settings = _flags(
-        fine,
-        coarse,
-        method={
-            "name": method,
-            "checkpoint": output,
-            "seed": seed,
-            "network": {"inputs": inputs},
+    section: dict[str, Any] = {
+        "name": method,
+        "checkpoint": output,
+        "seed": seed,
+        "resume": resume,
+        "options": _options(option),
+    }
+    if method == "biastf-plus":
+        _refuse_flags(context, NETWORK_FLAGS, "has no network. Leave them out, or name --method")
+    else:
+        section |= {
             "samples": {
                 "count": samples,
                 "dates": dates,
@@ -267,11 +277,14 @@ def train(
             },
             "train": {"epochs": epochs, "device": device, "precision": precision},
             "start": start,
-            "resume": resume,
             "train_on": "here" if workers is None and address is None else "cluster",
-            "options": _options(option),
         }
-        | ({"weights": weights, "denoise": denoise} if method == "biastf" else {}),
+    if method == "biastf":
+        section |= {"network": {"inputs": inputs}, "weights": weights, "denoise": denoise}
+    settings = _flags(
+        fine,
+        coarse,
+        method=section,
         fuse={"withhold": _days(withhold)},
         cluster={"workers": workers, "address": address},
     )
@@ -638,17 +651,35 @@ def dataset_info(
         raise typer.Exit(1)
 
 
+# Flags of `train` that only networks have.
+NETWORK_FLAGS = ("epochs", "samples", "inputs", "weights", "denoise", "dates", "target", "balance",
+                 "device", "precision", "start", "workers", "address")  # fmt: skip
+
+
+def _given(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Tell which of these flags were typed."""
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    ]
+
+
+def _refuse_flags(context: typer.Context, names: Iterable[str], why: str) -> None:
+    """Refuse flags that would silently be ignored."""
+    from biastf_xr.errors import ConfigError
+
+    given = _given(context, names)
+    if given:
+        raise ConfigError(f"{', '.join(given)}: biastf-plus {why} biastf or stfdcnn.")
+
+
 def _read(path: Path, context: typer.Context, *beside: str) -> Config:
     """Read the file; refuse flags that it would silently overrule."""
     from biastf_xr.config import read_config
     from biastf_xr.errors import ConfigError
 
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in context.params
-        if name not in ("config", *beside)
-        and getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-    ]
+    given = _given(context, [n for n in context.params if n not in ("config", *beside)])
     if given:
         allowed = ", ".join(f"--{name.replace('_', '-')}" for name in beside) or "no flag"
         raise ConfigError(

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from biastf_xr.cli.app import app
 from biastf_xr.cube.store import open_cube
-from biastf_xr.errors import BiastfError, MethodError, SceneError
+from biastf_xr.errors import BiastfError, ConfigError, MethodError, SceneError
 from biastf_xr.sources.base import without_grid_warning
 
 COMMAND = Path(sys.executable).with_name("biastf-xr")
@@ -343,10 +343,13 @@ def test_train_by_flags(tmp_path, small_cubes, run):
     model = tmp_path / "m.safetensors"
     output = run(
         "train", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--output", model,
-        "--epochs", 1, "--samples", 8, "--seed", 3,
+        "--option", "smoothing=2",
     )  # fmt: skip
-    says(output, "fitted on 3 dates")
-    assert model.is_file()
+    says(output, "fitted on 3 dates", "uncertainty from")
+    says(run("info", model), "biastf-plus", "smoothing 2", "response of the coarse sensor")
+    flags = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--epochs", 3
+    with pytest.raises(ConfigError, match=r"--epochs: biastf-plus has no network.*stfdcnn"):
+        run("train", *flags)
 
 
 # --- info ---------------------------------------------------------------------------------------

@@ -25,12 +25,7 @@ def region(small_scenes, tmp_path):
     late = tmp_path / "late"
     last.rename(late)
     text = (JOB / "config.toml").read_text()
-    quick = """
-network = { filters = [4, 4, 4] }
-samples = { patch = 16, count = 24 }
-train = { epochs = 1 }
-"""
-    text = text.replace('refit = "if-missing"', 'refit = "new-scenes"' + quick, 1)
+    text = text.replace('refit = "if-missing"', 'refit = "new-scenes"', 1)
     text = text.replace("# workers = 4", "workers = 1 #")
     config = tmp_path / "config.toml"
     config.write_text(text)
