@@ -194,6 +194,16 @@ def test_no_change_gives_the_base_image(agreeing):
     np.testing.assert_allclose(image["nir"].values[0], still["nir"].values[0], atol=2e-6)
 
 
+def test_a_constant_band_stays_constant(agreeing):
+    fine, coarse = (ds.copy(deep=True) for ds in agreeing)
+    fine["red"][:], coarse["red"][:] = 0.2, 0.2
+    day = str(fine.time.values[1])[:10]
+    rest = drop_days(fine, [day])
+    image = biastf_xr.fuse(rest, coarse, biastf_xr.fit(rest, coarse), dates=[day]).load()
+    np.testing.assert_allclose(image["red"].values, 0.2, atol=1e-5)
+    assert np.isfinite(image["red_sigma"].values).all()
+
+
 @pytest.fixture(scope="module")
 def region():
     from biastf_xr.sources.synthetic.region import SyntheticRegion
