@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import PAIR_FLAG, to_days
+from biastf_xr.cube.spec import PAIR_FLAG, sigma_of, to_days
 from biastf_xr.cube.store import bands_of, open_cube
 
 if TYPE_CHECKING:
@@ -195,13 +195,17 @@ def _series(
     seen = fine[band].isel(y=y, x=x).load()
     axis = figure.add_subplot(place)
     axis.plot(daily["time"], daily, lw=1.2, color="tab:green", label="fused, every day")
+    if sigma_of(band) in fused:
+        spread = fused[sigma_of(band)].isel(y=y, x=x).load()
+        axis.fill_between(daily["time"].values, daily - spread, daily + spread, lw=0, alpha=0.2,
+                          color="tab:green", label="its standard deviation")  # fmt: skip
     hidden = np.isin(to_days(seen["time"].values), withheld)
     axis.plot(seen["time"][~hidden], seen[~hidden], "o", ms=5, color="black", label="fine scenes")
     axis.plot(seen["time"][hidden], seen[hidden], "D", ms=6, mfc="none", color="tab:red",
               label="withheld fine scenes")  # fmt: skip
     axis.set_ylabel(f"{band} reflectance")
     axis.set_title(f"one pixel (row {y}, column {x}) through the season", fontsize=9)
-    axis.legend(fontsize=8, ncols=3, frameon=False)
+    axis.legend(fontsize=8, ncols=4, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
 
 
