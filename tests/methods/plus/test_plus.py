@@ -409,3 +409,21 @@ def test_the_window_of_a_base_image_gives_the_same_coarse_pixels(region):
     part = as_seen(image[:, *window.slices], window, alignment, under, 0.5)
     inner = alignment.coarse_tile(Tile(56, 72, 56, 72)).slices
     np.testing.assert_allclose(part[:, *inner], whole[:, *inner], rtol=1e-6)
+
+
+def test_a_stored_cube_has_the_same_values_and_is_done_once(small_cubes, tmp_path):
+    fine, coarse = (biastf_xr.open_cube(p) for p in small_cubes)
+    model = biastf_xr.fit(fine, coarse, path=tmp_path / "m.safetensors")
+    days = [str(d)[:10] for d in coarse.time.values[3:9]]
+    stored = tmp_path / "fused.zarr"
+    report = biastf_xr.write_fused(*small_cubes, stored, model, dates=days, tile=48)
+    assert report.pixels > 0
+    lazy = biastf_xr.fuse(fine, coarse, model, dates=days, tile=64).load()
+    made = xr.open_zarr(stored).load()
+    for band in bands_of(fine):
+        # Stored with 12 bits of mantissa.
+        np.testing.assert_allclose(made[band], lazy[band], rtol=2**-12, atol=1e-6)
+        name = f"{band}_sigma"
+        np.testing.assert_allclose(made[name], lazy[name], rtol=2**-12, atol=1e-6)
+    again = biastf_xr.write_fused(*small_cubes, stored, model, dates=days, tile=48)
+    assert again.pixels == 0
