@@ -82,6 +82,23 @@ class AxisMap:
         # Beyond the outermost centres the interpolation still touches the last two pixels.
         return min(first, max(self.size - 2, 0)), max(last, min(2, self.size))
 
+    def within(self, fine: int, coarse: int, size: int) -> AxisMap:
+        """Give the axis as a window of either grid has it.
+
+        Parameters
+        ----------
+        fine, coarse : int
+            First pixels of the windows.
+        size : int
+            Coarse pixels of the window.
+
+        Returns
+        -------
+        AxisMap
+            The same relation, counted from there.
+        """
+        return AxisMap(self.scale, self.shift + fine * self.scale - coarse, size)
+
 
 @dataclass(frozen=True)
 class Alignment:

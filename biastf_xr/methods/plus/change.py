@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.grid import AxisMap, Float, Tile, aggregate, box_mean
+from biastf_xr.grid import Float, Tile, aggregate, box_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,14 +79,8 @@ def as_seen(fine: Float, window: Tile, alignment: Alignment, under: Tile, blur: 
     ndarray of float32
         Shape ``(band, h, w)``; NaN where less than half of a pixel is valid.
     """
-    axes = (
-        (alignment.rows, window.y0, under.y0, under.shape[0]),
-        (alignment.cols, window.x0, under.x0, under.shape[1]),
-    )
-    rows, cols = (
-        AxisMap(axis.scale, axis.shift + first * axis.scale - start, size)
-        for axis, first, start, size in axes
-    )
+    rows = alignment.rows.within(window.y0, under.y0, under.shape[0])
+    cols = alignment.cols.within(window.x0, under.x0, under.shape[1])
     return blurred(aggregate(fine, rows, cols), blur)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from biastf_xr.errors import CheckpointError
-from biastf_xr.grid import AxisMap, area_sums, covered_area, mean_of
+from biastf_xr.grid import area_sums, covered_area, mean_of
 from biastf_xr.methods.base import (
     Block,
     Float,
@@ -421,14 +421,8 @@ def look(_: np.datetime64, image: Float, tile: Tile, *, alignment: Alignment) ->
         One part for `whole`.
     """
     under = alignment.coarse_tile(tile)
-    axes = (
-        (alignment.rows, tile.y0, under.y0, under.shape[0]),
-        (alignment.cols, tile.x0, under.x0, under.shape[1]),
-    )
-    rows, cols = (
-        AxisMap(axis.scale, axis.shift + first * axis.scale - start, size)
-        for axis, first, start, size in axes
-    )
+    rows = alignment.rows.within(tile.y0, under.y0, under.shape[0])
+    cols = alignment.cols.within(tile.x0, under.x0, under.shape[1])
     return [(under, *area_sums(image, rows, cols))]
 
 
