@@ -88,7 +88,7 @@ def demo(
 
     Example: `biastf-xr demo --output demo_output`
     """
-    from biastf_xr.cli.demo import run_demo
+    from biastf_xr.steps.demo import run_demo
 
     run_demo(output, size=size, days=days, workers=workers)
 
@@ -152,10 +152,10 @@ def ingest(
     """
     import pydantic
 
-    from biastf_xr.cli.cubes import ingest_source, ingest_step
     from biastf_xr.config import Source, explain
     from biastf_xr.cube.stores import locate
     from biastf_xr.errors import ConfigError, SceneError
+    from biastf_xr.steps.ingest import ingest_source, ingest_step
 
     if config is not None:
         settings = _read(config, context, "overwrite", "strict")
@@ -253,10 +253,10 @@ def train(
 
     `biastf-xr train --fine fine.zarr --coarse coarse.zarr --method biastf --inputs change+fine`
     """
-    from biastf_xr.cli import steps
+    from biastf_xr.steps.train import train_step
 
     if config is not None:
-        steps.train_step(_read(config, context))
+        train_step(_read(config, context))
         return
     section: dict[str, Any] = {
         "name": method,
@@ -288,7 +288,7 @@ def train(
         fuse={"withhold": _days(withhold)},
         cluster={"workers": workers, "address": address},
     )
-    steps.train_step(settings)
+    train_step(settings)
 
 
 @app.command()
@@ -314,14 +314,14 @@ def plan(
 
     `biastf-xr plan --fine fine.zarr --coarse coarse.zarr --method model.safetensors`
     """
-    from biastf_xr.cli import steps
+    from biastf_xr.steps.fuse import plan_step
 
     if config is not None:
         settings = _read(config, context, "trial")
     else:
         section = _fuse_section(output, start, end, withhold, tile)
         settings = _flags(fine, coarse, method=_method(method, option), fuse=section)
-    steps.plan_step(settings, trial=trial)
+    plan_step(settings, trial=trial)
 
 
 @app.command()
@@ -354,7 +354,7 @@ def fuse(
     `biastf-xr fuse --fine fine.zarr --coarse coarse.zarr --method model.safetensors
     --start 2020-10-02 --end 2020-11-11 --output fused.zarr`
     """
-    from biastf_xr.cli import steps
+    from biastf_xr.steps.fuse import fuse_step
 
     if config is not None:
         settings = _read(config, context, "overwrite", "revise")
@@ -366,7 +366,7 @@ def fuse(
             fuse=_fuse_section(output, start, end, withhold, tile),
             cluster={"workers": workers, "address": address},
         )
-    steps.fuse_step(settings, overwrite=overwrite, revise=revise)
+    fuse_step(settings, overwrite=overwrite, revise=revise)
 
 
 @app.command()
@@ -380,10 +380,10 @@ def update(
 
     Example: `biastf-xr update config.toml`
     """
-    from biastf_xr.cli import steps
     from biastf_xr.config import read_config
+    from biastf_xr.steps.update import update_step
 
-    steps.update_step(read_config(config))
+    update_step(read_config(config))
 
 
 @app.command()
@@ -454,7 +454,7 @@ def evaluate(
 
     `biastf-xr evaluate config.toml --design leave-region --parts 2x2`
     """
-    from biastf_xr.cli import steps
+    from biastf_xr.steps.evaluate import evaluate_step
 
     names = method or ["biastf-plus"]
     chosen = _design(design, gap_days, parts)
@@ -463,7 +463,7 @@ def evaluate(
         settings = _read(config, context, *beside)
     else:
         settings = _flags(fine, coarse, method=_method(names[0], option))
-    steps.evaluate_step(
+    evaluate_step(
         settings,
         dates=_days(date),
         cube=cube,
@@ -489,7 +489,8 @@ def info(
 
     `biastf-xr info fine.zarr --beside coarse.zarr --picture calendar.png`
     """
-    from biastf_xr.cli.show import show_cube, show_model
+    from biastf_xr.steps.show_cubes import show_cube
+    from biastf_xr.steps.show_models import show_model
 
     if Path(path).is_file():
         show_model(Path(path))
@@ -507,7 +508,7 @@ def verify(path: Annotated[str, typer.Argument(help="A cube.")]) -> None:
 
     Example: `biastf-xr verify fine.zarr`
     """
-    from biastf_xr.cli.cubes import verify_step
+    from biastf_xr.steps.keep import verify_step
 
     if not verify_step(path):
         raise typer.Exit(1)
@@ -531,8 +532,8 @@ def export(
 
     Example: `biastf-xr export fused.zarr cogs --date 2020-10-20 --bands nir`
     """
-    from biastf_xr.cli.cubes import export_step
     from biastf_xr.errors import ConfigError
+    from biastf_xr.steps.keep import export_step
 
     if dtype not in {"float32", "int16"}:
         raise ConfigError(f"--dtype is {dtype!r}; expected float32 or int16.")
@@ -589,9 +590,9 @@ def paper(
     Example: `biastf-xr paper --dataset cia --root downloads --method estarfm --method biastf
     --target 10`
     """
-    from biastf_xr.cli.paper import method_options, paper_step
     from biastf_xr.evaluation.paper_protocol import Protocol
     from biastf_xr.methods import METHODS
+    from biastf_xr.steps.paper import method_options, paper_step
 
     names = tuple(dict.fromkeys(method or METHODS))
     protocol = Protocol(
@@ -631,7 +632,7 @@ app.add_typer(datasets, name="datasets")
 @datasets.command("list")
 def list_datasets() -> None:
     """List the benchmark sets that can be ingested as they are downloaded."""
-    from biastf_xr.cli.show import show_datasets
+    from biastf_xr.steps.show_cubes import show_datasets
 
     show_datasets()
 
@@ -645,7 +646,7 @@ def dataset_info(
 
     Example: `biastf-xr datasets info cia downloads/CIA`
     """
-    from biastf_xr.cli.show import show_dataset
+    from biastf_xr.steps.show_cubes import show_dataset
 
     if not show_dataset(name, folder):
         raise typer.Exit(1)

@@ -13,9 +13,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from biastf_xr.cli.steps import update_step
 from biastf_xr.config import read_config
 from biastf_xr.errors import BiastfError, FusionRunError
+from biastf_xr.steps.update import update_step
 
 
 def main() -> int:

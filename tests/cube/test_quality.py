@@ -189,8 +189,8 @@ def test_table_is_kept_with_the_cube_and_only_new_days_are_checked(tmp_path):
 
 
 def test_shift_auto_brings_the_archive_into_place_once(tmp_path, capsys):
-    from biastf_xr.cli.cubes import ingest_step
     from biastf_xr.config import read_config
+    from biastf_xr.steps.ingest import ingest_step
 
     fine, coarse = archive(3, move=(8, -10))
     days = [str(d)[:10] for d in fine["time"].values]

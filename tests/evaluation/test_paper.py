@@ -14,7 +14,6 @@ from envi_files import envi, write_download
 from typer.testing import CliRunner
 
 from biastf_xr.cli.app import app
-from biastf_xr.cli.paper import method_options
 from biastf_xr.cube.encoding import round_mantissa
 from biastf_xr.errors import (
     ConfigError,
@@ -33,6 +32,7 @@ from biastf_xr.methods import METHODS, fit
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 from biastf_xr.sources import benchmark_sets
 from biastf_xr.sources.benchmark_sets import COLOURS, SETS
+from biastf_xr.steps.paper import method_options
 
 SHAPE = (120, 100)
 TINY = {

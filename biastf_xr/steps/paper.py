@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from biastf_xr.cli.show import console, progress_bar
 from biastf_xr.errors import ConfigError, FusionRunError
 from biastf_xr.evaluation.published import PUBLISHED_METHODS
+from biastf_xr.steps.terminal import console, progress_bar
 
 # Characters that the names of a line take; the narrowest column, and what is between two.
 LABELS, COLUMN, BETWEEN = 30, 8, 2
@@ -192,7 +192,7 @@ def method_options(
     for method in methods:
         config = _config(method, _parsed(given.get(method, [])))
         if method in LEARNED:
-            from biastf_xr.cli.steps import fit_options
+            from biastf_xr.steps.train import fit_options
 
             options[method] = fit_options(config)
         else:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cli import steps
-from biastf_xr.cli.cubes import ingest_step
-from biastf_xr.cli.show import console, progress_bar
+from biastf_xr.steps.evaluate import evaluate_step
+from biastf_xr.steps.fuse import fuse_step, plan_step
+from biastf_xr.steps.ingest import ingest_step
+from biastf_xr.steps.terminal import console, progress_bar
+from biastf_xr.steps.train import train_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,12 +72,12 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None
     config = read_config(path)
     console.print(f"withheld from training and fusion: {', '.join(withheld)}")
     console.rule("3. fit BiaSTF")
-    steps.train_step(config)
+    train_step(config)
     console.rule("4. fuse every day on a LocalCluster")
-    steps.plan_step(config)
-    fused = steps.fuse_step(config, overwrite=True).path
+    plan_step(config)
+    fused = fuse_step(config, overwrite=True).path
     console.rule("5. score on the withheld scenes")
-    steps.evaluate_step(config, csv=output / "scores.csv")
+    evaluate_step(config, csv=output / "scores.csv")
     picture = draw_sheet(config, output / "demo.png")
     minutes = (time.perf_counter() - started) / 60
     console.rule("done")

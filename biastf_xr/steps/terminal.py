@@ -1,0 +1,115 @@
+"""How the steps speak: one console, progress, small tables."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pandas as pd
+
+console = Console()
+
+# Where output is no terminal (a log file, CI) progress is a line at every such fraction.
+LOG_EVERY = 0.2
+
+
+@contextmanager
+def progress_bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """Show progress: a bar on a terminal, a few lines in a log.
+
+    Parameters
+    ----------
+    task : str
+        What is being done.
+    unit : str
+        What is being counted.
+
+    Yields
+    ------
+    callable
+        Takes the number done, the number in all (None where unknown) and a note.
+    """
+    if not console.is_terminal:
+        said = [-LOG_EVERY]
+
+        def log(done: int, total: int | None, note: str) -> None:
+            share = done / total if total else 1.0
+            if total is None or share - said[0] >= LOG_EVERY or done == total:
+                said[0] = share
+                of = f" of {total}" if total else ""
+                console.print(f"{task}: {done}{of} {unit} {note}".rstrip(), highlight=False)
+
+        yield log
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        handle = bar.add_task(task, total=None, note="")
+
+        def advance(done: int, total: int | None, note: str) -> None:
+            bar.update(handle, completed=done, total=total, note=note)
+
+        yield advance
+        seen = bar.tasks[0]
+        bar.update(handle, total=seen.total or seen.completed, completed=seen.total, note="")
+
+
+def facts(title: str, rows: dict[str, Any]) -> None:
+    """Print names and values.
+
+    Parameters
+    ----------
+    title : str
+        What they are about.
+    rows : dict
+        Values by name.
+    """
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(key, str(value))
+    console.print(table)
+
+
+def frame_table(title: str, frame: pd.DataFrame) -> None:
+    """Print a table of numbers.
+
+    Parameters
+    ----------
+    title : str
+        What it shows.
+    frame : pandas.DataFrame
+        Numbers; the index names the rows.
+    """
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column(str(frame.index.name or ""))
+    for column in frame.columns:
+        table.add_column(str(column), justify="right")
+    for name, row in frame.iterrows():
+        table.add_row(str(name), *(f"{v:.5f}" for v in row))
+    console.print(table)
