@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+# Exit codes of every command.
+CODES = {
+    0: "done, or nothing to do",
+    1: "the command found what it looks for to be wrong: a damaged cube, a failed check",
+    2: "an error that needs a person, said in one message",
+    3: "all was done but some units or results, which the same command tries again",
+    4: "another run is at work on the same region",
+    130: "interrupted with Ctrl-C; what is finished is kept",
+}
 
 
 def main() -> None:
@@ -11,16 +19,12 @@ def main() -> None:
     Exit code 3 says that a run did all it could, but some of its units failed.
     """
     from biastf_xr.cli.app import app
+    from biastf_xr.cli.command import FORM, fail
     from biastf_xr.errors import BiastfError, FusionRunError
 
     try:
         app()
     except BiastfError as error:
-        if "--debug" in sys.argv:
+        if FORM.debug:
             raise
-        from rich.console import Console
-
-        console = Console(stderr=True)
-        console.print(f"[bold red]error[/] ({type(error).__name__}): ", end="")
-        console.print(str(error), markup=False, highlight=False)
-        sys.exit(3 if isinstance(error, FusionRunError) else 2)
+        fail(error, 3 if isinstance(error, FusionRunError) else 2)

@@ -127,6 +127,10 @@ def open_machine(spec: ClusterSpec) -> Iterator[Any]:
         "distributed.nanny.pre-spawn-environ": environment,
         # A worker that dies again while Dask looks whether it came back would lose its nanny.
         "distributed.deploy.lost-worker-timeout": "1h",
+        "distributed.worker.preload": [
+            *dask.config.get("distributed.worker.preload", []),
+            "biastf_xr.cluster.interrupts",
+        ],
     }
     with dask.config.set(settings):
         with starting(spec.kind):

@@ -82,6 +82,33 @@ class IngestReport:
     removed: tuple[Day, ...] = ()
 
 
+@dataclass(frozen=True)
+class IngestPreview:
+    """What an ingest would do.
+
+    Attributes
+    ----------
+    path : str
+        The cube.
+    days : dict of tuple of str
+        Ids of the scenes that would be read, by day; a day without scenes would be taken out.
+    replaced : dict of str
+        Scenes in the cube whose newer processing would take their place, by the new id.
+    unchanged, kept, excluded : tuple of str
+        As in `IngestReport`.
+    rejected : dict of str
+        Why a scene would not be taken, by id, as far as its name and place tell.
+    """
+
+    path: str
+    days: dict[str, tuple[str, ...]]
+    replaced: dict[str, str]
+    unchanged: tuple[str, ...]
+    kept: tuple[str, ...]
+    excluded: tuple[str, ...]
+    rejected: dict[str, str]
+
+
 def ingest(
     product: Product,
     folder: str | Path,
@@ -187,6 +214,58 @@ def ingest(
     if report.rejected and not (report.added or report.unchanged or report.removed):
         raise _nothing_usable(folder, report.rejected, excluded)
     return report
+
+
+def preview_ingest(
+    product: Product,
+    folder: str | Path,
+    path: str | Path,
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    exclude: tuple[str, ...] = (),
+    overwrite: bool = False,
+) -> IngestPreview:
+    """Say what `ingest` would take; opens no scene and changes nothing.
+
+    Parameters
+    ----------
+    product : Product
+        What the scenes are.
+    folder : str or pathlib.Path
+        Where they are.
+    path : str or pathlib.Path
+        The store that would be written.
+    start, end : str, optional
+        First and last day to take, ISO format.
+    exclude : tuple of str
+        Days to leave out, ISO format.
+    overwrite : bool
+        Whether the cube would be built anew.
+
+    Returns
+    -------
+    IngestPreview
+        What would be done.
+
+    Raises
+    ------
+    SceneError
+        If there is no scene.
+    """
+    offered, rejected, excluded = _offered(product, folder, start, end, exclude)
+    store = store_at(path)
+    known = read_ledger(read_group(path)) if store.exists() and not overwrite else {}
+    selection = compare(offered, known, frozenset(np.datetime64(d) for d in exclude))
+    return IngestPreview(
+        path=store.url,
+        days={str(day): tuple(s.id for s in scenes) for day, scenes in selection.days.items()},
+        replaced=selection.replaced,
+        unchanged=tuple(selection.unchanged),
+        kept=tuple(selection.kept),
+        excluded=tuple(excluded),
+        rejected=rejected | selection.rejected,
+    )
 
 
 # --- what the archive offers ----------------------------------------------------------------------

@@ -48,6 +48,9 @@ PAIR_FLAG: dict[str, int] = {
 # CF names of reflectance, and of what tells how uncertain it is.
 REFLECTANCE, STANDARD_ERROR = "surface_bidirectional_reflectance", "standard_error"
 
+# Reflectance that a cube may hold: the valid range of Landsat Collection 2 Level 2.
+VALID_MIN, VALID_MAX = -0.2, 1.6
+
 # `coarse_gap` where no coarse observation was within reach.
 NO_COARSE_GAP = 255
 
@@ -245,8 +248,8 @@ def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
         "long_name": f"{band} surface reflectance",
         "standard_name": REFLECTANCE,
         "units": "1",
-        "valid_min": -0.2,
-        "valid_max": 1.6,
+        "valid_min": VALID_MIN,
+        "valid_max": VALID_MAX,
         "ancillary_variables": " ".join(companions),
     }
 

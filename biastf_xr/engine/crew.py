@@ -153,6 +153,8 @@ class ThreadCrew:
 
         def _back(future: Future[Any]) -> None:
             """Put what came of the unit where `wait` finds it."""
+            if future.cancelled():
+                return
             error = future.exception()
             if error is None:
                 self._back.put(Done(key, worker, future.result()))

@@ -95,6 +95,45 @@ class PaperRun:
         return found
 
 
+def cells_of(
+    root: Path | str, folder: Path | str, protocol: Protocol, *, revise: bool = False
+) -> tuple[dict[Cell, dict[str, Any]], tuple[Cell, ...], Download]:
+    """Say what `run_paper` would do; reads no image.
+
+    Parameters
+    ----------
+    root : pathlib.Path or str
+        Where the download was unpacked.
+    folder : pathlib.Path or str
+        Where cubes, predictions and scores go.
+    protocol : Protocol
+        What to run.
+    revise : bool
+        Whether results of other inputs or settings may be replaced.
+
+    Returns
+    -------
+    dict
+        What every cell is made from.
+    tuple of Cell
+        Those that the folder has.
+    Download
+        The images.
+
+    Raises
+    ------
+    SceneError
+        If the download lacks an image.
+    CubeExistsError
+        If the folder has results of other inputs or settings, and `revise` is not set.
+    """
+    cells = [Cell(t, m) for t in protocol.targets for m in protocol.methods]
+    days = sorted({d for c in cells for d in protocol.needed(c.pair, c.method)})
+    download = find_download(protocol.dataset, root, days)
+    records = {c: _record(protocol, c, download) for c in cells}
+    return records, _kept(Path(folder), records, revise=revise), download
+
+
 def run_paper(
     root: Path | str,
     folder: Path | str,
@@ -136,18 +175,14 @@ def run_paper(
     """
     folder = Path(folder)
     say = progress or (lambda *_: None)
-    cells = [Cell(t, m) for t in protocol.targets for m in protocol.methods]
-    days = sorted({d for c in cells for d in protocol.needed(c.pair, c.method)})
-    download = find_download(protocol.dataset, root, days)
-    records = {c: _record(protocol, c, download) for c in cells}
-    kept = _kept(folder, records, revise=revise)
+    records, kept, download = cells_of(root, folder, protocol, revise=revise)
     fine, coarse = make_cubes(
         download, folder / "cubes", protocol.coarse,
         lambda done, of, name: say("ingest", done, of, name),
     )  # fmt: skip
     fine = _cropped(fine, protocol)
     failed: dict[Cell, str] = {}
-    todo = [c for c in cells if c not in kept]
+    todo = [c for c in records if c not in kept]
     target: _Target | None = None
     for done, cell in enumerate(todo):
         say("predict", done, len(todo), f"{protocol.day(cell.pair)} {cell.method}")
@@ -160,7 +195,7 @@ def run_paper(
     if todo:
         say("predict", len(todo), len(todo), "")
     made = tuple(c for c in todo if c not in failed)
-    scores = _scores(folder, protocol, [c for c in cells if c not in failed])
+    scores = _scores(folder, protocol, [c for c in records if c not in failed])
     return PaperRun(folder, protocol, scores, made, kept, failed, fine, coarse)
 
 

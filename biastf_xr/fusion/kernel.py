@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS, sigma_of
+from biastf_xr.cube.spec import STATUS, VALID_MAX, VALID_MIN, sigma_of
 from biastf_xr.grid import Tile, Upsampler, read_padded, split_tiles
 from biastf_xr.methods.base import Base, Block, Float, Method, Prediction, SideMemo
 from biastf_xr.series import fill_in_time, smooth_in_time, support_of
@@ -334,12 +334,13 @@ class _Canvas:
         self.status[0][seen] = STATUS["observed"]
 
     def take(self, part: Prediction, layer: Layer, days: Any, where: Any) -> None:
-        """Put a prediction where nothing stands yet."""
+        """Put a prediction where nothing stands yet, clipped to the valid range."""
         rows, cols = where
         status = self.status[:, rows, cols]
         made = np.isin(part.status, TWO_SIDED) if layer.two_sided else part.status != 0
         open_ = (status == 0) & made
-        np.copyto(self.reflectance[..., rows, cols], part.reflectance, where=open_[:, None])
+        values = np.clip(part.reflectance, np.float32(VALID_MIN), np.float32(VALID_MAX))
+        np.copyto(self.reflectance[..., rows, cols], values, where=open_[:, None])
         np.copyto(status, part.status, where=open_)
         if part.sigma is not None:
             np.copyto(self.sigma[..., rows, cols], part.sigma, where=open_[:, None])

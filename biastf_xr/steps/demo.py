@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from biastf_xr.steps.evaluate import evaluate_step
 from biastf_xr.steps.fuse import fuse_step, plan_step
 from biastf_xr.steps.ingest import ingest_step
-from biastf_xr.steps.terminal import console, progress_bar
+from biastf_xr.steps.terminal import console, facts, progress_bar
 from biastf_xr.steps.train import train_step
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ withhold = [{withhold}]
 """
 
 
-def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None:
+def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict[str, Any]:
     """Run the demo.
 
     Parameters
@@ -54,6 +54,11 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None
         Length of the season.
     workers : int, optional
         Worker processes.
+
+    Returns
+    -------
+    dict
+        Where everything is, how long it took, and the mean scores.
     """
     from biastf_xr.config import read_config
     from biastf_xr.sources.synthetic import SyntheticRegion
@@ -77,7 +82,7 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None
     plan_step(config)
     fused = fuse_step(config, overwrite=True).path
     console.rule("5. score on the withheld scenes")
-    evaluate_step(config, csv=output / "scores.csv")
+    scores = evaluate_step(config, csv=output / "scores.csv")
     picture = draw_sheet(config, output / "demo.png")
     minutes = (time.perf_counter() - started) / 60
     console.rule("done")
@@ -91,6 +96,44 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> None
         'print(ds["nir"].sel(time=ds.time[len(ds.time) // 2]).mean().compute())\n'
     )
     console.print(snippet, markup=False, highlight=False, soft_wrap=True)
+    return {
+        "config": str(path),
+        "fused": fused,
+        "picture": str(picture),
+        "minutes": minutes,
+        "scores": scores.summary().reset_index(),
+    }
+
+
+def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
+    """Say what the demo would write.
+
+    Parameters
+    ----------
+    output : pathlib.Path
+        Folder to work in.
+    size : int
+        Rows and columns of the region.
+    days : int
+        Length of the season.
+
+    Returns
+    -------
+    dict
+        What was printed, by name.
+    """
+    from biastf_xr.sources.synthetic import SyntheticRegion
+
+    season = SyntheticRegion(shape=(size, size), days=days).dates
+    told = {
+        "folder": str(output),
+        "exists": output.exists(),
+        "season": f"{str(season[0])[:10]} to {str(season[-1])[:10]}, {days} days",
+        "images": f"{size} x {size} pixels",
+        "leaves": "scenes/, cubes/, demo.toml, model.safetensors, scores.csv, demo.png",
+    }
+    facts("the demo", told)
+    return told
 
 
 def _write_scenes(region: Any, output: Path) -> None:

@@ -10,8 +10,10 @@ from biastf_xr.steps.terminal import console, progress_bar
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from biastf_xr.cube.verify import Verification
 
-def verify_step(path: str) -> bool:
+
+def verify_step(path: str) -> Verification:
     """Check a cube and print what is wrong.
 
     Parameters
@@ -21,15 +23,15 @@ def verify_step(path: str) -> bool:
 
     Returns
     -------
-    bool
-        Whether it is sound.
+    Verification
+        What was found.
     """
     from biastf_xr.cube.verify import verify
 
     with progress_bar("verify", "chunks of days") as advance:
         result = verify(path, progress=lambda day, done, total: advance(done, total, day))
     show_findings(result)
-    return result.sound
+    return result
 
 
 def export_step(path: str, folder: Path, *, dates: tuple[str, ...], **options: Any) -> list[Path]:

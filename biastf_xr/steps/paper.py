@@ -11,7 +11,7 @@ from rich.table import Table
 
 from biastf_xr.errors import ConfigError, FusionRunError
 from biastf_xr.evaluation.published import PUBLISHED_METHODS
-from biastf_xr.steps.terminal import console, progress_bar
+from biastf_xr.steps.terminal import console, facts, progress_bar
 
 # Characters that the names of a line take; the narrowest column, and what is between two.
 LABELS, COLUMN, BETWEEN = 30, 8, 2
@@ -30,6 +30,39 @@ if TYPE_CHECKING:
     from biastf_xr.evaluation.paper import PaperProgress, PaperRun
     from biastf_xr.evaluation.paper_protocol import Protocol
     from biastf_xr.evaluation.paper_tables import MeasureTable
+
+
+def preview_paper(
+    root: Path, output: Path, protocol: Protocol, *, revise: bool = False
+) -> dict[str, Any]:
+    """Say which results a run of the protocol would make.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Where the download was unpacked.
+    output : pathlib.Path
+        Where everything is kept.
+    protocol : Protocol
+        What to run.
+    revise : bool
+        Whether results of other inputs or settings may be replaced.
+
+    Returns
+    -------
+    dict
+        Results to make, and those that are there.
+    """
+    from biastf_xr.evaluation.paper import cells_of
+
+    cells, kept, _ = cells_of(root, output, protocol, revise=revise)
+    told = {
+        "folder": str(output),
+        "to make": [f"pair {c.pair} {c.method}" for c in cells if c not in kept],
+        "there": [f"pair {c.pair} {c.method}" for c in kept],
+    }
+    facts("the protocol", {k: ", ".join(v) if isinstance(v, list) else v for k, v in told.items()})
+    return told
 
 
 def paper_step(

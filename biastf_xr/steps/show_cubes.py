@@ -9,14 +9,11 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from biastf_xr.steps.terminal import console, facts
+from biastf_xr.steps.terminal import console, facts, shown, tell_rest
 
 if TYPE_CHECKING:
     from biastf_xr.cube.ingest import IngestReport
     from biastf_xr.cube.verify import Verification
-
-# Rows of a table of problems.
-SHOWN = 20
 
 
 def show_report(report: IngestReport, kind: str) -> None:
@@ -51,11 +48,11 @@ def show_report(report: IngestReport, kind: str) -> None:
         table = Table(title=f"rejected {kind} scenes", title_justify="left", box=SIMPLE_HEAD)
         table.add_column("scene", overflow="fold")
         table.add_column("why", overflow="fold")
-        for name, why in list(report.rejected.items())[:SHOWN]:
+        told = list(report.rejected.items())
+        for name, why in shown(told):
             table.add_row(name, why)
         console.print(table)
-        if len(report.rejected) > SHOWN:
-            console.print(f"... and {len(report.rejected) - SHOWN} more")
+        tell_rest(told)
 
 
 def show_findings(result: Verification) -> None:
@@ -74,20 +71,24 @@ def show_findings(result: Verification) -> None:
     table = Table(box=SIMPLE_HEAD)
     for title in ("day", "variable", "where", "what"):
         table.add_column(title, overflow="fold")
-    for finding in result.findings[:SHOWN]:
+    for finding in shown(result.findings):
         table.add_row(finding.day, finding.variable, finding.where, finding.what)
     console.print(table)
-    if len(result.findings) > SHOWN:
-        console.print(f"... and {len(result.findings) - SHOWN} more")
+    tell_rest(result.findings)
 
 
-def show_cube(path: str | Path) -> None:
+def show_cube(path: str | Path) -> dict[str, Any]:
     """Print what a cube holds.
 
     Parameters
     ----------
     path : str or pathlib.Path
         The store.
+
+    Returns
+    -------
+    dict
+        What was printed, by name, and the days.
     """
     from biastf_xr.cube.store import bands_of, layout_of, open_cube
     from biastf_xr.grid import describe, geobox_of
@@ -130,6 +131,7 @@ def show_cube(path: str | Path) -> None:
     if "clear_fraction" in ds.coords and days.size:
         for line in calendar_lines(days, ds["clear_fraction"].values):
             console.print(line, markup=False, highlight=False)
+    return rows | {"days": [str(day) for day in days]}
 
 
 def _longest_gap(days: Any) -> tuple[int, Any]:
@@ -185,8 +187,14 @@ def _status_shares(ds: Any) -> str:
     return ", ".join(f"{names[v]} {counts[v] / total:.1%}" for v in names if counts[v])
 
 
-def show_datasets() -> None:
-    """Print the benchmark sets."""
+def show_datasets() -> list[str]:
+    """Print the benchmark sets.
+
+    Returns
+    -------
+    list of str
+        Their names.
+    """
     from biastf_xr.sources.benchmark_sets import SETS
 
     table = Table(box=SIMPLE_HEAD)
@@ -196,9 +204,10 @@ def show_datasets() -> None:
         shape = f"{about.shape[0]} x {about.shape[1]}"
         table.add_row(name, str(len(about.dates)), shape, about.title)
     console.print(table)
+    return list(SETS)
 
 
-def show_dataset(name: str, folder: Path | None) -> bool:
+def show_dataset(name: str, folder: Path | None) -> list[str]:
     """Print what a benchmark set is, and what a download lacks.
 
     Parameters
@@ -210,8 +219,8 @@ def show_dataset(name: str, folder: Path | None) -> bool:
 
     Returns
     -------
-    bool
-        False if the download lacks something.
+    list of str
+        What the download lacks.
     """
     from biastf_xr.sources.benchmark_sets import check_folder, known_set
 
@@ -231,9 +240,9 @@ def show_dataset(name: str, folder: Path | None) -> bool:
         },
     )
     if folder is None:
-        return True
+        return []
     wrong = check_folder(name, folder)
-    for line in wrong[:SHOWN]:
+    for line in shown(wrong):
         console.print(line, highlight=False)
     console.print(f"{len(wrong)} things missing or wrong" if wrong else f"{folder} is complete")
-    return not wrong
+    return wrong

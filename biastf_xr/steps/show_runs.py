@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from biastf_xr.steps.terminal import console, facts, frame_table
+from biastf_xr.steps.terminal import MANY, console, facts, frame_table, shown, tell_rest
 
 if TYPE_CHECKING:
     from biastf_xr.engine.preview import Preview
     from biastf_xr.engine.report import RunReport, RunState
     from biastf_xr.evaluation.scores import Scores
-
-# Rows of a plan.
-PLAN_ROWS = 60
 
 # Measures that fit a terminal; a report has all.
 SHOWN_MEASURES = ("RMSE", "CC", "SSIM", "SSIM11", "ERGAS", "SAM", "EDGE")
@@ -35,12 +32,11 @@ def show_plan(preview: Preview) -> None:
     for name in names:
         table.add_column(name.replace("-", "-\n"), no_wrap=name in ("before", "after"))
     rows = preview.table.to_dict("records")
-    for row in rows[:PLAN_ROWS]:
+    for row in shown(rows, MANY):
         until = "" if row["first"] == row["last"] else f" .. {row['last'][5:]}"
         table.add_row(f"{row['first']}{until}", *(str(row[name]) for name in names))
     console.print(table)
-    if len(rows) > PLAN_ROWS:
-        console.print(f"... and {len(rows) - PLAN_ROWS} more runs of dates")
+    tell_rest(rows, MANY, "more runs of dates")
     facts("the run", preview.lines())
 
 

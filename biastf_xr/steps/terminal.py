@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,14 +20,81 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
+
+Row = TypeVar("Row")
 
 console = Console()
 
 # Where output is no terminal (a log file, CI) progress is a line at every such fraction.
 LOG_EVERY = 0.2
+
+# Rows of a table, unless everything is to be told.
+FEW, MANY = 20, 60
+
+
+@dataclass
+class _Voice:
+    """How much is told."""
+
+    everything: bool = False
+
+
+_voice = _Voice()
+
+
+def speak(*, quiet: bool = False, everything: bool = False, aside: bool = False) -> None:
+    """Settle how the steps speak from now on.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing; errors are still told.
+    everything : bool
+        Tell every row of a table, and every scene and unit in a log.
+    aside : bool
+        Speak on standard error, because standard output belongs to a program.
+    """
+    console.quiet = quiet
+    console.stderr = aside
+    _voice.everything = everything
+
+
+def shown(rows: Sequence[Row], most: int = FEW) -> Sequence[Row]:
+    """Give the rows of a table that are told.
+
+    Parameters
+    ----------
+    rows : sequence
+        All of them.
+    most : int
+        How many a reader is given unasked.
+
+    Returns
+    -------
+    sequence
+        The first of them, or all.
+    """
+    return rows if _voice.everything else rows[:most]
+
+
+def tell_rest(rows: Sequence[Any], most: int = FEW, what: str = "more") -> None:
+    """Say how many rows were not told.
+
+    Parameters
+    ----------
+    rows : sequence
+        All of them.
+    most : int
+        How many were told.
+    what : str
+        What they are.
+    """
+    left = len(rows) - len(shown(rows, most))
+    if left:
+        console.print(f"... and {left} {what} (--verbose tells all)", highlight=False)
 
 
 @contextmanager
@@ -50,7 +118,7 @@ def progress_bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, st
 
         def log(done: int, total: int | None, note: str) -> None:
             share = done / total if total else 1.0
-            if total is None or share - said[0] >= LOG_EVERY or done == total:
+            if _voice.everything or total is None or share - said[0] >= LOG_EVERY or done == total:
                 said[0] = share
                 of = f" of {total}" if total else ""
                 console.print(f"{task}: {done}{of} {unit} {note}".rstrip(), highlight=False)

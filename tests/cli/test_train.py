@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import biastf_xr
-from biastf_xr.cli.app import _method, app
+from biastf_xr.cli.app import app
+from biastf_xr.cli.settings import method_section
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError, MethodError, MissingPairError
 
@@ -23,7 +24,7 @@ def train(small_cubes):
         command = [str(a) for a in ("train", *told, *SMALL, *method, *arguments)]
         done = CliRunner().invoke(app, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        return biastf_xr.load_method(path)
+        return biastf_xr.loadmethod_section(path)
 
     return fit
 
@@ -67,7 +68,7 @@ def test_stfdcnn_is_fitted_and_known_by_its_card(train, small_cubes, tmp_path):
     command = [str(a) for a in ("plan", *told, *days, "--output", tmp_path / "fused.zarr")]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert _method(str(path))["name"] == "stfdcnn"
+    assert method_section(str(path))["name"] == "stfdcnn"
 
 
 def test_what_cannot_be_fitted_is_said(train, tmp_path):

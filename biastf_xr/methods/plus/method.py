@@ -324,7 +324,11 @@ class Plus(Plain):
         seen: Float,
         differences: tuple[Float | None, Float | None],
     ) -> tuple[Float, Float | None]:
-        """Predict one date: values and, if asked for, the standard deviation of their error."""
+        """Predict one date: values and, if asked for, the standard deviation of their error.
+
+        No value is negative where the base images are not: an abrupt darkening that the mixture
+        spreads over brighter pixels ends at zero.
+        """
         first = bases[0]
         known = first.prepared.dates
         pair = len(bases) == 2
@@ -343,6 +347,7 @@ class Plus(Plain):
         value = fine[0] + added
         if difference is not None:
             value += (np.float32(share) + trust * (fields[0] - np.float32(share))) * difference
+        np.maximum(value, np.minimum(0, np.minimum(fine[0], fine[-1])), out=value)
         inner = slice(REACH, -REACH)
         value = value[:, inner, inner]
         if not self.uncertain:

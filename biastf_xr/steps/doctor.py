@@ -1,0 +1,307 @@
+"""Look at this machine, and at a run: what will work, what will not, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from biastf_xr.steps.terminal import console
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from biastf_xr.config import Config, Source
+
+Verdict = Literal["ok", "note", "wrong"]
+
+# What each extra brings, by the distribution that tells whether it is there.
+EXTRAS = {
+    "stac": "pystac-client",
+    "hdf4": "pyhdf",
+    "icechunk": "icechunk",
+    "remote": "s3fs",
+    "dashboard": "bokeh",
+    "cuda": "dask-cuda",
+    "hpc": "dask-jobqueue",
+    "k8s": "dask-kubernetes",
+    "gateway": "dask-gateway",
+    "notebook": "nbclient",
+}
+# What products and exports read and write, by GDAL driver.
+DRIVERS = {
+    "GTiff": "Landsat, HLS, GeoTIFF folders",
+    "COG": "export",
+    "HDF5": "vnp09ga, vnp43",
+    "HDF4": "mod09ga and mcd43a4 as HDF4",
+}
+CODECS = ("blosc", "zstd", "crc32c", "sharding_indexed")
+# Files and sockets of a local cluster.
+LEAST_FILES = 1024
+LEAST_MEMORY = 4 * 2**30
+LEAST_DISK = 2 * 2**30
+# Seconds that the clock of a disk may be off.
+CLOCK = 5.0
+# 2024-01-01: no release of this package is older.
+EPOCH = 1_704_067_200
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    topic : str
+        What it belongs to.
+    name : str
+        What was looked at.
+    verdict : {"ok", "note", "wrong"}
+        Whether it is as it should be; a note is something that some runs need.
+    found : str
+        What was found.
+    advice : str
+        What to do; empty where nothing is to be done.
+    """
+
+    topic: str
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def doctor_step(folder: Path, config: Config | None = None) -> list[Check]:
+    """Look at everything and print it.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder to write to, to see whether that works; left as it was.
+    config : Config, optional
+        A run to look at.
+
+    Returns
+    -------
+    list of Check
+        What was found.
+    """
+    looks = (_software, _gdal, _codecs, _gpus, _machine, lambda: _disk(folder))
+    checks = [check for look in looks for check in look()]
+    if config is not None:
+        checks += _run(config)
+    for topic in dict.fromkeys(c.topic for c in checks):
+        table = Table(title=topic, title_justify="left", box=SIMPLE_HEAD, show_header=False)
+        for check in (c for c in checks if c.topic == topic):
+            mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+            told = escape(f"{check.found}{'; ' if check.advice else ''}{check.advice}")
+            table.add_row(mark[check.verdict], check.name, told)
+        console.print(table, highlight=False)
+    wrong = [c for c in checks if c.verdict == "wrong"]
+    told = f"{len(wrong)} things are wrong" if wrong else "nothing is wrong"
+    console.print(f"[bold]{told}[/] ({len(checks)} looked at)", highlight=False)
+    return checks
+
+
+def _software() -> Iterator[Check]:
+    import platform
+
+    topic = "software"
+    yield Check(topic, "python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    for line in metadata.requires("biastf-xr") or ():
+        requirement, _, condition = line.partition(";")
+        if "extra" in condition:
+            continue
+        yield _distribution(topic, requirement)
+    for extra, name in EXTRAS.items():
+        found = _version(name)
+        advice = "" if found else f'pip install "biastf-xr[{extra}]"'
+        yield Check(topic, f"extra {extra}", "ok" if found else "note",
+                    f"{name} {found}" if found else f"no {name}", advice)  # fmt: skip
+
+
+def _distribution(topic: str, text: str) -> Check:
+    """Compare what is installed with what is required."""
+    from packaging.requirements import Requirement
+
+    requirement = Requirement(text)
+    found = _version(requirement.name)
+    if not found:
+        return Check(topic, requirement.name, "wrong", "missing", f'pip install "{requirement}"')
+    fits = requirement.specifier.contains(found, prereleases=True)
+    advice = "" if fits else f'expected {requirement.specifier}: pip install "{requirement}"'
+    return Check(topic, requirement.name, "ok" if fits else "wrong", found, advice)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _gdal() -> Iterator[Check]:
+    import rasterio
+    from rasterio.env import GDALVersion
+
+    topic = "GDAL"
+    yield Check(topic, "version", "ok", str(GDALVersion.runtime()))
+    with rasterio.Env() as env:
+        drivers = env.drivers()
+    for name, use in DRIVERS.items():
+        there = name in drivers or (name == "HDF5" and "HDF5Image" in drivers)
+        instead = "; pyhdf reads them" if name == "HDF4" and _version("pyhdf") else ""
+        told = f"for {use}" if there else f"missing, for {use}{instead}"
+        yield Check(topic, f"driver {name}", "ok" if there or instead else "note", told)
+    proj = rasterio.crs.CRS.from_epsg(32633)
+    yield Check(topic, "projections", "ok", f"EPSG:{proj.to_epsg()} found")
+
+
+def _codecs() -> Iterator[Check]:
+    from zarr.registry import get_codec_class
+
+    for name in CODECS:
+        try:
+            found = get_codec_class(name).__name__
+        except KeyError:
+            yield Check("Zarr codecs", name, "wrong", "missing", 'pip install "zarr>=3.1.3"')
+        else:
+            yield Check("Zarr codecs", name, "ok", found)
+
+
+def _gpus() -> Iterator[Check]:
+    import torch
+
+    topic = "GPUs"
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch is built for CUDA {built}, no device was found" if built else "CPU build"
+        yield Check(topic, "torch", "ok", f"{torch.__version__}: {why}; runs use the CPU")
+        return
+    for n in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(n)
+        told = f"{about.name}, {_size(about.total_memory)}, CUDA {torch.version.cuda}"
+        yield Check(topic, f"cuda:{n}", "ok", told)
+
+
+def _machine() -> Iterator[Check]:
+    import psutil
+
+    topic = "machine"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Check(topic, "cores", "ok", str(cores))
+    memory = psutil.virtual_memory()
+    enough = memory.available >= LEAST_MEMORY
+    yield Check(topic, "memory", "ok" if enough else "note",
+                f"{_size(memory.available)} of {_size(memory.total)} free",
+                "" if enough else "fuse with a smaller tile (`[fuse] tile = 512`)")  # fmt: skip
+    yield _open_files(topic)
+    sane = time.time() > EPOCH
+    yield Check(topic, "clock", "ok" if sane else "wrong",
+                time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+                "" if sane else "set it: records and ledgers carry the time")  # fmt: skip
+
+
+def _open_files(topic: str) -> Check:
+    try:
+        import resource
+    except ImportError:
+        return Check(topic, "open files", "ok", "no limit known")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    enough = most >= LEAST_FILES or most == resource.RLIM_INFINITY
+    advice = "" if enough else f"ulimit -n {LEAST_FILES}: a local cluster opens many sockets"
+    return Check(topic, "open files", "ok" if enough else "note", f"{most}", advice)
+
+
+def _disk(folder: Path) -> Iterator[Check]:
+    topic = f"writing to {folder}"
+    if not folder.is_dir():
+        yield Check(topic, "folder", "wrong", "no such folder", "create it, or name another one")
+        return
+    free = shutil.disk_usage(folder).free
+    enough = free >= LEAST_DISK
+    yield Check(topic, "space", "ok" if enough else "note", f"{_size(free)} free",
+                "" if enough else "`biastf-xr plan` says how much a run writes")  # fmt: skip
+    try:
+        with tempfile.TemporaryDirectory(prefix=".biastf-xr-", dir=folder) as name:
+            place = Path(name) / "a"
+            before = time.time()
+            place.write_bytes(b"0")
+            written = place.stat().st_mtime
+            place.rename(place.with_name("b"))
+    except OSError as error:
+        yield Check(topic, "access", "wrong", str(error), "give this user write access")
+        return
+    yield Check(topic, "access", "ok", "a file can be written and renamed")
+    off = max(before - written, written - time.time())
+    yield Check(topic, "clock of the disk", "ok" if off < CLOCK else "note",
+                "agrees with the machine's" if off < CLOCK else f"off by {off:.0f} s",
+                "" if off < CLOCK else "synchronise the clocks of the machines")  # fmt: skip
+
+
+def _run(config: Config) -> Iterator[Check]:
+    from biastf_xr.cube.stores import store_at
+
+    topic = "this run"
+    for kind, source in (("fine", config.fine), ("coarse", config.coarse)):
+        yield _scenes(topic, kind, source)
+    stores = {"fine": config.fine.cube, "coarse": config.coarse.cube, "fused": config.fuse.output}
+    for kind, path in stores.items():
+        yield _store(topic, kind, path, store_at)
+    method = config.method
+    if method.learned:
+        there = method.checkpoint.is_file()
+        yield Check(topic, "model", "ok" if there or method.refit != "never" else "wrong",
+                    str(method.checkpoint) if there else f"{method.checkpoint} is not there yet",
+                    "" if there else "`train` or `update` makes it")  # fmt: skip
+    yield Check(topic, "cluster", "ok", f"kind {config.cluster.spec().kind}")
+
+
+def _scenes(topic: str, kind: str, source: Source) -> Check:
+    from biastf_xr.errors import BiastfError
+    from biastf_xr.sources import build_product
+
+    name = f"{kind} scenes"
+    try:
+        product = build_product(source.product, **source.options)
+        found = product.find_scenes(source.folder)
+    except BiastfError as error:
+        return Check(topic, name, "wrong", str(error))
+    usable = [s for s in found if not s.problem]
+    if not usable:
+        advice = f"expected files such as {product.expects}"
+        return Check(topic, name, "wrong", f"none of {source.product} in {source.folder}", advice)
+    told = f"{len(usable)} of {source.product}, {usable[0].date} to {usable[-1].date}"
+    broken = len(found) - len(usable)
+    advice = f"{broken} cannot be used: `biastf-xr ingest --dry-run` says why" if broken else ""
+    return Check(topic, name, "note" if broken else "ok", told, advice)
+
+
+def _store(topic: str, kind: str, path: str, store_at: Any) -> Check:
+    from biastf_xr.errors import BiastfError
+
+    name = f"{kind} cube"
+    try:
+        there = store_at(path).exists()
+    except (BiastfError, OSError) as error:
+        return Check(topic, name, "wrong", str(error))
+    local = "://" not in path
+    parent = next((p for p in Path(path).parents if p.exists()), Path("/"))
+    if local and not os.access(parent, os.W_OK):
+        return Check(topic, name, "wrong", f"{parent} cannot be written", "give write access")
+    return Check(topic, name, "ok", path if there else f"{path}, not there yet")
+
+
+def _size(count: float) -> str:
+    from biastf_xr.engine.preview import size
+
+    return size(count)

@@ -1,0 +1,230 @@
+"""Write the TOML file of a run: what the folders tell, and what a person answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from biastf_xr.errors import BiastfError, ConfigError
+from biastf_xr.steps.terminal import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+# Products whose scenes are known by their names, by the sensor they are for.
+KNOWN = {
+    "fine": ("landsat-c2-l2", "hls"),
+    "coarse": ("mod09ga", "mcd43a4", "vnp09ga", "vnp43"),
+}
+
+TEMPLATE = """\
+# A run of biastf-xr. Relative paths are relative to this file.
+#   biastf-xr doctor {name}      is everything there
+#   biastf-xr ingest {name}      scenes -> cubes
+#   biastf-xr train {name}       compare the two sensors
+#   biastf-xr plan {name}        what fuse would do
+#   biastf-xr fuse {name}        every day
+#   biastf-xr evaluate {name}    how good it is
+#   biastf-xr update {name}      all of it, for every night
+# Every key is described in the configuration reference of the documentation.
+
+[fine]
+product = "{fine.product}"
+folder = "{fine.folder}"        # searched with its subfolders
+cube = "cubes/fine.zarr"        # or "s3://bucket/fine.zarr", or "icechunk://cubes/fine"
+# exclude = [2021-06-20]        # days with undetected cloud
+{fine_options}
+[coarse]
+product = "{coarse.product}"
+folder = "{coarse.folder}"
+cube = "cubes/coarse.zarr"
+# shift = "auto"                # measure and correct a displacement against the fine sensor
+{coarse_options}
+{grid}
+[method]
+name = "biastf-plus"            # or "biastf", the networks of the paper, or "estarfm", ...
+checkpoint = "model.safetensors"
+refit = "if-missing"            # or "new-scenes": refit with every scene, fuse all days anew
+
+[fuse]
+output = "cubes/fused.zarr"
+# start = 2021-03-01            # the coarse season by default
+# end = 2021-10-31
+# withhold = [2021-06-20]       # scenes to score on, used for nothing else
+# tile = 1024                   # smaller needs less memory
+
+[cluster]
+# workers = 4                   # one per core by default
+# address = "tcp://scheduler:8786"
+"""
+
+GRID = """\
+[grid]
+region = {region}
+# crs = "utm"                   # the zone of the region's centre
+# resolution = 30.0
+# anchor = 15.0                 # the lattice of Landsat Collection 2: scenes are then copied
+# coarse_resolution = 480.0
+"""
+
+NO_GRID = """\
+# [grid]                        # without it the scenes' own pixels are kept
+# region = [8.3, 49.8, 8.7, 50.1]   # west, south, east, north; a GeoJSON file; "MGRS:32UMA"
+"""
+
+GEOTIFF = """\
+[{sensor}.options]
+pattern = "{letter}_%Y%m%d.tif"         # the date in the names of the files
+layers = ["green", "red", "nir"] # bands in the order of the file
+factor = 1e-4                    # reflectance per unit
+# nodata = -9999
+"""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where the scenes of one sensor are.
+
+    Attributes
+    ----------
+    product : str
+        What they are.
+    folder : str
+        Where they are, as the file is to say it.
+    """
+
+    product: str
+    folder: str
+
+
+def guess_product(folder: Path, sensor: str) -> tuple[str | None, int]:
+    """Tell what the scenes of a folder are from their names.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder.
+    sensor : {"fine", "coarse"}
+        Which sensor they are to be of.
+
+    Returns
+    -------
+    str or None
+        The product with the most scenes; None where none is known.
+    int
+        How many scenes.
+    """
+    from biastf_xr.sources import build_product
+
+    counts = {}
+    for name in KNOWN[sensor]:
+        try:
+            scenes = build_product(name).find_scenes(folder)
+        except BiastfError:
+            continue
+        counts[name] = sum(not s.problem for s in scenes)
+    best = max(counts, key=lambda name: counts[name], default=None)
+    if best is None or not counts[best]:
+        return None, 0
+    return best, counts[best]
+
+
+def render_config(name: str, fine: Archive, coarse: Archive, region: str | None) -> str:
+    """Write the file's text.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+    fine, coarse : Archive
+        The two sensors.
+    region : str, optional
+        Bounding box as "west,south,east,north", a GeoJSON file, or a code such as "MGRS:32UMA".
+
+    Returns
+    -------
+    str
+        TOML with comments.
+
+    Raises
+    ------
+    ConfigError
+        If a bounding box is not four numbers in order.
+    """
+    grid = NO_GRID if region is None else GRID.format(region=_region(region))
+
+    def options(sensor: str, archive: Archive) -> str:
+        if archive.product != "geotiff":
+            return ""
+        return GEOTIFF.format(sensor=sensor, letter="L" if sensor == "fine" else "M")
+
+    return TEMPLATE.format(
+        name=name,
+        fine=fine,
+        coarse=coarse,
+        grid=grid,
+        fine_options=options("fine", fine),
+        coarse_options=options("coarse", coarse),
+    )
+
+
+def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
+    """Write the file, once it is known to be readable.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    text : str
+        What it says.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        If it is there, or cannot be written.
+    """
+    from biastf_xr.config import read_config
+
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} is there already. Name another file, or --overwrite.")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, "utf-8")
+        read_config(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error}).") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    console.print(f"wrote [bold]{path}[/]; next: biastf-xr doctor {path}")
+    return path
+
+
+def _region(text: str) -> str:
+    """Write a region as TOML."""
+    parts = text.replace(" ", "").split(",")
+    if len(parts) == 1:
+        return f'"{text.strip()}"'
+    numbers = _numbers(parts)
+    if len(numbers) != 4 or not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
+        raise ConfigError(
+            f"the region is {text!r}; expected west,south,east,north in degrees, a GeoJSON file, "
+            'or a code such as "MGRS:32UMA" or "WRS:093084".'
+        )
+    return f"[{', '.join(f'{v:g}' for v in numbers)}]"
+
+
+def _numbers(parts: Sequence[str]) -> list[float]:
+    try:
+        return [float(part) for part in parts]
+    except ValueError:
+        return []
