@@ -183,14 +183,14 @@ def halo() -> Drawing:
     for y, words, target in (
         (40, "coarse pixels that are read: all that the halo", (left + 160, 36)),
         (120, "halo: fine pixels around the tile whose interpolated", (left + 114, 116)),
-        (206, "tile: what is predicted and written", (left + 84, 202)),
+        (190, "tile: what is predicted and written", (left + 84, 186)),
     ):
         pen.line((322, y - 4), target, kind="line", arrow=True)
-        pen.text(332, y, words, "strong" if y == 206 else "", anchor="start")
+        pen.text(332, y, words, "strong" if y == 190 else "", anchor="start")
     pen.text(332, 60, "touches, and the next for the interpolation", anchor="start")
     pen.text(332, 140, "change the result depends on; base images are", anchor="start")
     pen.text(332, 160, "read with their own margin, fine_halo", anchor="start")
-    pen.text(332, 256, "The result is the same for any tile size.", "muted", anchor="start")
+    pen.text(332, 236, "The result is the same for any tile size.", "muted", anchor="start")
     return pen
 
 
