@@ -12,13 +12,12 @@ from contextlib import suppress
 
 import pytest
 import typer.main
+from pages import ROOT, pages
 
 import biastf_xr
 from biastf_xr.cli.app import app
 from biastf_xr.config import Config
 from biastf_xr.sources import build_product
-
-from pages import ROOT, pages
 
 ROOT_COMMAND = typer.main.get_command(app)
 SHELLS = {"", "bash", "console", "sh"}

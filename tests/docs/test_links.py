@@ -6,7 +6,6 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-
 from pages import DOCS, GENERATED, ROOT, Page, anchors, pages
 
 EXTERNAL = re.compile(r"^[a-z]+:")
@@ -43,7 +42,8 @@ def made_by_the_build(target) -> str:
         made = (ROOT / "notebooks" / f"{target.stem}.py").exists()
     else:
         sources = "".join(path.read_text() for path in (DOCS / "_ext").glob("*.py"))
-        made = target.stem in UNTRAINED or f'"{target.name}"' in sources
+        named = any(f'"{name}"' in sources for name in (target.name, target.stem))
+        made = target.stem in UNTRAINED or named
     return "" if made else "is made by nothing"
 
 
