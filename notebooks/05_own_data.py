@@ -142,7 +142,7 @@ for day in pairs["time"].values:
 # `shift = "auto"` in `[coarse]`, which measures and corrects it. A day with too few coarse pixels
 # that are clear in both images tells nothing; here the fine scene is under cloud.
 
-# %%
+# %% mystnb={"image": {"alt": "Days with a scene: coarse nearly all, fine four"}}
 fine, coarse = (biastf_xr.open_cube(s.cube) for s in (config.fine, config.coarse))
 figure, axis = plt.subplots(figsize=(9, 2.2), layout="constrained")
 for place, cube in enumerate((coarse, fine)):
@@ -173,7 +173,7 @@ print(f"{report.units} units, {len(report.failed)} failed")
 #
 # The cube opens with plain xarray.
 
-# %%
+# %% mystnb={"image": {"alt": "The withheld day: coarse, nearest scene, fused, true"}}
 import xarray as xr
 
 fused = xr.open_zarr(config.fuse.output)
