@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "dataclass_fields",  # docs/_ext: fields of dataclasses as parameters
+    "diagrams",  # docs/_ext: the drawings of the concept pages
     "reference_pages",  # docs/_ext: configuration, command line and options, from the code
     "notebook_pages",  # docs/_ext: notebooks/*.py as pages
     "method_pictures",  # docs/_ext: what every method makes of the embedded region
@@ -36,7 +37,7 @@ html_theme_options = {
     "use_fullscreen_button": False,
 }
 html_static_path = ["_static"]
-html_css_files = ["wide.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 
 myst_enable_extensions = ["deflist", "colon_fence"]

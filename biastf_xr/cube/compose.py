@@ -209,13 +209,24 @@ def _load(part: xr.Dataset, scene: Scene) -> xr.Dataset:
         raise
     except OSError as error:
         raise SceneError(
-            f"cannot be read ({error}): {_files(scene)}. Download it again."
+            f"cannot be read ({error.__cause__ or error}): {_broken(part, scene)}. "
+            "Download it again."
         ) from error
 
 
-def _files(scene: Scene) -> str:
-    names = sorted({str(f) for f in scene.files.values()})
+def _broken(part: xr.Dataset, scene: Scene) -> str:
+    """Name the files that cannot be read; all of them where that cannot be told apart."""
+    files = {n: f for n, f in scene.files.items() if n in part and not _readable(part[n])}
+    names = sorted({str(f) for f in (files or scene.files).values()})
     return names[0] if len(names) == 1 else f"one of {names}"
+
+
+def _readable(layer: xr.DataArray) -> bool:
+    try:
+        layer.load()
+    except OSError:
+        return False
+    return True
 
 
 def _check_lattice(job: Job, source: GeoBox) -> None:

@@ -67,6 +67,12 @@ def open_cube(
     ------
     CubeStructureError
         If there is no cube at `path`, or one of another structure version.
+
+    Examples
+    --------
+    >>> fine = open_cube("fine.zarr")
+    >>> fine["nir"].dtype, fine.sizes["time"]
+    (dtype('float32'), 3)
     """
     import xarray as xr
 

@@ -74,6 +74,15 @@ def fuse(
         If the method is unknown or not fitted.
     GridMismatchError, CubeStructureError, MissingPairError, TargetDateError
         If the cubes do not fit together or a date cannot be predicted.
+
+    Examples
+    --------
+    >>> import biastf_xr
+    >>> fine, coarse = biastf_xr.open_cube("fine.zarr"), biastf_xr.open_cube("coarse.zarr")
+    >>> daily = biastf_xr.fuse(fine, coarse, "direct")
+    >>> daily["nir"].dims, daily.sizes["time"]
+    (('time', 'y', 'x'), 48)
+    >>> day = daily["status_flag"].sel(time="2021-04-10").compute()  # only what this day needs
     """
     pair = pair_cubes(fine, coarse)
     built = get_method(method, **options).bind(pair)

@@ -222,17 +222,21 @@ def describe(geobox: GeoBox) -> str:
     str
         CRS, shape, pixel size and upper left corner.
     """
-    a, crs = geobox.affine, geobox.crs
-    if crs is None:
-        name = "no CRS"
-    elif crs.epsg:
-        name = f"EPSG:{crs.epsg}"
-    else:
-        made_by = crs.proj.coordinate_operation
-        name = crs.proj.name if crs.proj.name != "unknown" or not made_by else made_by.method_name
+    a, name = geobox.affine, _crs_name(geobox.crs)
     return (
         f"{name}, {geobox.shape[0]} x {geobox.shape[1]} px of {a.a:g} at ({a.c:.10g}, {a.f:.10g})"
     )
+
+
+def _crs_name(crs: Any) -> str:
+    """Name a CRS by its EPSG code, or in words."""
+    if crs is None:
+        return "no CRS"
+    if crs.epsg:
+        return f"EPSG:{crs.epsg}"
+    made_by = crs.proj.coordinate_operation
+    named = crs.proj.name != "unknown" or not made_by
+    return str(crs.proj.name if named else made_by.method_name)
 
 
 def same_lattice(a: GeoBox, b: GeoBox) -> bool:
@@ -277,8 +281,9 @@ def align(fine: GeoBox, coarse: GeoBox) -> Alignment:
     """
     if fine.crs != coarse.crs:
         raise GridMismatchError(
-            f"fine cube is in {fine.crs}, coarse cube in {coarse.crs}; expected the same CRS. "
-            "Reproject the coarse scenes to the fine cube's CRS before ingesting them."
+            f"fine cube is in {_crs_name(fine.crs)}, coarse cube in {_crs_name(coarse.crs)}; "
+            "expected the same CRS. State a [grid], to which both are brought when they are "
+            "ingested, or reproject the coarse scenes first."
         )
     if coarse.affine.a < fine.affine.a * (1 - 1e-6):
         raise GridMismatchError(

@@ -132,8 +132,9 @@ def fit(
     --------
     >>> import biastf_xr
     >>> fine, coarse = biastf_xr.open_cube("fine.zarr"), biastf_xr.open_cube("coarse.zarr")
-    ... # doctest: +SKIP
-    >>> model = biastf_xr.fit(fine, coarse).save("model.safetensors")  # doctest: +SKIP
+    >>> model = biastf_xr.fit(fine[["nir"]], coarse[["nir"]]).save("model.safetensors")
+    >>> model.card.bands
+    ('nir',)
     """
     pair = pair_cubes(fine, coarse)
     if variant is not None:

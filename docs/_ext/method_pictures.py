@@ -1,6 +1,6 @@
-"""Draw what every method makes of a withheld day of the embedded region.
+"""Draw what every method makes of a withheld day of the embedded region, and a season of it.
 
-The pictures are made when the documentation is built, in ``generated/methods``, and only where a
+The pictures are made when the documentation is built, in ``generated``, and only where a
 method or the region has changed since.  None of them is kept with the sources.
 """
 
@@ -32,6 +32,10 @@ BANDS = ["nir", "red", "green"]
 REGION = SyntheticRegion(shape=(160, 160), days=113)
 FIRST, WITHHELD, LAST = "2021-06-04", "2021-06-20", "2021-07-22"
 
+# Days of the landing page, of whose fine images only the first and the last are used.
+SEASON = ["2021-06-04", "2021-06-12", "2021-06-20", "2021-06-28", "2021-07-06", "2021-07-14",
+          "2021-07-22"]  # fmt: skip
+
 # Error in near infrared, shown from blue to red.
 MOST_ERROR = 0.1
 
@@ -55,11 +59,14 @@ def draw_pictures(app: Sphinx) -> None:
     fine, coarse = _cubes()
     truth = _day(REGION.truth_cube([WITHHELD]))
     known = fine.sel(time=fine["time"] != np.datetime64(WITHHELD))
-    made = {name: _day(biastf_xr.fuse(known, coarse, name, dates=[WITHHELD])) for name in UNTRAINED}
+    chosen: dict[str, Any] = {name: name for name in UNTRAINED}
+    chosen["biastf-plus"] = biastf_xr.fit(known, coarse)
+    made = {n: _day(biastf_xr.fuse(known, coarse, m, dates=[WITHHELD])) for n, m in chosen.items()}
     there = np.logical_and.reduce(
         [np.isfinite(_stack(image)).all(axis=0) for image in made.values()]
     )
     limits = stretch(truth, BANDS)
+    _draw_season(folder.parent / "season.png", fine, coarse, limits)
     _draw_inputs(folder / "inputs.png", fine, coarse, truth, limits)
     for name, image in made.items():
         _draw_method(folder / f"{name}.png", name, image, truth, there, limits)
@@ -97,14 +104,14 @@ def _stack(image: xr.Dataset) -> NDArray[np.float32]:
     return np.stack([image[band].values for band in BANDS])
 
 
-def _figure(panels: int) -> tuple[Any, Any]:
+def _figure(panels: int, rows: int = 1) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.0 * panels, 3.3), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, panels)
-    for axis in axes:
+    axes = figure.subplots(rows, panels)
+    for axis in axes.flat:
         axis.set_axis_off()
     return figure, axes
 
@@ -130,6 +137,33 @@ def _draw_inputs(
         axis.imshow(composite(image, BANDS, limits), interpolation="nearest")
         axis.set_title(title, fontsize=9)
     figure.savefig(path, dpi=100)
+
+
+def _draw_season(path: Path, fine: xr.Dataset, coarse: xr.Dataset, limits: Any) -> None:
+    """Draw what the coarse sensor saw, what the fine one saw, and the fused cube, day by day."""
+    known = fine.sel(time=[SEASON[0], SEASON[-1]])
+    fused = biastf_xr.fuse(known, coarse, biastf_xr.fit(known, coarse), dates=SEASON).load()
+    inner = slice(REGION.coarse_margin, -REGION.coarse_margin or None)
+    rows = (
+        ("coarse,\nevery day", coarse.isel(y=inner, x=inner)),
+        ("fine,\ntwo scenes", known),
+        ("fused,\nevery day", fused),
+    )
+    figure, grid = _figure(len(SEASON), rows=3)
+    figure.set_size_inches(1.35 * len(SEASON) + 0.8, 4.6)
+    for axes, (name, cube) in zip(grid, rows, strict=True):
+        for axis, day in zip(axes, SEASON, strict=True):
+            axis.set_axis_on()
+            axis.set_box_aspect(1)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_color("0.8")
+            if np.datetime64(day) in cube["time"].values:
+                image = composite(cube.sel(time=day), BANDS, limits)
+                axis.imshow(image, interpolation="nearest")
+        axes[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=11)
+    for axis, day in zip(figure.axes, SEASON, strict=False):
+        axis.set_title(day[5:], fontsize=11)
+    figure.savefig(path, dpi=110)
 
 
 def _draw_method(

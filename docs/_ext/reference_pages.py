@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import re
 import typing
 from functools import partial
@@ -23,10 +24,11 @@ from sphinx.errors import ExtensionError
 from biastf_xr.methods import UNTRAINED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sphinx.application import Sphinx
 
+EXAMPLE = re.compile(r"`(biastf-xr [^`]+)`")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -181,25 +183,68 @@ def commands_page() -> str:
     Returns
     -------
     str
-        Markdown.
+        Markdown: a table of all commands, then a section of each, groups with their own.
     """
     import typer.main
 
     from biastf_xr.cli.app import app
 
     root: Any = typer.main.get_command(app)
-    parts = [root.help, _options(root)]
-    for name, command in root.commands.items():
+    found = [*_commands(root, ())]
+    table = ["| command | what it does |", "| --- | --- |"]
+    sections = []
+    for words, command in found:
+        name = " ".join(words)
+        first = inspect.cleandoc(command.help or "").partition("\n\n")[0]
+        table.append(f"| [`{name}`](#{name.replace(' ', '-')}) | {_markdown(first)} |")
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         shown = [p.metavar or p.name.upper() for p in arguments]
-        usage = " ".join(["biastf-xr", name, *shown, "[options]"])
-        parts += [f"## {name}", f"```console\n{usage}\n```"]
-        parts += [inspect.cleandoc(command.help or ""), _options(command)]
-    return "\n\n".join(parts)
+        rest = ["COMMAND"] if hasattr(command, "commands") else [*shown, "[options]"]
+        usage = " ".join(["biastf-xr", name, *rest])
+        sections += [f"{'#' * (len(words) + 1)} {name}", f"```console\n{usage}\n```"]
+        sections += [examples_apart(command.help or ""), _options(command)]
+        sections += [examples_apart(command.epilog or "")]
+    return "\n\n".join([root.help, _options(root), "\n".join(table), *sections])
+
+
+def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """List the commands of a group, and those of the groups in it."""
+    for name, command in group.commands.items():
+        if not command.hidden:
+            yield (*words, name), command
+            if hasattr(command, "commands"):
+                yield from _commands(command, (*words, name))
+
+
+def examples_apart(text: str) -> str:
+    """Turn the examples of a help text into blocks of code.
+
+    Parameters
+    ----------
+    text : str
+        Help of a command, Markdown; an example is a whole command in backticks, in a paragraph
+        that begins with "Example" or that is nothing else.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    found = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        commands = [" ".join(c.split()) for c in EXAMPLE.findall(paragraph)]
+        rest = " ".join(re.sub(r",?\s+or$", "", EXAMPLE.sub("", paragraph).strip()).split())
+        if not commands or not (rest == "" or rest.startswith("Example")):
+            found.append(paragraph)
+            continue
+        head, note = re.match(r"(Examples?:)?,?\s*(.*)", rest).groups()  # type: ignore[union-attr]
+        found += [" ".join(filter(None, [head, note.strip("(), ")]))] if rest else []
+        found += [f"```console\n{command}\n```" for command in commands]
+    return "\n\n".join(found)
 
 
 def _options(command: Any) -> str:
-    lines = ["| option | default | meaning |", "| --- | --- | --- |"]
+    lines = []
     for option in command.params:
         if option.name in {"help", "install_completion", "show_completion"}:
             continue
@@ -208,10 +253,12 @@ def _options(command: Any) -> str:
         default = "" if option.default is False else _default(option.default, quoted=False)
         names = [option.metavar or option.name.upper()]
         if option.param_type_name == "option":
-            names = list(option.opts)
+            names = [*option.opts, *option.secondary_opts]
         label = ", ".join(f"`{n}`" for n in names)
         lines.append(f"| {label} | {default} | {_markdown(option.help)} |")
-    return "\n".join(lines)
+    return "\n".join(
+        ["| option | default | meaning |", "| --- | --- | --- |", *lines] if lines else []
+    )
 
 
 def options_of_method(name: str) -> str:
@@ -232,6 +279,43 @@ def options_of_method(name: str) -> str:
     bound = [f.name for f in dataclasses.fields(cls) if f.metadata.get("bound")]
     table = table_of(cls, leave_out=("name", "halo", "coarse_halo", *bound))
     return table.replace("| key |", "| option |", 1)
+
+
+def configuration_schema() -> dict[str, Any]:
+    """Give the JSON schema of the TOML file, with what its keys mean.
+
+    Returns
+    -------
+    dict
+        For editors that complete and check TOML files.
+    """
+    from biastf_xr import config
+    from biastf_xr.methods.biastf import settings
+
+    schema = config.Config.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "A run of biastf_xr"
+    parts = {"Config": schema, **schema["$defs"]}
+    for name, part in parts.items():
+        cls = getattr(config, name, None) or getattr(settings, name)
+        part["description"] = (inspect.getdoc(cls) or "").partition("\n\n")[0]
+        told = describe_fields(cls)
+        for key, field in part["properties"].items():
+            field["description"] = re.sub(r"\s+", " ", told[key][1]).replace("`", "")
+    return schema
+
+
+def write_schema(app: Sphinx) -> None:
+    """Write the schema of the TOML file where the pages can offer it.
+
+    Parameters
+    ----------
+    app : sphinx.application.Sphinx
+        The build.
+    """
+    folder = Path(app.srcdir) / "generated"
+    folder.mkdir(exist_ok=True)
+    (folder / "biastf-xr.schema.json").write_text(json.dumps(configuration_schema(), indent=1))
 
 
 PAGES: dict[str, Callable[[], str]] = {
@@ -271,5 +355,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     dict
         What Sphinx wants to know of an extension.
     """
+    app.connect("builder-inited", write_schema)
     app.connect("source-read", fill_in)
     return {"parallel_read_safe": True}

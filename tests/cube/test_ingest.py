@@ -507,6 +507,18 @@ def test_truncated_file_is_named(tmp_path, scenes):
     taken(scenes, tmp_path / "cube.zarr", "L_20010425.tif", r"cannot be .*L_20010425\.tif")
 
 
+def test_truncated_layer_is_named_and_no_other(small_scenes, tmp_path):
+    folder = tmp_path / "scenes"
+    shutil.copytree(small_scenes.landsat, folder)
+    scene = next(p for p in sorted(folder.iterdir()) if "_20210417_" in p.name)
+    file = scene / f"{scene.name}_SR_B5.TIF"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    report = ingest(LANDSAT, folder, tmp_path / "cube.zarr", kind="fine")
+    (reason,) = report.rejected.values()
+    assert str(file) in reason
+    assert "QA_PIXEL" not in reason
+
+
 def test_file_that_is_no_raster_is_named(tmp_path, scenes):
     (scenes / "L_20010425.tif").write_text("not a raster")
     taken(scenes, tmp_path / "cube.zarr", "L_20010425.tif", r"L_20010425\.tif: cannot be opened")
