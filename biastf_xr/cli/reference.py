@@ -31,7 +31,10 @@ def render_cluster(
 
 @command(datasets, "list")
 def list_datasets() -> Any:
-    """List the benchmark sets that can be ingested as they are downloaded."""
+    """List the benchmark sets that can be ingested as they are downloaded.
+
+    Example: `biastf-xr datasets list`
+    """
     from biastf_xr.steps.show_cubes import show_datasets
 
     return show_datasets()

@@ -112,15 +112,19 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
 
 def _ask(question: str, default: str | None = None) -> str:
     """Ask a person; where there is none, say which flag answers."""
-    import sys
-
     from biastf_xr.errors import ConfigError
 
-    if not sys.stdin.isatty():
+    if not _is_a_person_there():
         raise ConfigError(
             f"{question}? Nobody can answer here. Give --fine-folder and --coarse-folder."
         )
     return str(typer.prompt(question, default=default, show_default=False, err=True))
+
+
+def _is_a_person_there() -> bool:
+    import sys
+
+    return sys.stdin.isatty()
 
 
 @command(app, panel=START)

@@ -187,6 +187,7 @@ def commands_page() -> str:
     """
     import typer.main
 
+    from biastf_xr.cli import CODES
     from biastf_xr.cli.app import app
 
     root: Any = typer.main.get_command(app)
@@ -204,7 +205,11 @@ def commands_page() -> str:
         sections += [f"{'#' * (len(words) + 1)} {name}", f"```console\n{usage}\n```"]
         sections += [examples_apart(command.help or ""), _options(command)]
         sections += [examples_apart(command.epilog or "")]
-    return "\n\n".join([root.help, _options(root), "\n".join(table), *sections])
+    every = ["## Flags of every command", _options(found[0][1], common=True)]
+    codes = ["## Exit codes", "\n".join(["| code | meaning |", "| --- | --- |",
+             *(f"| {code} | {meaning} |" for code, meaning in CODES.items())])]  # fmt: skip
+    told = [root.help.partition("\n\nExit codes")[0], _options(root), "\n".join(table)]
+    return "\n\n".join([*told, *every, *codes, *sections])
 
 
 def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -243,10 +248,13 @@ def examples_apart(text: str) -> str:
     return "\n\n".join(found)
 
 
-def _options(command: Any) -> str:
+def _options(command: Any, *, common: bool = False) -> str:
+    """Write the table of a command's own options, or of those that every command has."""
+    from biastf_xr.cli.command import VOICE
+
     lines = []
     for option in command.params:
-        if option.name in {"help", "install_completion", "show_completion"}:
+        if option.name == "help" or (option.name in VOICE) is not common:
             continue
         if not option.help:
             raise ExtensionError(f"option {option.name} of {command.name} has no help")
