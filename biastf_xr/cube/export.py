@@ -88,7 +88,7 @@ def export_cogs(
     for done, (place, name, target) in enumerate(jobs, 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(ds, place, name, target, dtype)
+            write_cog(ds, place, name, target, dtype)
         except OSError as error:
             raise StoreWriteError(f"{target} cannot be written ({error}).") from error
         if progress:
@@ -119,8 +119,31 @@ def _places(ds: xr.Dataset, dates: Iterable[str] | None) -> list[tuple[int, Any]
     return [(int(np.flatnonzero(days == d)[0]), d) for d in wanted]
 
 
-def _write(ds: xr.Dataset, place: int, name: str, target: Path, dtype: str) -> None:
-    """Write one image: a plain tiled file first, then its COG beside the target, then rename."""
+def write_cog(
+    ds: xr.Dataset,
+    place: int,
+    name: str,
+    target: Path,
+    dtype: Literal["float32", "int16"] = "float32",
+) -> None:
+    """Write one image as a Cloud-Optimised GeoTIFF with overviews.
+
+    The image is written window by window to a plain file beside the target, then turned into the
+    COG, which is renamed when it is complete.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A cube opened with ``chunks=None``.
+    place : int
+        Place of the date.
+    name : str
+        Variable with dims ``(time, y, x)``.
+    target : pathlib.Path
+        The file; its folder must be there.
+    dtype : {"float32", "int16"}
+        As for `export_cogs`; integer variables stay as they are.
+    """
     import rasterio
     import rasterio.shutil
 
@@ -150,7 +173,8 @@ def _write(ds: xr.Dataset, place: int, name: str, target: Path, dtype: str) -> N
             if packed:
                 file.scales, file.offsets = (FACTOR,), (0.0,)
         average = "AVERAGE" if kind == "f" else "NEAREST"
-        rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE", resampling=average)
+        rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE",
+                             predictor="YES", resampling=average)  # fmt: skip
         cog.replace(target)
     finally:
         for leftover in (plain, cog):
