@@ -231,11 +231,14 @@ class _Plan:
     def report(self, job: _Job, files: int, size: int) -> PublishReport:
         """Say what was done."""
         updated = tuple(d for d in self.todo if d not in self.added)
-        added, updated, kept, removed = (
-            tuple(map(str, days)) for days in (self.added, updated, self.kept, self.removed)
-        )
-        path = str(job.folder / COLLECTION)
-        return PublishReport(path, added, updated, kept, removed, files, size)
+        return PublishReport(
+            str(job.folder / COLLECTION), _iso(self.added), _iso(updated), _iso(self.kept),
+            _iso(self.removed), files, size,
+        )  # fmt: skip
+
+
+def _iso(days: Iterable[Day]) -> tuple[str, ...]:
+    return tuple(map(str, days))
 
 
 def _published(job: _Job) -> set[Day]:
