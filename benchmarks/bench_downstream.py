@@ -2,7 +2,7 @@
 
     python benchmarks/bench_downstream.py [pixels on a side] [days]
 
-Writes a cube of two bands in the layout of fine and fused cubes (a date a chunk), copies it for time
+Writes a cube of two bands in the layout of fine and fused cubes, a date a chunk, copies it for time
 series and back for maps, and reads two bands of each with plain xarray: one pixel on all days, a
 field of 32 x 32 pixels on all days, the whole map of one day.  Files are put out of the system's
 cache before every read; the median of five reads at different places is shown.
