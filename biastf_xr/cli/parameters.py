@@ -29,7 +29,9 @@ ConfigFile = Annotated[
     Path | None, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")
 ]
 NeededConfig = Annotated[Path, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")]
-Cube = Annotated[str, typer.Argument(help="A cube: a folder, a URL, or icechunk://folder.")]
+Cube = Annotated[
+    str, typer.Argument(help="A cube: a folder, a URL, or icechunk://folder.", metavar="CUBE")
+]
 FineCube = Annotated[str | None, typer.Option(help="Fine cube (Zarr).")]
 CoarseCube = Annotated[str | None, typer.Option(help="Coarse cube (Zarr).")]
 Withhold = Annotated[

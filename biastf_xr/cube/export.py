@@ -32,6 +32,7 @@ def export_cogs(
     bands: Iterable[str] | None = None,
     dtype: Literal["float32", "int16"] = "float32",
     overwrite: bool = False,
+    dry_run: bool = False,
     progress: Progress | None = None,
 ) -> list[Path]:
     """Write a cube's images as Cloud-Optimised GeoTIFFs.
@@ -53,6 +54,8 @@ def export_cogs(
         -9999.
     overwrite : bool
         Replace files that are there.
+    dry_run : bool
+        Only say which files would be written.
     progress : callable, optional
         Called after every file with its name, the number done and the number in all.
 
@@ -85,10 +88,10 @@ def export_cogs(
             f"{there[0]} already exists{f' and {len(there) - 1} more' if there[1:] else ''}. "
             "Choose another folder, or replace them with --overwrite."
         )
-    for done, (place, name, target) in enumerate(jobs, 1):
+    for done, (place, name, target) in enumerate([] if dry_run else jobs, 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(ds, place, name, target, dtype)
+            write_cog(ds, place, name, target, dtype)
         except OSError as error:
             raise StoreWriteError(f"{target} cannot be written ({error}).") from error
         if progress:
@@ -119,8 +122,31 @@ def _places(ds: xr.Dataset, dates: Iterable[str] | None) -> list[tuple[int, Any]
     return [(int(np.flatnonzero(days == d)[0]), d) for d in wanted]
 
 
-def _write(ds: xr.Dataset, place: int, name: str, target: Path, dtype: str) -> None:
-    """Write one image: a plain tiled file first, then its COG beside the target, then rename."""
+def write_cog(
+    ds: xr.Dataset,
+    place: int,
+    name: str,
+    target: Path,
+    dtype: Literal["float32", "int16"] = "float32",
+) -> None:
+    """Write one image as a Cloud-Optimised GeoTIFF with overviews.
+
+    The image is written window by window to a plain file beside the target, then turned into the
+    COG, which is renamed when it is complete.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        A cube opened with ``chunks=None``.
+    place : int
+        Place of the date.
+    name : str
+        Variable with dims ``(time, y, x)``.
+    target : pathlib.Path
+        The file; its folder must be there.
+    dtype : {"float32", "int16"}
+        As for `export_cogs`; integer variables stay as they are.
+    """
     import rasterio
     import rasterio.shutil
 
@@ -150,7 +176,8 @@ def _write(ds: xr.Dataset, place: int, name: str, target: Path, dtype: str) -> N
             if packed:
                 file.scales, file.offsets = (FACTOR,), (0.0,)
         average = "AVERAGE" if kind == "f" else "NEAREST"
-        rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE", resampling=average)
+        rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE",
+                             predictor="YES", resampling=average)  # fmt: skip
         cog.replace(target)
     finally:
         for leftover in (plain, cog):

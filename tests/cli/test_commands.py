@@ -472,7 +472,7 @@ def test_error_is_one_message_and_exit_code_2_without_traceback(tmp_path):
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    done = shell("--debug", "info", tmp_path / "absent.zarr")
+    done = shell("info", "--debug", tmp_path / "absent.zarr")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
 

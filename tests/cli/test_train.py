@@ -24,7 +24,7 @@ def train(small_cubes):
         command = [str(a) for a in ("train", *told, *SMALL, *method, *arguments)]
         done = CliRunner().invoke(app, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
-        return biastf_xr.loadmethod_section(path)
+        return biastf_xr.load_method(path)
 
     return fit
 

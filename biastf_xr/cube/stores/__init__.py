@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biastf_xr.errors import ConfigError
+from biastf_xr.errors import ConfigError, CubeStructureError
 
 if TYPE_CHECKING:
-    from biastf_xr.cube.stores.base import CubeStore
+    from biastf_xr.cube.stores.base import CubeStore, Version
 
 ICECHUNK = "icechunk"
 
@@ -50,6 +50,65 @@ def store_at(path: str | Path) -> CubeStore:
     from biastf_xr.cube.stores.plain import FolderStore
 
     return FolderStore(folder)
+
+
+def versions(path: str | Path) -> list[Version]:
+    """List the versions of a cube, newest first.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The cube, as for `store_at`.
+
+    Returns
+    -------
+    list of Version
+        Id, UTC time and message; `biastf_xr.open_cube` reads any of them.  Empty for plain Zarr.
+
+    Raises
+    ------
+    CubeStructureError
+        If there is no cube.
+    """
+    return _existing(path).versions()
+
+
+def roll_back(path: str | Path, to: str) -> Version:
+    """Make an earlier version of a cube the one that readers see; nothing is lost.
+
+    The version that was newest keeps a tag, ``rolled-back-<id>``, to read it or to go back to it.
+    The ledger goes back with the pixels, so the next run makes what is missing then; a scene that
+    must not come back has to be excluded first.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The cube, in Icechunk.
+    to : str
+        Id of a version, or a tag.
+
+    Returns
+    -------
+    Version
+        What readers see now.
+
+    Raises
+    ------
+    CubeStructureError
+        If there is no cube, it keeps no versions, or has no such version.
+    StoreLockedError
+        If another process writes to it.
+    """
+    store = _existing(path)
+    with store.lock():
+        return store.roll_back(to)
+
+
+def _existing(path: str | Path) -> CubeStore:
+    store = store_at(path)
+    if not store.exists():
+        raise CubeStructureError(f"no cube at {path}. Check the path.")
+    return store
 
 
 def locate(path: str | Path, folder: Path) -> str:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
+
+
+class Version(NamedTuple):
+    """A state of a cube that can be read again.
+
+    Attributes
+    ----------
+    id : str
+        What `CubeStore.reader` takes.
+    time : str
+        When it was made, UTC.
+    message : str
+        What was done.
+    """
+
+    id: str
+    time: str
+    message: str
 
 
 class Edit(Protocol):
@@ -112,6 +130,31 @@ class CubeStore(Protocol):
         -------
         zarr.abc.store.Store
             What xarray and zarr read through.
+        """
+        ...
+
+    def versions(self) -> list[Version]:
+        """List the versions, newest first.
+
+        Returns
+        -------
+        list of Version
+            Empty for a store that keeps none.
+        """
+        ...
+
+    def roll_back(self, to: str) -> Version:
+        """Make an earlier version the newest one; its holder must have the lock.
+
+        Parameters
+        ----------
+        to : str
+            As for `reader`.
+
+        Returns
+        -------
+        Version
+            What readers see now; raises `CubeStructureError` if there is no such version.
         """
         ...
 

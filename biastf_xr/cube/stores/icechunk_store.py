@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from biastf_xr.cube.stores.base import Version
 from biastf_xr.cube.stores.lock import lock_folder
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError, StoreLockedError
 
@@ -21,6 +22,9 @@ BRANCH = "main"
 
 # Where an edit with `hidden` keeps what is not published yet.
 HIDDEN = "unpublished"
+
+# Tags of versions that were newest when somebody rolled back, before their id.
+ROLLED_BACK = "rolled-back-"
 
 
 class IcechunkEdit:
@@ -163,28 +167,59 @@ class IcechunkStore:
         repository = self._repository()
         if version is None:
             return repository.readonly_session(BRANCH).store
-        if version in repository.list_tags():
-            return repository.readonly_session(tag=version).store
-        known = {s.id: s.message for s in repository.ancestry(branch=BRANCH)}
-        if version not in known:
-            raise CubeStructureError(
-                f"{self.url} has no version {version!r}; its last ones are {list(known)[:5]}. "
-                "Give one of them, or a tag."
-            )
-        return repository.readonly_session(snapshot_id=version).store
+        return repository.readonly_session(snapshot_id=self._find(repository, version)).store
 
-    def versions(self) -> list[tuple[str, str, str]]:
-        """List the versions, newest first.
+    def versions(self) -> list[Version]:
+        """List the versions, newest first; see `CubeStore.versions`.
 
         Returns
         -------
-        list of tuple of str
-            Id, UTC time and message.
+        list of Version
+            Those that led to the newest one.
         """
-        return [
-            (s.id, f"{s.written_at:%Y-%m-%dT%H:%M:%SZ}", s.message)
-            for s in self._repository().ancestry(branch=BRANCH)
-        ]
+        return [_version(s) for s in self._repository().ancestry(branch=BRANCH)]
+
+    def roll_back(self, to: str) -> Version:
+        """Let readers see an earlier version; see `CubeStore.roll_back`.
+
+        The versions after it get a tag, ``rolled-back-<id>``, so that they can still be read and
+        `roll_back` can go forward to them again.  Unpublished work is dropped.
+
+        Parameters
+        ----------
+        to : str
+            Id of a snapshot, or a tag.
+
+        Returns
+        -------
+        Version
+            What readers see now.
+        """
+        repository = self._repository()
+        snapshot, newest = self._find(repository, to), repository.lookup_branch(BRANCH)
+        tag = f"{ROLLED_BACK}{newest}"
+        # Going forward again leaves nothing behind.
+        leads = newest in (s.id for s in repository.ancestry(snapshot_id=snapshot))
+        if not leads and tag not in repository.list_tags():
+            repository.create_tag(tag, snapshot_id=newest)
+        if HIDDEN in repository.list_branches():
+            repository.delete_branch(HIDDEN)
+        repository.reset_branch(BRANCH, snapshot)
+        return self.versions()[0]
+
+    def _find(self, repository: Any, version: str) -> str:
+        """Give the snapshot that a version or tag stands for."""
+        tags = repository.list_tags()
+        if version in tags:
+            return str(repository.lookup_tag(version))
+        known = [s.id for s in repository.ancestry(branch=BRANCH)]
+        before = [s.id for t in tags for s in repository.ancestry(tag=t)]
+        if version not in (*known, *before):
+            raise CubeStructureError(
+                f"{self.url} has no version {version!r}; its last ones are {known[:5]}"
+                f"{f', its tags {sorted(tags)}' if tags else ''}. Give one of them."
+            )
+        return version
 
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.
@@ -286,6 +321,10 @@ class IcechunkStore:
 
     def _repository(self) -> Any:
         return _icechunk().Repository.open(self._storage())
+
+
+def _version(snapshot: Any) -> Version:
+    return Version(snapshot.id, f"{snapshot.written_at:%Y-%m-%dT%H:%M:%SZ}", snapshot.message)
 
 
 def _branch_of(repository: Any) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from biastf_xr.cube.stores.base import Version
+
 
 @dataclass(frozen=True)
 class PlainEdit:
@@ -78,12 +80,11 @@ def _checkpointed(edit: PlainEdit, message: str) -> Iterator[PlainEdit]:
     edit.checkpoint(message)
 
 
-def _no_versions(url: str, version: str | None) -> None:
-    if version is not None:
-        raise CubeStructureError(
-            f"{url} is plain Zarr and keeps no versions; asked for {version!r}. "
-            "Only Icechunk stores (icechunk://...) keep them."
-        )
+def _no_versions(url: str, version: str) -> CubeStructureError:
+    return CubeStructureError(
+        f"{url} is plain Zarr and keeps no versions; asked for {version!r}. "
+        "Only Icechunk stores (icechunk://...) keep them."
+    )
 
 
 def _refuse_existing(url: str, *, replace: bool) -> None:
@@ -139,8 +140,34 @@ class FolderStore:
         """
         from zarr.storage import LocalStore
 
-        _no_versions(self.url, version)
+        if version is not None:
+            raise _no_versions(self.url, version)
         return LocalStore(self._recovered(), read_only=True)
+
+    def versions(self) -> list[Version]:
+        """List no versions; see `CubeStore.versions`.
+
+        Returns
+        -------
+        list of Version
+            Empty.
+        """
+        return []
+
+    def roll_back(self, to: str) -> Version:
+        """Refuse: there is only what is there now; see `CubeStore.roll_back`.
+
+        Parameters
+        ----------
+        to : str
+            Any version.
+
+        Returns
+        -------
+        Version
+            Never.
+        """
+        raise _no_versions(self.url, to)
 
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.
@@ -287,8 +314,34 @@ class RemoteStore:
         zarr.storage.FsspecStore
             The store.
         """
-        _no_versions(self.url, version)
+        if version is not None:
+            raise _no_versions(self.url, version)
         return self._store(read_only=True)
+
+    def versions(self) -> list[Version]:
+        """List no versions; see `CubeStore.versions`.
+
+        Returns
+        -------
+        list of Version
+            Empty.
+        """
+        return []
+
+    def roll_back(self, to: str) -> Version:
+        """Refuse: there is only what is there now; see `CubeStore.roll_back`.
+
+        Parameters
+        ----------
+        to : str
+            Any version.
+
+        Returns
+        -------
+        Version
+            Never.
+        """
+        raise _no_versions(self.url, to)
 
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.

@@ -1,0 +1,396 @@
+"""Copies of a cube in another layout: for series of pixels, or for whole maps."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from biastf_xr.cube.digests import COPY, COPY_ARRAY, digests_of
+from biastf_xr.cube.spec import Layout
+from biastf_xr.cube.store import read_group
+from biastf_xr.cube.stores import locate, store_at
+from biastf_xr.cube.stores.lock import writing_to
+from biastf_xr.cube.template import history_line
+from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
+from biastf_xr.grid import split_tiles
+
+if TYPE_CHECKING:
+    import zarr
+
+    from biastf_xr.cube.stores.base import CubeStore, Edit
+    from biastf_xr.grid import Tile
+
+Purpose = Literal["timeseries", "maps"]
+Progress = Callable[[str, int, int], None]
+
+# Largest chunk and shard of a copy for series: about 1.5 MB and 96 MB of one band of a year.
+SERIES_DAYS, SERIES_CHUNK, SERIES_SHARD = 366, 32, 256
+
+# A copy of a shorter cube has room for so many days in its first chunk.
+FEWEST_DAYS = 64
+
+# How often a block is in memory while it is copied: as read, in chunks, compressed.
+HELD = 3
+
+PIXELS = ("time", "y", "x")
+
+
+@dataclass(frozen=True)
+class RechunkReport:
+    """What a copy took, or would take.
+
+    Attributes
+    ----------
+    path : str
+        The copy.
+    purpose : {"timeseries", "maps"}
+        What its layout is for.
+    layout : Layout
+        Its chunks and shards.
+    days : int
+        Days in the copy.
+    changed : int
+        Days that are new, or made from other scenes than in the copy that was there.
+    written : int
+        Shards read from the cube and written in the new layout.
+    kept : int
+        Shards taken over from the copy that was there, compressed as they are.
+    size : int
+        Bytes of the pixels, not compressed.
+    memory : int
+        Bytes that all threads together hold at most, about.
+    seconds : float
+        Time it took; 0 for a dry run.
+    """
+
+    path: str
+    purpose: Purpose
+    layout: Layout
+    days: int
+    changed: int
+    written: int
+    kept: int
+    size: int
+    memory: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A part of one variable that is read at once and written as whole shards."""
+
+    name: str
+    times: slice
+    tile: Tile
+    size: int
+
+
+def rechunk(
+    path: str | Path,
+    output: str | Path,
+    purpose: Purpose = "timeseries",
+    *,
+    memory: int = 1 << 30,
+    workers: int | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> RechunkReport:
+    """Copy a cube to a layout that suits how it is read.
+
+    The copy has the same variables, values, coordinates and attributes, and opens with plain
+    ``xr.open_zarr`` or `open_cube`.  "timeseries" has up to 366 days and 32 x 32 pixels in a chunk;
+    "maps" has the layout of a fused cube, one day and up to 256 x 256 pixels.  It is built beside
+    its place and appears when it is complete; after an interruption run it again.
+
+    Run again, it brings the copy up to date: shards of which no day has changed are taken over
+    compressed as they are, the others are read from the cube.  A copy that is up to date is left
+    alone.  A copy keeps its layout as it grows; `overwrite` chooses it anew.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The cube.
+    output : str or pathlib.Path
+        The copy.
+    purpose : {"timeseries", "maps"}
+        What the layout is for.
+    memory : int
+        Bytes to stay below, about; at least one block, some hundreds of MB for a large cube, is
+        held.
+    workers : int, optional
+        Threads; by default one per core, as far as `memory` allows.
+    overwrite : bool
+        Build the copy anew, and replace a cube that is there and no copy of this one.
+    dry_run : bool
+        Only say what would be done.
+    progress : callable, optional
+        Called after every block with the name of its variable, the number done and the number in
+        all.
+
+    Returns
+    -------
+    RechunkReport
+        What was done, or would be.
+
+    Raises
+    ------
+    CubeExistsError
+        If there is a cube at `output` that is no copy of this one.
+    CubeStructureError, ConfigError
+        If there is no cube at `path`, or it is `output` itself.
+    """
+    started = time.perf_counter()
+    store = store_at(output)
+    here = Path.cwd()
+    if locate(path, here) == locate(output, here):
+        raise ConfigError(f"{path} cannot be copied onto itself. Choose another output.")
+    source = read_group(path)
+    origin = Path(str(path).partition("://")[2] or path).name
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(store.lock())
+        old = None if overwrite else _older_copy(store, origin, purpose, source)
+        work = _Work.plan(source, origin, old, purpose, memory, workers or os.cpu_count() or 1)
+        report = work.report(store.url)
+        if dry_run or (old is not None and not report.changed):
+            return report
+        stack.enter_context(writing_to(store.url))
+        line = f"copied from {origin} for {purpose}"
+        edit = stack.enter_context(store.build(line, replace=overwrite or old is not None))
+        _write_structure(edit, work, history_line(line))
+        _take_over(edit, work)
+        _write_blocks(edit, work, progress)
+    return replace(report, seconds=time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What there is to copy: the blocks to write, and the steps in time that an older copy has."""
+
+    source: zarr.Group
+    origin: str
+    old: zarr.Group | None
+    purpose: Purpose
+    layout: Layout
+    digests: dict[np.datetime64, str]
+    changed: int
+    blocks: list[_Block]
+    kept: frozenset[int]
+    threads: int
+    held: int
+
+    @classmethod
+    def plan(
+        cls,
+        source: zarr.Group,
+        origin: str,
+        old: zarr.Group | None,
+        purpose: Purpose,
+        memory: int,
+        threads: int,
+    ) -> _Work:
+        """Compare a cube with the copy that is there."""
+        arrays = _pixel_arrays(source)
+        layout = layout_for(purpose, arrays[0].shape) if old is None else _layout_of(old)
+        digests = digests_of(source)
+        now, before = list(digests.items()), [] if old is None else list(digests_of(old).items())
+        same = [n < len(before) and before[n] == day and bool(day[1]) for n, day in enumerate(now)]
+        steps = [same[i : i + layout.time] for i in range(0, len(same), layout.time)]
+        stale = [n for n, days in enumerate(steps) if not all(days)]
+        blocks = [b for a in arrays for b in _blocks(a, layout, stale, memory // threads)]
+        biggest = max((b.size for b in blocks), default=0)
+        threads = max(1, min(threads, memory // (HELD * biggest or 1)))
+        changed = same.count(False) + max(len(before) - len(now), 0)
+        kept = frozenset(range(len(steps))) - frozenset(stale)
+        return cls(
+            source, origin, old, purpose, layout, digests, changed, blocks, kept, threads,
+            threads * HELD * biggest,
+        )  # fmt: skip
+
+    def report(self, url: str) -> RechunkReport:
+        """Say what there is to do."""
+        arrays = _pixel_arrays(self.source)
+        step = int(np.prod(self.layout.tiles(arrays[0].shape[1:]))) * len(arrays)
+        steps = -(-len(self.digests) // self.layout.time)
+        return RechunkReport(
+            url, self.purpose, self.layout, len(self.digests), self.changed,
+            (steps - len(self.kept)) * step, len(self.kept) * step,
+            sum(int(a.nbytes) for a in arrays), self.held,
+        )  # fmt: skip
+
+
+def layout_for(purpose: Purpose, shape: tuple[int, ...]) -> Layout:
+    """Choose the layout of a copy.
+
+    Parameters
+    ----------
+    purpose : {"timeseries", "maps"}
+        What it is for.
+    shape : tuple of int
+        Days, rows and columns.
+
+    Returns
+    -------
+    Layout
+        The layout.
+
+    Raises
+    ------
+    ConfigError
+        If the purpose is unknown.
+    """
+    if purpose == "maps":
+        return Layout.build("fused", shape[1:])  # type: ignore[arg-type]
+    if purpose != "timeseries":
+        raise ConfigError(f"no layout for {purpose!r}; expected 'timeseries' or 'maps'.")
+    flat = Layout.build("fused", shape[1:], chunk=SERIES_CHUNK, shard=SERIES_SHARD)  # type: ignore[arg-type]
+    return replace(flat, time=int(np.clip(shape[0], FEWEST_DAYS, SERIES_DAYS)))
+
+
+def _layout_of(group: zarr.Group) -> Layout:
+    array = _pixel_arrays(group)[0]
+    return Layout(*array.chunks, *array.shards[1:])
+
+
+def _arrays(group: zarr.Group) -> dict[str, Any]:
+    return dict(sorted(group.arrays()))
+
+
+def _pixel_arrays(group: zarr.Group) -> list[Any]:
+    """Give the arrays with pixels, by name."""
+    found = [a for a in _arrays(group).values() if a.metadata.dimension_names == PIXELS]
+    if not found or not found[0].shape[0]:
+        raise CubeStructureError(f"{group.store} has no days to copy.")
+    return found
+
+
+def _blocks(array: Any, layout: Layout, steps: list[int], memory: int) -> list[_Block]:
+    """Cut some time steps of a variable into blocks of whole shards, long in time if there is room.
+
+    A chunk of the source that is long in time is decoded once for every block that needs it.
+    """
+    days, shard = array.shape[0], int(np.prod(layout.shards)) * array.dtype.itemsize
+    room = max(1, memory // (HELD * shard))
+    runs = np.split(np.array(steps, int), np.flatnonzero(np.diff(steps) != 1) + 1)
+    spans = [
+        slice(int(run[i]) * layout.time, min((int(run[i:][:room][-1]) + 1) * layout.time, days))
+        for run in runs
+        for i in range(0, len(run), room)
+    ]
+    return [
+        _Block(array.basename, span, tile, (span.stop - span.start) * shard // layout.time)
+        for span in spans
+        for tile in split_tiles(array.shape[1:], layout.shards[1:])
+    ]
+
+
+def _older_copy(
+    store: CubeStore, origin: str, purpose: Purpose, source: zarr.Group
+) -> zarr.Group | None:
+    """Open the copy that is there; None if there is none."""
+    import zarr
+
+    if not store.exists():
+        return None
+    old = zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+    if (old.attrs.get("biastf_copy_of"), old.attrs.get("biastf_layout")) != (origin, purpose):
+        raise CubeExistsError(
+            f"{store.url} already exists and is no copy of {origin} for {purpose}. Choose another "
+            "output, or replace it with --overwrite (overwrite=True)."
+        )
+    have, want = ({a.basename: a.shape[1:] for a in _pixel_arrays(g)} for g in (old, source))
+    if have != want or not store.replaces_at_once:
+        raise CubeExistsError(
+            f"{store.url} is a copy of {origin} that cannot be brought up to date: it has other "
+            "variables, another grid, or lies behind a URL where nothing is replaced at once. "
+            "Build it anew with --overwrite (overwrite=True)."
+        )
+    return old
+
+
+def _write_structure(edit: Edit, work: _Work, history: str) -> None:
+    """Write everything but the pixels: metadata as in the cube, except for chunks and shards."""
+    import zarr
+
+    attrs = dict(work.source.attrs)
+    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), history]))
+    attrs |= {"biastf_copy_of": work.origin, "biastf_layout": work.purpose}
+    root = zarr.open_group(edit.store, mode="a", use_consolidated=False, attributes=attrs)
+    for name, array in _arrays(work.source).items():
+        pixels = array.metadata.dimension_names == PIXELS
+        made = root.create_array(
+            name,
+            shape=array.shape,
+            dtype=array.metadata.data_type,
+            chunks=work.layout.chunks if pixels else array.chunks,
+            shards=work.layout.shards if pixels else array.shards,
+            fill_value=array.fill_value,
+            compressors=array.compressors,
+            filters=array.filters,
+            serializer=array.serializer,
+            attributes=dict(array.attrs),
+            dimension_names=array.metadata.dimension_names,
+        )
+        if not pixels:
+            made[...] = array[...]
+    digests = np.array(list(work.digests.values()), np.dtypes.StringDType())
+    group = root.create_group(COPY)
+    kept = group.create_array(
+        COPY_ARRAY, shape=digests.shape, chunks=digests.shape, dtype="string", fill_value="",
+        dimension_names=("time",),
+    )  # fmt: skip
+    kept[:] = digests
+
+
+def _take_over(edit: Edit, work: _Work) -> None:
+    """Copy the shards of an older copy of which no day has changed, compressed as they are."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    if work.old is None:
+        return
+    names = {a.basename for a in _pixel_arrays(work.source)}
+    source, target = work.old.store, edit.store
+
+    async def copy() -> None:
+        async for key in source.list():
+            array, mark, place = key.partition("/c/")
+            if mark and array in names and int(place.split("/")[0]) in work.kept:
+                value = await source.get(key, default_buffer_prototype())
+                await target.set(key, value)
+
+    sync(copy())
+
+
+def _write_blocks(edit: Edit, work: _Work, progress: Progress | None) -> None:
+    import zarr
+
+    root = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+    readers = {a.basename: a for a in _pixel_arrays(work.source)}
+    writers = {a.basename: a for a in _pixel_arrays(root)}
+
+    def copy(block: _Block) -> str:
+        """Copy one block."""
+        where = (block.times, *block.tile.slices)
+        writers[block.name][where] = readers[block.name][where]
+        return block.name
+
+    with ThreadPoolExecutor(work.threads) as pool:
+        futures = [pool.submit(copy, block) for block in work.blocks]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                name = future.result()
+                if progress:
+                    progress(name, done, len(futures))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,341 @@
+"""What a STAC catalogue says of a cube: plain dictionaries, ready to be written as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube.export import FACTOR, NODATA
+from biastf_xr.cube.spec import STANDARD_ERROR
+from biastf_xr.errors import ConfigError
+from biastf_xr.grid import geobox_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import xarray as xr
+
+STAC_VERSION = "1.1.0"
+
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+RASTER = "https://stac-extensions.github.io/raster/v2.0.0/schema.json"
+EO = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
+CLASSIFICATION = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
+XARRAY_ASSETS = "https://stac-extensions.github.io/xarray-assets/v1.0.0/schema.json"
+ZARR = "https://stac-extensions.github.io/zarr/v1.0.0/schema.json"
+
+GEOJSON, JSON, PNG = "application/geo+json", "application/json", "image/png"
+COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+ZARR_STORE, ICECHUNK_STORE = "application/vnd.zarr; version=3", "application/x-icechunk"
+
+# Points on every side of an outline.
+EDGE_POINTS = 8
+
+COMMON_NAMES = {
+    "blue": "blue", "green": "green", "red": "red",
+    "nir": "nir", "swir1": "swir16", "swir2": "swir22",
+}  # fmt: skip
+
+# Centres in micrometres: OLI for fine and fused cubes, MODIS for coarse ones.
+WAVELENGTHS = {
+    "landsat": {
+        "blue": 0.482, "green": 0.561, "red": 0.655, "nir": 0.865, "swir1": 1.609, "swir2": 2.201,
+    },
+    "modis": {
+        "blue": 0.469, "green": 0.555, "red": 0.645, "nir": 0.8585, "swir1": 1.64, "swir2": 2.13,
+    },
+}  # fmt: skip
+SENSORS = {"landsat": ("landsat-c2-l2", "hls"), "modis": ("mod09ga", "mcd43a4")}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a catalogue says of its cube beyond what the cube says itself.
+
+    Attributes
+    ----------
+    id : str
+        Id of the collection; the ids of items begin with it.
+    title, description : str
+        For people.
+    licence : str
+        An SPDX identifier or expression, or "other".
+    licence_url : str or None
+        Where its text is; needed for "other" to mean something.
+    providers : tuple of mapping
+        STAC providers: `name`, and if you like `description`, `roles`, `url`.
+    keywords : tuple of str
+        For search.
+    """
+
+    id: str
+    title: str
+    description: str
+    licence: str = "other"
+    licence_url: str | None = None
+    providers: tuple[Mapping[str, Any], ...] = ()
+    keywords: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        nameless = [p for p in self.providers if not p.get("name")]
+        if nameless:
+            raise ConfigError(f"a provider without a name: {dict(nameless[0])}.")
+        if not self.licence:
+            raise ConfigError("the licence is empty; expected an SPDX identifier or 'other'.")
+
+
+def layer_asset(ds: xr.Dataset, name: str, dtype: str) -> dict[str, Any]:
+    """Describe the COGs of one variable: an entry of ``item_assets``.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The cube.
+    name : str
+        Variable.
+    dtype : {"float32", "int16"}
+        How reflectance is stored; see `biastf_xr.cube.export.export_cogs`.
+
+    Returns
+    -------
+    dict
+        Title, type, roles, data type, nodata, unit, scale and offset, band, classes.
+    """
+    variable = ds[name]
+    attrs = variable.attrs
+    asset: dict[str, Any] = {"title": attrs.get("long_name", name), "type": COG}
+    if variable.dtype.kind != "f":
+        asset |= {"roles": ["data", "quality"], "data_type": variable.dtype.name}
+        classes = _classes(attrs)
+        return asset | ({"classification:classes": classes} if classes else {})
+    uncertain = str(attrs.get("standard_name", "")).endswith(STANDARD_ERROR)
+    asset["roles"] = ["data", "uncertainty" if uncertain else "reflectance"]
+    if dtype == "int16":
+        packing = {"raster:scale": FACTOR, "raster:offset": 0.0}
+        asset |= {"data_type": "int16", "nodata": NODATA, **packing}
+    else:
+        asset |= {"data_type": "float32", "nodata": "nan"}
+    asset["unit"] = attrs.get("units", "1")
+    asset["bands"] = [{"name": name} | ({} if uncertain else _optics(ds, name))]
+    return asset
+
+
+def _optics(ds: xr.Dataset, band: str) -> dict[str, Any]:
+    """Give common name and wavelength of a band, where they are known."""
+    if band not in COMMON_NAMES:
+        return {}
+    product = str(ds.attrs.get("source", "")).split(",")[0].strip()
+    for sensor, products in SENSORS.items():
+        if product.startswith(products):
+            wavelength = {"eo:center_wavelength": WAVELENGTHS[sensor][band]}
+            return {"eo:common_name": COMMON_NAMES[band], **wavelength}
+    return {"eo:common_name": COMMON_NAMES[band]}
+
+
+def _classes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    names = str(attrs.get("flag_meanings", "")).split()
+    values = np.atleast_1d(attrs.get("flag_values", []))
+    return [
+        {"value": int(value), "name": name, "description": name.replace("_", " ")}
+        for value, name in zip(values, names, strict=True)
+    ]
+
+
+def store_asset(href: str, *, icechunk: bool, title: str = "The cube") -> dict[str, Any]:
+    """Describe the store of a cube.
+
+    Parameters
+    ----------
+    href : str
+        Where it is.
+    icechunk : bool
+        Whether it is an Icechunk repository.
+    title : str
+        For people.
+
+    Returns
+    -------
+    dict
+        An asset of the collection.
+    """
+    asset: dict[str, Any] = {"href": href, "title": title, "roles": ["data"]}
+    if icechunk:
+        return asset | {"type": ICECHUNK_STORE}
+    return asset | {
+        "type": ZARR_STORE,
+        "zarr:node_type": "group",
+        "zarr:zarr_format": 3,
+        "zarr:consolidated": True,
+        "xarray:open_kwargs": {"engine": "zarr", "consolidated": True, "chunks": {}},
+    }
+
+
+def item_of(
+    ds: xr.Dataset,
+    day: np.datetime64,
+    identity: tuple[str, str],
+    assets: Mapping[str, Mapping[str, Any]],
+    digest: str,
+) -> dict[str, Any]:
+    """Describe one date.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The cube.
+    day : numpy.datetime64
+        The date.
+    identity : tuple of str
+        Ids of the item and of its collection.
+    assets : mapping
+        Assets by name, with their href.
+    digest : str
+        What the files were made from; empty while they are being made.
+
+    Returns
+    -------
+    dict
+        The item.
+    """
+    item, collection = identity
+    start = f"{day.astype('datetime64[s]')}Z"
+    end = f"{(day + np.timedelta64(1, 'D')).astype('datetime64[s]') - np.timedelta64(1, 's')}Z"
+    polygon, bbox = footprint(ds)
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": _extensions(assets.values(), PROJECTION),
+        "id": item,
+        "geometry": polygon,
+        "bbox": bbox,
+        "properties": {
+            "datetime": start,
+            "start_datetime": start,
+            "end_datetime": end,
+            **_grid(ds),
+            "biastf:digest": digest,
+        },
+        "collection": collection,
+        "links": [
+            {"rel": rel, "href": "../collection.json", "type": JSON}
+            for rel in ("root", "parent", "collection")
+        ],
+        "assets": {name: dict(asset) for name, asset in assets.items()},
+    }
+
+
+def collection_of(
+    ds: xr.Dataset,
+    days: Sequence[np.datetime64],
+    items: Sequence[tuple[str, str]],
+    layers: Mapping[str, Mapping[str, Any]],
+    assets: Mapping[str, Mapping[str, Any]],
+    about: Description,
+) -> dict[str, Any]:
+    """Describe the whole cube.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The cube.
+    days : sequence of numpy.datetime64
+        Dates in the catalogue, ascending.
+    items : sequence of tuple of str
+        Id and href of the item of each.
+    layers : mapping
+        What every item has, from `layer_asset`.
+    assets : mapping
+        Assets of the collection, such as the store.
+    about : Description
+        What the cube does not say itself.
+
+    Returns
+    -------
+    dict
+        The collection, which is the root of the catalogue.
+    """
+    _, bbox = footprint(ds)
+    last = (days[-1] + np.timedelta64(1, "D")).astype("datetime64[s]") - np.timedelta64(1, "s")
+    links = [
+        {"rel": "root", "href": "./collection.json", "type": JSON, "title": about.title},
+        *({"rel": "item", "href": href, "type": GEOJSON, "title": name} for name, href in items),
+    ]
+    if about.licence_url:
+        links.append({"rel": "license", "href": about.licence_url})
+    if str(ds.attrs.get("references", "")).startswith("https://doi.org/"):
+        links.append({"rel": "cite-as", "href": str(ds.attrs["references"])})
+    grid = _grid(ds)
+    summaries = {k: [v] for k, v in grid.items() if k in ("gsd", "proj:code")}
+    made = [*layers.values(), *assets.values()]
+    return {
+        "type": "Collection",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": _extensions(made, PROJECTION),
+        "id": about.id,
+        "title": about.title,
+        "description": about.description,
+        "license": about.licence,
+        **({"keywords": list(about.keywords)} if about.keywords else {}),
+        **({"providers": [dict(p) for p in about.providers]} if about.providers else {}),
+        "extent": {
+            "spatial": {"bbox": [bbox]},
+            "temporal": {"interval": [[f"{days[0].astype('datetime64[s]')}Z", f"{last}Z"]]},
+        },
+        "summaries": summaries,
+        "item_assets": {name: dict(asset) for name, asset in layers.items()},
+        "assets": {name: dict(asset) for name, asset in assets.items()},
+        "links": links,
+    }
+
+
+def _extensions(assets: Iterable[Mapping[str, Any]], *always: str) -> list[str]:
+    """Name the extensions whose fields are used."""
+    text = str([dict(a) for a in assets])
+    prefixes = {
+        "'raster:": RASTER, "'eo:": EO, "'classification:": CLASSIFICATION,
+        "'xarray:": XARRAY_ASSETS, "'zarr:": ZARR,
+    }  # fmt: skip
+    return [*always, *(uri for prefix, uri in prefixes.items() if prefix in text)]
+
+
+def footprint(ds: xr.Dataset) -> tuple[dict[str, Any], list[float]]:
+    """Give the outline of a cube in longitude and latitude.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The cube.
+
+    Returns
+    -------
+    tuple
+        A GeoJSON polygon, and west, south, east, north; degrees with seven decimals.
+    """
+    from rasterio.warp import transform
+
+    geobox = geobox_of(ds, "the cube")
+    rows, cols = geobox.shape
+    corners = np.array([(0, rows), (cols, rows), (cols, 0), (0, 0), (0, rows)], float)
+    # Straight edges of the grid are curves in degrees.
+    steps = np.linspace(0, 1, EDGE_POINTS, endpoint=False)[:, None]
+    sides = [a + steps * (b - a) for a, b in pairwise(corners)]
+    xs, ys = geobox.affine * np.concatenate([*sides, corners[:1]]).T
+    lon, lat = (np.round(v, 7).tolist() for v in transform(geobox.crs, "EPSG:4326", xs, ys))
+    ring = [[x, y] for x, y in zip(lon, lat, strict=True)]
+    return {"type": "Polygon", "coordinates": [ring]}, [min(lon), min(lat), max(lon), max(lat)]
+
+
+def _grid(ds: xr.Dataset) -> dict[str, Any]:
+    geobox = geobox_of(ds, "the cube")
+    crs: Any = geobox.crs
+    code = {"proj:code": f"EPSG:{crs.epsg}"} if crs.epsg else {"proj:wkt2": crs.to_wkt()}
+    metric = {} if crs.geographic else {"gsd": abs(float(geobox.resolution.x))}
+    return {
+        **metric,
+        **code,
+        "proj:shape": [int(n) for n in geobox.shape],
+        "proj:transform": [float(v) for v in tuple(geobox.affine)[:6]],
+    }
