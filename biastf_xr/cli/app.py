@@ -372,6 +372,9 @@ def fuse(
 @app.command()
 def update(
     config: Annotated[Path, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what each step would do; write nothing.")
+    ] = False,
 ) -> None:
     """Bring everything up to date: ingest what is new, refit if `refit` says so, fuse what changed.
 
@@ -381,9 +384,12 @@ def update(
     Example: `biastf-xr update config.toml`
     """
     from biastf_xr.config import read_config
-    from biastf_xr.steps.update import update_step
+    from biastf_xr.nightly import update as run_night
+    from biastf_xr.nightly.show import show_night
 
-    update_step(read_config(config))
+    report = run_night(read_config(config), dry_run=dry_run)
+    show_night(report)
+    raise typer.Exit(report.exit_code)
 
 
 @app.command()
