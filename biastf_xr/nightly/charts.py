@@ -24,7 +24,10 @@ CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("unwritten", "not written", ("unwritten",)),
 )
 
-# Methods of the trend: style, radius of the mark; squares for the free baselines.
+# A day counts as whole from this share of the pixels on.
+WHOLE = 0.99
+
+# Methods that the trend compares with.
 BASELINES = ("linear", "direct")
 
 
@@ -79,10 +82,10 @@ def coverage_chart(coverage: Coverage) -> str:
         told = ", ".join(f"{k} {v[n]:.0%}" for k, v in shares.items() if v[n] > 0)
         bars.append(f"<g><title>{day}: {escape(told)}</title>{''.join(parts)}</g>")
     made = coverage.made()
-    whole = sum(share > 0.995 for share in made)
+    whole = sum(share >= WHOLE for share in made)
     about = (
-        f"{len(days)} days from {days[0]} to {days[-1]}; on {whole} of them every pixel has a "
-        f"value; the least is {min(made):.0%}. The table below has all numbers."
+        f"{len(days)} days from {days[0]} to {days[-1]}; on {whole} of them at least {WHOLE:.0%} "
+        f"of the pixels have a value, on the worst {min(made):.0%}. The table below has all numbers."
     )
     used = [(style, legend) for style, legend, _ in CLASSES if any(shares[legend])]
     grid = _grid([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])
@@ -145,10 +148,11 @@ def _mark(style: str, x: float, y: float, told: str) -> str:
 
 def _svg(name: str, title: str, about: str, body: str) -> str:
     return (
-        f'<figure class="chart"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'<figure class="chart"><div class="scroll" role="region" aria-label="{escape(title)}" '
+        f'tabindex="0"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">'
         f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-desc">{escape(about)}</desc>{body}</svg>'
+        f'<desc id="{name}-desc">{escape(about)}</desc>{body}</svg></div>'
         f"<figcaption>{escape(title)}. {escape(about)}</figcaption></figure>\n"
     )
 

@@ -241,7 +241,8 @@ def _failures(config: Config, runs: Sequence[NightReport]) -> str:
     bad = [run for run in runs if run.failed or run.outcome is Outcome.DIED][:FAILURES]
     if not bad:
         return "<p>None of the recorded runs failed.</p>"
-    return "".join(_failure(config, run) for run in bad)
+    since = "" if bad[0] is runs[0] else "<p>Later runs did not fail.</p>"
+    return since + "".join(_failure(config, run) for run in bad)
 
 
 def _failure(config: Config, run: NightReport) -> str:
@@ -297,10 +298,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str
     str
         HTML.
     """
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
+    listed = [list(row) for row in rows]
+    texts = [isinstance(value, str) for value in listed[0]] if listed else [True] * len(columns)
+    kinds = [' class="text"' if text else "" for text in texts]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(name)}</th>'
+        for name, kind in zip(columns, kinds, strict=True)
+    )
     body = "".join(
         f'<tr><th scope="row">{_shown(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>\n'
-        for row in rows
+        for row in listed
     )
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
