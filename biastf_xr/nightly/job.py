@@ -130,10 +130,12 @@ class _Run:
                 result = work(night)
             except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (recorded, by its name)
                 self._add(_failed_step(name, time.perf_counter() - started, error), error)
-                if not isinstance(error, FusionRunError):
-                    return outcome_of(error)
-                incomplete = night.changed = True
-                continue
+                if isinstance(error, FusionRunError):
+                    incomplete = night.changed = True
+                    continue
+                # What failed units leave may fail a later step; the next run tries both again.
+                said = outcome_of(error)
+                return Outcome.INCOMPLETE if incomplete and said is Outcome.FAILED else said
             seconds = round(time.perf_counter() - started, 2)
             self._add(StepRecord(name, result.outcome, seconds, result.counts, result.note))
         if incomplete:
