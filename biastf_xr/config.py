@@ -407,6 +407,29 @@ def read_config(path: str | Path) -> Config:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not readable TOML: {error}.") from error
+    return build_config(data, path)
+
+
+def build_config(data: dict[str, Any], path: Path) -> Config:
+    """Check the content of a configuration file; relative paths are relative to its folder.
+
+    Parameters
+    ----------
+    data : dict
+        Sections by name, as TOML gives them.
+    path : pathlib.Path
+        Where the file is, or would be.
+
+    Returns
+    -------
+    Config
+        The configuration.
+
+    Raises
+    ------
+    ConfigError
+        If a key or value is not usable.
+    """
     try:
         config = Config.model_validate(data)
     except pydantic.ValidationError as error:
