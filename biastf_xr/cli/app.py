@@ -393,6 +393,38 @@ def update(
 
 
 @app.command()
+def status(
+    config: Annotated[Path, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")],
+) -> None:
+    """Write the status page of the scheduled job anew, from its records and the cubes as they are.
+
+    Example: `biastf-xr status config.toml`
+    """
+    from biastf_xr.config import read_config
+    from biastf_xr.nightly import write_status
+
+    typer.echo(write_status(read_config(config)))
+
+
+@app.command()
+def tidy(
+    config: Annotated[Path, typer.Argument(help="TOML file of the run.", metavar="CONFIG.toml")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List, and remove nothing.")] = False,
+) -> None:
+    """Remove what killed runs left: unfinished builds, retired copies, locks, temporary files.
+
+    Only what no living process owns goes; what stays says why.
+
+    Example: `biastf-xr tidy config.toml --dry-run`
+    """
+    from biastf_xr.config import read_config
+    from biastf_xr.nightly.leftovers import show_leftovers
+    from biastf_xr.nightly.leftovers import tidy as tidy_up
+
+    show_leftovers(tidy_up(read_config(config), dry_run=dry_run), dry_run=dry_run)
+
+
+@app.command()
 def evaluate(
     context: typer.Context,
     config: ConfigFile = None,

@@ -138,8 +138,9 @@ def score_trial(
 
 
 def _accuracy(scores: Scores, trial: Trial, name: str) -> Accuracy:
-    rmse = {str(k): float(v) for k, v in scores.by_date().loc[trial.date].items() if np.isfinite(v)}
-    row = scores.dates.set_index("date").loc[trial.date]
+    errors: Any = scores.by_date().loc[trial.date]
+    rmse = {str(k): float(v) for k, v in errors.items() if np.isfinite(v)}
+    row: Any = scores.dates.set_index("date").loc[trial.date]
     sides = (f"{side} {row[side]}" for side in ("before", "after") if row[side])
     return Accuracy(
         date=trial.date,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from biastf_xr.nightly.health import Coverage
     from biastf_xr.nightly.records import Accuracy
 
@@ -85,7 +86,8 @@ def coverage_chart(coverage: Coverage) -> str:
     whole = sum(share >= WHOLE for share in made)
     about = (
         f"{len(days)} days from {days[0]} to {days[-1]}; on {whole} of them at least {WHOLE:.0%} "
-        f"of the pixels have a value, on the worst {min(made):.0%}. The table below has all numbers."
+        f"of the pixels have a value, on the worst {min(made):.0%}. The table below has all "
+        "numbers."
     )
     used = [(style, legend) for style, legend, _ in CLASSES if any(shares[legend])]
     grid = _grid([(0.0, "0 %"), (0.5, "50 %"), (1.0, "100 %")])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import datetime as dt
 
     import xarray as xr
+    from numpy.typing import NDArray
 
     from biastf_xr.config import Config, NightlySection
     from biastf_xr.nightly.records import Accuracy
@@ -131,7 +132,7 @@ def coverage(path: str, days: int) -> Coverage | None:
     )
 
 
-def _day_counts(ds: xr.Dataset, place: int) -> list[np.ndarray]:  # type: ignore[type-arg]
+def _day_counts(ds: xr.Dataset, place: int) -> list[NDArray[np.intp]]:
     """Count the flags of a day in each row of shards."""
     layout = layout_of(ds)
     shape = ds.sizes["y"], ds.sizes["x"]

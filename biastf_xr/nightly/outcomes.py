@@ -48,9 +48,8 @@ class ExitCode(IntEnum):
 EXIT_MEANINGS: dict[ExitCode, tuple[str, str]] = {
     ExitCode.DONE: ("Done, or nothing new.", "Nothing."),
     ExitCode.CHECK_FAILED: (
-        "Done, but a check failed: the results are older or worse than `[nightly]` allows.",
-        "Read the warnings on the status page; see whether scenes still arrive and whether the "
-        "newest scored scene is cloudy or misplaced.",
+        "Done, but the results are older or worse than `[nightly]` allows.",
+        "Read the warnings on the status page. Do scenes still arrive? Is the scored scene cloudy?",
     ),
     ExitCode.NEEDS_A_PERSON: (
         "A step failed and would fail again.",
@@ -58,13 +57,11 @@ EXIT_MEANINGS: dict[ExitCode, tuple[str, str]] = {
     ),
     ExitCode.TRY_AGAIN: (
         "All was done but some units.",
-        "Nothing the first time: the next run tries them again. If they fail again, "
-        "`biastf-xr verify` the cubes.",
+        "Nothing: the next run tries them again. If they fail again, `biastf-xr verify` the cubes.",
     ),
     ExitCode.BUSY: (
         "Another run is at work on the region.",
-        "Nothing, unless every run says so: then a run hangs. Stop the process that the message "
-        "names.",
+        "Nothing, unless every run says so: then stop the process that the message names.",
     ),
     ExitCode.INTERRUPTED: ("Stopped by Ctrl-C or SIGTERM.", "Run the same command: it goes on."),
 }
@@ -228,7 +225,7 @@ FAILURES = (
     Failure(
         ("CheckpointError",),
         "The model is missing, damaged, or fits other cubes.",
-        "Put the file back from a copy, or remove it: with `refit` other than \"never\" the next "
+        "Put the file back from a copy, or remove it: unless `refit` is 'never' the next "
         "run fits a new one, which makes every date anew.",
     ),
     Failure(

@@ -1,4 +1,4 @@
-"""A dry run: what every step would do with the archive and the cubes as they are.  Writes nothing."""
+"""A dry run: what every step would do with archive and cubes as they are.  Writes nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from biastf_xr.nightly.records import StepRecord
 from biastf_xr.nightly.work import STEPS, wants_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from biastf_xr.config import Config, Source
 
@@ -36,8 +36,8 @@ def outlook(config: Config) -> tuple[StepRecord, ...]:
 
 
 def _steps(config: Config) -> Iterator[StepRecord]:
-    news = {kind: new_scenes(source, kind) for kind, source in _sources(config)}
-    looks = {
+    news = {"fine": new_scenes(config.fine), "coarse": new_scenes(config.coarse)}
+    looks: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
         "ingest": lambda: _ingest(news),
         "train": lambda: _train(config, fine_news=bool(news["fine"])),
         "fuse": lambda: _fuse(config, news),
@@ -53,19 +53,13 @@ def _steps(config: Config) -> Iterator[StepRecord]:
         yield StepRecord(name, PLANNED, counts=counts, note=note)
 
 
-def _sources(config: Config) -> tuple[tuple[str, Source], ...]:
-    return ("fine", config.fine), ("coarse", config.coarse)
-
-
-def new_scenes(source: Source, kind: str) -> list[str]:
+def new_scenes(source: Source) -> list[str]:
     """List the scenes that an ingest would read; reads names and metadata only.
 
     Parameters
     ----------
     source : Source
         The sensor's section.
-    kind : str
-        "fine" or "coarse", for the reader.
 
     Returns
     -------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from biastf_xr.nightly.outcomes import ExitCode, Outcome, failure_of
 from biastf_xr.nightly.records import NightReport, RunBook, StepRecord, folder_of, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from biastf_xr.config import Config

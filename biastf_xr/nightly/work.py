@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.errors import MissingPairError
-from biastf_xr.nightly.records import Accuracy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from biastf_xr.cube.ingest import IngestReport
     from biastf_xr.evaluation.gallery import Gallery
     from biastf_xr.evaluation.scores import Scores
+    from biastf_xr.nightly.records import Accuracy
 
 DONE, NOTHING_NEW, SKIPPED = "done", "nothing new", "skipped"
 

@@ -1,8 +1,8 @@
 """Years of a large region, tile by tile: ``python main.py config.toml [--dry-run] [--index N]``.
 
 Every tile and year is a job: a folder with its own configuration, which ``biastf-xr update`` brings
-up to date.  What is finished is read from the fused cubes themselves, so that the same command after
-an interruption goes on, and several processes, or tasks of an array job, may share the work.
+up to date.  What is finished is read from the fused cubes themselves, so that the same command
+after an interruption goes on, and several processes, or tasks of an array job, may share the work.
 
 Exit code: that of the job that needs most care, of `biastf_xr.nightly.ExitCode`.
 """
@@ -305,7 +305,8 @@ def estimate(jobs: list[Job]) -> Estimate:
         totals = look(jobs[tried], trial=True)
         assert totals is not None
         rate = (totals.cpu_seconds or 0.0) / totals.pixels, totals.bytes_written / totals.pixels
-    rows, left = [], 0
+    rows: list[tuple[str, ...]] = []
+    left = 0
     for n, (job, known) in enumerate(zip(jobs, seen, strict=True)):
         pixels = job.pixels if known is None else known.pixels
         left += pixels

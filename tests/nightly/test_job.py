@@ -265,8 +265,8 @@ def test_a_network_that_has_seen_the_scene_is_not_scored(region, random_model, m
     config = region()
     model = random_model()
     seen = {"trained_on": ["2021-05-03"], "method": "biastf"}
-    monkeypatch.setattr(type(model), "describe", lambda self: seen)
-    monkeypatch.setattr("biastf_xr.steps.train.built_method", lambda config: model)
+    monkeypatch.setattr(type(model), "describe", lambda _: seen)
+    monkeypatch.setattr("biastf_xr.steps.train.built_method", lambda _: model)
     with pytest.raises(MissingPairError, match="was learned from"):
         choose_trial(config)
     seen["trained_on"] = ["2021-04-01"]

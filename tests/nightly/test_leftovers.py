@@ -8,7 +8,9 @@ import sys
 
 import fsspec
 import pytest
+from typer.testing import CliRunner
 
+from biastf_xr.cli.app import app
 from biastf_xr.config import read_config
 from biastf_xr.cube.stores.lock import holder_of, lock_folder
 from biastf_xr.nightly.leftovers import DAY, tidy
@@ -39,7 +41,7 @@ def region_with(folder, fine):
     return read_config(folder / "config.toml")
 
 
-def make(path, old=True):
+def make(path, *, old=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x" * 100)
     if old:
@@ -100,7 +102,7 @@ def test_a_build_of_a_living_process_stays(region, tmp_path):
 
 def test_a_lock_taken_after_the_look_keeps_it(region, tmp_path, monkeypatch):
     build = make(tmp_path / ".fused.zarr.partial" / "zarr.json")
-    monkeypatch.setattr("biastf_xr.nightly.leftovers.holder_of", lambda path: None)
+    monkeypatch.setattr("biastf_xr.nightly.leftovers.holder_of", lambda _: None)
     with lock_folder(tmp_path / "fused.zarr"):
         assert all(one.kept for one in tidy(region))
     assert build.exists()
@@ -128,3 +130,14 @@ def test_locks_behind_a_url(tmp_path):
     memory.pipe_file("/tidy/fine.zarr.lock", here.encode())
     assert not tidy(config)[0].kept
     assert not memory.exists("/tidy/fine.zarr.lock")
+
+
+def test_the_command_lists_and_removes(region, tmp_path):
+    build = make(tmp_path / ".fused.zarr.partial" / "zarr.json")
+    config = str(tmp_path / "config.toml")
+    said = CliRunner().invoke(app, ["tidy", config, "--dry-run"]).output
+    assert "would be removed" in "".join(said.split("\n"))
+    assert build.exists()
+    assert "removed" in CliRunner().invoke(app, ["tidy", config]).output
+    assert not build.exists()
+    assert "nothing is left behind" in CliRunner().invoke(app, ["tidy", config]).output

@@ -139,7 +139,9 @@ def test_jobs_are_made_once_and_a_late_scene_makes_what_it_changes(region, backf
 
 
 def test_too_much_is_not_started(region, backfill):
-    text = CONFIG.replace("[2020, 2021]", "[2021]").replace("overlap", "max_cpu_hours = 1e-9\noverlap")
+    text = CONFIG.replace("[2020, 2021]", "[2021]").replace(
+        "overlap", "max_cpu_hours = 1e-9\noverlap"
+    )
     region.write_text(text.replace("tile = 48", "tile = 128"))
     code, said, complained = backfill(region)
     assert code == 2
@@ -154,7 +156,9 @@ def test_mistakes_are_one_message(region, backfill):
     region.write_text(CONFIG.replace("overlap = 20", "overlaps = 20"))
     code, _, said = backfill(region)
     assert (code, "`overlaps`" in said) == (2, True)
-    region.write_text(CONFIG.replace("[grid]\n", "[grid]\nresolution = 30\n").replace("[2020, 2021]", "[]"))
+    region.write_text(
+        CONFIG.replace("[grid]\n", "[grid]\nresolution = 30\n").replace("[2020, 2021]", "[]")
+    )
     assert backfill(region)[0] == 2
 
 

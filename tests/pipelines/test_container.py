@@ -78,7 +78,7 @@ def test_torch_comes_from_where_the_builder_says(steps):
 
 
 def test_it_runs_as_nobody_in_particular(steps):
-    last = {word: rest for word, rest in steps}
+    last = dict(steps)
     assert last["USER"] == "10001"
     assert "useradd --uid 10001" in " ".join(rest for word, rest in steps if word == "RUN")
     assert last["ENTRYPOINT"] == '["/opt/pipelines/container/entrypoint.sh"]'

@@ -287,9 +287,7 @@ def test_a_task_passes_the_time_limit_on(slurm, tmp_path):
 # --- Prefect --------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("prefect") is None, reason="needs the extra `prefect`"
-)
+@pytest.mark.skipif(importlib.util.find_spec("prefect") is None, reason="needs the extra `prefect`")
 def test_the_flow_on_a_real_server(tmp_path):
     """Run the flow in a process of its own, where the warnings and settings of Prefect stay."""
     script = Path(__file__).with_name("prefect_flow.py")

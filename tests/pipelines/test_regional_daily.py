@@ -150,7 +150,7 @@ def test_a_damaged_chunk_costs_some_units_until_it_is_repaired(second_night, nig
     assert night(config) == 3
     failed = records(config)[-1]
     assert failed["outcome"] == "incomplete"
-    assert [s["error"] for s in failed["steps"] if s["error"]][0] == "FusionRunError"
+    assert next(s["error"] for s in failed["steps"] if s["error"]) == "FusionRunError"
     assert "biastf-xr verify" in page(config)
     chunk.write_bytes(whole)
     assert night(config) == 0

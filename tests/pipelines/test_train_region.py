@@ -22,9 +22,10 @@ def job():
     """Give a function that runs the pipeline."""
 
     def run(config, *options):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["main.py", str(config), *options])
-            runpy.run_path(str(JOB / "main.py"), run_name="__main__")
+            with pytest.raises(SystemExit) as end:
+                runpy.run_path(str(JOB / "main.py"), run_name="__main__")
         return int(end.value.code)
 
     return run

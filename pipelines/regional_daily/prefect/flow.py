@@ -37,7 +37,7 @@ def worth_another_try(_: Any, __: Any, state: Any) -> bool:
     bool
         True after exit code 3 alone.
     """
-    return state.message == message_of(TRY_AGAIN)
+    return bool(state.message == message_of(TRY_AGAIN))
 
 
 def message_of(code: int) -> str:
@@ -56,7 +56,7 @@ def message_of(code: int) -> str:
     return f"biastf-xr update ended with exit code {code}"
 
 
-@task(
+@task(  # type: ignore[untyped-decorator]
     name="update", retries=RETRIES, retry_delay_seconds=DELAY, retry_condition_fn=worth_another_try
 )
 def update(config: str) -> Any:
@@ -73,7 +73,7 @@ def update(config: str) -> Any:
         Completed, also where a check failed or another run is at work, which its name says.
     """
     command = [sys.executable, "-c", "from biastf_xr.cli import main; main()", "update", config]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  (ours)
     logger = get_run_logger()
     logger.info(done.stdout)
     if done.stderr:
@@ -87,7 +87,7 @@ def update(config: str) -> Any:
     return Failed(message=message_of(code))
 
 
-@flow(name="regional-daily")
+@flow(name="regional-daily")  # type: ignore[untyped-decorator]
 def regional_daily(config: str) -> Any:
     """Bring one region up to date.
 
