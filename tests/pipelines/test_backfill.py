@@ -43,7 +43,7 @@ steps = ["ingest", "fuse"]
 years = [2020, 2021]
 first = "04-16"
 last = "04-19"
-overlap = 20
+overlap = 15
 tile = 48
 """
 
@@ -97,7 +97,7 @@ def test_tiles_are_parts_of_one_lattice(region, backfill):
         pixels[row : row + tile.shape[0], col : col + tile.shape[1]] += 1
     assert (pixels == 2).all()  # each tile in two years
     config = read_config(said.split()[1])
-    assert (str(config.fine.start), str(config.fine.end)) == ("2021-03-27", "2021-05-09")
+    assert (str(config.fine.start), str(config.fine.end)) == ("2021-04-01", "2021-05-04")
 
 
 def test_jobs_are_made_once_and_a_late_scene_makes_what_it_changes(region, backfill, tmp_path):
@@ -153,7 +153,7 @@ def test_too_much_is_not_started(region, backfill):
 def test_mistakes_are_one_message(region, backfill):
     code, _, said = backfill(region, "--index", 8)
     assert (code, "jobs 0 to 7" in said) == (2, True)
-    region.write_text(CONFIG.replace("overlap = 20", "overlaps = 20"))
+    region.write_text(CONFIG.replace("overlap = 15", "overlaps = 15"))
     code, _, said = backfill(region)
     assert (code, "`overlaps`" in said) == (2, True)
     region.write_text(
