@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +20,9 @@ from biastf_xr.methods import LEARNED, METHODS
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
 Day = dt.date
+
+NightlyStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export"]
+NIGHTLY_STEPS: tuple[NightlyStep, ...] = get_args(NightlyStep)
 
 # Keys of `[method]` that mean nothing to "biastf-plus".
 OF_NETWORKS = ("network", "samples", "train", "start", "train_on", "weights", "window",
@@ -303,6 +306,51 @@ class ClusterSection(Section):
         return ClusterSpec(**dict(self))
 
 
+class NightlySection(Section):
+    """The scheduled job, `biastf-xr update`.
+
+    Attributes
+    ----------
+    folder : pathlib.Path, optional
+        Where run records, log, status page and report go; by default `<fused cube>.nights` beside
+        the fused cube, of a cube behind a URL in the folder of this file.
+    steps : list of {"ingest", "train", "fuse", "evaluate", "report", "export"}
+        What a run does, always in this order; "train" as `refit` says, "export" where `export`
+        names a folder.
+    keep : int
+        Run records that are kept.
+    weeks : int
+        Weeks of the fused cube whose coverage the status page shows.
+    min_clear : float
+        Clear fraction of the newest scene that is scored where the file withholds none.
+    max_age_fine, max_age_coarse, max_age_fused : int, optional
+        Days that the newest fine scene, coarse scene and fused day may be old; older is a warning
+        and exit code 1.
+    max_error_ratio : float, optional
+        Largest root mean square error of the newest scored scene over that of the better of
+        "linear" and "direct"; more is a warning and exit code 1.
+    export : pathlib.Path, optional
+        Folder for Cloud-Optimised GeoTIFFs of the days that were made.
+    export_variables : list of str
+        Variables to export; all bands by default.
+    handbook : str
+        Address of the operations card, to which the status page links.
+    """
+
+    folder: Path | None = None
+    steps: tuple[NightlyStep, ...] = NIGHTLY_STEPS
+    keep: Annotated[int, Field(ge=1)] = 90
+    weeks: Annotated[int, Field(ge=1, le=104)] = 6
+    min_clear: Annotated[float, Field(gt=0, le=1)] = 0.7
+    max_age_fine: Annotated[int, Field(ge=0)] | None = None
+    max_age_coarse: Annotated[int, Field(ge=0)] | None = None
+    max_age_fused: Annotated[int, Field(ge=0)] | None = None
+    max_error_ratio: Annotated[float, Field(gt=0)] | None = None
+    export: Path | None = None
+    export_variables: tuple[str, ...] = ()
+    handbook: str = ""
+
+
 class Config(Section):
     """The whole file.
 
@@ -319,6 +367,8 @@ class Config(Section):
         What to predict.
     cluster : ClusterSection
         Where to run.
+    nightly : NightlySection
+        The scheduled job.
     """
 
     fine: Source
@@ -327,6 +377,7 @@ class Config(Section):
     method: MethodSection = MethodSection()
     fuse: FuseSection = FuseSection()
     cluster: ClusterSection = ClusterSection()
+    nightly: NightlySection = NightlySection()
 
 
 def read_config(path: str | Path) -> Config:
@@ -356,6 +407,29 @@ def read_config(path: str | Path) -> Config:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not readable TOML: {error}.") from error
+    return build_config(data, path)
+
+
+def build_config(data: dict[str, Any], path: Path) -> Config:
+    """Check the content of a configuration file; relative paths are relative to its folder.
+
+    Parameters
+    ----------
+    data : dict
+        Sections by name, as TOML gives them.
+    path : pathlib.Path
+        Where the file is, or would be.
+
+    Returns
+    -------
+    Config
+        The configuration.
+
+    Raises
+    ------
+    ConfigError
+        If a key or value is not usable.
+    """
     try:
         config = Config.model_validate(data)
     except pydantic.ValidationError as error:
@@ -405,8 +479,21 @@ def _resolve(config: Config, folder: Path) -> Config:
         "coarse": source(config.coarse),
         "method": method,
         "fuse": fuse,
+        "nightly": _resolve_nightly(config.nightly, fuse.output, folder),
     }
     grid = config.grid
     if grid and isinstance(grid.region, str) and ":" not in grid.region:
         changes["grid"] = grid.model_copy(update={"region": str(folder / grid.region)})
     return config.model_copy(update=changes)
+
+
+def _resolve_nightly(section: NightlySection, output: str, folder: Path) -> NightlySection:
+    """Give the scheduled job its folder."""
+    scheme, mark, rest = output.partition("://")
+    beside = Path(rest if mark else output)
+    if mark and scheme != "icechunk":
+        beside = folder / beside.name
+    default = beside.with_name(f"{beside.name.removesuffix('.zarr')}.nights")
+    place = folder / section.folder if section.folder else default
+    export = section.export and folder / section.export
+    return section.model_copy(update={"folder": place, "export": export})

@@ -9,8 +9,8 @@ import typer
 if TYPE_CHECKING:
     from biastf_xr.engine.preview import Preview
 
-from biastf_xr.cli.app import RUN, app
-from biastf_xr.cli.command import DryRun, command
+from biastf_xr.cli.app import CUBES, RUN, app
+from biastf_xr.cli.command import Answer, DryRun, command
 from biastf_xr.cli.parameters import (
     Address,
     CoarseCube,
@@ -120,7 +120,7 @@ def fuse(
     return fuse_step(settings, overwrite=overwrite, revise=revise)
 
 
-@command(app, panel=RUN, interrupted="What is finished is kept; the same command goes on.")
+@command(app, panel=RUN)
 def update(
     config: NeededConfig,
     dry_run: DryRun = False,
@@ -128,13 +128,48 @@ def update(
     """Bring everything up to date: ingest what is new, refit if `refit` says so, fuse what changed.
 
     The scheduled job. A late or reprocessed scene, or a filled coarse gap, makes only the dates and
-    tiles anew that it changes; run twice, the second does nothing.
+    tiles anew that it changes; run twice, the second does nothing. It scores the newest withheld
+    scene, keeps a record of every run and writes a status page; `[nightly]` says what else.
 
     Example: `biastf-xr update config.toml`
     """
     from biastf_xr.config import read_config
-    from biastf_xr.steps.preview import preview_ingest_step
-    from biastf_xr.steps.update import update_step
+    from biastf_xr.nightly import update as run_night
+    from biastf_xr.nightly.show import show_night
+
+    report = run_night(read_config(config), dry_run=dry_run)
+    show_night(report)
+    return Answer(report, int(report.exit_code))
+
+
+@command(app, panel=RUN)
+def status(config: NeededConfig, dry_run: DryRun = False) -> Any:
+    """Write the status page of the scheduled job anew, from its records and the cubes as they are.
+
+    Example: `biastf-xr status config.toml`
+    """
+    from biastf_xr.config import read_config
+    from biastf_xr.nightly import status_path, write_status
+    from biastf_xr.steps.terminal import console
 
     settings = read_config(config)
-    return preview_ingest_step(settings) if dry_run else {"made": update_step(settings)}
+    page = status_path(settings) if dry_run else write_status(settings)
+    console.print(f"{'would write' if dry_run else 'wrote'} {page}", markup=False, soft_wrap=True)
+    return {"page": page}
+
+
+@command(app, panel=CUBES)
+def tidy(config: NeededConfig, dry_run: DryRun = False) -> Any:
+    """Remove what killed runs left: unfinished builds, retired copies, locks, temporary files.
+
+    Only what no living process owns goes; what stays says why.
+
+    Example: `biastf-xr tidy config.toml --dry-run`
+    """
+    from biastf_xr.config import read_config
+    from biastf_xr.nightly.leftovers import show_leftovers
+    from biastf_xr.nightly.leftovers import tidy as tidy_up
+
+    found = tidy_up(read_config(config), dry_run=dry_run)
+    show_leftovers(found, dry_run=dry_run)
+    return found

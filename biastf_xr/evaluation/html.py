@@ -38,7 +38,14 @@ class Picture:
     caption: str = ""
 
 
-def page(title: str, sections: Sequence[tuple[str, str, str]], lead: str = "") -> str:
+def page(
+    title: str,
+    sections: Sequence[tuple[str, str, str]],
+    lead: str = "",
+    *,
+    style: str = "",
+    sortable: bool = True,
+) -> str:
     """Make a page that needs no other file.
 
     Parameters
@@ -49,6 +56,10 @@ def page(title: str, sections: Sequence[tuple[str, str, str]], lead: str = "") -
         Identifier, heading and HTML of each section.
     lead : str
         HTML before the first section.
+    style : str
+        CSS after that of all pages.
+    sortable : bool
+        Whether the page has the script that sorts tables.
 
     Returns
     -------
@@ -61,13 +72,14 @@ def page(title: str, sections: Sequence[tuple[str, str, str]], lead: str = "") -
         f'<h2 id="{name}-head">{escape(head)}</h2>{html}</section>\n'
         for name, head, html in sections
     )
+    script = f"<script>\n{_file('report.js')}</script>\n" if sortable else ""
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{_file('report.css')}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{_file('report.css')}{style}</style>\n</head>\n<body>\n"
         f"<header><h1>{escape(title)}</h1>{lead}</header>\n"
         f'<nav aria-label="Sections"><ul>{links}</ul></nav>\n<main>\n{body}</main>\n'
-        f"<script>\n{_file('report.js')}</script>\n</body>\n</html>\n"
+        f"{script}</body>\n</html>\n"
     )
 
 

@@ -173,6 +173,7 @@ def configuration_page() -> str:
         "### `[method.train]`", table_of(TrainRule),
         "## `[fuse]`", table_of(config.FuseSection),
         "## `[cluster]`", table_of(config.ClusterSection),
+        "## `[nightly]`", table_of(config.NightlySection),
     ]  # fmt: skip
     return "\n\n".join(parts)
 
@@ -326,9 +327,45 @@ def write_schema(app: Sphinx) -> None:
     (folder / "biastf-xr.schema.json").write_text(json.dumps(configuration_schema(), indent=1))
 
 
+def exit_codes_table() -> str:
+    """Write the table of the exit codes of the scheduled job.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    from biastf_xr.nightly import ExitCode
+
+    rows = (f"| {int(code)} | {code.meaning} | {code.remedy} |" for code in ExitCode)
+    return "\n".join(["| code | meaning | to do |", "| --- | --- | --- |", *rows])
+
+
+def failures_sections() -> str:
+    """Write what each failure of the scheduled job means, one heading an error.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    from biastf_xr.nightly.outcomes import FAILURES, UNKNOWN
+
+    parts = []
+    for failure in (*FAILURES, UNKNOWN):
+        first, *others = failure.errors
+        also = f" Also {', '.join(f'`{name}`' for name in others)}." if others else ""
+        parts += [f"### {first}", f"{failure.meaning}{also}", f"**Repair.** {failure.repair}"]
+    return "\n\n".join(parts)
+
+
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration_page,
     "commands": commands_page,
+    "exit_codes": exit_codes_table,
+    "failures": failures_sections,
     **{f"options_{name}": partial(options_of_method, name) for name in UNTRAINED},
 }
 

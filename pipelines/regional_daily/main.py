@@ -1,21 +1,19 @@
-"""The nightly job: ingest what is new, refit if the policy says so, fuse what that changes.
+"""The nightly job: ``python main.py config.toml [--dry-run]``.
 
-Run it as ``python main.py config.toml``; ``biastf-xr update config.toml`` is the same.  With
-nothing new it does nothing; after a late scene it makes only the dates and tiles anew that the
-scene changes; after an interruption it goes on.
-
-Exit codes: 0 done or nothing to do; 2 an error that needs a person, said in one message; 3 all was
-done but some units, which the next run tries again.
+``biastf-xr update config.toml`` is the same; the exit codes are those of
+`biastf_xr.nightly.ExitCode`.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 from biastf_xr.config import read_config
-from biastf_xr.errors import BiastfError, FusionRunError
-from biastf_xr.steps.update import update_step
+from biastf_xr.errors import BiastfError
+from biastf_xr.nightly import ExitCode, update
+from biastf_xr.nightly.show import show_night
 
 
 def main() -> int:
@@ -26,14 +24,19 @@ def main() -> int:
     int
         Exit code.
     """
+    parser = argparse.ArgumentParser(description=__doc__)
     here = Path(__file__).with_name("config.toml")
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else here
+    parser.add_argument("config", nargs="?", type=Path, default=here)
+    parser.add_argument("--dry-run", action="store_true", help="say what each step would do")
+    given = parser.parse_args()
     try:
-        update_step(read_config(path))
+        config = read_config(given.config)
     except BiastfError as error:
         print(f"error ({type(error).__name__}): {error}", file=sys.stderr)
-        return 3 if isinstance(error, FusionRunError) else 2
-    return 0
+        return ExitCode.NEEDS_A_PERSON
+    report = update(config, dry_run=given.dry_run)
+    show_night(report)
+    return report.exit_code
 
 
 if __name__ == "__main__":

@@ -121,6 +121,30 @@ def holds_folder(path: Path, token: str) -> bool:
         return False
 
 
+def holder_of(path: Path) -> dict[str, Any] | None:
+    """Tell who holds the lock of a store on disk; changes nothing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store.
+
+    Returns
+    -------
+    dict or None
+        What the holder wrote of itself; None where no living process holds it.
+    """
+    name = path.with_name(f".{path.name}.lock")
+    try:
+        with name.open("r+") as file:
+            if _flock(file, name):
+                return None
+            found: dict[str, Any] = json.loads(file.read() or "{}")
+            return found
+    except FileNotFoundError:
+        return None
+
+
 def _flock(file: Any, name: Path) -> bool:
     """Try to lock an open file; False if another process holds it, or has just removed it."""
     import fcntl

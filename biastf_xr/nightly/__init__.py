@@ -1,0 +1,8 @@
+"""The scheduled job of a region: `update`, its records, its status page and its leftovers."""
+
+from biastf_xr.nightly.job import update
+from biastf_xr.nightly.outcomes import ExitCode, Outcome
+from biastf_xr.nightly.records import NightReport, StepRecord
+from biastf_xr.nightly.status import write_status
+
+__all__ = ["ExitCode", "NightReport", "Outcome", "StepRecord", "update", "write_status"]

@@ -1,0 +1,200 @@
+"""How fresh and how complete the cubes are, and which checks that fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biastf_xr.cube.spec import STATUS, to_days
+from biastf_xr.cube.store import layout_of, open_cube
+from biastf_xr.cube.stores import store_at
+from biastf_xr.grid import split_tiles
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from biastf_xr.config import Config, NightlySection
+    from biastf_xr.nightly.records import Accuracy
+
+KINDS = ("fine", "coarse", "fused")
+
+# Values of `status_flag` that come with a value in the bands.
+MADE = ("observed", "fused_two_sided", "fused_before_only", "fused_after_only", "fused_fallback")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What the pixels of some days are.
+
+    Attributes
+    ----------
+    days : tuple of str
+        The days, ISO format.
+    shares : dict of tuple of float
+        Share of the pixels, 0 to 1, by name in `status_flag`, one number a day.
+    """
+
+    days: tuple[str, ...]
+    shares: dict[str, tuple[float, ...]]
+
+    def made(self) -> tuple[float, ...]:
+        """Give the share of the pixels that have a value, day by day.
+
+        Returns
+        -------
+        tuple of float
+            0 to 1.
+        """
+        return tuple(sum(self.shares[name][n] for name in MADE) for n in range(len(self.days)))
+
+
+def newest_days(config: Config) -> dict[str, str]:
+    """Give the newest day of every cube; reads metadata and, of the fused cube, flags.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    dict of str
+        "fine", "coarse" and "fused"; ISO format, "" where there is none.
+    """
+    found = {}
+    for kind, path in zip(KINDS, paths_of(config), strict=True):
+        ds = open_cube(path, chunks=None) if store_at(path).exists() else None
+        if ds is None:
+            found[kind] = ""
+        elif kind == "fused":
+            found[kind] = _newest_made(ds)
+        else:
+            found[kind] = str(to_days(ds["time"].values)[-1]) if ds.sizes["time"] else ""
+    return found
+
+
+def paths_of(config: Config) -> tuple[str, str, str]:
+    """Give the three cubes.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    tuple of str
+        Fine, coarse, fused.
+    """
+    return config.fine.cube, config.coarse.cube, config.fuse.output
+
+
+def _newest_made(ds: xr.Dataset) -> str:
+    """Give the last day with a value, looking from the end."""
+    days = to_days(ds["time"].values)
+    made = [STATUS[name] for name in MADE]
+    for n in range(days.size - 1, -1, -1):
+        if sum(int(counts[made].sum()) for counts in _day_counts(ds, n)):
+            return str(days[n])
+    return ""
+
+
+def coverage(path: str, days: int) -> Coverage | None:
+    """Count the pixels of the last days by what they are; window by window, one byte a pixel.
+
+    Parameters
+    ----------
+    path : str
+        The fused cube.
+    days : int
+        How many days, counted back from its last.
+
+    Returns
+    -------
+    Coverage or None
+        None where there is no cube.
+    """
+    if not store_at(path).exists():
+        return None
+    ds = open_cube(path, chunks=None)
+    axis = to_days(ds["time"].values)
+    places = range(max(0, axis.size - days), axis.size)
+    counts = np.array([sum(_day_counts(ds, n)) for n in places]).reshape(-1, len(STATUS))
+    shares = counts / max(ds.sizes["y"] * ds.sizes["x"], 1)
+    return Coverage(
+        tuple(str(axis[n]) for n in places),
+        {name: tuple(map(float, shares[:, value])) for name, value in STATUS.items()},
+    )
+
+
+def _day_counts(ds: xr.Dataset, place: int) -> list[NDArray[np.intp]]:
+    """Count the flags of a day in each row of shards."""
+    layout = layout_of(ds)
+    shape = ds.sizes["y"], ds.sizes["x"]
+    flags = ds["status_flag"].isel(time=place)
+    return [
+        np.bincount(
+            flags.isel(y=tile.slices[0], x=tile.slices[1]).values.ravel(), minlength=len(STATUS)
+        )
+        for tile in split_tiles(shape, (layout.shard_y, layout.shard_x))
+    ]
+
+
+def age(day: str, today: dt.date) -> int | None:
+    """Give how old a day is.
+
+    Parameters
+    ----------
+    day : str
+        ISO format, or "".
+    today : datetime.date
+        The day to count from.
+
+    Returns
+    -------
+    int or None
+        Days; None where there is no day.
+    """
+    return int((np.datetime64(today) - np.datetime64(day)).astype(int)) if day else None
+
+
+def failed_checks(
+    section: NightlySection, newest: dict[str, str], accuracy: Accuracy | None, today: dt.date
+) -> tuple[str, ...]:
+    """Say what is older or worse than the configuration allows.
+
+    Parameters
+    ----------
+    section : NightlySection
+        The limits.
+    newest : dict of str
+        As from `newest_days`.
+    accuracy : Accuracy, optional
+        Of the newest scored scene.
+    today : datetime.date
+        The day to count from.
+
+    Returns
+    -------
+    tuple of str
+        One sentence for each failed check.
+    """
+    told = []
+    for kind, what in zip(KINDS, ("fine scene", "coarse scene", "fused day"), strict=True):
+        limit, old = getattr(section, f"max_age_{kind}"), age(newest.get(kind, ""), today)
+        if limit is not None and (old is None or old > limit):
+            found = "there is none" if old is None else f"{newest[kind]} is {old} days old"
+            told.append(f"Newest {what}: {found}, allowed are {limit} (max_age_{kind}).")
+    limit = section.max_error_ratio
+    ratio = accuracy.ratio if accuracy else None
+    if limit is not None and accuracy and ratio is not None and ratio > limit:
+        told.append(
+            f"Accuracy on {accuracy.date}: {accuracy.method} has {ratio:.3f} of the error of the "
+            f"better of linear and direct, allowed are {limit:g} (max_error_ratio)."
+        )
+    return tuple(told)

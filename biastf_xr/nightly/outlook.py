@@ -1,0 +1,140 @@
+"""A dry run: what every step would do with archive and cubes as they are.  Writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube.stores import store_at
+from biastf_xr.nightly.records import StepRecord
+from biastf_xr.nightly.work import STEPS, wants_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from biastf_xr.config import Config, Source
+
+PLANNED, SKIPPED = "planned", "skipped"
+
+
+def outlook(config: Config) -> tuple[StepRecord, ...]:
+    """Say what every step would do.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    tuple of StepRecord
+        In the order of the steps; a step that depends on what an earlier one would make says so.
+    """
+    return tuple(_steps(config))
+
+
+def _steps(config: Config) -> Iterator[StepRecord]:
+    news = {"fine": new_scenes(config.fine), "coarse": new_scenes(config.coarse)}
+    looks: dict[str, Callable[[], tuple[str, dict[str, Any]]]] = {
+        "ingest": lambda: _ingest(news),
+        "train": lambda: _train(config, fine_news=bool(news["fine"])),
+        "fuse": lambda: _fuse(config, news),
+        "evaluate": lambda: _evaluate(config),
+        "report": lambda: ("if the newest withheld scene is scored", {}),
+        "export": lambda: _export(config),
+    }
+    for name in STEPS:
+        if name not in config.nightly.steps:
+            yield StepRecord(name, SKIPPED, note="not among `steps`")
+            continue
+        note, counts = looks[name]()
+        yield StepRecord(name, PLANNED, counts=counts, note=note)
+
+
+def new_scenes(source: Source) -> list[str]:
+    """List the scenes that an ingest would read; reads names and metadata only.
+
+    Parameters
+    ----------
+    source : Source
+        The sensor's section.
+
+    Returns
+    -------
+    list of str
+        Their ids.
+    """
+    from biastf_xr.cube.ledger import read_ledger
+    from biastf_xr.cube.selection import compare, usable
+    from biastf_xr.cube.store import read_group
+    from biastf_xr.sources import build_product
+
+    product = build_product(source.product, **source.options)
+    remote = "://" in source.folder
+    scenes = product.find_scenes(source.folder if remote else Path(source.folder))
+    start, end = (np.datetime64(d) if d else None for d in (source.start, source.end))
+    barred = frozenset(np.datetime64(d) for d in source.exclude)
+    offered, _, _ = usable(scenes, start=start, end=end, exclude=barred)
+    there = store_at(source.cube).exists()
+    ledger = read_ledger(read_group(source.cube)) if there else {}
+    days = compare(offered, ledger, barred).days
+    return [scene.id for scenes in days.values() for scene in scenes]
+
+
+def _ingest(news: dict[str, list[str]]) -> tuple[str, dict[str, Any]]:
+    return "", {f"{kind} scenes to read": len(ids) for kind, ids in news.items()}
+
+
+def _train(config: Config, *, fine_news: bool) -> tuple[str, dict[str, Any]]:
+    if not config.method.learned:
+        return f"{config.method.name} needs no fit", {}
+    why = wants_fit(config, fine_news=fine_news)
+    return (f"fit, because {why}" if why else "the model stays"), {}
+
+
+def _fuse(config: Config, news: dict[str, list[str]]) -> tuple[str, dict[str, Any]]:
+    from biastf_xr.engine.preview import plan
+    from biastf_xr.steps.fuse import fusion_options
+    from biastf_xr.steps.train import built_method
+
+    cubes = config.fine.cube, config.coarse.cube
+    if not all(store_at(path).exists() for path in cubes):
+        return "known once the cubes are there", {}
+    if config.method.learned and not config.method.checkpoint.exists():
+        return "known once the method is fitted", {}
+    shown = plan(
+        *cubes, config.fuse.output, built_method(config), trial=False, **fusion_options(config)
+    )
+    counts = {"units": shown.totals.units, "Mpx and dates": round(shown.totals.pixels / 1e6, 3)}
+    more = any(news.values())
+    return "as the cubes are now; the scenes to read add to it" if more else "", counts
+
+
+def _evaluate(config: Config) -> tuple[str, dict[str, Any]]:
+    from biastf_xr.errors import MissingPairError
+    from biastf_xr.nightly.accuracy import choose_trial
+
+    if not config.fuse.withhold and (
+        not all(store_at(path).exists() for path in (config.fine.cube, config.coarse.cube))
+        or (config.method.learned and not config.method.checkpoint.exists())
+    ):
+        return "known once cubes and model are there", {}
+    try:
+        trial = choose_trial(config)
+    except MissingPairError as error:
+        return f"not scored: {error}", {}
+    return trial.how, {"scene": trial.date}
+
+
+def _export(config: Config) -> tuple[str, dict[str, Any]]:
+    from biastf_xr.nightly.handover import EXPORTED, days_to_hand_on
+
+    folder = config.nightly.folder
+    if config.nightly.export is None or folder is None:
+        return "`export` names no folder", {}
+    if not store_at(config.fuse.output).exists():
+        return "known once the fused cube is there", {}
+    days = days_to_hand_on(config.fuse.output, folder / EXPORTED)
+    return "and the days that are made", {"days": len(days)}

@@ -1,0 +1,299 @@
+"""The record of a scheduled run, and the folder in which runs are kept: one JSON file a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.cube.stores.lock import writing_to
+from biastf_xr.engine.report import library_versions, utc_now
+from biastf_xr.nightly.outcomes import ExitCode, Outcome
+
+if TYPE_CHECKING:
+    from biastf_xr.config import Config
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What came of one step.
+
+    Attributes
+    ----------
+    name : str
+        The step.
+    outcome : str
+        "done", "nothing new", "skipped", "failed", "interrupted", "planned" or "not reached".
+    seconds : float
+        How long it took.
+    counts : dict
+        Numbers and short texts: scenes added, units made.
+    note : str
+        Why it was skipped, or what else is to be said.
+    error, message : str
+        Type and text of the error; empty where there was none.
+    """
+
+    name: str
+    outcome: str
+    seconds: float = 0.0
+    counts: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+    error: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How good the predictions of one withheld scene were.
+
+    Attributes
+    ----------
+    date : str
+        The scene.
+    method : str
+        The configured method.
+    rmse : dict of float
+        Root mean square error by method, reflectance, mean over bands; the same pixels for all.
+    pixels : int
+        Pixels that were compared.
+    base : str
+        Nearest base dates that the prediction could see.
+    how : str
+        How it was withheld.
+    """
+
+    date: str
+    method: str
+    rmse: dict[str, float]
+    pixels: int
+    base: str
+    how: str
+
+    @property
+    def ratio(self) -> float | None:
+        """Give the error of the method over that of the better of linear and direct."""
+        free = [self.rmse[name] for name in ("linear", "direct") if name in self.rmse]
+        own = self.rmse.get(self.method)
+        return None if own is None or not free or min(free) <= 0 else own / min(free)
+
+
+@dataclass(frozen=True)
+class NightReport:
+    """What a scheduled run did.
+
+    Attributes
+    ----------
+    run : str
+        Its name: when it began, in UTC.
+    outcome : Outcome
+        What came of it.
+    seconds : float
+        How long it took.
+    steps : tuple of StepRecord
+        What came of every step, in their order.
+    newest : dict of str
+        Newest day of the cubes: "fine", "coarse", "fused"; ISO format, "" where there is none.
+    warnings : tuple of str
+        Checks that failed.
+    accuracy : Accuracy or None
+        Of the newest withheld scene, where it was scored.
+    output : str
+        The fused cube.
+    versions : dict of str
+        Of what computed and wrote.
+    host : str
+        Machine.
+    process : int
+        Number of the process.
+    """
+
+    run: str
+    outcome: Outcome = Outcome.RUNNING
+    seconds: float = 0.0
+    steps: tuple[StepRecord, ...] = ()
+    newest: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    accuracy: Accuracy | None = None
+    output: str = ""
+    versions: dict[str, str] = field(default_factory=library_versions)
+    host: str = field(default_factory=socket.gethostname)
+    process: int = field(default_factory=os.getpid)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Give the code that the job ends with."""
+        return self.outcome.exit_code
+
+    @property
+    def failed(self) -> StepRecord | None:
+        """Give the first step that failed."""
+        return next((step for step in self.steps if step.error), None)
+
+    def text(self) -> str:
+        """Give the record as it is stored.
+
+        Returns
+        -------
+        str
+            JSON.
+        """
+        told = asdict(self) | {"exit_code": int(self.exit_code)}
+        return json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n"
+
+    @classmethod
+    def parse(cls, text: str) -> NightReport:
+        """Read a stored record; keys of another version are left out.
+
+        Parameters
+        ----------
+        text : str
+            JSON.
+
+        Returns
+        -------
+        NightReport
+            The record.
+        """
+        found = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        made = cls(**{k: v for k, v in found.items() if k in known})
+        return replace(
+            made,
+            outcome=Outcome(made.outcome),
+            steps=tuple(StepRecord(**step) for step in found.get("steps", ())),
+            warnings=tuple(made.warnings),
+            accuracy=Accuracy(**found["accuracy"]) if found.get("accuracy") else None,
+        )
+
+
+def folder_of(config: Config) -> Path:
+    """Give the folder of the scheduled job.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    pathlib.Path
+        Records, log, status page and report are in it.
+    """
+    return config.nightly.folder or Path("nights")
+
+
+class RunBook:
+    """The folder of the records.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Folder of the scheduled job; the records lie in its subfolder ``runs``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = folder / "runs"
+
+    def new_name(self) -> str:
+        """Give the name of a run that begins now.
+
+        Returns
+        -------
+        str
+            UTC time, and a number where there is such a run already.
+        """
+        stamp = utc_now().replace(":", "").replace("-", "")
+        taken = len(list(self.runs.glob(f"{stamp}*.json")))
+        return f"{stamp}-{taken + 1}" if taken else stamp
+
+    def save(self, report: NightReport) -> None:
+        """Write a record, at once.
+
+        Parameters
+        ----------
+        report : NightReport
+            The record.
+
+        Raises
+        ------
+        StoreWriteError
+            If it cannot be written.
+        """
+        write_text(self.runs / f"{report.run}.json", report.text())
+
+    def read(self) -> list[NightReport]:
+        """Read all records; files that are none are passed over.
+
+        Returns
+        -------
+        list of NightReport
+            The newest first.
+        """
+        found = []
+        for path in sorted(self.runs.glob("*.json"), reverse=True):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                found.append(NightReport.parse(path.read_text("utf-8")))
+        return found
+
+    def close_dead(self) -> list[str]:
+        """Say of runs that never ended that they died; only for who holds the lock.
+
+        Returns
+        -------
+        list of str
+            Their names.
+        """
+        dead = [report for report in self.read() if report.outcome is Outcome.RUNNING]
+        for report in dead:
+            self.save(replace(report, outcome=Outcome.DIED))
+        return [report.run for report in dead]
+
+    def prune(self, keep: int) -> int:
+        """Remove the oldest records.
+
+        Parameters
+        ----------
+        keep : int
+            How many stay.
+
+        Returns
+        -------
+        int
+            How many were removed.
+        """
+        old = sorted(self.runs.glob("*.json"), reverse=True)[keep:]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file beside its place and move it there.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    text : str
+        Its text.
+
+    Raises
+    ------
+    StoreWriteError
+        If it cannot be written; what was there stays.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    with writing_to(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(text, "utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

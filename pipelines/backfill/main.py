@@ -1,0 +1,476 @@
+"""Years of a large region, tile by tile: ``python main.py config.toml [--dry-run] [--index N]``.
+
+Every tile and year is a job: a folder with its own configuration, which ``biastf-xr update`` brings
+up to date.  What is finished is read from the fused cubes themselves, so that the same command
+after an interruption goes on, and several processes, or tasks of an array job, may share the work.
+
+Exit code: that of the job that needs most care, of `biastf_xr.nightly.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import Field
+
+from biastf_xr.config import Config, Section, build_config, explain
+from biastf_xr.cube.stores import store_at
+from biastf_xr.engine.preview import Totals, duration, plan, size
+from biastf_xr.errors import BiastfError, ConfigError
+from biastf_xr.grid import split_tiles
+from biastf_xr.nightly import ExitCode, Outcome, update
+from biastf_xr.nightly.records import write_text
+from biastf_xr.nightly.show import show_night
+from biastf_xr.steps.fuse import fusion_options
+from biastf_xr.steps.ingest import grids
+from biastf_xr.steps.train import built_method
+
+# From what needs most care to what needs none.
+SEVERITY = (2, 130, 3, 4, 1, 0)
+
+LonLat = "EPSG:4326"
+
+
+class Backfill(Section):
+    """The section of the file that says which jobs there are.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Folder of all jobs.
+    years : tuple of int
+        Years in which the seasons begin.
+    first, last : str
+        Month and day of the first and last day of a season.
+    overlap : int
+        Days of scenes before and after it.
+    tile : int
+        Pixels along a side of a tile.
+    max_cpu_hours : float, optional
+        Estimated CPU time above which nothing is started.
+    """
+
+    folder: Path = Path("backfill")
+    years: Annotated[tuple[int, ...], Field(min_length=1)]
+    first: str = "01-01"
+    last: str = "12-31"
+    overlap: Annotated[int, Field(ge=0)] = 48
+    tile: Annotated[int, Field(ge=16)] = 3072
+    max_cpu_hours: Annotated[float, Field(gt=0)] | None = None
+
+    def season(self, year: int) -> tuple[dt.date, dt.date]:
+        """Give the first and last day of a season.
+
+        Parameters
+        ----------
+        year : int
+            In which it begins.
+
+        Returns
+        -------
+        tuple of datetime.date
+            Both included.
+        """
+        end = year + (self.last < self.first)
+        return dt.date.fromisoformat(f"{year}-{self.first}"), dt.date.fromisoformat(
+            f"{end}-{self.last}"
+        )
+
+
+@dataclass(frozen=True)
+class Job:
+    """One tile and one year.
+
+    Attributes
+    ----------
+    name : str
+        Its folder below that of all jobs.
+    folder : pathlib.Path
+        Its folder.
+    config : Config
+        Its configuration.
+    texts : dict of str
+        Its files by name: the configuration and the tile.
+    pixels : int
+        Pixels of its tile times days of its season.
+    """
+
+    name: str
+    folder: Path
+    config: Config
+    texts: dict[str, str]
+    pixels: int
+
+
+def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
+    """Read the file and lay out the jobs; writes nothing.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The TOML file.
+
+    Returns
+    -------
+    Backfill
+        Its own section.
+    list of Job
+        Tile by tile, year by year; the same in every process.
+    """
+    try:
+        data = tomllib.loads(path.read_text())
+        section = Backfill.model_validate(data.pop("backfill", {}))
+        seasons = {year: section.season(year) for year in section.years}
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"{path}, [backfill]: {explain(error)}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be used: {error}.") from error
+    here = path.resolve().parent
+    grid, _ = grids(build_config(data, path).grid)
+    if grid is None:
+        raise ConfigError(f"{path} has no [grid]; a backfill cuts it into tiles.")
+    jobs = []
+    for tile in split_tiles((int(grid.shape[0]), int(grid.shape[1])), (section.tile, section.tile)):
+        shape = outline(grid[tile.slices])
+        place = f"r{tile.y0 // section.tile:03d}c{tile.x0 // section.tile:03d}"
+        for year, season in seasons.items():
+            name = f"{place}/{year}"
+            folder = here / section.folder / name
+            told = job_data(data, here, season, section.overlap, str(grid.crs))
+            texts = {"tile.geojson": shape, "config.toml": toml(told)}
+            config = build_config(told, folder / "config.toml")
+            days = (season[1] - season[0]).days + 1
+            jobs.append(Job(name, folder, config, texts, tile.shape[0] * tile.shape[1] * days))
+    return section, jobs
+
+
+def outline(grid: Any) -> str:
+    """Write the outline of a tile, half a pixel inside of it, so that it grows to the tile again.
+
+    Parameters
+    ----------
+    grid : odc.geo.geobox.GeoBox
+        Grid of the tile.
+
+    Returns
+    -------
+    str
+        GeoJSON, degrees.
+    """
+    from odc.geo.geom import box
+
+    half, bounds = grid.affine.a / 2, grid.boundingbox
+    inside = box(bounds.left + half, bounds.bottom + half, bounds.right - half, bounds.top - half,
+                 grid.crs)  # fmt: skip
+    return json.dumps(inside.to_crs(LonLat, resolution=1000.0).json)
+
+
+def job_data(
+    data: dict[str, Any], here: Path, season: tuple[dt.date, dt.date], overlap: int, crs: str
+) -> dict[str, Any]:
+    """Derive the configuration of a job from that of the whole.
+
+    Parameters
+    ----------
+    data : dict
+        Sections of the whole.
+    here : pathlib.Path
+        Its folder.
+    season : tuple of datetime.date
+        First and last day of the job.
+    overlap : int
+        Days of scenes beyond them.
+    crs : str
+        CRS of all tiles.
+
+    Returns
+    -------
+    dict
+        Sections of the job.
+    """
+    first, last = (
+        season[0] - dt.timedelta(days=overlap),
+        season[1] + dt.timedelta(days=overlap),
+    )
+    told = {name: dict(section) for name, section in data.items()}
+    for name in ("fine", "coarse"):
+        folder = told[name]["folder"]
+        told[name] |= {"start": str(first), "end": str(last)}
+        told[name]["folder"] = folder if "://" in folder else str((here / folder).resolve())
+    method = told.get("method", {})
+    if method.get("refit") == "never" and "checkpoint" in method:
+        method["checkpoint"] = str((here / method["checkpoint"]).resolve())
+    told["grid"] |= {"region": "tile.geojson", "crs": crs}
+    fuse = told.setdefault("fuse", {})
+    fuse |= {"start": str(season[0]), "end": str(season[1])}
+    held = [str(day) for day in fuse.get("withhold", ())]
+    fuse["withhold"] = [day for day in held if str(first) <= day <= str(last)]
+    nightly = told.setdefault("nightly", {})
+    nightly.setdefault("steps", ["ingest", "train", "fuse", "evaluate"])
+    return told
+
+
+def toml(data: dict[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Write tables of plain values as TOML.
+
+    Parameters
+    ----------
+    data : dict
+        The table.
+    path : tuple of str
+        Its name.
+
+    Returns
+    -------
+    str
+        TOML.
+    """
+    plain = {k: v for k, v in data.items() if not isinstance(v, dict)}
+    lines = [f"[{'.'.join(path)}]"] if path else []
+    lines += [f"{k} = {json.dumps(v, default=str)}" for k, v in plain.items() if v is not None]
+    tables = [toml(v, (*path, k)) for k, v in data.items() if isinstance(v, dict)]
+    return "\n".join([*lines, "", *tables])
+
+
+# --- what is done, and what the rest costs --------------------------------------------------------
+
+
+def look(job: Job, *, trial: bool) -> Totals | None:
+    """Say what a job would do.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    trial : bool
+        Whether to try the speed of the method.
+
+    Returns
+    -------
+    Totals or None
+        From its cubes; None where they, or the model, are not there yet.
+    """
+    config = job.config
+    cubes = config.fine.cube, config.coarse.cube
+    if not all(store_at(path).exists() for path in cubes):
+        return None
+    if config.method.learned and not config.method.checkpoint.exists():
+        return None
+    method, options = built_method(config), fusion_options(config)
+    return plan(*cubes, config.fuse.output, method, trial=trial, **options).totals
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of all jobs.
+
+    Attributes
+    ----------
+    table : list of tuple of str
+        Number, job, state, and what is left, for people.
+    cpu_seconds, bytes_written : float or None
+        Of all that is left; None where no job has cubes to estimate from.
+    """
+
+    table: list[tuple[str, ...]]
+    cpu_seconds: float | None
+    bytes_written: float | None
+
+
+def estimate(jobs: list[Job]) -> Estimate:
+    """Look at all jobs; those without cubes are taken to cost as much a pixel as the others.
+
+    Parameters
+    ----------
+    jobs : list of Job
+        The jobs.
+
+    Returns
+    -------
+    Estimate
+        What is left.
+    """
+    seen = [look(job, trial=False) for job in jobs]
+    tried = next((n for n, totals in enumerate(seen) if totals and totals.pixels), None)
+    rate = None
+    if tried is not None:
+        totals = look(jobs[tried], trial=True)
+        assert totals is not None
+        rate = (totals.cpu_seconds or 0.0) / totals.pixels, totals.bytes_written / totals.pixels
+    rows: list[tuple[str, ...]] = []
+    left = 0
+    for n, (job, known) in enumerate(zip(jobs, seen, strict=True)):
+        pixels = job.pixels if known is None else known.pixels
+        left += pixels
+        cost = "" if rate is None or not pixels else duration(rate[0] * pixels)
+        rows.append((str(n), job.name, state_of(job, known), f"{pixels / 1e6:,.1f} Mpx", cost))
+    if rate is None:
+        return Estimate(rows, 0.0 if not left else None, 0.0 if not left else None)
+    return Estimate(rows, rate[0] * left, rate[1] * left)
+
+
+def state_of(job: Job, totals: Totals | None) -> str:
+    """Say how far a job is, as its cubes tell.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    totals : Totals, optional
+        As from `look`.
+
+    Returns
+    -------
+    str
+        A few words.
+    """
+    if totals is None:
+        begun = store_at(job.config.fine.cube).exists()
+        return "ingest begun" if begun else "not begun"
+    return "finished" if not totals.units else f"{totals.done:.0%} fused"
+
+
+def write_files(job: Job) -> None:
+    """Write the files of a job where they differ.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    """
+    for name, text in job.texts.items():
+        path = job.folder / name
+        if not path.exists() or path.read_text() != text:
+            write_text(path, text)
+
+
+def show(found: Estimate) -> None:
+    """Print the ledger of all jobs and what is left.
+
+    Parameters
+    ----------
+    found : Estimate
+        What is left.
+    """
+    for row in found.table:
+        print("{:>5}  {:<16} {:<14} {:>14} left {:>10}".format(*row))
+    if found.cpu_seconds is None or found.bytes_written is None:
+        print("in all: known once the cubes of one job are there")
+    else:
+        print(f"in all: about {duration(found.cpu_seconds)} of CPU time, "
+              f"{size(found.bytes_written)} to write, decoded")  # fmt: skip
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+def allowed(section: Backfill, jobs: list[Job]) -> bool:
+    """Estimate the work, show it, and say whether it may start.
+
+    Parameters
+    ----------
+    section : Backfill
+        The limit.
+    jobs : list of Job
+        All jobs; if none has cubes, the first is ingested and its model fitted.
+
+    Returns
+    -------
+    bool
+        Whether the estimate is below the limit.
+    """
+    found = estimate(jobs)
+    if found.cpu_seconds is None:
+        prepare(jobs[0])
+        found = estimate(jobs)
+    show(found)
+    limit = section.max_cpu_hours
+    if limit is None or (found.cpu_seconds or 0.0) <= limit * 3600:
+        return True
+    print(f"more than max_cpu_hours = {limit:g} allows; nothing is fused", file=sys.stderr)
+    return False
+
+
+def run(jobs: list[Job]) -> ExitCode:
+    """Do jobs, one after the other; one that fails does not keep the others from being done.
+
+    Parameters
+    ----------
+    jobs : list of Job
+        The jobs.
+
+    Returns
+    -------
+    ExitCode
+        That of the job that needs most care.
+    """
+    codes: set[int] = set()
+    for job in jobs:
+        print(f"--- {job.name}")
+        write_files(job)
+        report = update(job.config)
+        show_night(report)
+        codes.add(int(report.exit_code))
+        if report.outcome is Outcome.INTERRUPTED:
+            break
+    return ExitCode(next((code for code in SEVERITY if code in codes), 0))
+
+
+def prepare(job: Job) -> None:
+    """Ingest and fit one job, so that the rest can be estimated.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    """
+    write_files(job)
+    nightly = job.config.nightly.model_copy(update={"steps": ("ingest", "train")})
+    show_night(update(job.config.model_copy(update={"nightly": nightly})))
+
+
+def main() -> int:
+    """Read the command line and run.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    here = Path(__file__).with_name("config.toml")
+    parser.add_argument("config", nargs="?", type=Path, default=here)
+    parser.add_argument("--dry-run", action="store_true", help="show what is done and what is left")
+    parser.add_argument("--index", type=int, help="do this job alone, as a task of an array")
+    parser.add_argument("--list", action="store_true", help="print the configuration of every job")
+    given = parser.parse_args()
+    try:
+        section, jobs = read_jobs(given.config)
+        if given.index is not None and not 0 <= given.index < len(jobs):
+            raise ConfigError(f"--index is {given.index}; there are jobs 0 to {len(jobs) - 1}.")
+        if given.list:
+            for job in jobs:
+                write_files(job)
+                print(job.folder / "config.toml")
+            return ExitCode.DONE
+        if given.dry_run:
+            show(estimate(jobs))
+            return ExitCode.DONE
+        if given.index is not None:
+            return run([jobs[given.index]])
+        return run(jobs) if allowed(section, jobs) else ExitCode.NEEDS_A_PERSON
+    except BiastfError as error:
+        print(f"error ({type(error).__name__}): {error}", file=sys.stderr)
+        return ExitCode.NEEDS_A_PERSON
+
+
+if __name__ == "__main__":
+    sys.exit(main())
