@@ -23,7 +23,8 @@ extensions = [
     "method_pictures",  # docs/_ext: what every method makes of the embedded region
 ]
 exclude_patterns = ["_build", "_ext"]
-suppress_warnings = ["config.cache"]
+# HoloViews gives its scripts twice: as JavaScript, and as types only Jupyter knows.
+suppress_warnings = ["config.cache", "mystnb.unknown_mime_type"]
 default_role = "code"
 smartquotes = False
 

@@ -36,15 +36,15 @@ from biastf_xr.cube.verify import verify
 from biastf_xr.sources.synthetic import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("operate").resolve()
-region = SyntheticRegion(shape=(96, 96), days=65, seed=7)
+region = SyntheticRegion(shape=(96, 96), days=49, seed=4)
 landsat = write_landsat(region, WORK / "archive/landsat")
 modis = write_mod09ga(region, WORK / "archive/modis")
 
 # %% [markdown]
-# The fourth of five Landsat scenes is late: its folder is not in the archive yet.
+# The third of four Landsat scenes is late: its folder is not in the archive yet.
 
 # %%
-LATE = sorted((WORK / "archive/landsat").iterdir())[3]
+LATE = sorted((WORK / "archive/landsat").iterdir())[2]
 late = LATE.rename(WORK / LATE.name)
 print("late:", late.name)
 
@@ -119,8 +119,8 @@ preview
 # %% [markdown]
 # ## 3. The second night
 #
-# It makes anew the days that look at the new scene and nothing else. Readers see the old days until
-# the new ones are complete.
+# It makes anew the days that look at the new scene, which is nearly all of so short a season, and
+# nothing else. Readers see the old days until the new ones are complete.
 
 # %%
 night()
@@ -139,7 +139,14 @@ change = (after["nir"] - before["nir"]).compute()
 status = {name: ds["status_flag"].compute() for name, ds in (("before", before), ("after", after))}
 changed = (status["after"] != status["before"]) | (np.abs(change) > 0)
 by_day = changed.mean(("y", "x"))
-print("days that changed:", int((by_day > 0).sum()), "of", by_day.size)
+print(
+    int((by_day > 0).sum()),
+    "of",
+    by_day.size,
+    "days changed,",
+    int((by_day > 0.5).sum()),
+    "of them in more than half of their pixels",
+)
 
 # %%
 arrival = np.datetime64(f"{LATE.name[17:21]}-{LATE.name[21:23]}-{LATE.name[23:25]}")
