@@ -21,7 +21,7 @@ from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRul
 
 Day = dt.date
 
-NightlyStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export"]
+NightlyStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export", "publish"]
 NIGHTLY_STEPS: tuple[NightlyStep, ...] = get_args(NightlyStep)
 
 # Keys of `[method]` that mean nothing to "biastf-plus".
@@ -314,9 +314,9 @@ class NightlySection(Section):
     folder : pathlib.Path, optional
         Where run records, log, status page and report go; by default `<fused cube>.nights` beside
         the fused cube, of a cube behind a URL in the folder of this file.
-    steps : list of {"ingest", "train", "fuse", "evaluate", "report", "export"}
-        What a run does, always in this order; "train" as `refit` says, "export" where `export`
-        names a folder.
+    steps : list of {"ingest", "train", "fuse", "evaluate", "report", "export", "publish"}
+        What a run does, always in this order; "train" as `refit` says, "export" and "publish" where
+        `export` and `publish` name a folder.
     keep : int
         Run records that are kept.
     weeks : int
@@ -333,6 +333,10 @@ class NightlySection(Section):
         Folder for Cloud-Optimised GeoTIFFs of the days that were made.
     export_variables : list of str
         Variables to export; all bands by default.
+    publish : pathlib.Path, optional
+        Folder for a static STAC catalogue of the fused cube, brought up to date by every run.
+    licence : str
+        SPDX identifier of the licence that the catalogue states.
     handbook : str
         Address of the operations card, to which the status page links.
     """
@@ -348,6 +352,8 @@ class NightlySection(Section):
     max_error_ratio: Annotated[float, Field(gt=0)] | None = None
     export: Path | None = None
     export_variables: tuple[str, ...] = ()
+    publish: Path | None = None
+    licence: str = "other"
     handbook: str = ""
 
 
@@ -496,4 +502,5 @@ def _resolve_nightly(section: NightlySection, output: str, folder: Path) -> Nigh
     default = beside.with_name(f"{beside.name.removesuffix('.zarr')}.nights")
     place = folder / section.folder if section.folder else default
     export = section.export and folder / section.export
-    return section.model_copy(update={"folder": place, "export": export})
+    catalogue = section.publish and folder / section.publish
+    return section.model_copy(update={"folder": place, "export": export, "publish": catalogue})

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from biastf_xr.cube.stores import store_at
 from biastf_xr.nightly.records import StepRecord
@@ -44,6 +41,7 @@ def _steps(config: Config) -> Iterator[StepRecord]:
         "evaluate": lambda: _evaluate(config),
         "report": lambda: ("if the newest withheld scene is scored", {}),
         "export": lambda: _export(config),
+        "publish": lambda: _publish(config),
     }
     for name in STEPS:
         if name not in config.nightly.steps:
@@ -66,21 +64,18 @@ def new_scenes(source: Source) -> list[str]:
     list of str
         Their ids.
     """
-    from biastf_xr.cube.ledger import read_ledger
-    from biastf_xr.cube.selection import compare, usable
-    from biastf_xr.cube.store import read_group
+    from biastf_xr.cube.ingest import preview_ingest
     from biastf_xr.sources import build_product
 
-    product = build_product(source.product, **source.options)
-    remote = "://" in source.folder
-    scenes = product.find_scenes(source.folder if remote else Path(source.folder))
-    start, end = (np.datetime64(d) if d else None for d in (source.start, source.end))
-    barred = frozenset(np.datetime64(d) for d in source.exclude)
-    offered, _, _ = usable(scenes, start=start, end=end, exclude=barred)
-    there = store_at(source.cube).exists()
-    ledger = read_ledger(read_group(source.cube)) if there else {}
-    days = compare(offered, ledger, barred).days
-    return [scene.id for scenes in days.values() for scene in scenes]
+    found = preview_ingest(
+        build_product(source.product, **source.options),
+        source.folder,
+        source.cube,
+        start=str(source.start) if source.start else None,
+        end=str(source.end) if source.end else None,
+        exclude=tuple(map(str, source.exclude)),
+    )
+    return [name for names in found.days.values() for name in names]
 
 
 def _ingest(news: dict[str, list[str]]) -> tuple[str, dict[str, Any]]:
@@ -138,3 +133,15 @@ def _export(config: Config) -> tuple[str, dict[str, Any]]:
         return "known once the fused cube is there", {}
     days = days_to_hand_on(config.fuse.output, folder / EXPORTED)
     return "and the days that are made", {"days": len(days)}
+
+
+def _publish(config: Config) -> tuple[str, dict[str, Any]]:
+    from biastf_xr.publish.catalogue import publish
+
+    folder = config.nightly.publish
+    if folder is None:
+        return "`publish` names no folder", {}
+    if not store_at(config.fuse.output).exists():
+        return "known once the fused cube is there", {}
+    found = publish(config.fuse.output, folder, dry_run=True)
+    return "and the days that are made", {"days": len(found.added) + len(found.updated)}

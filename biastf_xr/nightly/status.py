@@ -67,9 +67,25 @@ def write_status(config: Config, *, today: dt.date | None = None) -> Path:
     StoreWriteError
         If it cannot be written; the old page stays.
     """
-    path = folder_of(config) / PAGE
+    path = status_path(config)
     write_text(path, status_page(config, today=today or dt.datetime.now(dt.UTC).date()))
     return path
+
+
+def status_path(config: Config) -> Path:
+    """Give where the status page is.
+
+    Parameters
+    ----------
+    config : Config
+        The run.
+
+    Returns
+    -------
+    pathlib.Path
+        In the folder of the scheduled job.
+    """
+    return folder_of(config) / PAGE
 
 
 def status_page(config: Config, *, today: dt.date) -> str:

@@ -254,7 +254,7 @@ def report(night: Night) -> Result:
 
 
 def export(night: Night) -> Result:
-    """Hand on the days that were made.  Publishing them elsewhere belongs here too.
+    """Write the days that were made as GeoTIFFs.
 
     Parameters
     ----------
@@ -274,6 +274,33 @@ def export(night: Night) -> Result:
     return Result(DONE if files else NOTHING_NEW, {"files": len(files)} if files else {})
 
 
+def publish(night: Night) -> Result:
+    """Bring the STAC catalogue up to date.
+
+    Parameters
+    ----------
+    night : Night
+        The run.
+
+    Returns
+    -------
+    Result
+        Dates by what became of them.
+    """
+    from biastf_xr.steps.keep import publish_step
+
+    section = night.config.nightly
+    if section.publish is None:
+        return Result(SKIPPED, note="`publish` names no folder.")
+    report = publish_step(night.config.fuse.output, section.publish, licence=section.licence)
+    counts = {
+        what: len(getattr(report, what))
+        for what in ("added", "updated", "removed")
+        if getattr(report, what)
+    }
+    return Result(DONE if counts else NOTHING_NEW, counts)
+
+
 Step = Callable[[Night], Result]
 
 STEPS: dict[str, Step] = {
@@ -283,4 +310,5 @@ STEPS: dict[str, Step] = {
     "evaluate": evaluate,
     "report": report,
     "export": export,
+    "publish": publish,
 }

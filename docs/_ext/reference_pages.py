@@ -359,8 +359,6 @@ def failures_sections() -> str:
     return "\n\n".join(parts)
 
 
-
-
 PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration_page,
     "commands": commands_page,

@@ -56,7 +56,7 @@ def message_of(code: int) -> str:
     return f"biastf-xr update ended with exit code {code}"
 
 
-@task(  # type: ignore[untyped-decorator]
+@task(
     name="update", retries=RETRIES, retry_delay_seconds=DELAY, retry_condition_fn=worth_another_try
 )
 def update(config: str) -> Any:
@@ -87,7 +87,7 @@ def update(config: str) -> Any:
     return Failed(message=message_of(code))
 
 
-@flow(name="regional-daily")  # type: ignore[untyped-decorator]
+@flow(name="regional-daily")
 def regional_daily(config: str) -> Any:
     """Bring one region up to date.
 
