@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 DATA ?= ../shared/data
+JOBS ?= 2
 
-.PHONY: setup demo test lint bench bench-methods ablation limits accuracy faults docs format clean help
+.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits accuracy faults docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,7 +26,7 @@ demo: setup      ## raw scenes -> cubes -> BiaSTF -> a daily cube, scored, with 
 	$(BIN)/biastf-xr demo --output demo_output
 
 test: setup lint docs ## lint, types, layers, documentation and the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: setup      ## ruff, mypy --strict, import-linter, numpydoc
 	$(BIN)/ruff check .
@@ -46,6 +47,9 @@ bench: setup     ## the engine beside the bare network, the network beside other
 bench-methods: setup ## every method beside the bare network: cost and memory
 	$(BIN)/python benchmarks/bench_methods.py
 
+bench-downstream: setup ## series of pixels and whole maps, read from a daily cube and from its copies
+	$(BIN)/python benchmarks/bench_downstream.py
+
 ablation: setup  ## what each step of biastf-plus is worth, on the embedded region and the sets in DATA
 	$(BIN)/python benchmarks/ablation.py $(DATA)
 
@@ -60,6 +64,9 @@ faults: setup    ## kill workers and drivers, fill disks, damage inputs; count w
 
 docs: setup      ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+picture: docs    ## the picture of the README, from the one that the documentation draws
+	cp docs/generated/season.png docs/_static/season.png
 
 clean:           ## remove what the targets above made
 	rm -rf $(VENV) demo_output docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
