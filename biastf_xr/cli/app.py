@@ -496,9 +496,10 @@ def info(
         return
     show_cube(path)
     if picture is not None:
-        from biastf_xr.evaluation.pictures import calendar
+        from biastf_xr.pictures import draw_calendar
 
-        typer.echo(f"calendar in {calendar([path, *(other or [])], picture)}")
+        draw_calendar([path, *(other or [])], path=picture)
+        typer.echo(f"calendar in {picture}")
 
 
 @app.command()
