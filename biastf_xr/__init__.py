@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import biastf_xr.accessor
+import biastf_xr.accessor  # noqa: F401  (registers ds.biastf)
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from biastf_xr.pictures.canvas import Drawing
 
 
-@xr.register_dataset_accessor("biastf")
+@xr.register_dataset_accessor("biastf")  # type: ignore[no-untyped-call]
 class BiastfAccessor:
     """Fuse, judge and look at a cube.
 

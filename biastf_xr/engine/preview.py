@@ -227,8 +227,8 @@ def plan(
         )
     built = get_method(method, **options)
     if stores:
-        paths = [locate(p, Path()) for p in stores]
-        work = _of_stores(*paths, output, built, dates, withhold, tile, rule)
+        one, other = (locate(p, Path()) for p in stores)
+        work = _of_stores(one, other, output, built, dates, withhold, tile, rule)
     else:
         work = _of_opened(fine, coarse, built, dates, withhold, tile, rule)
     totals = _totals(work)

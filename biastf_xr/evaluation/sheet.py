@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+
 def picture_sheet(
     path: Path,
     fused: xr.Dataset,

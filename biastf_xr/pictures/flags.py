@@ -45,17 +45,14 @@ def count_status(fused: xr.Dataset) -> pd.DataFrame:
 
     names = flags_of(fused)
     flag = fused["status_flag"]
-    counts = np.array([
-        np.bincount(flag.isel(time=t).values.ravel(), minlength=256) for t in range(flag.sizes["time"])
-    ])  # fmt: skip
+    images = (flag.isel(time=place).values for place in range(flag.sizes["time"]))
+    counts = np.array([np.bincount(image.ravel(), minlength=256) for image in images])
     shares = counts / counts.sum(axis=1, keepdims=True)
     days = pd.Index([str(d) for d in to_days(flag["time"].values)], name="date")
     return pd.DataFrame({n: shares[:, v] for v, n in names.items() if counts[:, v].any()}, days)
 
 
-def draw_status(
-    fused: xr.Dataset, dates: Any = None, *, path: str | Path | None = None
-) -> Drawing:
+def draw_status(fused: xr.Dataset, dates: Any = None, *, path: str | Path | None = None) -> Drawing:
     """Show how pixels were made: a map of some dates, and the shares of all of them.
 
     Eager: reads the flag of every date.
@@ -101,7 +98,8 @@ def draw_status(
         if place == 0:
             scale_bar(axis, image)
     axis = figure.add_subplot(grid[1, :])
-    colours = [STATUS_COLOURS.get(name, "0.5") for name in shares]
+    found = [str(name) for name in shares.columns]
+    colours = [STATUS_COLOURS.get(name, "0.5") for name in found]
     axis.stackplot(have.astype("datetime64[s]"), shares.T.to_numpy(), colors=colours, step="mid",
                    linewidth=0)  # fmt: skip
     axis.set(ylim=(0, 1), xlim=(have[0], have[-1]), ylabel="share of the pixels")
@@ -109,7 +107,7 @@ def draw_status(
     means = shares.mean()
     handles = [
         Patch(color=colour, label=f"{name.replace('_', ' ')} {means[name]:.1%}")
-        for name, colour in zip(shares, colours, strict=True)
+        for name, colour in zip(found, colours, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     figure.suptitle("How pixels were made: status_flag", fontsize=10)
@@ -156,9 +154,9 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
     image = thinned(at_day(fused, day)[[*titles]]).load()
     figure, axes = panels(3, (image.sizes["y"], image.sizes["x"]))
     for axis, (name, (title, none)) in zip(axes, titles.items(), strict=True):
-        days = image[name].values.astype(float)
-        show_map(figure, axis, np.where(days == none, np.nan, days), title, "days away",
-                 cmap="viridis", vmin=0, vmax=max(np.nanmax(np.where(days == none, 1, days)), 1))  # fmt: skip
+        days = image[name].where(image[name] != none).values
+        top = float(days[np.isfinite(days)].max(initial=1))
+        show_map(figure, axis, days, title, "days away", cmap="viridis", vmin=0, vmax=top)
     scale_bar(axes[0], image)
     told = to_days([day])[0]
     figure.suptitle(f"{told}: days to what every pixel was made from", fontsize=10)

@@ -80,9 +80,7 @@ def draw_series(
     if "status_flag" in pixel:
         _mark_status(axis, pixel, days)
     axis.set_ylabel(f"{band} reflectance")
-    axis.set_title(
-        f"pixel at x {float(pixel['x']):.0f}, y {float(pixel['y']):.0f}", fontsize=10
-    )
+    axis.set_title(f"pixel at x {float(pixel['x']):.0f}, y {float(pixel['y']):.0f}", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=4)
     return finished(figure, path)
@@ -101,6 +99,7 @@ def _mark_status(axis: Any, pixel: xr.Dataset, days: Any) -> None:
     for value, name in flags_of(pixel).items():
         there = flags == value
         if there.any():
-            axis.plot(days[there], np.full(there.sum(), low), "s", ms=3.2, clip_on=False,
-                      color=STATUS_COLOURS.get(name, "0.5"), label=name.replace("_", " "))  # fmt: skip
+            colour, label = STATUS_COLOURS.get(name, "0.5"), name.replace("_", " ")
+            marks = np.full(there.sum(), low)
+            axis.plot(days[there], marks, "s", ms=3.2, clip_on=False, color=colour, label=label)
     axis.set_ylim(bottom=low)

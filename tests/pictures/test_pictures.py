@@ -84,9 +84,7 @@ def test_quicklook_shows_the_dates_asked_for(pair, tmp_path):
 def test_series_shows_the_pixel_its_uncertainty_and_its_scenes(fused, pair, tmp_path):
     fine, coarse = pair
     place = {"x": float(fine.x[3]) + 4, "y": float(fine.y[5]) - 3}
-    (axis,) = drawn(
-        pictures.draw_series(fused, **place, scenes=fine, coarse=coarse), tmp_path
-    )
+    (axis,) = drawn(pictures.draw_series(fused, **place, scenes=fine, coarse=coarse), tmp_path)
     lines = {line.get_label(): line.get_ydata() for line in axis.get_lines()}
     np.testing.assert_array_equal(lines["daily cube"], fused["nir"][:, 5, 3])
     np.testing.assert_array_equal(lines["fine scenes"], fine["nir"][:, 5, 3])

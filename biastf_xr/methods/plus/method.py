@@ -22,6 +22,7 @@ from biastf_xr.methods.base import (
     combine,
     from_both,
 )
+from biastf_xr.methods.model_summary import summarise_plus
 from biastf_xr.methods.plus.change import (
     Mixture,
     Sensors,
@@ -32,7 +33,6 @@ from biastf_xr.methods.plus.change import (
     left_over,
     mixture_of,
 )
-from biastf_xr.methods.model_summary import summarise_plus
 from biastf_xr.methods.plus.model import NAME, PlusCard, read_model
 from biastf_xr.methods.plus.settings import PlusRule
 from biastf_xr.methods.plus.uncertainty import REACH, local_square, sigma_of_terms, terms
