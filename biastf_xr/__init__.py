@@ -1,12 +1,14 @@
 """Daily fine-resolution reflectance cubes by spatio-temporal fusion of Landsat and MODIS.
 
-The public names load on first use, so that importing the package costs nothing.
+The public names load on first use.  Importing the package registers ``ds.biastf``
+(`biastf_xr.accessor`), for which xarray is all that loads.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import biastf_xr.accessor  # noqa: F401  (registers ds.biastf)
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ extensions = [
     "dataclass_fields",  # docs/_ext: fields of dataclasses as parameters
     "diagrams",  # docs/_ext: the drawings of the concept pages
     "reference_pages",  # docs/_ext: configuration, command line and options, from the code
-    "notebook_pages",  # docs/_ext: notebooks/*.py as pages
+    "notebook_pages",  # docs/_ext: notebooks/*.py, executed, as pages
     "method_pictures",  # docs/_ext: what every method makes of the embedded region
 ]
 exclude_patterns = ["_build", "_ext"]
@@ -43,10 +43,7 @@ html_copy_source = False
 
 myst_enable_extensions = ["deflist", "colon_fence"]
 myst_heading_anchors = 3
-nb_execution_mode = "force"
-nb_execution_in_temp = True
-nb_execution_timeout = 300
-nb_execution_raise_on_error = True
+nb_execution_mode = "off"  # notebook_pages executes, once for pages and tests
 
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"

@@ -68,7 +68,7 @@ coarse = biastf_xr.open_cube(WORK / "coarse.zarr")[BANDS]
 fine
 
 # %%
-fine["clear_fraction"].to_series()
+fine.biastf.calendar(coarse)
 
 # %% [markdown]
 # The second scene is clouded. The third one is withheld: neither the fit nor the fusion sees it,
@@ -85,22 +85,27 @@ known["time"].to_index().strftime("%Y-%m-%d").to_list()
 #
 # The default method, `biastf-plus`, compares the two sensors on the clear dates: what the coarse
 # one makes of a fine change of 1, how noisy it is, and how wrong predictions of known dates are.
-# That takes seconds. The networks of the paper are `fit(known, coarse, "biastf")`.
+# That takes seconds. The networks of the paper are `known.biastf.fit(coarse, "biastf")`.
+# `ds.biastf` offers the functions of the package on a Dataset: `biastf_xr.fit(known, coarse)` is
+# the same.
 
 # %%
-model = biastf_xr.fit(known, coarse).save(WORK / "model.safetensors")
-for band, response, noise in zip(
-    model.card.bands, model.card.response, model.card.noise, strict=True
-):
-    print(f"{band}: response of the coarse sensor {response:.2f}, noise {noise:.4f}")
+model = known.biastf.fit(coarse).save(WORK / "model.safetensors")
+model
 
 # %% [markdown]
 # ## 4. Fuse, lazily
 #
+# Which scenes will be used for which days?
+
+# %%
+known.biastf.brackets(coarse)
+
+# %% [markdown]
 # The result is an ordinary Dataset with one image a day. Nothing has been computed yet.
 
 # %%
-fused = biastf_xr.fuse(known, coarse, model)
+fused = known.biastf.fuse(coarse, model)
 fused
 
 # %% [markdown]
@@ -123,14 +128,30 @@ for axis, (title, image) in zip(axes, images.items(), strict=True):
     axis.set_axis_off()
 _ = figure.suptitle(f"{WITHHELD}: nir, red, green as red, green, blue")
 # %% [markdown]
-# ## 5. Pixels through the season
+# ## 5. The season
+#
+# Day by day, beside the coarse images. Press play, or move the slider.
+
+# %%
+fused = fused.compute()
+fused.biastf.animate(coarse)
+
+# %% [markdown]
+# One pixel on every day. The band is the standard deviation of the error that the method states;
+# the marks at the bottom say how the day was made.
+
+# %%
+centre = {name: float(fused[name].mean()) for name in ("x", "y")}
+fused.biastf.series(**centre, scenes=fine, coarse=coarse)
+
+# %% [markdown]
+# The scene on 3 May was withheld: the fused line did not know of it.
 #
 # Because the truth is known here, the daily series can be put beside it on the days without any
 # fine scene. One pixel is an ordinary one; the other changes most. `nir_sigma` is the standard
 # deviation of the error that the method states for every pixel and day.
 
 # %%
-fused = fused.compute()
 truth = region.truth_cube(region.dates)
 change = (truth["nir"].max("time") - truth["nir"].min("time")).values
 ranked = change.ravel().argsort()
@@ -165,11 +186,8 @@ _ = axes[0].legend(frameon=False)
 # coarse observation was that its coarse value came from.
 
 # %%
-flag = fused["status_flag"]
-names = dict(zip(flag.attrs["flag_values"], flag.attrs["flag_meanings"].split(), strict=True))
-values, counts = np.unique(flag.values, return_counts=True)
-print({names[int(v)]: f"{n / flag.size:.1%}" for v, n in zip(values, counts, strict=True)})
 print("mean coarse gap in days:", round(float(fused["coarse_gap"].mean()), 2))
+fused.biastf.status()
 
 # %% [markdown]
 # ## 6. Score
@@ -178,8 +196,7 @@ print("mean coarse gap in days:", round(float(fused["coarse_gap"].mean()), 2))
 # the same pixels. It refuses a model that was fitted on the date.
 
 # %%
-scores = biastf_xr.evaluate(fine, coarse, model, dates=[WITHHELD])
-scores.summary().round(4)
+fine.biastf.evaluate(coarse, model, dates=[WITHHELD])
 
 # %% [markdown]
 # One date of a tiny region says little; `biastf-xr evaluate` leaves out every clear date in turn.
@@ -188,7 +205,7 @@ scores.summary().round(4)
 # %%
 figure, axis = plt.subplots(figsize=(9, 3.2), layout="constrained")
 for method in ("linear", "direct", model):
-    product = biastf_xr.fuse(known, coarse, method)["nir"].compute()
+    product = known.biastf.fuse(coarse, method)["nir"].compute()
     error = np.sqrt(((product - truth["nir"]) ** 2).mean(("y", "x")))
     error.plot(ax=axis, label=method if isinstance(method, str) else method.name)
 axis.axvline(region.event_date, color="0.8", lw=6, zorder=0, label="flood breaks out")

@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
+import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytest.importorskip("jupytext")
 pytest.importorskip("nbclient")
 pytest.importorskip("ipykernel")
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.py"))
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+FAILS = "# %%\nraise RuntimeError('no luck')\n"
+COUNTS = "# %%\nwith open({path!r}, 'a') as file:\n    _ = file.write('x')\n"
 
 
-@pytest.fixture
-def quiet_loop() -> Iterator[None]:
-    """Give nbclient a loop of its own and take it away again."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
-def kernel_manager():
-    """Make a kernel of the interpreter that runs the tests, whatever kernels are installed."""
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    manager = AsyncKernelManager(kernel_name="python3")
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    manager._kernel_spec = KernelSpec(argv=command, display_name="tests", language="python")
-    return manager
+@pytest.fixture(scope="module")
+def pages():
+    """Load the part of the documentation that executes notebooks and keeps them."""
+    spec = importlib.util.spec_from_file_location(
+        "notebook_pages", ROOT / "docs" / "_ext" / "notebook_pages.py"
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs_and_draws(path, tmp_path, monkeypatch, quiet_loop):
-    import jupytext
-    from nbclient import NotebookClient
+def test_notebook_runs_and_draws(path, pages):
+    import nbformat
 
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    notebook = jupytext.read(path, fmt="py:percent")
-    client = NotebookClient(
-        notebook,
-        km=kernel_manager(),
-        timeout=240,
-        resources={"metadata": {"path": str(tmp_path)}},
-    )
-    client.execute()
-    outputs = [o for cell in notebook.cells for o in cell.get("outputs", [])]
+    notebook = nbformat.read(pages.execute(path), 4)
+    cells = [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+    assert all(c.execution_count for c in cells)
+    outputs = [o for cell in cells for o in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     assert not [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
     assert pictures, f"{path.name} shows no picture"
 
 
-def test_there_are_notebooks():
+def test_there_are_notebooks(pages):
     assert NOTEBOOKS
+    assert pages.NOTEBOOKS == NOTEBOOKS
+
+
+def test_a_notebook_is_executed_once_until_it_changes(pages, tmp_path):
+    source, seen = tmp_path / "count.py", tmp_path / "seen"
+    source.write_text(COUNTS.format(path=str(seen)))
+    made = pages.execute(source, tmp_path / "out")
+    assert pages.execute(source, tmp_path / "out") == made
+    assert seen.read_text() == "x"
+    source.write_text(source.read_text() + "print('more')\n")
+    pages.execute(source, tmp_path / "out")
+    assert seen.read_text() == "xx"
+
+
+def test_a_cell_that_fails_is_an_error_and_nothing_is_kept(pages, tmp_path):
+    from nbclient.exceptions import CellExecutionError
+
+    source = tmp_path / "fails.py"
+    source.write_text(FAILS)
+    with pytest.raises(CellExecutionError, match="no luck"):
+        pages.execute(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

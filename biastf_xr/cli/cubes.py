@@ -35,10 +35,11 @@ def info(
         return show_model(Path(path))
     found = show_cube(path)
     if picture is not None:
-        from biastf_xr.evaluation.pictures import calendar
+        from biastf_xr.pictures import draw_calendar
         from biastf_xr.steps.terminal import console
 
-        console.print(f"calendar in {calendar([path, *(other or [])], picture)}")
+        draw_calendar([path, *(other or [])], path=picture)
+        console.print(f"calendar in {picture}")
     return found
 
 

@@ -35,6 +35,7 @@ from biastf_xr.errors import (
 )
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources.base import options_of
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
 Day = np.datetime64
 
 
-@dataclass(frozen=True)
-class IngestReport:
+@dataclass(frozen=True, repr=False)
+class IngestReport(Told):
     """What an ingest did.
 
     Attributes
@@ -80,6 +81,17 @@ class IngestReport:
     excluded: tuple[str, ...] = ()
     rejected: dict[str, str] = field(default_factory=dict)
     removed: tuple[Day, ...] = ()
+
+    def _summary(self) -> Summary:
+        import pandas as pd
+
+        told = {"cube": self.path}
+        for name in ("added", "replaced", "unchanged", "kept", "excluded", "rejected", "removed"):
+            told |= {name: str(len(getattr(self, name)))} if getattr(self, name) else {}
+        if self.added:
+            told["mean clear fraction"] = f"{np.mean(list(self.added.values())):.0%}"
+        why = {"scene": self.rejected.keys(), "why": self.rejected.values()}
+        return Summary("Ingest", told, {"rejected": pd.DataFrame(why)} if self.rejected else {})
 
 
 @dataclass(frozen=True)

@@ -149,16 +149,25 @@ def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Names of the floating-point variables with dims ``(time, y, x)``.
+        Names of the floating-point variables with dims ``(time, y, x)`` that are no companions of
+        others: a mean in time makes a mask a float too.
     """
-    names = [
-        str(name)
+    floats = {
+        str(name): var.attrs
         for name, var in ds.data_vars.items()
-        if var.dims == ("time", "y", "x")
-        and var.dtype.kind == "f"
-        and not str(var.attrs.get("standard_name", "")).endswith(STANDARD_ERROR)
-    ]
-    return sort_bands(names)
+        if var.dims == ("time", "y", "x") and var.dtype.kind == "f"
+    }
+    companions = {
+        name
+        for attrs in floats.values()
+        for name in str(attrs.get("ancillary_variables", "")).split()
+    }
+    return sort_bands(
+        name
+        for name, attrs in floats.items()
+        if name not in companions
+        and not str(attrs.get("standard_name", "")).endswith(STANDARD_ERROR)
+    )
 
 
 def layout_of(ds: xr.Dataset) -> Layout:

@@ -10,27 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.brackets import Bracket
-from biastf_xr.cube.store import layout_of, open_cube
+from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube.store import drop_days, layout_of, open_cube
 from biastf_xr.cube.stores import locate, store_at
-from biastf_xr.engine.output import (
-    Work,
-    all_work,
-    open_pair,
-    plan_inputs,
-    work_left,
-)
+from biastf_xr.engine.output import open_pair, plan_inputs, work_left
+from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion.kernel import CoarseImages, coarse_window, fuse_unit
-from biastf_xr.fusion.plan import Unit
+from biastf_xr.fusion.plan import Unit, build_plan
 from biastf_xr.fusion.template import fused_spec
 from biastf_xr.grid import Tile
 from biastf_xr.methods import LEARNED, get_method
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
     from numpy.typing import NDArray
 
+    from biastf_xr.cube.guards import CubePair
     from biastf_xr.cube.spec import Layout
-    from biastf_xr.engine.inputs import Inputs
     from biastf_xr.fusion.plan import FusionPlan, FusionRule
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Method
@@ -88,8 +86,8 @@ class Totals:
     cpu_seconds: float | None = None
 
 
-@dataclass(frozen=True)
-class Preview:
+@dataclass(frozen=True, repr=False)
+class Preview(Told):
     """What a run would do.
 
     Attributes
@@ -129,13 +127,10 @@ class Preview:
             rows["time"] = f"about {duration(t.cpu_seconds)} of CPU time, by a short trial"
         return rows
 
-    def __repr__(self) -> str:
-        told = "\n".join(f"{k:15}{v}" for k, v in self.lines().items())
-        return f"{self.table.to_string(index=False)}\n\n{told}"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in self.lines().items())
-        return f"<table>{rows}</table>{self.table.to_html(index=False)}"
+    def _summary(self) -> Summary:
+        days = self.plan.targets
+        title = f"Plan: {days.size} dates, {days[0]} to {days[-1]}"
+        return Summary(title, self.lines(), {"target dates": self.table})
 
 
 def size(count: float) -> str:
@@ -177,8 +172,8 @@ def duration(seconds: float) -> str:
 
 
 def plan(
-    fine: str | Path,
-    coarse: str | Path,
+    fine: str | Path | xr.Dataset,
+    coarse: str | Path | xr.Dataset,
     output: str | Path | None = None,
     method: str | Method = "direct",
     *,
@@ -189,14 +184,14 @@ def plan(
     trial: bool = True,
     **options: Any,
 ) -> Preview:
-    """Say what `write_fused` would do; reads metadata only and changes nothing.
+    """Say what `write_fused` would do, or `fuse` with opened cubes; reads metadata only.
 
     Parameters
     ----------
-    fine, coarse : str or pathlib.Path
-        The cubes.
+    fine, coarse : str, pathlib.Path or xarray.Dataset
+        The cubes: both as stores, of which the plan knows where scenes are clear, or both opened.
     output : str or pathlib.Path, optional
-        The store that would be written; what is in it is taken into account.
+        The store that would be written; what is in it is taken into account.  With stores only.
     method : str or Method
         Name of a method that needs no training, or a fitted method.
     dates : "daily" or array_like of dates
@@ -221,27 +216,78 @@ def plan(
     ------
     GridMismatchError, MissingPairError, TargetDateError
         If the inputs do not fit together.
+    CubeStructureError
+        If one cube is opened and the other is not, or an output is given with opened cubes.
     """
+    stores = [c for c in (fine, coarse) if isinstance(c, str | Path)]
+    if len(stores) == 1 or (output is not None and not stores):
+        raise CubeStructureError(
+            "a plan needs the paths of both cubes, or both cubes opened and no output. What an "
+            "output was made from is known of stores only: give their paths."
+        )
     built = get_method(method, **options)
-    fine, coarse = (locate(p, Path()) for p in (fine, coarse))
+    if stores:
+        one, other = (locate(p, Path()) for p in stores)
+        work = _of_stores(one, other, output, built, dates, withhold, tile, rule)
+    else:
+        work = _of_opened(fine, coarse, built, dates, withhold, tile, rule)
+    totals = _totals(work)
+    if trial:
+        seconds = try_speed(work.method, work.plan)
+        pixels = totals.pixels * (totals.two_sided + totals.one_sided / 2)
+        totals = replace(totals, cpu_seconds=seconds * pixels / 1e6)
+    return Preview(work.plan, _table(work), totals)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be done, whatever the cubes are."""
+
+    plan: FusionPlan
+    method: Method
+    layout: Layout
+    coarse_days: NDArray[np.datetime64]
+    todo: NDArray[np.bool_]
+
+
+def _of_stores(
+    fine: str,
+    coarse: str,
+    output: str | Path | None,
+    method: Method,
+    dates: Any,
+    withhold: Any,
+    tile: int,
+    rule: FusionRule | None,
+) -> _Job:
     pair = open_pair(fine, coarse, withhold)
-    built = built.bind(pair)
+    built = method.bind(pair)
     layout = fused_spec(pair, built, shard=tile).layout
     there = output is not None and store_at(output).exists()
     if output is not None and there:
         layout = layout_of(open_cube(output, chunks=None, days="all"))
     inputs = plan_inputs(fine, coarse, pair, built, dates, rule, layout)
-    work = work_left(str(output), inputs) if there else all_work(inputs)
-    totals = _totals(inputs, work, layout)
-    if trial:
-        seconds = try_speed(built, inputs.plan)
-        pixels = totals.pixels * (totals.two_sided + totals.one_sided / 2)
-        totals = replace(totals, cpu_seconds=seconds * pixels / 1e6)
-    return Preview(inputs.plan, _table(inputs, work), totals)
+    todo = work_left(str(output), inputs).todo if there else _everything(inputs.plan)
+    return _Job(inputs.plan, built, layout, pair.coarse_days, todo)
 
 
-def _totals(inputs: Inputs, work: Work, layout: Layout) -> Totals:
-    plan = inputs.plan
+def _of_opened(
+    fine: Any, coarse: Any, method: Method, dates: Any, withhold: Any, tile: int,
+    rule: FusionRule | None,
+) -> _Job:  # fmt: skip
+    pair: CubePair = pair_cubes(drop_days(fine, withhold), coarse)
+    built = method.bind(pair)
+    layout = fused_spec(pair, built, shard=tile).layout
+    plan = build_plan(pair, built, dates, rule, tile=(layout.shard_y, layout.shard_x))
+    return _Job(plan, built, layout, pair.coarse_days, _everything(plan))
+
+
+def _everything(plan: FusionPlan) -> NDArray[np.bool_]:
+    return np.ones((plan.targets.size, len(plan.tiles)), bool)
+
+
+def _totals(work: _Job) -> Totals:
+    plan, layout = work.plan, work.layout
     pixels = plan.tiles.pixels()
     before, after = plan.nearest()
     sides = (before >= 0).astype(np.int8) + (after >= 0)
@@ -249,14 +295,14 @@ def _totals(inputs: Inputs, work: Work, layout: Layout) -> Totals:
     total = int(area.sum())
     shares = [float((area * (sides == n)).sum() / max(total, 1)) for n in (2, 1, 0)]
     bands = len(plan.bands)
-    learned = inputs.method.name in LEARNED
+    learned = work.method.name in LEARNED
     passes = float((area * sides).sum()) * bands / 1e6 if learned else 0.0
     used = np.zeros_like(plan.covered)
     for side in (before, after):
         date, tile = np.nonzero(work.todo & (side >= 0))
         used[side[date, tile], tile] = True
     ratio = max(plan.alignment.ratio, 1.0)
-    coarse = inputs.coarse_days.size * int((pixels * work.todo.any(axis=0)).sum()) / ratio**2
+    coarse = work.coarse_days.size * int((pixels * work.todo.any(axis=0)).sum()) / ratio**2
     largest = layout.shard_y * layout.shard_x * plan.rule.dates_per_unit * bands * 4
     return Totals(
         tiles=len(plan.tiles),
@@ -274,11 +320,11 @@ def _totals(inputs: Inputs, work: Work, layout: Layout) -> Totals:
     )
 
 
-def _table(inputs: Inputs, work: Work) -> pd.DataFrame:
+def _table(work: _Job) -> pd.DataFrame:
     """Build one row for each run of dates that share their base dates and their fate."""
     import pandas as pd
 
-    plan = inputs.plan
+    plan = work.plan
     share = plan.tiles.pixels() / plan.tiles.pixels().sum()
     near_before, near_after = plan.nearest()
     sides = (near_before >= 0).astype(np.int8) + (near_after >= 0)
@@ -291,7 +337,7 @@ def _table(inputs: Inputs, work: Work) -> pd.DataFrame:
             "two-sided": f"{share @ (sides[n] == 2):.0%}",
             "one-sided": f"{share @ (sides[n] == 1):.0%}",
             "done": f"{share @ ~work.todo[n]:.0%}",
-            "note": _note(inputs, n, share, sides[n]),
+            "note": _note(work, n, share, sides[n]),
         }
         if rows and all(rows[-1][k] == v for k, v in row.items()):
             rows[-1]["last"], rows[-1]["days"] = str(day), rows[-1]["days"] + 1
@@ -304,10 +350,10 @@ def _day(day: np.datetime64) -> str:
     return "-" if np.isnat(day) else str(day)[:10]
 
 
-def _note(inputs: Inputs, target: int, share: Any, sides: NDArray[np.int8]) -> str:
+def _note(work: _Job, target: int, share: Any, sides: NDArray[np.int8]) -> str:
     """Say why a date, or a part of it, cannot be made."""
-    plan, rule = inputs.plan, inputs.plan.rule
-    apart = np.abs((inputs.coarse_days - plan.targets[target]).astype(int)).min()
+    plan, rule = work.plan, work.plan.rule
+    apart = np.abs((work.coarse_days - plan.targets[target]).astype(int)).min()
     reach = rule.coarse_max_gap if rule.coarse_gaps == "fill" else 0
     if plan.observed[target]:
         return "fine scene of the day, its clear pixels kept"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube.stores.lock import writing_to
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from biastf_xr.engine.worker import UnitOutcome
@@ -102,8 +103,8 @@ class FailedUnit:
     trace: str
 
 
-@dataclass(frozen=True)
-class RunReport:
+@dataclass(frozen=True, repr=False)
+class RunReport(Told):
     """What a run did.
 
     Attributes
@@ -137,6 +138,20 @@ class RunReport:
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
     failed: tuple[FailedUnit, ...] = ()
+
+    def _summary(self) -> Summary:
+        told = {
+            "cube": self.path,
+            "made": f"{self.units} units, {self.pixels / 1e6:.2f} Mpx and dates "
+            f"in {self.seconds:.1f} s",
+            "dates of tiles": f"{self.kept} there already, {self.revised} made anew, "
+            f"{self.unchanged} found unchanged",
+        }
+        if self.stages:
+            told["workers"] = ", ".join(f"{k} {v:.1f} s" for k, v in self.stages.items())
+        failed = [f"failed: {u.tile}, {u.dates[0]} to {u.dates[-1]}: {u.error}"
+                  for u in self.failed]  # fmt: skip
+        return Summary("Run", told, notes=tuple(failed))
 
 
 class RunLog:

@@ -18,7 +18,7 @@ import numpy as np
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.evaluation.maps import bias_error_map, bias_map, change_map, residual_map
 from biastf_xr.evaluation.metrics import cc, rmse
-from biastf_xr.evaluation.pictures import choose_colours, composite, stretch
+from biastf_xr.pictures.colour import choose_colours, composite, stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

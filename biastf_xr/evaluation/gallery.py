@@ -10,7 +10,7 @@ import numpy as np
 
 from biastf_xr.evaluation.html import Picture
 from biastf_xr.evaluation.metrics import rmse
-from biastf_xr.evaluation.pictures import choose_colours, composite, stretch
+from biastf_xr.pictures.colour import choose_colours, composite, stretch
 
 if TYPE_CHECKING:
     import pandas as pd

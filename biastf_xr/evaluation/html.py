@@ -1,41 +1,23 @@
-"""The few pieces of HTML that a report is made of; everything is inline, nothing is fetched."""
+"""Pages that need no other file, and tables that can be sorted; nothing is fetched."""
 
 from __future__ import annotations
 
-from base64 import b64encode
-from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.evaluation.image_sums import BEST
+from biastf_xr.html import Picture, bullets, facts, folded, image, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+__all__ = ["Picture", "bullets", "facts", "folded", "image", "page", "shown", "table"]
 
 # Cells that are coloured by what they say.
 VERDICTS = ("better", "worse")
 # Longer texts may be folded.
 LONG = 24
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture and what it shows.
-
-    Attributes
-    ----------
-    png : bytes
-        The file.
-    alt : str
-        What it shows, for those who do not see it.
-    caption : str
-        Text below.
-    """
-
-    png: bytes
-    alt: str
-    caption: str = ""
 
 
 def page(
@@ -118,95 +100,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str) -
         f'<table class="sortable"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
     )
-
-
-def shown(value: Any) -> str:
-    """Write a value as a reader sees it.
-
-    Parameters
-    ----------
-    value : float, int, str or None
-        The value.
-
-    Returns
-    -------
-    str
-        Five decimals, a whole number, the text, or a dash.
-    """
-    if value is None:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.5f}".replace("-", "−")
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
-
-
-def image(picture: Picture) -> str:
-    """Put a picture into the page.
-
-    Parameters
-    ----------
-    picture : Picture
-        The picture.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
-    source = f"data:image/png;base64,{b64encode(picture.png).decode()}"
-    caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
-    return f'<figure><img src="{source}" alt="{escape(picture.alt)}">{caption}</figure>\n'
-
-
-def facts(pairs: dict[str, Any]) -> str:
-    """List names and values.
-
-    Parameters
-    ----------
-    pairs : dict
-        Texts by name.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
-    rows = (f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in pairs.items())
-    return f"<dl>{''.join(rows)}</dl>\n"
-
-
-def bullets(texts: Iterable[str]) -> str:
-    """List texts.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        The texts.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
-    return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>\n"
-
-
-def folded(summary: str, html: str) -> str:
-    """Hide a part until it is asked for.
-
-    Parameters
-    ----------
-    summary : str
-        What is hidden.
-    html : str
-        The part.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
-    return f"<details><summary>{escape(summary)}</summary>{html}</details>\n"
 
 
 def _file(name: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from biastf_xr.evaluation.calibration import LEVELS
 from biastf_xr.evaluation.tally import CHANGE_CLASSES, DISTANCE_CLASSES
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +61,8 @@ class Note:
         return f"{about}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class Scores:
+@dataclass(frozen=True, repr=False)
+class Scores(Told):
     """Measures of several methods on several dates.
 
     Attributes
@@ -93,6 +94,22 @@ class Scores:
     notes: tuple[Note, ...] = ()
     design: str = ""
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def _summary(self) -> Summary:
+        from biastf_xr.evaluation.report import told
+        from biastf_xr.evaluation.statistics import comparisons
+
+        days = self.table.drop_duplicates("date")
+        facts = {
+            "design": self.design,
+            "withheld dates": ", ".join(days["date"]),
+            "pixels": f"{int(days['pixels'].mean()):,} a date on average, the same of all methods",
+            "ratio in ERGAS": f"{self.ratio:.4f} (fine over coarse pixel)",
+        }
+        notes = [told(one) for one in comparisons(self)]
+        notes += [f"not computed: {note}" for note in self.notes]
+        means = self.summary().rename_axis("method")
+        return Summary("Scores", facts, {"mean over bands and dates": means}, tuple(notes))
 
     def summary(self, band: str = "mean") -> pd.DataFrame:
         """Average the measures over the dates.

@@ -18,6 +18,7 @@ from biastf_xr.brackets import (
 )
 from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.grid import Tile
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,8 +132,8 @@ class Unit:
     number: int = 0
 
 
-@dataclass(frozen=True)
-class FusionPlan:
+@dataclass(frozen=True, repr=False)
+class FusionPlan(Told):
     """All that is decided before the first pixel is read.
 
     Attributes
@@ -170,6 +171,11 @@ class FusionPlan:
     tiles: TileGrid
     covered: NDArray[np.bool_]
     seen: NDArray[np.bool_]
+
+    def _summary(self) -> Summary:
+        from biastf_xr.fusion.overview import summarise_plan
+
+        return summarise_plan(self)
 
     def bracket_of(self, target: int, tile: int) -> Bracket:
         """Give the base dates of one target in one tile.

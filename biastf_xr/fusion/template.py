@@ -35,10 +35,11 @@ def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
     """
     shape = pair.alignment.shape
     described = method.describe()
+    before = str(pair.fine.attrs.get("history", "")).splitlines()
     attrs = {
         "source": f"{pair.fine.attrs.get('source', 'fine cube')}, "
         f"{pair.coarse.attrs.get('source', 'coarse cube')}",
-        "history": history_line(f"planned with {described['method']}"),
+        "history": "\n".join([*before, history_line(f"planned with {described['method']}")]),
         "biastf_method": json.dumps(described, sort_keys=True),
     }
     layout = Layout.build("fused", shape, shard=shard)

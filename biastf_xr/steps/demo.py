@@ -186,7 +186,7 @@ def draw_sheet(config: Config, path: Path) -> Path:
         The picture.
     """
     from biastf_xr.cube.store import drop_days, open_cube
-    from biastf_xr.evaluation.pictures import picture_sheet
+    from biastf_xr.evaluation.sheet import picture_sheet
     from biastf_xr.fusion.lazy import fuse
 
     fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)

@@ -14,8 +14,8 @@ import numpy as np
 from sphinx.util import logging
 
 import biastf_xr
-from biastf_xr.evaluation.pictures import composite, stretch
 from biastf_xr.methods import UNTRAINED
+from biastf_xr.pictures.colour import composite, stretch
 from biastf_xr.sources.synthetic import SyntheticRegion
 from biastf_xr.sources.synthetic.views import stack_scenes
 

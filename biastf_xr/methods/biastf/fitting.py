@@ -23,6 +23,8 @@ from biastf_xr.methods.biastf.checkpoint import (
     read_weights,
     write_checkpoint,
 )
+from biastf_xr.methods.model_summary import summarise_networks
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
 # A model may serve another grid if its ratio of pixel sizes differs by no more than this.
 RATIO_TOLERANCE = 0.05
 
+# What a fitted method tells of itself beside its card.
+SETTINGS = ("weights", "highpass", "window", "upsampling", "denoise", "precision", "device")
 
-class KeptModel:
+
+class KeptModel(Told):
     """A fitted method that refers to its checkpoint: what all of them do with it.
 
     Attributes
@@ -43,13 +48,20 @@ class KeptModel:
         Name of the method.
     checkpoint : pathlib.Path
         The model.
+    sha256 : str
+        Its hash.
     card : Card
         What made it.
     """
 
     name: str
     checkpoint: Path
+    sha256: str
     card: Card
+
+    def _summary(self) -> Summary:
+        about = {name: getattr(self, name) for name in SETTINGS if hasattr(self, name)}
+        return summarise_networks(self.card, self.sha256, about)
 
     def save(self, path: str | Path) -> Self:
         """Copy the checkpoint to a place of your own, with the readable copy of its card.

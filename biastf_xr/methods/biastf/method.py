@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from biastf_xr.methods.training.loop import TrainProgress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BiaSTF(KeptModel, TwoSided, SceneFree):
     """A fitted BiaSTF: a reference to a checkpoint, small enough to travel to any worker.
 

@@ -281,10 +281,13 @@ def _spread(coarse: Float, seen: list[Float], response: Float) -> Float:
     found = []
     for n in range(len(seen) - 1):
         change = (coarse[n + 1] - coarse[n]) - response[:, None, None] * (seen[n + 1] - seen[n])
+        if not np.isfinite(change).any(axis=(1, 2)).all():
+            continue  # nothing clear on both dates
         centre = np.nanmedian(change, axis=(1, 2), keepdims=True)
         found.append(MAD * np.nanmedian(np.abs(change - centre), axis=(1, 2)))
-    spread = np.nan_to_num(np.nanmedian(np.array(found), axis=0), nan=ASSUMED_SPREAD)
-    least: Float = np.maximum(spread, 1e-3).astype(np.float32)
+    if not found:
+        return np.full(len(response), ASSUMED_SPREAD, np.float32)
+    least: Float = np.maximum(np.median(np.array(found), axis=0), 1e-3).astype(np.float32)
     return least
 
 

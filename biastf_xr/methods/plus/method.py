@@ -22,6 +22,7 @@ from biastf_xr.methods.base import (
     combine,
     from_both,
 )
+from biastf_xr.methods.model_summary import summarise_plus
 from biastf_xr.methods.plus.change import (
     Mixture,
     Sensors,
@@ -36,6 +37,7 @@ from biastf_xr.methods.plus.model import NAME, PlusCard, read_model
 from biastf_xr.methods.plus.settings import PlusRule
 from biastf_xr.methods.plus.uncertainty import REACH, local_square, sigma_of_terms, terms
 from biastf_xr.series import Smoothing
+from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +60,8 @@ FINE_REACH = 2.5
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class Plus(Plain):
+@dataclass(frozen=True, repr=False)
+class Plus(Told, Plain):
     """What the coarse sensor says of the change, brought to the fine grid in five steps.
 
     1. The coarse series is smoothed in time, abrupt changes kept apart (`Smoothing`).
@@ -107,6 +109,9 @@ class Plus(Plain):
     needs_two_sides = False
     coarse_halo = COARSE_MARGIN
     halo = REACH
+
+    def _summary(self) -> Summary:
+        return summarise_plus(self.card, self.sha256)
 
     @cached_property
     def rule(self) -> PlusRule:

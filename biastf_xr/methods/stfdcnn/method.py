@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from biastf_xr.methods.training.loop import TrainProgress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class STFDCNN(KeptModel, Plain, SceneFree):
     """A fitted STFDCNN: a reference to a checkpoint, small enough to travel to any worker.
 

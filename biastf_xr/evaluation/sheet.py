@@ -1,4 +1,4 @@
-"""Pictures of a fused cube beside what it was made from and what it should have been."""
+"""One sheet with all of a run: withheld dates, the season, a pixel through time."""
 
 from __future__ import annotations
 
@@ -6,87 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import PAIR_FLAG, sigma_of, to_days
-from biastf_xr.cube.store import bands_of, open_cube
+from biastf_xr.cube.spec import sigma_of, to_days
+from biastf_xr.cube.store import bands_of
+from biastf_xr.pictures.colour import choose_colours, composite, stretch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
-    from numpy.typing import NDArray
-
-TRUE_COLOUR = ("red", "green", "blue")
-FALSE_COLOUR = ("nir", "red", "green")
-
-
-def composite(
-    ds: xr.Dataset, colours: Sequence[str], limits: tuple[float, float] | None = None
-) -> NDArray[np.float64]:
-    """Make a displayable image of one date.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One date of a cube, dims ``(y, x)``.
-    colours : sequence of str
-        Bands for red, green and blue; with a single band the image is grey.
-    limits : tuple of float, optional
-        Reflectance shown as black and white; by default the 2nd and 98th percentile.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(y, x, 3)``, 0 to 1; missing pixels are light grey.
-    """
-    image = np.stack([np.asarray(ds[c].values, np.float64) for c in colours], axis=-1)
-    low, high = limits or stretch(ds, colours)
-    shown = np.clip((image - low) / (high - low), 0, 1)
-    missing = ~np.isfinite(image).all(axis=-1)
-    shown[missing] = 0.85
-    return shown
-
-
-def stretch(ds: xr.Dataset, colours: Sequence[str]) -> tuple[float, float]:
-    """Choose the reflectance range to display.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One or more dates of a cube.
-    colours : sequence of str
-        Bands.
-
-    Returns
-    -------
-    tuple of float
-        2nd and 98th percentile over all of them.
-    """
-    values = np.concatenate([np.asarray(ds[c].values).ravel() for c in colours])
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    low, high = np.percentile(values, (2, 98))
-    return float(low), float(max(high, low + 1e-3))
-
-
-def choose_colours(bands: Sequence[str]) -> tuple[str, ...]:
-    """Choose three bands to show: false colour, where vegetation is red, if there is near infrared.
-
-    Parameters
-    ----------
-    bands : sequence of str
-        Bands of a cube.
-
-    Returns
-    -------
-    tuple of str
-        Three names, or one name three times.
-    """
-    for colours in (FALSE_COLOUR, TRUE_COLOUR):
-        if set(colours) <= set(bands):
-            return colours
-    return (bands[0],) * 3
 
 
 def picture_sheet(
@@ -217,55 +145,3 @@ def _rmse(image: xr.Dataset, truth: xr.Dataset, bands: Any) -> float:
     from biastf_xr.evaluation.metrics import rmse
 
     return float(np.mean([rmse(image[b].values, truth[b].values) for b in bands]))
-
-
-def calendar(paths: Sequence[str | Path], path: Path) -> Path:
-    """Draw which days each cube has, and how clear they are.
-
-    Parameters
-    ----------
-    paths : sequence of str or pathlib.Path
-        Fine or coarse cubes.
-    path : pathlib.Path
-        PNG to write.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture: a panel per cube, a row per month, a column per day of the month; grey where
-        there is no scene, crossed where the two sensors disagree and the day is left out of pairs.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    cubes = [open_cube(p, chunks=None) for p in paths]
-    days = [to_days(ds["time"].values) for ds in cubes]
-    months = np.arange(
-        min(d[0] for d in days).astype("datetime64[M]"),
-        max(d[-1] for d in days).astype("datetime64[M]") + 1,
-    )
-    figure = Figure(figsize=(6 * len(cubes) + 1, 0.9 + 0.25 * len(months)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(cubes), squeeze=False)[0]
-    shown: Any = None
-    for axes, ds, have, name in zip(panels, cubes, days, paths, strict=True):
-        month = have.astype("datetime64[M]")
-        rows = (month - months[0]).astype(int)
-        cols = (have - month.astype("datetime64[D]")).astype(int)
-        image = np.full((len(months), 31), np.nan)
-        image[rows, cols] = ds["clear_fraction"].values
-        axes.set_facecolor("0.92")
-        shown = axes.imshow(image, vmin=0, vmax=1, cmap="YlGnBu", aspect="auto")
-        if "pair_flag" in ds.coords:
-            doubt = ds["pair_flag"].values == PAIR_FLAG["low_correlation"]
-            axes.plot(cols[doubt], rows[doubt], "x", color="crimson", label="left out of pairs")
-            if doubt.any():
-                axes.legend(loc="upper right", fontsize=8)
-        axes.set_title(f"{ds.attrs['biastf_kind']}: {str(name).rstrip('/').rpartition('/')[2]}")
-        axes.set_yticks(range(len(months)), [str(m) for m in months], fontsize=7)
-        axes.set_xticks(range(0, 31, 5), [str(d) for d in range(1, 32, 5)])
-        axes.set_xlabel("day of the month")
-    figure.colorbar(shown, ax=list(panels), label="clear fraction")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    return path

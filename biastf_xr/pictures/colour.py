@@ -1,0 +1,147 @@
+"""Reflectance as colours, and colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biastf_xr.errors import CubeStructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+TRUE_COLOUR = ("red", "green", "blue")
+FALSE_COLOUR = ("nir", "red", "green")
+
+# Grey of a missing pixel.
+MISSING = 0.85
+
+# Colours of Okabe and Ito, told apart with every kind of colour vision.
+BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
+RED, PINK, YELLOW, BLACK = "#D55E00", "#CC79A7", "#F0E442", "#1A1A1A"
+
+# Of every value of `status_flag`.
+STATUS_COLOURS = {
+    "observed": BLACK,
+    "fused_two_sided": BLUE,
+    "fused_before_only": SKY,
+    "fused_after_only": GREEN,
+    "fused_fallback": PINK,
+    "no_pair": ORANGE,
+    "no_coarse": YELLOW,
+    "failed": RED,
+    "unwritten": "#D9D9D9",
+}
+
+
+def composite(
+    ds: xr.Dataset, colours: Sequence[str], limits: tuple[float, float] | None = None
+) -> NDArray[np.float64]:
+    """Make a displayable image of one date.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One date of a cube, dims ``(y, x)``.
+    colours : sequence of str
+        Bands for red, green and blue; with a single band the image is grey.
+    limits : tuple of float, optional
+        Reflectance shown as black and white; by default the 2nd and 98th percentile.
+
+    Returns
+    -------
+    ndarray of float64
+        Shape ``(y, x, 3)``, 0 to 1; missing pixels are light grey.
+    """
+    image = np.stack([np.asarray(ds[c].values, np.float64) for c in colours], axis=-1)
+    low, high = limits or stretch(ds, colours)
+    shown = np.clip((image - low) / (high - low), 0, 1)
+    missing = ~np.isfinite(image).all(axis=-1)
+    shown[missing] = MISSING
+    return shown
+
+
+def stretch(ds: xr.Dataset, colours: Sequence[str]) -> tuple[float, float]:
+    """Choose the reflectance range to display.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        One or more dates of a cube.
+    colours : sequence of str
+        Bands.
+
+    Returns
+    -------
+    tuple of float
+        2nd and 98th percentile over all of them.
+    """
+    values = np.concatenate([np.asarray(ds[c].values).ravel() for c in colours])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, (2, 98))
+    return float(low), float(max(high, low + 1e-3))
+
+
+def choose_colours(
+    bands: Sequence[str], wanted: str | Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """Choose three bands to show.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        Bands of a cube.
+    wanted : "true", "false" or sequence of str, optional
+        True colour; false colour, where vegetation is red; bands for red, green and blue, or one
+        for grey.  By default false colour if there is near infrared.
+
+    Returns
+    -------
+    tuple of str
+        Three names, or one name three times.
+
+    Raises
+    ------
+    CubeStructureError
+        If a band that is asked for is not there.
+    """
+    if wanted is None:
+        for colours in (FALSE_COLOUR, TRUE_COLOUR):
+            if set(colours) <= set(bands):
+                return colours
+        return (bands[0],) * 3
+    named = {"true": TRUE_COLOUR, "false": FALSE_COLOUR}
+    asked = named.get(wanted, (wanted,)) if isinstance(wanted, str) else tuple(wanted)
+    missing = sorted(set(asked) - set(bands))
+    if missing or len(asked) not in (1, 3):
+        raise CubeStructureError(
+            f"colours {wanted!r} ask for the bands {list(asked)}; the cube has {list(bands)}. "
+            "Expected 'true', 'false', three of its bands, or one."
+        )
+    return asked * 3 if len(asked) == 1 else asked
+
+
+def told_colours(colours: Sequence[str], limits: tuple[float, float]) -> str:
+    """Say how reflectance is shown.
+
+    Parameters
+    ----------
+    colours : sequence of str
+        Bands for red, green and blue.
+    limits : tuple of float
+        Reflectance shown as black and white.
+
+    Returns
+    -------
+    str
+        A few words.
+    """
+    one = len(set(colours)) == 1
+    bands = f"{colours[0]} in grey" if one else f"{', '.join(colours)} as red, green, blue"
+    return f"{bands}; reflectance {limits[0]:.2f} to {limits[1]:.2f}"
