@@ -153,19 +153,13 @@ def render_config(name: str, fine: Archive, coarse: Archive, region: str | None)
         If a bounding box is not four numbers in order.
     """
     grid = NO_GRID if region is None else GRID.format(region=_region(region))
-
-    def options(sensor: str, archive: Archive) -> str:
-        if archive.product != "geotiff":
-            return ""
-        return GEOTIFF.format(sensor=sensor, letter="L" if sensor == "fine" else "M")
-
     return TEMPLATE.format(
         name=name,
         fine=fine,
         coarse=coarse,
         grid=grid,
-        fine_options=options("fine", fine),
-        coarse_options=options("coarse", coarse),
+        fine_options=_options("fine", fine),
+        coarse_options=_options("coarse", coarse),
     )
 
 
@@ -207,6 +201,13 @@ def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
         partial.unlink(missing_ok=True)
     console.print(f"wrote [bold]{path}[/]; next: biastf-xr doctor {path}")
     return path
+
+
+def _options(sensor: str, archive: Archive) -> str:
+    """Write what plain GeoTIFFs do not tell by themselves."""
+    if archive.product != "geotiff":
+        return ""
+    return GEOTIFF.format(sensor=sensor, letter="L" if sensor == "fine" else "M")
 
 
 def _region(text: str) -> str:
