@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from html import escape
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # Rows of a table that are shown.
 ROWS = 60
 
+# Longer texts may be folded.
+LONG = 32
+
 # Takes its colours from the page, so that it is readable on light and on dark ones.
 STYLE = """
 .biastf { font-size: .92em; line-height: 1.4; max-width: 72em; }
@@ -28,10 +32,11 @@ STYLE = """
 .biastf .scroll { max-height: 22em; overflow: auto; margin: .5em 0; }
 .biastf table { border-collapse: collapse; margin: 0; font-variant-numeric: tabular-nums; }
 .biastf caption { text-align: left; opacity: .75; caption-side: top; padding: 0 0 .2em; }
-.biastf th, .biastf td { text-align: right; padding: .15em .7em; white-space: nowrap;
+.biastf th, .biastf td { text-align: right; padding: .15em .7em; white-space: nowrap !important;
   color: inherit; background: none; border: 0 solid; border-bottom-width: 1px;
   border-color: color-mix(in srgb, currentColor 22%, transparent); }
 .biastf th[scope=row], .biastf td.text { text-align: left; }
+.biastf td.wide { white-space: normal !important; min-width: 14em; }
 .biastf ul { margin: .3em 0; padding-left: 1.4em; }
 """
 
@@ -119,5 +124,8 @@ def _table(caption: str, frame: pd.DataFrame) -> str:
 
 
 def _cell(value: Any) -> str:
-    kind = ' class="text"' if isinstance(value, str) else ""
-    return f"<td{kind}>{escape(shown(value))}</td>"
+    if isinstance(value, str):
+        kind = "text wide" if len(value) > LONG else "text"
+        return f'<td class="{kind}">{escape(value)}</td>'
+    there = not (isinstance(value, float) and math.isnan(value))
+    return f"<td>{escape(shown(value if there else None))}</td>"

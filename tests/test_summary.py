@@ -58,6 +58,13 @@ def test_long_tables_are_cut_and_say_so():
     assert "7 more rows" in html
 
 
+def test_cells_show_dashes_for_nothing_and_fold_long_texts():
+    html = Summary("t", {}, {"rows": pd.DataFrame({"n": [float("nan")], "w": ["a" * 40]})}).html()
+    assert "<td>–</td>" in html
+    assert f'<td class="text wide">{"a" * 40}</td>' in html
+    check(html)
+
+
 def test_text_lines_up():
     lines = Summary("title", {"a": 1, "long name": 2}, notes=("mind this",)).text().splitlines()
     assert lines == ["title", "  a          1", "  long name  2", "- mind this"]
