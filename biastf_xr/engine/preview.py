@@ -16,6 +16,7 @@ from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.engine.output import open_pair, plan_inputs, work_left
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion.kernel import CoarseImages, coarse_window, fuse_unit
+from biastf_xr.fusion.overview import OWN_SCENE
 from biastf_xr.fusion.plan import Unit, build_plan
 from biastf_xr.fusion.template import fused_spec
 from biastf_xr.grid import Tile
@@ -356,7 +357,7 @@ def _note(work: _Job, target: int, share: Any, sides: NDArray[np.int8]) -> str:
     apart = np.abs((work.coarse_days - plan.targets[target]).astype(int)).min()
     reach = rule.coarse_max_gap if rule.coarse_gaps == "fill" else 0
     if plan.observed[target]:
-        return "fine scene of the day, its clear pixels kept"
+        return OWN_SCENE
     if apart > reach:
         return f"cannot be made: no coarse scene within {reach} days"
     none = float(share @ (sides == 0))

@@ -94,7 +94,7 @@ class Design(ABC):
             raise MissingPairError(
                 f"only {clear.size} dates are at least {min_clear:.0%} clear in the fine cube and "
                 "present in the coarse one; leaving one out needs 3. Name the dates to withhold, "
-                "or lower min_clear."
+                "or lower `min_clear` (`--min-clear`)."
             )
         return clear[1:-1]
 
@@ -184,7 +184,7 @@ class LeaveGap(Design):
             raise MissingPairError(
                 f"none of the {clear.size} dates that are at least {min_clear:.0%} clear has a "
                 f"clear date more than {self.days} days before and after it. Shorten the gap, "
-                "name the dates to score, or lower min_clear."
+                "name the dates to score, or lower `min_clear` (`--min-clear`)."
             )
         return chosen
 
@@ -230,7 +230,8 @@ class Forward(Design):
             raise MissingPairError(
                 f"only {clear.size} dates are at least {min_clear:.0%} clear in the fine cube and "
                 f"present in the coarse one; predicting forward needs {self.history} before the "
-                "first that is scored. Name the dates to score, or lower min_clear."
+                "first that is scored. Name the dates to score, or lower `min_clear` "
+                "(`--min-clear`)."
             )
         return clear[self.history :]
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from biastf_xr.cube.guards import CubePair
     from biastf_xr.fusion.plan import FusionPlan
 
+# What becomes of a target date that has a fine scene.
+OWN_SCENE = "its own scene is kept"
+
 
 @dataclass(frozen=True, repr=False)
 class Brackets(Told, Sequence["Bracket"]):
@@ -82,7 +85,7 @@ class Brackets(Told, Sequence["Bracket"]):
 
     def _note(self, bracket: Bracket) -> str:
         if bracket.observed:
-            return "fine scene of the day, its clear pixels kept"
+            return OWN_SCENE
         if bracket.layers:
             return "" if bracket.before and bracket.after else "base dates on one side only"
         limit = self.rule.bracket.max_gap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def show_cube(path: str | Path) -> dict[str, Any]:
             if (flags == v).any()
         )
     if "biastf_method" in ds.attrs:
-        rows["method"] = ds.attrs["biastf_method"]
+        rows["method"] = _method(json.loads(ds.attrs["biastf_method"]))
     if "status_flag" in ds:
         rows["pixels"] = _status_shares(ds)
     rows["history"] = ds.attrs.get("history", "")
@@ -132,6 +133,19 @@ def show_cube(path: str | Path) -> dict[str, Any]:
         for line in calendar_lines(days, ds["clear_fraction"].values):
             console.print(line, markup=False, highlight=False)
     return rows | {"days": [str(day) for day in days]}
+
+
+def _method(told: dict[str, Any]) -> str:
+    """Write what made a cube, as far as it fits a few lines."""
+    parts = [str(told.pop("method", ""))]
+    for key, value in told.items():
+        if isinstance(value, list):
+            parts.append(f"{key.replace('_', ' ')} {len(value)} dates")
+        elif isinstance(value, dict):
+            parts.append(f"{key} {', '.join(f'{k} {v}' for k, v in value.items())}")
+        elif value is not None:
+            parts.append(f"{key.replace('_', ' ')} {str(value)[:12]}")
+    return "; ".join(parts)
 
 
 def _longest_gap(days: Any) -> tuple[int, Any]:

@@ -12,6 +12,7 @@ from biastf_xr.brackets import BracketRule, reach_of
 from biastf_xr.cube.guards import pair_cubes
 from biastf_xr.engine.inputs import Archive, Inputs
 from biastf_xr.errors import TargetDateError
+from biastf_xr.fusion.overview import OWN_SCENE
 from biastf_xr.fusion.plan import ClearPixels, FusionPlan, FusionRule, TileGrid, build_plan
 from biastf_xr.methods import get_method
 
@@ -201,7 +202,7 @@ def test_the_preview_tells_dates_sides_and_sizes(small_cubes):
     assert totals.passes == 0
     assert totals.bytes_written == totals.pixels * (6 * 4 + 6)
     assert found.table["days"].sum() == 48
-    assert "fine scene of the day, its clear pixels kept" in set(found.table["note"])
+    assert OWN_SCENE in set(found.table["note"])
     assert found.table["before"].iloc[0] == "-"
     for text in (repr(found), found._repr_html_()):
         assert "units on 4 tiles" in text
