@@ -35,8 +35,8 @@ WORK = Path("on_a_cluster")
 # %% [markdown]
 # ## 1. Two cubes
 #
-# Synthetic scenes of a small region, as in [the first notebook](01_daily_cube.ipynb). On a cluster of
-# several machines the cubes lie where every worker reads them under the same path or URL.
+# Synthetic scenes of a small region, as in [the first notebook](01_daily_cube.ipynb). On a cluster
+# of several machines the cubes lie where every worker reads them under the same path or URL.
 
 # %%
 region = SyntheticRegion(shape=(96, 96), days=49)
