@@ -329,6 +329,8 @@ class NightlySection(Section):
     max_error_ratio : float, optional
         Largest root mean square error of the newest scored scene over that of the better of
         "linear" and "direct"; more is a warning and exit code 1.
+    max_rejected : int, optional
+        Scenes of both archives that may be unusable; more is a warning and exit code 1.
     export : pathlib.Path, optional
         Folder for Cloud-Optimised GeoTIFFs of the days that were made.
     export_variables : list of str
@@ -350,6 +352,7 @@ class NightlySection(Section):
     max_age_coarse: Annotated[int, Field(ge=0)] | None = None
     max_age_fused: Annotated[int, Field(ge=0)] | None = None
     max_error_ratio: Annotated[float, Field(gt=0)] | None = None
+    max_rejected: Annotated[int, Field(ge=0)] | None = None
     export: Path | None = None
     export_variables: tuple[str, ...] = ()
     publish: Path | None = None

@@ -164,7 +164,12 @@ def age(day: str, today: dt.date) -> int | None:
 
 
 def failed_checks(
-    section: NightlySection, newest: dict[str, str], accuracy: Accuracy | None, today: dt.date
+    section: NightlySection,
+    newest: dict[str, str],
+    accuracy: Accuracy | None,
+    today: dt.date,
+    *,
+    rejected: int = 0,
 ) -> tuple[str, ...]:
     """Say what is older or worse than the configuration allows.
 
@@ -178,6 +183,8 @@ def failed_checks(
         Of the newest scored scene.
     today : datetime.date
         The day to count from.
+    rejected : int
+        Scenes that could not be used.
 
     Returns
     -------
@@ -196,5 +203,10 @@ def failed_checks(
         told.append(
             f"Accuracy on {accuracy.date}: {accuracy.method} has {ratio:.3f} of the error of the "
             f"better of linear and direct, allowed are {limit:g} (max_error_ratio)."
+        )
+    if section.max_rejected is not None and rejected > section.max_rejected:
+        told.append(
+            f"{rejected} scenes cannot be used, allowed are {section.max_rejected} (max_rejected); "
+            "the step ingest says why."
         )
     return tuple(told)

@@ -150,7 +150,15 @@ class _Run:
             newest = {}
             self._say("error", step="checks", error=_said(error))
         accuracy = night.accuracy or known
-        warnings = failed_checks(self.config.nightly, newest, accuracy, self.today)
+        rejected = sum(
+            count
+            for step in self.report.steps
+            for name, count in step.counts.items()
+            if step.name == "ingest" and name.endswith("rejected")
+        )
+        warnings = failed_checks(
+            self.config.nightly, newest, accuracy, self.today, rejected=rejected
+        )
         if warnings and outcome in (Outcome.DONE, Outcome.NOTHING_NEW):
             outcome = Outcome.WARNING
         self.report = replace(

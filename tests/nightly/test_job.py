@@ -24,7 +24,7 @@ from biastf_xr.nightly.accuracy import choose_trial
 from biastf_xr.nightly.health import coverage, newest_days
 from biastf_xr.nightly.outcomes import EXIT_MEANINGS, FAILURES, failure_of, outcome_of
 from biastf_xr.nightly.records import NightReport, RunBook
-from biastf_xr.nightly.work import STEPS
+from biastf_xr.nightly.work import STEPS, Result
 
 TODAY = dt.date(2021, 5, 20)
 ALL = ("train", "fuse", "evaluate", "report", "export")
@@ -303,3 +303,28 @@ def test_what_an_error_makes_of_a_run():
     assert outcome_of(SceneError("")).exit_code == 2
     assert replace(NightReport("x"), outcome=Outcome.WARNING).exit_code == 1
     assert job.LOG == "log.jsonl"
+
+
+def test_an_unusable_scene_is_a_warning_where_none_is_allowed(region, monkeypatch):
+    with_step(monkeypatch, "ingest", lambda _: Result("nothing new", {"fine rejected": 1}))
+    config = region("max_rejected = 0", steps=("ingest",))
+    report = update(config, today=TODAY)
+    assert (report.outcome, report.exit_code) == (Outcome.WARNING, 1)
+    assert report.warnings == (
+        "1 scenes cannot be used, allowed are 0 (max_rejected); the step ingest says why.",
+    )
+    allowed = update(region("max_rejected = 1", steps=("ingest",)), today=TODAY)
+    assert allowed.warnings == ()
+
+
+def test_a_run_publishes_the_catalogue_and_the_next_keeps_it(region, tmp_path):
+    config = region('publish = "catalogue"\nlicence = "CC-BY-4.0"', steps=("fuse", "publish"))
+    planned = {s.name: s for s in update(config, dry_run=True).steps}
+    assert planned["publish"].note == "known once the fused cube is there"
+    made = {s.name: s for s in update(config, today=TODAY).steps}
+    assert made["publish"].counts == {"added": 4}
+    assert '"CC-BY-4.0"' in (tmp_path / "catalogue" / "collection.json").read_text()
+    again = {s.name: s for s in update(config, today=TODAY).steps}
+    assert again["publish"].outcome == "nothing new"
+    planned = {s.name: s for s in update(config, dry_run=True).steps}
+    assert planned["publish"].counts == {"days": 0}
