@@ -39,6 +39,10 @@ class BiastfAccessor:
     def __init__(self, ds: xr.Dataset) -> None:
         self._ds = ds
 
+    def __repr__(self) -> str:
+        offers = [name for name in vars(type(self)) if not name.startswith("_")]
+        return f"ds.biastf offers {', '.join(offers)}; help(ds.biastf.fuse) and so on"
+
     def plan(
         self,
         coarse: xr.Dataset,

@@ -66,7 +66,9 @@ def fuse(
     xarray.Dataset
         Lazy, on the fine grid: the bands; ``status_flag`` (how each pixel was made);
         ``coarse_gap`` (days to the coarse observation used); coordinates ``before`` and ``after``,
-        the nearest base dates.  NaN where no clear pair is within reach.
+        the nearest base dates.  NaN where no clear pair is within reach.  A chunk in time is a run
+        of dates with the same base dates, so chunks differ in length: ``.chunk(time=1)`` before
+        ``to_zarr``, or `biastf_xr.write_fused`, which goes from store to store.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a fitted model tells of itself in a notebook."""
+"""What a fitted model tells of itself, in a notebook and on the terminal."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def summarise_networks(card: Card, sha256: str, about: dict[str, Any]) -> Summar
     sha256 : str
         Hash of its file.
     about : dict
-        Settings of the method.
+        Settings of the method, where they are known.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def summarise_networks(card: Card, sha256: str, about: dict[str, Any]) -> Summar
             "pairs of dates": len(card.pairs),
             "network": f"filters {_dashed(card.filters)}, kernels {_dashed(card.kernels)}, "
             f"input {card.inputs}",
-            "settings": ", ".join(f"{k} {v}" for k, v in about.items()),
+            **({"settings": ", ".join(f"{k} {v}" for k, v in about.items())} if about else {}),
             **({"refined from": card.start["sha256"][:12]} if card.start else {}),
         },
         {"loss by network; 1 is nothing learned": table},

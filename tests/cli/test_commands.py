@@ -346,7 +346,7 @@ def test_train_by_flags(tmp_path, small_cubes, run):
         "--option", "smoothing=2",
     )  # fmt: skip
     says(output, "fitted on 3 dates", "uncertainty from")
-    says(run("info", model), "biastf-plus", "smoothing 2", "response of the coarse sensor")
+    says(run("info", model), "biastf-plus", "smoothing 2", "fitted on")
     flags = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--epochs", 3
     with pytest.raises(ConfigError, match=r"--epochs: biastf-plus has no network.*stfdcnn"):
         run("train", *flags)
@@ -362,7 +362,7 @@ def test_info_tells_what_cubes_hold(small_cubes, fused, run):
 
 
 def test_info_tells_what_made_a_model(trained, run):
-    says(run("info", trained[0]), "filters (4, 4, 4)", "trained on", "2021-05-03", "sha256")
+    says(run("info", trained[0]), "filters 4-4-4", "fitted on", "2021-05-03", "sha256")
 
 
 # --- mistakes -----------------------------------------------------------------------------------
