@@ -85,7 +85,7 @@ def night() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)  # noqa: S603
     if done.returncode:
         raise RuntimeError(done.stderr)
-    print(done.stdout[-1500:])
+    print(done.stdout[done.stdout.index("the run") :])
 
 
 night()
