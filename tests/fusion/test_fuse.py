@@ -216,6 +216,16 @@ def test_a_coarse_cube_on_the_fine_grid_works(make_pair):
     np.testing.assert_allclose(made["red"][0], expected, atol=1e-6)
 
 
+def test_predictions_are_clipped_to_the_valid_range(make_pair):
+    fine, coarse = make_pair(fine_days=(0, 16))
+    for step, limit in ((3.0, VALID_MAX), (-3.0, VALID_MIN)):
+        far = coarse.copy(deep=True)
+        far["red"][4] += step
+        made = biastf_xr.fuse(fine, far, "direct", dates=["2021-04-05"], weights="time").load()
+        np.testing.assert_array_equal(made["red"], np.float32(limit))
+        assert (made["nir"] != np.float32(limit)).all()
+
+
 def test_withheld_scenes_cannot_matter(cloudy):
     """Poison what is withheld; nothing may change."""
     from biastf_xr.cube.store import drop_days

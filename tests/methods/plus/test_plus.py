@@ -204,6 +204,20 @@ def test_a_constant_band_stays_constant(agreeing):
     assert np.isfinite(image["red_sigma"].values).all()
 
 
+def test_an_abrupt_darkening_ends_at_zero(agreeing):
+    fine, coarse = agreeing
+    day = str(fine.time.values[1])[:10]
+    rest = drop_days(fine, [day])
+    model = fit_plus(pair_cubes(rest, coarse), **PLAIN, **SURE)
+    dark = coarse.copy(deep=True)
+    for band in bands_of(fine):
+        dark[band][1] = dark[band][1] - 0.6
+    made, plain = (biastf_xr.fuse(rest, c, model, dates=[day]).load() for c in (dark, coarse))
+    for band in bands_of(fine):
+        assert float(made[band].min()) == 0
+        assert float(plain[band].min()) > 0
+
+
 @pytest.fixture(scope="module")
 def region():
     from biastf_xr.sources.synthetic.region import SyntheticRegion
