@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.evaluation.html import Picture
 from biastf_xr.evaluation.metrics import rmse
+from biastf_xr.html import Picture
 from biastf_xr.pictures.colour import choose_colours, composite, stretch
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.evaluation import html
+from biastf_xr import html
 from biastf_xr.evaluation.gallery import Gallery, chart_by_date, chart_calibration
 from biastf_xr.evaluation.image_sums import MEASURES
+from biastf_xr.evaluation.page import page, table
 from biastf_xr.evaluation.statistics import LEVEL, RIVAL, comparisons, ratio_table
 from biastf_xr.evaluation.tally import UNCHANGED
 from biastf_xr.version import __version__
@@ -261,7 +262,7 @@ def _page(data: dict[str, Any], scores: Scores, gallery: Gallery) -> str:
     tables = data["tables"]
 
     def show(*names: str) -> str:
-        return "".join(html.table(**_told(tables[name])) for name in names if name in tables)
+        return "".join(table(**_told(tables[name])) for name in names if name in tables)
 
     chart = f'<div class="chart">{html.image(chart_by_date(scores.by_date()))}</div>'
     sections = [
@@ -280,7 +281,7 @@ def _page(data: dict[str, Any], scores: Scores, gallery: Gallery) -> str:
          + html.facts({name: _options(told) for name, told in data["methods"].items()})),
     ]  # fmt: skip
     kept = [(name, head, body) for name, head, body in sections if body]
-    return html.page(data["title"], kept, f"<p>{data['run']['design']}</p>")
+    return page(data["title"], kept, f"<p>{data['run']['design']}</p>")
 
 
 def _told(table: Table) -> Table:

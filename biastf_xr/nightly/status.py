@@ -7,9 +7,10 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from biastf_xr import html
 from biastf_xr.engine.report import library_versions, utc_now
 from biastf_xr.errors import BiastfError
-from biastf_xr.evaluation import html
+from biastf_xr.evaluation.page import LONG, page
 from biastf_xr.nightly.charts import class_shares, coverage_chart, trend_chart
 from biastf_xr.nightly.health import KINDS, age, coverage, newest_days
 from biastf_xr.nightly.outcomes import ExitCode, Outcome, failure_of
@@ -114,7 +115,7 @@ def status_page(config: Config, *, today: dt.date) -> str:
     ]
     style = (files("biastf_xr.nightly") / "templates" / "status.css").read_text("utf-8")
     title = f"Status of {_name(config)}"
-    return html.page(title, sections, _lead(runs), style=style, sortable=False)
+    return page(title, sections, _lead(runs), style=style, sortable=False)
 
 
 def _name(config: Config) -> str:
@@ -333,7 +334,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str
 
 
 def _cell(value: object) -> str:
-    wide = isinstance(value, str) and not isinstance(value, Html) and len(value) > html.LONG
+    wide = isinstance(value, str) and not isinstance(value, Html) and len(value) > LONG
     kind = "wide" if wide else "text" if isinstance(value, str) else ""
     marked = f' class="{kind}"' if kind else ""
     return f"<td{marked}>{_shown(value)}</td>"

@@ -7,12 +7,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.evaluation.image_sums import BEST
-from biastf_xr.html import Picture, bullets, facts, folded, image, shown
+from biastf_xr.html import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-__all__ = ["Picture", "bullets", "facts", "folded", "image", "page", "shown", "table"]
 
 # Cells that are coloured by what they say.
 VERDICTS = ("better", "worse")
