@@ -237,7 +237,7 @@ class RunBook:
             The newest first.
         """
         found = []
-        for path in sorted(self.runs.glob("*.json"), reverse=True):
+        for path in sorted(self.runs.glob("*.json"), key=_stem, reverse=True):
             with suppress(OSError, ValueError, TypeError, KeyError):
                 found.append(NightReport.parse(path.read_text("utf-8")))
         return found
@@ -268,10 +268,15 @@ class RunBook:
         int
             How many were removed.
         """
-        old = sorted(self.runs.glob("*.json"), reverse=True)[keep:]
+        old = sorted(self.runs.glob("*.json"), key=_stem, reverse=True)[keep:]
         for path in old:
             path.unlink(missing_ok=True)
         return len(old)
+
+
+def _stem(path: Path) -> str:
+    """Give what records are sorted by: the second run of a second ends in -2."""
+    return path.stem
 
 
 def write_text(path: Path, text: str) -> None:

@@ -85,7 +85,7 @@ def night(monkeypatch):
 
 def records(config):
     folder = config.parent / "cubes" / "fused.nights" / "runs"
-    return [json.loads(path.read_text()) for path in sorted(folder.iterdir())]
+    return [json.loads(path.read_text()) for path in sorted(folder.iterdir(), key=lambda p: p.stem)]
 
 
 def page(config):
