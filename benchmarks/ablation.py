@@ -45,7 +45,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def errors(image: xr.Dataset, truth: xr.Dataset, bands: tuple[str, ...]) -> float:
-    """Give the RMSE, as a mean over bands."""
+    """Return the RMSE, as a mean over bands."""
     wrong = [image[b].values[0] - truth[b].values[0] for b in bands]
     return float(np.mean([np.sqrt(np.nanmean(w**2)) for w in wrong]))
 

@@ -45,13 +45,13 @@ Row = dict[str, Any]
 
 
 def cpu_seconds() -> float:
-    """Give the CPU time of this process, user and system."""
+    """Return the CPU time of this process, user and system."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def peak_mebibytes() -> float:
-    """Give the largest resident memory of this process so far."""
+    """Return the largest resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 

@@ -110,13 +110,13 @@ def peak_of(folder: Path, path: Path) -> float:
 
 
 def cpu() -> float:
-    """Give the CPU seconds of this process."""
+    """Return the CPU seconds of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def timed(action: Any) -> tuple[float, float]:
-    """Give wall and CPU seconds of an action."""
+    """Return wall and CPU seconds of an action."""
     wall, spent = time.perf_counter(), cpu()
     action()
     return time.perf_counter() - wall, cpu() - spent
@@ -149,7 +149,7 @@ def write_long_cube(path: Path, days: int) -> None:
 
 
 def opening(path: Path) -> tuple[float, float]:
-    """Give milliseconds to open a cube, and to its first pixel."""
+    """Return milliseconds to open a cube, and to its first pixel."""
     from biastf_xr.cube.store import open_cube
 
     best = [np.inf, np.inf]

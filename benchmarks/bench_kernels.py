@@ -61,7 +61,7 @@ def scene(shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
 
 
 def spent(work: Callable[[], Any], times: int = 2) -> tuple[float, Any]:
-    """Give the CPU seconds of the best of some runs, and the result."""
+    """Return the CPU seconds of the best of some runs, and the result."""
     best, made = np.inf, None
     for _ in range(times):
         start = time.process_time()
@@ -164,7 +164,7 @@ class Search:
         return np.where(there, found.place.astype(np.int64), -1)
 
     def keys(self, whole: torch.Tensor, centre: torch.Tensor, at: Any, work: Any) -> torch.Tensor:
-        """Give the whole-numbered unlikeness to the pixels at one offset."""
+        """Return the whole-numbered unlikeness to the pixels at one offset."""
         key, step, bad = work
         key.zero_()
         for plane, middle in zip(whole, centre, strict=True):

@@ -80,17 +80,17 @@ class Square:
         return {d: look(d, self.images[d], self.unit.tile) for d in self.days}
 
     def targets_of(self, day: np.datetime64) -> Any:
-        """Give every target."""
+        """Return every target."""
         return np.arange(self.targets.size)
 
     def coarse(self, days: Any, *, bases: bool = False) -> Any:
-        """Give coarse images; see `SceneView.coarse`."""
+        """Return coarse images; see `SceneView.coarse`."""
         if bases:
             return np.stack([self.cells[d] for d in days])
         return self.now[: np.size(days)]
 
     def support(self, days: Any) -> Any:
-        """Give one observation everywhere; see `SceneView.support`."""
+        """Return one observation everywhere; see `SceneView.support`."""
         return np.ones((np.size(days), *self.now.shape[-2:]), np.float32)
 
     def fuse(self, method: Any, states: Any) -> Any:
@@ -123,7 +123,7 @@ def bound(row: str, square: Square) -> Any:
 
 
 def cost(row: str, size: int, dates: int) -> tuple[float, float]:
-    """Give CPU seconds per megapixel, band and date; and of the look, per megapixel and base."""
+    """Return CPU seconds per megapixel, band and date; and of the look, per megapixel and base."""
     sides = ROWS[row][2]
     small = Square(128, 1, sides)
     method = bound(row, small)
@@ -143,7 +143,7 @@ def cost(row: str, size: int, dates: int) -> tuple[float, float]:
 
 
 def memory(row: str) -> float:
-    """Give the MiB that one date of a tile of 1024 x 1024 x 6 takes, in a process of its own."""
+    """Return the MiB that one date of a tile of 1024 x 1024 x 6 takes, in a process of its own."""
     small = Square(128, 1, ROWS[row][2])
     method = bound(row, small)
     small.fuse(method, method.prepare(small))
@@ -155,12 +155,12 @@ def memory(row: str) -> float:
 
 
 def peak() -> float:
-    """Give the largest resident size so far, in MiB."""
+    """Return the largest resident size so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def unit() -> float:
-    """Give the CPU seconds per megapixel of one bare forward pass of the network."""
+    """Return the CPU seconds per megapixel of one bare forward pass of the network."""
     import torch
 
     from biastf_xr.methods.biastf.network import build_network

@@ -127,7 +127,7 @@ def plain(network: nn.Sequential, image: Float) -> Callable[[], Float]:
 
 
 def has_bf16() -> bool:
-    """Tell whether the processor multiplies bfloat16."""
+    """Return whether the processor multiplies bfloat16."""
     path = Path("/proc/cpuinfo")
     text = path.read_text() if path.exists() else ""
     return "avx512_bf16" in text or "amx_bf16" in text

@@ -39,17 +39,17 @@ RIDGE = 1e-3
 
 
 def stack(ds: xr.Dataset, day: Any, bands: tuple[str, ...]) -> Any:
-    """Give one date, shape (band, y, x)."""
+    """Return one date, shape (band, y, x)."""
     return np.stack([ds[b].sel(time=str(day)).values.squeeze() for b in bands]).astype(np.float32)
 
 
 def rmse(image: Any, truth: Any) -> float:
-    """Give the RMSE as a mean over bands."""
+    """Return the RMSE as a mean over bands."""
     return float(np.sqrt(np.nanmean((image - truth) ** 2, axis=(1, 2))).mean())
 
 
 def judge(fine: xr.Dataset, coarse: xr.Dataset, day: Any, rule: FusionRule) -> list[float]:
-    """Give the figures of one date."""
+    """Return the figures of one date."""
     rest = drop_days(fine, [day])
     pair = pair_cubes(rest, coarse)
     alignment, bands = pair.alignment, pair.bands

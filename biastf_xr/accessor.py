@@ -53,7 +53,7 @@ class BiastfAccessor:
         rule: FusionRule | None = None,
         **options: Any,
     ) -> Preview:
-        """Say what `fuse` would do; see `biastf_xr.plan`.
+        """Return what `fuse` would do; see `biastf_xr.plan`.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class BiastfAccessor:
     def brackets(
         self, coarse: xr.Dataset, *, dates: Any = "daily", rule: FusionRule | None = None
     ) -> Brackets:
-        """Tell which base dates flank every target date, and which scenes are no base.
+        """Return which base dates flank every target date, and which scenes are no base.
 
         Parameters
         ----------

@@ -40,7 +40,7 @@ class Layer:
 
     @property
     def two_sided(self) -> bool:
-        """Tell whether there is a base date on both sides."""
+        """Return whether there is a base date on both sides."""
         return self.before is not None and self.after is not None
 
 
@@ -65,12 +65,12 @@ class Bracket:
 
     @property
     def base_dates(self) -> tuple[Day, ...]:
-        """Give every base date, ascending."""
+        """Return every base date, ascending."""
         return (*self.before[::-1], *self.after)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Give the pairs by the days between them, then the single dates.
+        """Return the pairs by the days between them, then the single dates.
 
         A pixel takes the first layer whose dates are all clear there, which is the pair of its
         nearest clear dates.  A base date that is clear nowhere changes nothing for the others.
@@ -153,7 +153,7 @@ def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
 
 
 def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Give the clear fraction of every fine scene.
+    """Return the clear fraction of every fine scene.
 
     Eager where the cube does not carry it: one pass over the first band.
 
@@ -175,7 +175,7 @@ def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, n
 
 
 def doubted(fine: xr.Dataset) -> np.ndarray[Any, np.dtype[Any]]:
-    """Tell which fine scenes disagree with the coarse image of their day.
+    """Return which fine scenes disagree with the coarse image of their day.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[
 def choose_targets(
     pair: CubePair, dates: Any, *, fill: bool = True
 ) -> np.ndarray[Any, np.dtype[Any]]:
-    """Give the dates to predict.
+    """Return the dates to predict.
 
     Parameters
     ----------

@@ -179,11 +179,11 @@ class MethodSection(Section):
 
     @property
     def learned(self) -> bool:
-        """Tell whether the method needs fitting."""
+        """Return whether the method needs fitting."""
         return self.name in LEARNED
 
     def told(self) -> dict[str, Any]:
-        """Give the options of the method itself.
+        """Return the options of the method itself.
 
         Returns
         -------
@@ -239,7 +239,7 @@ class FuseSection(Section):
     keep_observed: bool = True
 
     def rule(self) -> FusionRule:
-        """Give the choices as the library takes them.
+        """Return the choices as the library takes them.
 
         Returns
         -------
@@ -296,7 +296,7 @@ class ClusterSection(Section):
         return self
 
     def spec(self) -> ClusterSpec:
-        """Give the cluster as the library takes it.
+        """Return the cluster as the library takes it.
 
         Returns
         -------
@@ -449,7 +449,7 @@ def build_config(data: dict[str, Any], path: Path) -> Config:
 
 
 def explain(error: pydantic.ValidationError) -> str:
-    """Say what is wrong with a configuration, naming the keys.
+    """Return what is wrong with a configuration, naming the keys.
 
     Parameters
     ----------
@@ -497,7 +497,7 @@ def _resolve(config: Config, folder: Path) -> Config:
 
 
 def _resolve_nightly(section: NightlySection, output: str, folder: Path) -> NightlySection:
-    """Give the scheduled job its folder."""
+    """Return the scheduled job its folder."""
     scheme, mark, rest = output.partition("://")
     beside = Path(rest if mark else output)
     if mark and scheme != "icechunk":

@@ -15,14 +15,7 @@ if TYPE_CHECKING:
 class Picture:
     """A picture and what it shows.
 
-    Attributes
-    ----------
-    png : bytes
-        The file.
-    alt : str
-        What it shows, for those who do not see it.
-    caption : str
-        Text below.
+    `alt`: What it shows, for those who do not see it.
     """
 
     png: bytes
@@ -31,18 +24,7 @@ class Picture:
 
 
 def shown(value: Any) -> str:
-    """Write a value as a reader sees it.
-
-    Parameters
-    ----------
-    value : float, int, str or None
-        The value.
-
-    Returns
-    -------
-    str
-        Five decimals, a whole number, the text, or a dash.
-    """
+    """Write a value as a reader sees it."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -51,69 +33,23 @@ def shown(value: Any) -> str:
 
 
 def image(picture: Picture) -> str:
-    """Put a picture into the page.
-
-    Parameters
-    ----------
-    picture : Picture
-        The picture.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Put a picture into the page."""
     source = f"data:image/png;base64,{b64encode(picture.png).decode()}"
     caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
     return f'<figure><img src="{source}" alt="{escape(picture.alt)}">{caption}</figure>\n'
 
 
 def facts(pairs: dict[str, Any]) -> str:
-    """List names and values.
-
-    Parameters
-    ----------
-    pairs : dict
-        Texts by name.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """List names and values."""
     rows = (f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in pairs.items())
     return f"<dl>{''.join(rows)}</dl>\n"
 
 
 def bullets(texts: Iterable[str]) -> str:
-    """List texts.
-
-    Parameters
-    ----------
-    texts : iterable of str
-        The texts.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """List texts."""
     return f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in texts)}</ul>\n"
 
 
 def folded(summary: str, html: str) -> str:
-    """Hide a part until it is asked for.
-
-    Parameters
-    ----------
-    summary : str
-        What is hidden.
-    html : str
-        The part.
-
-    Returns
-    -------
-    str
-        HTML.
-    """
+    """Hide a part until it is asked for."""
     return f"<details><summary>{escape(summary)}</summary>{html}</details>\n"

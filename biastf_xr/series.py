@@ -45,16 +45,9 @@ class Smoothing:
     variance among the 3 x 3 coarse pixels around it: where neighbours differ, small errors of
     position are errors of reflectance.
 
-    Attributes
-    ----------
-    length : float
-        Days.
-    tolerance : float
-        How fast weight is lost with the excess.
-    noise : tuple of float
-        Standard deviation of one coarse observation of even ground, by band, reflectance.
-    jitter : tuple of float
-        By band, what a difference of 1 among neighbours adds to it.
+    `tolerance`: How fast weight is lost with the excess.
+    `noise`: Standard deviation of one coarse observation of even ground, by band, reflectance.
+    `jitter`: By band, what a difference of 1 among neighbours adds to it.
     """
 
     length: float
@@ -66,26 +59,14 @@ class Smoothing:
 def fill_in_time(
     values: Float, days: Any, wanted: Any, max_gap: int
 ) -> tuple[Float, NDArray[np.uint8]]:
-    """Give the coarse images of the days wanted, gaps filled in time.
+    """Return the coarse images of the days wanted, gaps filled in time.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(time, band, h, w)``; NaN is missing.
-    days : ndarray of datetime64[D]
-        Days of `values`, ascending.
-    wanted : ndarray of datetime64[D]
-        Days to give, any order; they need not be among `days`.
-    max_gap : int
-        Largest distance in days to an observation used, at most 254.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(len(wanted), band, h, w)``; NaN where no observation is near enough.
-    ndarray of uint8
-        Shape ``(len(wanted), h, w)``: days to the nearest observation used, 0 where seen that
-        day, 255 where there is none.
+    `values`: Shape ``(time, band, h, w)``; NaN is missing.
+    `wanted`: Days to give, any order; they need not be among `days`.
+    `max_gap`: Largest distance in days to an observation used, at most 254.
+    Returned: Shape ``(len(wanted), band, h, w)``; NaN where no observation is near enough.
+    Returned: Shape ``(len(wanted), h, w)``: days to the nearest observation used, 0 where seen
+    that day, 255 where there is none.
     """
     number = days.astype("datetime64[D]").astype(np.int64)
     target = np.asarray(wanted, "datetime64[D]").astype(np.int64)
@@ -125,17 +106,11 @@ def fill_in_time(
 
 
 def support_of(gap: NDArray[np.uint8]) -> Float:
-    """Tell how many observations images filled in time are worth.
+    """Return how many observations images filled in time are worth.
 
-    Parameters
-    ----------
-    gap : ndarray of uint8
-        Days to the nearest observation used, as from `fill_in_time`.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape: 1 where seen on the day, ``1 / (1 + gap)`` where filled, 0 where there is none.
+    `gap`: Days to the nearest observation used, as from `fill_in_time`.
+    Returned: Same shape: 1 where seen on the day, ``1 / (1 + gap)`` where filled, 0 where there
+    is none.
     """
     worth = 1.0 / (1.0 + gap.astype(np.float32))
     support: Float = np.where(gap == NO_COARSE_GAP, 0.0, worth).astype(np.float32)
@@ -145,33 +120,14 @@ def support_of(gap: NDArray[np.uint8]) -> Float:
 def smooth_in_time(
     values: Float, days: Any, wanted: Any, filled: Float, reach: int, smoothing: Smoothing
 ) -> tuple[Float, Float]:
-    """Give the coarse images of the days wanted as fits to the clear images around them.
+    """Return the coarse images of the days wanted as fits to the clear images around them.
 
     A weighted straight line in time through the observations within reach, read off on the day;
     the weights are those of `Smoothing`.  Where the day itself was not
     seen, nothing is compared and only time counts.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(time, band, h, w)``; NaN is missing.
-    days : ndarray of datetime64[D]
-        Days of `values`, ascending.
-    wanted : ndarray of datetime64[D]
-        Days to give.
-    filled : ndarray of float32
-        Shape ``(len(wanted), band, h, w)``, as from `fill_in_time`: NaN stays NaN.
-    reach : int
-        Largest distance in days to an observation used.
-    smoothing : Smoothing
-        The weights.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape of `filled`.
-    ndarray of float32
-        Shape ``(len(wanted), h, w)``: sum of the weights.
+    `values`: Shape ``(time, band, h, w)``; NaN is missing.
+    `filled`: Shape ``(len(wanted), band, h, w)``, as from `fill_in_time`: NaN stays NaN.
     """
     number = np.asarray(days, "datetime64[D]").astype(np.int64)
     out, support = np.empty_like(filled), np.zeros(filled[:, 0].shape, np.float32)
@@ -198,17 +154,9 @@ def smooth_in_time(
 
 
 def variety(image: Float) -> Float:
-    """Give the variance among a pixel and its eight neighbours.
+    """Return the variance among a pixel and its eight neighbours.
 
-    Parameters
-    ----------
-    image : ndarray of float32
-        Shape ``(..., h, w)``; NaN is missing and left out.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape; NaN where all are missing.
+    `image`: Shape ``(..., h, w)``; NaN is missing and left out.
     """
     centred = image - np.float32(0.2)  # keeps the difference of squares exact enough
     mean = box_mean(centred, ALIKE_WINDOW)

@@ -45,16 +45,8 @@ STYLE = """
 class Summary:
     """A heading, facts, tables and remarks.
 
-    Attributes
-    ----------
-    title : str
-        The heading.
-    facts : dict
-        Texts by name.
-    tables : mapping of str to pandas.DataFrame
-        By caption; an index without a name is left out.
-    notes : tuple of str
-        What a reader should know.
+    `tables`: By caption; an index without a name is left out.
+    `notes`: What a reader should know.
     """
 
     title: str
@@ -63,13 +55,7 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     def text(self) -> str:
-        """Write it for a terminal.
-
-        Returns
-        -------
-        str
-            Lines.
-        """
+        """Write it for a terminal."""
         width = max([len(str(k)) for k in self.facts], default=0) + 2
         lines = [self.title, *(f"  {k:{width}}{v}" for k, v in self.facts.items())]
         for caption, frame in self.tables.items():
@@ -78,13 +64,7 @@ class Summary:
         return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 
     def html(self) -> str:
-        """Write it for a notebook.
-
-        Returns
-        -------
-        str
-            HTML that needs nothing else.
-        """
+        """Write it for a notebook."""
         parts = [f"<style>{STYLE}</style><strong>{escape(self.title)}</strong>"]
         parts += [facts(self.facts)] if self.facts else []
         parts += [_table(caption, frame) for caption, frame in self.tables.items()]
@@ -97,7 +77,7 @@ class Told:
 
     @abstractmethod
     def _summary(self) -> Summary:
-        """Tell what there is to know."""
+        """Return what there is to know."""
 
     def __repr__(self) -> str:
         return self._summary().text()

@@ -87,7 +87,7 @@ from biastf_xr.sources import build_product
 
 
 def told(text):
-    """Give a message with paths relative to this folder."""
+    """Return a message with paths relative to this folder."""
     return str(text).replace(f"{Path.cwd()}/", "")
 
 

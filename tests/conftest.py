@@ -32,7 +32,7 @@ class CubePaths(NamedTuple):
 
 @pytest.fixture(scope="session")
 def small_region():
-    """Give the region of the tests: 96 x 80 fine pixels, 48 days, three fine passes."""
+    """Return the region of the tests: 96 x 80 fine pixels, 48 days, three fine passes."""
     from biastf_xr.sources.synthetic import SyntheticRegion
 
     return SyntheticRegion(shape=(96, 80), days=48)
@@ -64,7 +64,7 @@ def small_cubes(small_scenes, tmp_path_factory) -> CubePaths:
 
 @pytest.fixture(scope="session")
 def make_pair():
-    """Give the factory of tiny cubes in memory."""
+    """Return the factory of tiny cubes in memory."""
     return _make_pair
 
 
@@ -111,7 +111,7 @@ def cube(rng, days, shape, bands, corner, resolution, crs, start) -> xr.Dataset:
 
 @pytest.fixture(scope="session")
 def random_model(tmp_path_factory):
-    """Give the factory of BiaSTF models whose weights are random, so that every pixel matters."""
+    """Return the factory of BiaSTF models whose weights are random, so that every pixel matters."""
 
     def make(
         bands=("red", "nir"), ratio=4.0, filters=(4, 3, 2), seed=0, inputs="change", **options

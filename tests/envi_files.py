@@ -20,7 +20,7 @@ def envi(path, values, interleave):
 
 
 def season(days, shape, block=20, seed=0):
-    """Give digital numbers of both sensors by day: fields that grow and ripen at their own time.
+    """Return digital numbers of both sensors by day: fields that grow and ripen at their own time.
 
     The coarse image is the mean of `block` x `block` fine pixels, with noise, on the fine grid.
     """

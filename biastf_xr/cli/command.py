@@ -39,15 +39,7 @@ VOICE = {"json": Json, "quiet": Quiet, "verbose": Verbose, "debug": Debug}
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found, where its exit code is not 0.
-
-    Attributes
-    ----------
-    value : object
-        The result.
-    code : int
-        The exit code.
-    """
+    """What a command found, where its exit code is not 0."""
 
     value: Any
     code: int = 0
@@ -73,21 +65,7 @@ def command(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a command of a function: give it the common flags, print its result if asked to.
 
-    Parameters
-    ----------
-    group : typer.Typer
-        Where it is registered.
-    name : str, optional
-        Its name, where it is not the function's.
-    panel : str, optional
-        Heading under which ``--help`` lists it.
-    interrupted : str
-        What to say after Ctrl-C: what is kept, and how to go on.
-
-    Returns
-    -------
-    callable
-        The decorator; the function's result is what ``--json`` prints.
+    `interrupted`: What to say after Ctrl-C: what is kept, and how to go on.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,18 +111,7 @@ def _extend(run: Callable[..., Any], function: Callable[..., Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Bring a result to what JSON knows.
-
-    Parameters
-    ----------
-    value : object
-        Dataclasses, tables, mappings, sequences, numbers, dates, paths.
-
-    Returns
-    -------
-    object
-        Objects, lists, numbers, texts and null; NaN becomes null.
-    """
+    """Bring a result to what JSON knows."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     elif hasattr(value, "columns"):
@@ -161,15 +128,7 @@ def plain(value: Any) -> Any:
 
 
 def fail(error: Exception, code: int) -> None:
-    """End a command with an error, in the form that was asked for.
-
-    Parameters
-    ----------
-    error : Exception
-        What went wrong.
-    code : int
-        The exit code.
-    """
+    """End a command with an error, in the form that was asked for."""
     from rich.console import Console
 
     name = type(error).__name__

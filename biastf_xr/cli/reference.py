@@ -45,7 +45,7 @@ def dataset_info(
     name: Annotated[str, typer.Argument(help="cia, lgc, ahb, tianjin or daxing.")],
     folder: Annotated[Path | None, typer.Argument(help="A download to compare.")] = None,
 ) -> Any:
-    """Say where to get a set, what it should look like, and what a download lacks.
+    """Return where to get a set, what it should look like, and what a download lacks.
 
     Example: `biastf-xr datasets info cia downloads/CIA`
     """

@@ -68,7 +68,7 @@ def plan(
 
 
 def _told(preview: Preview) -> dict[str, Any]:
-    """Give a plan for programs."""
+    """Return a plan for programs."""
     return {"dates": preview.table, "totals": preview.totals}
 
 

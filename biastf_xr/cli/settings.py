@@ -38,7 +38,7 @@ def days(values: Iterable[datetime] | None) -> tuple[str, ...]:
 
 
 def given(context: typer.Context, names: Iterable[str]) -> list[str]:
-    """Tell which of these flags were typed."""
+    """Return which of these flags were typed."""
     return [
         f"--{name.replace('_', '-')}"
         for name in names

@@ -49,7 +49,7 @@ ANSWER = 10.0
 
 @contextmanager
 def connect(spec: ClusterSpec | str | None = None, **fields: Any) -> Iterator[Client | None]:
-    """Give a client, and close what was opened for it.
+    """Return a client, and close what was opened for it.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def _keywords(arguments: dict[str, Any]) -> str:
 
 @contextmanager
 def tasks_on_demand(spec: ClusterSpec | str | None = None, **fields: Any) -> Iterator[Executor]:
-    """Give an executor that connects with its first task, and close what it opened.
+    """Return an executor that connects with its first task, and close what it opened.
 
     A nightly run that finds nothing new starts no cluster.
 
@@ -223,7 +223,7 @@ class _OnDemand(Executor):
 
 
 def dashboard(client: Client | None) -> str | None:
-    """Give the address of the cluster's dashboard.
+    """Return the address of the cluster's dashboard.
 
     Parameters
     ----------

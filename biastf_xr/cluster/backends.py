@@ -35,23 +35,7 @@ HINTS = {
 
 
 def load_class(kind: str) -> Any:
-    """Import the class behind a kind of cluster.
-
-    Parameters
-    ----------
-    kind : str
-        The kind.
-
-    Returns
-    -------
-    type
-        The class.
-
-    Raises
-    ------
-    ConfigError
-        If the extra that has it is not installed.
-    """
+    """Import the class behind a kind of cluster."""
     module, _, name = CLASSES[kind].rpartition(".")
     try:
         return getattr(import_module(module), name)
@@ -64,23 +48,7 @@ def load_class(kind: str) -> Any:
 
 @contextmanager
 def starting(kind: str) -> Iterator[None]:
-    """Explain whatever a backend raises while it starts.
-
-    Parameters
-    ----------
-    kind : str
-        The kind of cluster.
-
-    Yields
-    ------
-    None
-        Nothing.
-
-    Raises
-    ------
-    ConfigError
-        If the block fails.
-    """
+    """Explain whatever a backend raises while it starts."""
     try:
         yield
     except BiastfError:

@@ -18,22 +18,9 @@ STATED = {"n_workers": "workers", "address": "address"}
 
 
 def gateway_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `dask_gateway.Gateway`.
+    """Return the arguments of `dask_gateway.Gateway`.
 
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.  Its option ``cluster_options`` is not among them.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
-
-    Raises
-    ------
-    ConfigError
-        If an option is unknown.
+    `spec`: The cluster. Its option ``cluster_options`` is not among them.
     """
     check_options(spec, {*SERVER, "cluster_options"}, STATED)
     options = {name: value for name, value in spec.options.items() if name in SERVER}
@@ -41,36 +28,17 @@ def gateway_arguments(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def cluster_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `dask_gateway.Gateway.new_cluster`.
+    """Return the arguments of `dask_gateway.Gateway.new_cluster`.
 
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.  Its option ``cluster_options`` holds what the server lets its users choose,
-        such as the image or the memory of a worker.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
+    `spec`: The cluster. Its option ``cluster_options`` holds what the server lets its users
+    choose, such as the image or the memory of a worker.
     """
     return {"shutdown_on_close": True, **spec.options.get("cluster_options", {})}
 
 
 @contextmanager
 def open_gateway(spec: ClusterSpec) -> Iterator[Any]:
-    """Have the gateway start a cluster, and stop it.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        Of kind "gateway".
-
-    Yields
-    ------
-    dask_gateway.GatewayCluster
-        The cluster.
-    """
+    """Have the gateway start a cluster, and stop it."""
     arguments = gateway_arguments(spec)
     cls = load_class(spec.kind)
     with starting(spec.kind):

@@ -12,13 +12,7 @@ import threading
 
 
 def dask_setup(_: object) -> None:
-    """Leave interrupts to the driver; called by Dask as the worker starts.
-
-    Parameters
-    ----------
-    _ : distributed.Worker
-        The worker.
-    """
+    """Leave interrupts to the driver; called by Dask as the worker starts."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     # It would warn of every unit that an interrupted driver takes back.

@@ -27,18 +27,7 @@ IDLE = 3600  # seconds without work after which the operator removes a cluster
 
 
 def kubernetes_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `dask_kubernetes.operator.KubeCluster`.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
-    """
+    """Return the arguments of `dask_kubernetes.operator.KubeCluster`."""
     options = {name: value for name, value in spec.options.items() if name in CREATION}
     return options | {
         "custom_cluster_spec": manifest(spec),
@@ -48,30 +37,17 @@ def kubernetes_arguments(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def manifest(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the resource that the Dask operator makes a cluster from.
+    """Return the resource that the Dask operator makes a cluster from.
 
     Unlike `dask_kubernetes.operator.make_cluster_spec` it starts the scheduler with ``dask
     scheduler``, since recent Dask has no ``dask-scheduler``, gives a GPU to workers only, and
     mounts volumes.
 
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.  Of its options ``image`` is needed; ``name``, ``cores`` (CPUs of a worker),
-        ``env`` (variables), ``claims`` (a mount path with the name of its
-        PersistentVolumeClaim, for each), ``pod`` (more keys of the workers' pod, for instance
-        ``nodeSelector``), ``service`` (type of the scheduler's service) and ``idle_timeout``
-        (seconds) may be there.
-
-    Returns
-    -------
-    dict
-        A ``DaskCluster``.
-
-    Raises
-    ------
-    ConfigError
-        If an option is unknown, or the image is missing.
+    `spec`: The cluster. Of its options ``image`` is needed; ``name``, ``cores`` (CPUs of a
+    worker), ``env`` (variables), ``claims`` (a mount path with the name of its
+    PersistentVolumeClaim, for each), ``pod`` (more keys of the workers' pod, for instance
+    ``nodeSelector``), ``service`` (type of the scheduler's service) and ``idle_timeout``
+    (seconds) may be there.
     """
     check_options(spec, MANIFEST | CREATION, STATED)
     if "image" not in spec.options:
@@ -166,18 +142,7 @@ def _volumes(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def manifest_yaml(spec: ClusterSpec) -> str:
-    """Write the resource that the Dask operator makes a cluster from.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        Of kind "kubernetes".
-
-    Returns
-    -------
-    str
-        YAML, as for ``kubectl apply``.
-    """
+    """Write the resource that the Dask operator makes a cluster from."""
     import yaml
 
     return str(yaml.safe_dump(manifest(spec), sort_keys=False))
@@ -185,23 +150,7 @@ def manifest_yaml(spec: ClusterSpec) -> str:
 
 @contextmanager
 def open_kubernetes(spec: ClusterSpec) -> Iterator[Any]:
-    """Create the pods of a cluster, and delete them.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        Of kind "kubernetes".
-
-    Yields
-    ------
-    distributed.deploy.Cluster
-        The cluster.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be created, for instance since one of that name is there.
-    """
+    """Create the pods of a cluster, and delete them."""
     arguments = kubernetes_arguments(spec)
     cls = load_class(spec.kind)
     from dask_kubernetes.operator.kubecluster.kubecluster import CreateMode

@@ -27,19 +27,11 @@ STATED = {
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """Give the environment of a worker process.
+    """Return the environment of a worker process.
 
     The numerical libraries read it when they load, so it has to be there before the process is.
 
-    Parameters
-    ----------
-    threads : int
-        Threads of the numerical libraries: the cores that the worker may call its own.
-
-    Returns
-    -------
-    dict
-        Names and values.
+    `threads`: Threads of the numerical libraries: the cores that the worker may call its own.
     """
     count = str(max(1, threads))
     return {
@@ -52,36 +44,14 @@ def worker_environment(threads: int) -> dict[str, str]:
 
 
 def local_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `distributed.LocalCluster`.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
-    """
+    """Return the arguments of `distributed.LocalCluster`."""
     from dask.system import CPU_COUNT
 
     return {"n_workers": spec.workers or CPU_COUNT, "processes": True} | _shared(spec)
 
 
 def cuda_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `dask_cuda.LocalCUDACluster`.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
-    """
+    """Return the arguments of `dask_cuda.LocalCUDACluster`."""
     return {"n_workers": spec.workers} | _shared(spec)
 
 
@@ -103,16 +73,6 @@ def open_machine(spec: ClusterSpec) -> Iterator[Any]:
     """Start a cluster on this machine; this process itself leaves the GPUs alone.
 
     Workers that are killed are started anew.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        Of kind "local" or "cuda".
-
-    Yields
-    ------
-    distributed.deploy.Cluster
-        The cluster.
     """
     import dask
     from dask.system import CPU_COUNT

@@ -27,18 +27,10 @@ STATED = {
 
 
 def slurm_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `dask_jobqueue.SLURMCluster`.
+    """Return the arguments of `dask_jobqueue.SLURMCluster`.
 
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.  Its option ``cores`` is the number of CPUs that a job asks for; where no
-        directive of a job with a GPU names one, ``--gres=gpu:1`` is added.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
+    `spec`: The cluster. Its option ``cores`` is the number of CPUs that a job asks for; where
+    no directive of a job with a GPU names one, ``--gres=gpu:1`` is added.
     """
     arguments = _shared(spec) | {"job_cpu": _cpus(spec)}
     directives = list(arguments.get("job_extra_directives", ()))
@@ -48,18 +40,10 @@ def slurm_arguments(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def pbs_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Give the arguments of `dask_jobqueue.PBSCluster`.
+    """Return the arguments of `dask_jobqueue.PBSCluster`.
 
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.  Its option ``cores`` is the number of CPUs that a job asks for, unless
-        ``resource_spec`` states everything.
-
-    Returns
-    -------
-    dict
-        Keyword arguments.
+    `spec`: The cluster. Its option ``cores`` is the number of CPUs that a job asks for, unless
+    ``resource_spec`` states everything.
     """
     gpu = ":ngpus=1" if spec.gpu else ""
     memory = -(-_memory(spec) // 2**20)
@@ -70,7 +54,7 @@ ARGUMENTS = {"slurm": slurm_arguments, "pbs": pbs_arguments}
 
 
 def _shared(spec: ClusterSpec) -> dict[str, Any]:
-    """Give what all batch systems take; "cores" are theirs, the threads of a job's workers."""
+    """Return what all batch systems take; "cores" are theirs, the threads of a job's workers."""
     options = {name: value for name, value in spec.options.items() if name != "timeout"}
     processes = _processes(spec)
     environment = worker_environment(_cpus(spec) // processes)
@@ -103,7 +87,7 @@ def _cpus(spec: ClusterSpec) -> int:
 
 
 def _memory(spec: ClusterSpec) -> int:
-    """Give the memory of a job in bytes."""
+    """Return the memory of a job in bytes."""
     assert spec.memory_bytes is not None
     return spec.memory_bytes * _processes(spec)
 
@@ -115,18 +99,7 @@ def _loaded(spec: ClusterSpec) -> Any:
 
 
 def job_script(spec: ClusterSpec) -> str:
-    """Give the script that is submitted for each job, without submitting it.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        Of kind "slurm" or "pbs".
-
-    Returns
-    -------
-    str
-        The script.
-    """
+    """Return the script that is submitted for each job, without submitting it."""
     cls = _loaded(spec)
     arguments = ARGUMENTS[spec.kind](spec)
     taken = keywords_of(cls.job_cls) - {"name"}
@@ -138,23 +111,7 @@ def job_script(spec: ClusterSpec) -> str:
 
 @contextmanager
 def open_queue(spec: ClusterSpec) -> Iterator[Any]:
-    """Start a scheduler in this process and submit the jobs.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        Of kind "slurm" or "pbs".
-
-    Yields
-    ------
-    distributed.deploy.Cluster
-        The cluster; its workers arrive as the queue lets them.
-
-    Raises
-    ------
-    ConfigError
-        If jobs cannot be submitted from this machine.
-    """
+    """Start a scheduler in this process and submit the jobs."""
     cls = _loaded(spec)
     command = cls.job_cls.submit_command
     if shutil.which(command) is None:

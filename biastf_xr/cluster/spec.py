@@ -73,17 +73,17 @@ class ClusterSpec:
 
     @property
     def timeout(self) -> float:
-        """Give the seconds to wait for the first worker."""
+        """Return the seconds to wait for the first worker."""
         return float(self.options.get("timeout", TIMEOUT.get(self.kind, 0)))
 
     @property
     def memory_bytes(self) -> int | None:
-        """Give the memory of a worker in bytes; None for "auto"."""
+        """Return the memory of a worker in bytes; None for "auto"."""
         return None if self.memory == "auto" else _parse_memory(self.memory)
 
     @property
     def resources(self) -> dict[str, float]:
-        """Give the abstract resources that a worker announces."""
+        """Return the abstract resources that a worker announces."""
         return {"GPU": 1} if self.gpu else {}
 
 

@@ -23,30 +23,14 @@ ONE_DAY = np.timedelta64(1, "D")
 
 
 def days_between(first: Day, last: Day) -> np.ndarray[Any, np.dtype[Any]]:
-    """Give every day from the first to the last.
-
-    Parameters
-    ----------
-    first, last : numpy.datetime64
-        Days, both included.
-
-    Returns
-    -------
-    ndarray of datetime64[D]
-        The days.
-    """
+    """Return every day from the first to the last."""
     return np.arange(first, last + ONE_DAY, dtype="datetime64[D]")
 
 
 def grow(store: Any, last: Day) -> None:
     """Add places up to a day at the end of the axis; readers see them at the next checkpoint.
 
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    last : numpy.datetime64
-        The last day; if it has a place already, nothing happens.
+    `last`: The last day; if it has a place already, nothing happens.
     """
     import zarr
 
@@ -56,15 +40,7 @@ def grow(store: Any, last: Day) -> None:
 
 
 def append_days(store: Any, new: np.ndarray[Any, np.dtype[Any]]) -> None:
-    """Add places at the end of the axis; readers see them at the next checkpoint.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    new : ndarray of datetime64[D]
-        Days after the last one.
-    """
+    """Add places at the end of the axis; readers see them at the next checkpoint."""
     import zarr
 
     group = zarr.open_group(store, mode="r+", use_consolidated=False)
@@ -77,19 +53,9 @@ def append_days(store: Any, new: np.ndarray[Any, np.dtype[Any]]) -> None:
 
 
 def insert_days(store: CubeStore, new: np.ndarray[Any, np.dtype[Any]]) -> None:
-    """Give places to days before the last one of a fused cube, which has one day a chunk.
+    """Insert days before the last one of a fused cube, which has one day a chunk.
 
-    Parameters
-    ----------
-    store : CubeStore
-        Where the cube is; it is copied, compressed chunks as they are.
-    new : ndarray of datetime64[D]
-        Days that have no place yet.
-
-    Raises
-    ------
-    CubeStructureError
-        If the store cannot be replaced at once.
+    `store`: Where the cube is; it is copied, compressed chunks as they are.
     """
     days = stored_days(_group_of(store))
     every = np.union1d(days, new)
@@ -100,17 +66,7 @@ def insert_days(store: CubeStore, new: np.ndarray[Any, np.dtype[Any]]) -> None:
 def prepend(store: CubeStore, first: Day) -> None:
     """Add places before the first day; the cube is copied, compressed chunks as they are.
 
-    Parameters
-    ----------
-    store : CubeStore
-        Where the cube is.
-    first : numpy.datetime64
-        A day before the first; the axis starts there or up to one chunk earlier.
-
-    Raises
-    ------
-    CubeStructureError
-        If the store cannot be replaced at once.
+    `first`: A day before the first; the axis starts there or up to one chunk earlier.
     """
     old = _group_of(store)
     days = stored_days(old)

@@ -35,19 +35,11 @@ GDAL_CACHE = 64 * 2**20
 class Job:
     """What all tasks of an ingest share.  Small: it travels to the workers.
 
-    Attributes
-    ----------
-    product : Product
-        What the scenes are.
-    spec : CubeSpec
-        The cube.
-    lattice : odc.geo.geobox.GeoBox or None
-        Grid whose pixels the scenes must share; None if they are brought to the cube's grid
-        whatever their own.
-    shift : tuple of float
-        How far scenes are moved before anything else, x and y in units of their CRS.
-    resampling : {"auto", "nearest", "bilinear", "cubic", "average"}
-        How scenes are brought to the cube's grid.
+    `product`: What the scenes are.
+    `lattice`: Grid whose pixels the scenes must share; None if they are brought to the cube's
+    grid whatever their own.
+    `shift`: How far scenes are moved before anything else, x and y in units of their CRS.
+    `resampling`: How scenes are brought to the cube's grid.
     """
 
     product: Product
@@ -61,16 +53,9 @@ class Job:
 class Window:
     """The work of one task: the shards of a group of days at one tile.
 
-    Attributes
-    ----------
-    times : slice
-        The group's places on the time axis.
-    days : mapping of int to tuple of Scene
-        The days to write, by place, with their scenes in the order of composition.
-    keep : bool
-        Whether other days of the group are in the cube and must stay.
-    tile : Tile
-        Rows and columns.
+    `times`: The group's places on the time axis.
+    `days`: The days to write, by place, with their scenes in the order of composition.
+    `keep`: Whether other days of the group are in the cube and must stay.
     """
 
     times: slice
@@ -83,16 +68,10 @@ class Window:
 class Outcome:
     """What a task found.
 
-    Attributes
-    ----------
-    store : zarr.abc.store.Store
-        The store it wrote through.
-    clear : dict of int to int
-        Clear pixels of each day, by place.
-    scenes : dict of str to int
-        Clear pixels of each scene that reaches the tile, by id.
-    problems : dict of str to str
-        Scenes that cannot be used, by id; if there is any, nothing was written.
+    `store`: The store it wrote through.
+    `clear`: Clear pixels of each day, by place.
+    `scenes`: Clear pixels of each scene that reaches the tile, by id.
+    `problems`: Scenes that cannot be used, by id; if there is any, nothing was written.
     """
 
     store: Any
@@ -104,26 +83,7 @@ class Outcome:
 def ingest_window(job: Job, store: Any, window: Window, *, write: bool = True) -> Outcome:
     """Read, compose and write one window.
 
-    Parameters
-    ----------
-    job : Job
-        What all windows share.
-    store : zarr.abc.store.Store
-        Where to write.
-    window : Window
-        The window.
-    write : bool
-        False only tries whether every scene can be read.
-
-    Returns
-    -------
-    Outcome
-        What was found; unusable scenes are named there and do not raise.
-
-    Raises
-    ------
-    StoreWriteError
-        If the store cannot be written.
+    `write`: False only tries whether every scene can be read.
     """
     import rasterio
 

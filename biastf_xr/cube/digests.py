@@ -43,38 +43,13 @@ def day_digests(path: str | Path) -> dict[np.datetime64, str]:
     Two equal digests stand for equal pixels; a day that is made anew from the same scenes keeps
     its digest.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The cube: fine, coarse, fused, or a rechunked copy of one.
-
-    Returns
-    -------
-    dict of str
-        16 hexadecimal digits by day; empty for a day of which the cube has no record, which must
-        be taken for changed.
-
-    Raises
-    ------
-    CubeStructureError
-        If there is no cube at `path`.
+    `path`: The cube: fine, coarse, fused, or a rechunked copy of one.
     """
     return digests_of(read_group(path))
 
 
 def digests_of(group: zarr.Group) -> dict[np.datetime64, str]:
-    """Digest what every day of an opened cube was made from; see `day_digests`.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        Its root group.
-
-    Returns
-    -------
-    dict of str
-        By day.
-    """
+    """Digest what every day of an opened cube was made from; see `day_digests`."""
     days = stored_days(group)
     if f"{COPY}/{COPY_ARRAY}" in group:
         copied: Any = group[f"{COPY}/{COPY_ARRAY}"]
@@ -88,7 +63,7 @@ def digests_of(group: zarr.Group) -> dict[np.datetime64, str]:
 
 
 def _records(group: zarr.Group) -> list[str]:
-    """Give what the ledger says of every day; nothing for a cube without one."""
+    """Return what the ledger says of every day; nothing for a cube without one."""
     if FUSED_ARRAY in group:
         record: Any = group[FUSED_ARRAY]
         places = [list(record.attrs["fields"]).index(name) for name in FUSED_FIELDS]

@@ -25,17 +25,8 @@ MANTISSA_BITS = 12
 def round_mantissa(values: NDArray[np.float32], bits: int = MANTISSA_BITS) -> NDArray[np.float32]:
     """Round float32 values to fewer mantissa bits, half to even; NaN and infinity stay.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Any shape.
-    bits : int
-        Explicit mantissa bits to keep, 1 to 22.
-
-    Returns
-    -------
-    ndarray of float32
-        Rounded copy; relative error at most ``2 ** -(bits + 1)``.
+    `bits`: Explicit mantissa bits to keep, 1 to 22.
+    Returned: Rounded copy; relative error at most ``2 ** -(bits + 1)``.
     """
     drop = 23 - bits
     raw = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
@@ -49,18 +40,7 @@ def round_mantissa(values: NDArray[np.float32], bits: int = MANTISSA_BITS) -> ND
 
 
 def codecs(typesize: int) -> tuple[Any, ...]:
-    """Build the codecs of a variable.
-
-    Parameters
-    ----------
-    typesize : int
-        Bytes of an item.
-
-    Returns
-    -------
-    tuple of zarr.abc.codec.BytesBytesCodec
-        Zstd level 5 with bit shuffling, then the checksum.
-    """
+    """Build the codecs of a variable."""
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     blosc = BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=typesize)
@@ -68,20 +48,7 @@ def codecs(typesize: int) -> tuple[Any, ...]:
 
 
 def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
-    """Build the encoding of every variable of a cube.
-
-    Parameters
-    ----------
-    spec : CubeSpec
-        The cube.
-    times : int
-        Number of dates.
-
-    Returns
-    -------
-    dict
-        Encoding per variable, for `xarray.Dataset.to_zarr`.
-    """
+    """Build the encoding of every variable of a cube."""
     pixels: dict[str, Any] = {
         "chunks": spec.layout.chunks,
         "shards": spec.layout.shards,

@@ -44,18 +44,10 @@ BATCH_GROUPS, BATCH_TASKS = 16, 64
 class Run:
     """How far a run has come.
 
-    Attributes
-    ----------
-    selection : Selection
-        What there is to do; scenes that turn out to be unusable are moved to its rejected ones.
-    before : dict of DayRecord
-        What the days were made from before.
-    clear : dict of float
-        Clear fraction of the scenes taken, by id.
-    removed : list of numpy.datetime64
-        Days taken out.
-    done : int
-        Scenes finished.
+    `selection`: What there is to do; scenes that turn out to be unusable are moved to its
+    rejected ones.
+    `before`: What the days were made from before.
+    `clear`: Clear fraction of the scenes taken, by id.
     """
 
     selection: Selection
@@ -65,18 +57,7 @@ class Run:
     done: int = 0
 
     def record(self, day: Day) -> DayRecord:
-        """Give what a day was made from before this run.
-
-        Parameters
-        ----------
-        day : numpy.datetime64
-            The day.
-
-        Returns
-        -------
-        DayRecord
-            Without entries if it was not in the cube.
-        """
+        """Return what a day was made from before this run."""
         return self.before.get(day, DayRecord(()))
 
 
@@ -90,20 +71,8 @@ def fill(
 ) -> None:
     """Write the days, batch by batch; each batch becomes visible when it is complete.
 
-    Parameters
-    ----------
-    edit : Edit
-        The open change of the store.
-    job : biastf_xr.cube.compose.Job
-        Product and cube.
-    run : Run
-        What there is to do; told what was done.
-    axis : numpy.ndarray of datetime64[D]
-        The cube's days.
-    pool : concurrent.futures.Executor
-        Where the tasks run, one for each group of days and tile.
-    progress : callable, optional
-        Called as scenes are finished.
+    `run`: What there is to do; told what was done.
+    `pool`: Where the tasks run, one for each group of days and tile.
     """
     days = run.selection.days
     step = job.spec.layout.time

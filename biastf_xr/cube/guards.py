@@ -36,16 +36,8 @@ SAMPLED = 128
 class CubePair:
     """A fine and a coarse cube that were found to fit together.
 
-    Attributes
-    ----------
-    fine, coarse : xarray.Dataset
-        The cubes, with the same bands in the same order.
-    bands : tuple of str
-        The bands.
-    geobox : odc.geo.geobox.GeoBox
-        The fine grid.
-    alignment : Alignment
-        How the coarse grid lies under it.
+    `fine`, `coarse`: The cubes, with the same bands in the same order.
+    `alignment`: How the coarse grid lies under it.
     """
 
     fine: xr.Dataset
@@ -56,12 +48,12 @@ class CubePair:
 
     @property
     def fine_days(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """Give the days of the fine cube."""
+        """Return the days of the fine cube."""
         return to_days(self.fine["time"].values)
 
     @property
     def coarse_days(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """Give the days of the coarse cube."""
+        """Return the days of the coarse cube."""
         return to_days(self.coarse["time"].values)
 
 
@@ -71,26 +63,8 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     Metadata only, except that cubes which did not come from an ingested store are sampled for
     unscaled or empty values.
 
-    Parameters
-    ----------
-    fine, coarse : xarray.Dataset
-        Cubes with dims ``(time, y, x)``, float bands in reflectance, the same band names.
-
-    Returns
-    -------
-    CubePair
-        The pair.
-
-    Raises
-    ------
-    CubeStructureError
-        If one is not a cube or the bands differ.
-    GridMismatchError
-        If the grids do not fit.
-    MissingPairError
-        If no day is in both.
-    ReflectanceRangeError
-        If values are unscaled or all missing.
+    `fine`, `coarse`: Cubes with dims ``(time, y, x)``, float bands in reflectance, the same
+    band names.
     """
     for ds, what in ((fine, "fine cube"), (coarse, "coarse cube")):
         check_cube(ds, what)
@@ -116,22 +90,7 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
 
 
 def check_cube(ds: xr.Dataset, what: str) -> None:
-    """Check one cube on its own.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    what : str
-        Its name in messages.
-
-    Raises
-    ------
-    CubeStructureError
-        If dims, bands or dates are not those of a cube.
-    ReflectanceRangeError
-        If values are unscaled or all missing (sampled; ingested stores were checked already).
-    """
+    """Check one cube on its own."""
     bands = bands_of(ds)
     if not bands or "time" not in ds.coords:
         raise CubeStructureError(
@@ -152,20 +111,7 @@ def check_cube(ds: xr.Dataset, what: str) -> None:
 
 
 def check_days(days: Any, what: str) -> None:
-    """Check that days ascend without repetition.
-
-    Parameters
-    ----------
-    days : ndarray of datetime64[D]
-        The days.
-    what : str
-        Whose they are, in messages.
-
-    Raises
-    ------
-    CubeStructureError
-        If there is none, or they are unsorted or repeated.
-    """
+    """Check that days ascend without repetition."""
     if days.size == 0:
         raise CubeStructureError(f"{what} has no dates.")
     steps = np.diff(days).astype(int)
@@ -182,17 +128,7 @@ def check_days(days: Any, what: str) -> None:
 def check_reflectance(values: Any, what: str) -> None:
     """Check that values look like reflectance.
 
-    Parameters
-    ----------
-    values : ndarray
-        Shape ``(..., y, x)``; NaN is missing.
-    what : str
-        Whose they are, in messages.
-
-    Raises
-    ------
-    ReflectanceRangeError
-        If the median magnitude is far above 1, or nearly all values are about 0.
+    `values`: Shape ``(..., y, x)``; NaN is missing.
     """
     down, right = (max(1, n // SAMPLED) for n in values.shape[-2:])
     some = values[..., ::down, ::right]
@@ -211,20 +147,7 @@ def check_reflectance(values: Any, what: str) -> None:
 
 
 def check_same_structure(found: CubeSpec, wanted: CubeSpec, where: str) -> None:
-    """Check that a store has the structure that is about to be written.
-
-    Parameters
-    ----------
-    found, wanted : CubeSpec
-        Structure of the store and of the data.
-    where : str
-        The store, in messages.
-
-    Raises
-    ------
-    CubeStructureError, GridMismatchError
-        If they differ.
-    """
+    """Check that a store has the structure that is about to be written."""
     if found.kind != wanted.kind or set(found.bands) != set(wanted.bands):
         raise CubeStructureError(
             f"{where} is a {found.kind} cube with bands {list(found.bands)}; the scenes would make "

@@ -238,7 +238,7 @@ def preview_ingest(
     exclude: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> IngestPreview:
-    """Say what `ingest` would take; opens no scene and changes nothing.
+    """Return what `ingest` would take; opens no scene and changes nothing.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ def _plan(
 def _first_grid(
     product: Product, offered: dict[Day, list[Scene]], rejected: dict[str, str], shift: Any
 ) -> GeoBox:
-    """Give the grid of the first scene that can be opened."""
+    """Return the grid of the first scene that can be opened."""
     from biastf_xr.grid import shifted
 
     error: BiastfError | None = None
@@ -395,7 +395,7 @@ def _first_grid(
 
 
 def _averaged(source: GeoBox, resolution: float | None) -> GeoBox:
-    """Give the grid of larger pixels with the same corner that covers a grid."""
+    """Return the grid of larger pixels with the same corner that covers a grid."""
     from odc.geo.geobox import GeoBox
 
     if resolution is None or np.isclose(resolution, source.affine.a):
@@ -507,7 +507,7 @@ def _report(store: CubeStore, run: Run, excluded: tuple[str, ...]) -> IngestRepo
 
 
 def _refuse_empty(product: Product, folder: Any, report: IngestReport) -> None:
-    """Say why nothing came of a new cube."""
+    """Return why nothing came of a new cube."""
     if not report.added:
         raise _nothing_usable(folder, report.rejected, list(report.excluded))
     raise ReflectanceRangeError(

@@ -38,14 +38,8 @@ RECORD_CHUNK = 256
 class Entry:
     """One scene in a cube.
 
-    Attributes
-    ----------
-    key, id, version : str
-        As of `biastf_xr.sources.base.Scene`.
-    fingerprint : str
-        Digest of its files' names, sizes and times; tells a file that was exchanged.
-    clear : float
-        Clear fraction of the cube's pixels in this scene alone.
+    `fingerprint`: Digest of its files' names, sizes and times; tells a file that was exchanged.
+    `clear`: Clear fraction of the cube's pixels in this scene alone.
     """
 
     key: str
@@ -59,76 +53,31 @@ class Entry:
 class DayRecord:
     """What one day of a cube was made from.
 
-    Attributes
-    ----------
-    entries : tuple of Entry
-        Its scenes, in the order in which they were composed.
-    finished : bool
-        Whether every pixel was written; False after an interruption.
+    `entries`: Its scenes, in the order in which they were composed.
+    `finished`: Whether every pixel was written; False after an interruption.
     """
 
     entries: tuple[Entry, ...]
     finished: bool = True
 
     def text(self) -> str:
-        """Give the record as it is stored.
-
-        Returns
-        -------
-        str
-            JSON.
-        """
+        """Return the record as it is stored."""
         return json.dumps({"finished": self.finished, "scenes": [asdict(e) for e in self.entries]})
 
     @classmethod
     def parse(cls, text: str) -> DayRecord:
-        """Read a stored record.
-
-        Parameters
-        ----------
-        text : str
-            JSON.
-
-        Returns
-        -------
-        DayRecord
-            The record.
-        """
+        """Read a stored record."""
         found = json.loads(text)
         return cls(tuple(Entry(**e) for e in found["scenes"]), bool(found["finished"]))
 
 
 def entry_of(scene: Scene, clear: float = 0.0) -> Entry:
-    """Describe a scene as it now lies in the archive.
-
-    Parameters
-    ----------
-    scene : Scene
-        The scene.
-    clear : float
-        Its clear fraction.
-
-    Returns
-    -------
-    Entry
-        The entry.
-    """
+    """Describe a scene as it now lies in the archive."""
     return Entry(scene.acquisition, scene.id, scene.version, fingerprint(scene), clear)
 
 
 def fingerprint(scene: Scene) -> str:
-    """Digest the names, sizes and times of change of a scene's files; reads no pixel.
-
-    Parameters
-    ----------
-    scene : Scene
-        The scene.
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.  Of files behind a URL only the names count.
-    """
+    """Digest the names, sizes and times of change of a scene's files; reads no pixel."""
     parts = [scene.id, scene.version]
     for layer, file in sorted(scene.files.items()):
         parts.append(f"{layer}={Path(file).name if isinstance(file, Path) else file}")
@@ -141,17 +90,7 @@ def fingerprint(scene: Scene) -> str:
 
 
 def create_ledger(store: Any, spec: CubeSpec, days: int) -> None:
-    """Make the empty ledger of a new cube.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    spec : CubeSpec
-        Its structure.
-    days : int
-        Length of its time axis.
-    """
+    """Make the empty ledger of a new cube."""
     import zarr
 
     group = zarr.open_group(store, mode="a", use_consolidated=False).create_group(GROUP)
@@ -167,18 +106,7 @@ def create_ledger(store: Any, spec: CubeSpec, days: int) -> None:
 
 
 def read_clear_pixels(group: zarr.Group) -> dict[Day, NDArray[np.uint32]] | None:
-    """Read how many clear pixels every shard of a cube has, day by day.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        Its root group.
-
-    Returns
-    -------
-    dict of ndarray of uint32, or None
-        Shape ``(tile_y, tile_x)``, by day; None for a cube that was not made by `ingest`.
-    """
+    """Read how many clear pixels every shard of a cube has, day by day."""
     if f"{GROUP}/{CLEAR_ARRAY}" not in group:
         return None
     counts: Any = group[f"{GROUP}/{CLEAR_ARRAY}"][:]  # type: ignore[index]
@@ -186,18 +114,7 @@ def read_clear_pixels(group: zarr.Group) -> dict[Day, NDArray[np.uint32]] | None
 
 
 def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
-    """Read the records of a cube.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        Its root group.
-
-    Returns
-    -------
-    dict of DayRecord
-        By day; days without a record are left out.
-    """
+    """Read the records of a cube."""
     try:
         texts: Any = group[f"{GROUP}/{ARRAY}"][:]  # type: ignore[index]
     except KeyError as error:
@@ -215,12 +132,7 @@ def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
 def write_records(store: Any, records: Mapping[int, DayRecord | None]) -> None:
     """Write the records of some days.
 
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    records : mapping of int to DayRecord or None
-        By position on the time axis; None takes the record away.
+    `records`: By position on the time axis; None takes the record away.
     """
     import zarr
 
@@ -229,15 +141,7 @@ def write_records(store: Any, records: Mapping[int, DayRecord | None]) -> None:
 
 
 def write_along_time(array: Any, values: Mapping[int, Any]) -> None:
-    """Write values at scattered places of a one-dimensional array.
-
-    Parameters
-    ----------
-    array : zarr.Array
-        The array.
-    values : mapping
-        By place.
-    """
+    """Write values at scattered places of a one-dimensional array."""
     if not values:
         return
     first, last = min(values), max(values)
@@ -248,18 +152,7 @@ def write_along_time(array: Any, values: Mapping[int, Any]) -> None:
 
 
 def stored_days(group: zarr.Group) -> np.ndarray[Any, np.dtype[Any]]:
-    """Read the time axis of a cube.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        Its root group.
-
-    Returns
-    -------
-    ndarray of datetime64[D]
-        The days.
-    """
+    """Read the time axis of a cube."""
     array: Any = group["time"]
     assert array.attrs["units"] == TIME_UNITS
     return np.asarray(array[:], "int64").astype("datetime64[s]").astype("datetime64[D]")

@@ -42,28 +42,17 @@ WINDOWS, SIDE = 2, 512
 class PairRule:
     """When a pair of one day is doubted.  None of these is published; all are [assumed].
 
-    Attributes
-    ----------
-    psf : float
-        Full width at half maximum of the coarse sensor's point spread function, in coarse pixels.
-    reach : float
-        Largest displacement looked for, in units of the CRS (metres).
-    largest_shift : float
-        Displacement above which a day is flagged ``shifted``, in coarse pixels, or in widths of the
-        point spread function if that is wider.
-    min_cover : float
-        Clear share of a coarse pixel in the fine image, to take part.
-    min_pixels : int
-        Coarse pixels needed to judge a day.
-    min_shift_pixels : int
-        Coarse pixels needed to measure a displacement.
-    min_correlation : float
-        A day whose correlation (median over bands) is lower, and lower than the archive's median
-        by `drop` too, is flagged ``low_correlation``.
-    drop : float
-        See `min_correlation`.
-    sure : float
-        Correlation at the peak from which a measured displacement is trusted.
+    `psf`: Full width at half maximum of the coarse sensor's point spread function, in coarse
+    pixels.
+    `reach`: Largest displacement looked for, in units of the CRS (metres).
+    `largest_shift`: Displacement above which a day is flagged ``shifted``, in coarse pixels, or
+    in widths of the point spread function if that is wider.
+    `min_cover`: Clear share of a coarse pixel in the fine image, to take part.
+    `min_pixels`: Coarse pixels needed to judge a day.
+    `min_shift_pixels`: Coarse pixels needed to measure a displacement.
+    `min_correlation`: A day whose correlation (median over bands) is lower, and lower than the
+    archive's median by `drop` too, is flagged ``low_correlation``.
+    `sure`: Correlation at the peak from which a measured displacement is trusted.
     """
 
     psf: float = 1.0
@@ -89,24 +78,13 @@ def check_pairs(
 
     Eager; reads at most four windows of 64 coarse pixels a side per day and cube.
 
-    Parameters
-    ----------
-    fine, coarse : xarray.Dataset
-        Cubes as from `open_cube`.
-    days : array_like of dates, optional
-        Days to compare; by default all that are in both.
-    rule : PairRule, optional
-        The measures of doubt.
-    progress : callable, optional
-        Called with the day, the number done and the number in all.
-
-    Returns
-    -------
-    xarray.Dataset
-        Along ``time``: ``shift_x`` and ``shift_y`` (how far the coarse image must be moved to lie
-        on the fine one; units of the CRS, east and north positive), ``shift_pixels`` (in coarse
-        pixels), ``shift_correlation``, ``pixels``, ``pair_flag``; along ``time`` and ``band``:
-        ``correlation``, ``slope``, ``offset`` (fine = slope * coarse + offset) and ``rmse``.
+    `days`: Days to compare; by default all that are in both.
+    `progress`: Called with the day, the number done and the number in all.
+    Returned: Along ``time``: ``shift_x`` and ``shift_y`` (how far the coarse image must be
+    moved to lie on the fine one; units of the CRS, east and north positive), ``shift_pixels``
+    (in coarse pixels), ``shift_correlation``, ``pixels``, ``pair_flag``; along ``time`` and
+    ``band``: ``correlation``, ``slope``, ``offset`` (fine = slope * coarse + offset) and
+    ``rmse``.
     """
     rule = rule or PairRule()
     pair = pair_cubes(fine, coarse)
@@ -122,20 +100,7 @@ def check_pairs(
 
 
 def judge(table: xr.Dataset, rule: PairRule | None = None) -> xr.Dataset:
-    """Set the flag of every day, comparing it with the whole archive.
-
-    Parameters
-    ----------
-    table : xarray.Dataset
-        As from `check_pairs`, perhaps of several runs.
-    rule : PairRule, optional
-        The measures of doubt.
-
-    Returns
-    -------
-    xarray.Dataset
-        The table with ``pair_flag`` set.
-    """
+    """Set the flag of every day, comparing it with the whole archive."""
     rule = rule or PairRule()
     enough = table["pixels"].values >= rule.min_pixels
     r = _median(table["correlation"].values)
@@ -153,20 +118,7 @@ def judge(table: xr.Dataset, rule: PairRule | None = None) -> xr.Dataset:
 
 
 def explain(table: xr.Dataset, day: Any) -> str:
-    """Say why a day is flagged as it is.
-
-    Parameters
-    ----------
-    table : xarray.Dataset
-        As from `check_pairs`.
-    day : date
-        The day.
-
-    Returns
-    -------
-    str
-        One sentence.
-    """
+    """Return why a day is flagged as it is."""
     row = table.sel(time=np.datetime64(day, "ns"))
     flag = int(row["pair_flag"])
     r = {str(b): float(v) for b, v in zip(table["band"].values, row["correlation"].values,
@@ -188,21 +140,7 @@ def explain(table: xr.Dataset, day: Any) -> str:
 
 
 def archive_shift(table: xr.Dataset, rule: PairRule | None = None) -> tuple[float, float] | None:
-    """Give the one displacement of a whole archive of coarse images.
-
-    Parameters
-    ----------
-    table : xarray.Dataset
-        As from `check_pairs`.
-    rule : PairRule, optional
-        For `PairRule.sure` and `PairRule.psf`.
-
-    Returns
-    -------
-    tuple of float or None
-        How far to move every coarse image, x and y; None if no day tells, or they disagree by
-        more than half the point spread function.
-    """
+    """Return the one displacement of a whole archive of coarse images."""
     rule = rule or PairRule()
     sure = table["shift_correlation"].values >= rule.sure
     if not sure.any():
@@ -230,19 +168,7 @@ def update_quality(
     The table lies in the group ``pair_quality`` of the fine cube, its flags in the coordinate
     ``pair_flag``, from which `biastf_xr.brackets` leaves out days of low correlation.
 
-    Parameters
-    ----------
-    fine, coarse : str or pathlib.Path
-        The stores.
-    rule : PairRule, optional
-        The measures of doubt.
-    progress : callable, optional
-        Called with the day, the number done and the number in all.
-
-    Returns
-    -------
-    xarray.Dataset or None
-        The whole table; None if no day is in both cubes.
+    `progress`: Called with the day, the number done and the number in all.
     """
     import xarray as xr
 
@@ -274,18 +200,7 @@ def update_quality(
 
 
 def read_quality(fine: str | Path) -> xr.Dataset | None:
-    """Read the table that `update_quality` keeps.
-
-    Parameters
-    ----------
-    fine : str or pathlib.Path
-        The fine cube.
-
-    Returns
-    -------
-    xarray.Dataset or None
-        The table; None if there is none.
-    """
+    """Read the table that `update_quality` keeps."""
     import xarray as xr
 
     if GROUP not in read_group(fine):
@@ -296,7 +211,7 @@ def read_quality(fine: str | Path) -> xr.Dataset | None:
 
 
 def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
-    """Tell the two images apart from any earlier ones: their scenes, and the cubes as built."""
+    """Return the two images apart from any earlier ones: their scenes, and the cubes as built."""
     when = np.datetime64(day, "ns")
     parts = []
     for cube in (fine, coarse):
@@ -344,7 +259,7 @@ def _check_day(pair: CubePair, day: Any, rule: PairRule) -> dict[str, Any]:
 
 
 def _windows(pair: CubePair) -> Iterator[GeoBox]:
-    """Give the coarse windows to compare: all of a small cube, a few of a large one."""
+    """Return the coarse windows to compare: all of a small cube, a few of a large one."""
     box = geobox_of(pair.coarse, "coarse cube")
     starts = []
     for size in box.shape:
@@ -374,7 +289,7 @@ def _read(image: xr.Dataset, source: GeoBox, target: GeoBox, how: Any) -> Any:
 
 
 def _on_coarse(images: list[xr.Dataset], pair: CubePair, window: GeoBox) -> tuple[Any, Any, Any]:
-    """Give both images on the coarse pixels, and the clear share of each in the fine one."""
+    """Return both images on the coarse pixels, and the clear share of each in the fine one."""
     coarse_box = geobox_of(pair.coarse, "coarse cube")
     how = "average" if pair.alignment.ratio > 1 + 1e-6 else "auto"
     fine = _read(images[0], pair.geobox, window, how)
@@ -433,7 +348,7 @@ def _relation(fine: Any, coarse: Any) -> dict[str, Any]:
 
 
 def _median(r: Any) -> Any:
-    """Give the median over bands, NaN where there is none."""
+    """Return the median over bands, NaN where there is none."""
     some = np.asarray(np.isfinite(r).any(axis=1))
     result = np.full(r.shape[0], np.nan)
     result[some] = np.nanmedian(r[some], axis=1)

@@ -217,7 +217,7 @@ class _Work:
         )  # fmt: skip
 
     def report(self, url: str) -> RechunkReport:
-        """Say what there is to do."""
+        """Return what there is to do."""
         arrays = _pixel_arrays(self.source)
         step = int(np.prod(self.layout.tiles(arrays[0].shape[1:]))) * len(arrays)
         steps = -(-len(self.digests) // self.layout.time)
@@ -266,7 +266,7 @@ def _arrays(group: zarr.Group) -> dict[str, Any]:
 
 
 def _pixel_arrays(group: zarr.Group) -> list[Any]:
-    """Give the arrays with pixels, by name."""
+    """Return the arrays with pixels, by name."""
     found = [a for a in _arrays(group).values() if a.metadata.dimension_names == PIXELS]
     if not found or not found[0].shape[0]:
         raise CubeStructureError(f"{group.store} has no days to copy.")

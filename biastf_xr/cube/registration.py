@@ -22,13 +22,9 @@ OVERLAP = 0.3
 class Shift:
     """A measured displacement.
 
-    Attributes
-    ----------
-    x, y : float
-        How far to move the coarse image so that it lies on the fine one, in units of the CRS, east
-        and north positive; NaN where there is nothing to measure.
-    correlation : float
-        Correlation of the two images at that displacement.
+    `x`, `y`: How far to move the coarse image so that it lies on the fine one, in units of the
+    CRS, east and north positive; NaN where there is nothing to measure.
+    `correlation`: Correlation of the two images at that displacement.
     """
 
     x: float
@@ -42,17 +38,7 @@ NO_SHIFT = Shift(float("nan"), float("nan"), float("nan"))
 def blur(image: Any, sigma: float) -> Any:
     """Blur an image with a Gaussian, leaving missing pixels out of every mean.
 
-    Parameters
-    ----------
-    image : ndarray
-        Shape ``(y, x)``; NaN is missing.
-    sigma : float
-        Standard deviation in pixels.
-
-    Returns
-    -------
-    ndarray
-        Blurred; NaN where it was missing.
+    `image`: Shape ``(y, x)``; NaN is missing.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -66,20 +52,9 @@ def blur(image: Any, sigma: float) -> Any:
 def correlation_surface(fine: Any, coarse: Any, reach: int) -> tuple[Any, Any]:
     """Correlate two images over displacements.
 
-    Parameters
-    ----------
-    fine, coarse : ndarray
-        Shape ``(y, x)`` on the same pixels; NaN is missing.
-    reach : int
-        Largest displacement in pixels.
-
-    Returns
-    -------
-    ndarray
-        Correlation for moving the coarse image by ``-reach..reach`` rows and columns, shape
-        ``(2 * reach + 1, 2 * reach + 1)``; NaN where too little overlaps.
-    ndarray
-        Number of pixels that each value is from.
+    `fine`, `coarse`: Shape ``(y, x)`` on the same pixels; NaN is missing.
+    Returned: Correlation for moving the coarse image by ``-reach..reach`` rows and columns,
+    shape ``(2 * reach + 1, 2 * reach + 1)``; NaN where too little overlaps.
     """
     from scipy import fft
 
@@ -112,15 +87,8 @@ def correlation_surface(fine: Any, coarse: Any, reach: int) -> tuple[Any, Any]:
 def find_peak(surface: Any) -> tuple[float, float, float]:
     """Find the highest point of a correlation surface, below a pixel.
 
-    Parameters
-    ----------
-    surface : ndarray
-        As from `correlation_surface`.
-
-    Returns
-    -------
-    tuple of float
-        Rows and columns from the middle, and the correlation; NaN if there is no peak inside.
+    Returned: Rows and columns from the middle, and the correlation; NaN if there is no peak
+    inside.
     """
     none = (float("nan"),) * 3
     if not np.isfinite(surface).any():
@@ -137,7 +105,7 @@ def find_peak(surface: Any) -> tuple[float, float, float]:
 
 
 def _vertex(values: Any) -> float:
-    """Give the top of the parabola through three values, from the middle one."""
+    """Return the top of the parabola through three values, from the middle one."""
     low, mid, high = values
     bend = low - 2 * mid + high
     return float(0.5 * (low - high) / bend) if bend < 0 else 0.0

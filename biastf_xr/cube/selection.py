@@ -21,18 +21,12 @@ Day = np.datetime64
 class Selection:
     """What is to be done.
 
-    Attributes
-    ----------
-    days : dict of tuple of Scene
-        Scenes to compose, by day; an empty tuple takes the day out of the cube.
-    rejected : dict of str
-        Why a scene is not taken, by id.
-    replaced : dict of str
-        Ids of scenes in the cube whose newer processing takes their place, by the new id.
-    kept : list of str
-        Ids of scenes in the cube that are no longer in the archive.
-    unchanged : list of str
-        Ids of scenes in the cube that are as they were.
+    `days`: Scenes to compose, by day; an empty tuple takes the day out of the cube.
+    `rejected`: Why a scene is not taken, by id.
+    `replaced`: Ids of scenes in the cube whose newer processing takes their place, by the new
+    id.
+    `kept`: Ids of scenes in the cube that are no longer in the archive.
+    `unchanged`: Ids of scenes in the cube that are as they were.
     """
 
     days: dict[Day, tuple[Scene, ...]] = field(default_factory=dict)
@@ -45,26 +39,7 @@ class Selection:
 def usable(
     scenes: Iterable[Scene], *, start: Day | None, end: Day | None, exclude: frozenset[Day]
 ) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
-    """Sort out what an archive offers.
-
-    Parameters
-    ----------
-    scenes : iterable of Scene
-        As found, in order of date.
-    start, end : numpy.datetime64, optional
-        First and last day to take.
-    exclude : frozenset of numpy.datetime64
-        Days to leave out.
-
-    Returns
-    -------
-    dict of list of Scene
-        The newest processing of every acquisition in the season, by day.
-    dict of str
-        Why a scene is unusable, by id.
-    list of str
-        Ids of scenes that were left out as asked.
-    """
+    """Sort out what an archive offers."""
     newest: dict[str, Scene] = {}
     rejected, excluded = {}, []
     for scene in scenes:
@@ -89,22 +64,7 @@ def usable(
 def compare(
     offered: Mapping[Day, list[Scene]], ledger: Mapping[Day, DayRecord], exclude: frozenset[Day]
 ) -> Selection:
-    """Find what an archive has that a cube has not.
-
-    Parameters
-    ----------
-    offered : mapping of list of Scene
-        Usable scenes by day.
-    ledger : mapping of DayRecord
-        What the cube was made from.
-    exclude : frozenset of numpy.datetime64
-        Days that must not be in the cube.
-
-    Returns
-    -------
-    Selection
-        The difference.
-    """
+    """Find what an archive has that a cube has not."""
     selection = Selection()
     for day in sorted({*offered, *ledger}):
         record = ledger.get(day, DayRecord(()))
@@ -142,7 +102,7 @@ def _compare_day(day: Day, scenes: list[Scene], record: DayRecord, selection: Se
 
 
 def _differs(scene: Scene, entry: Entry | None) -> bool:
-    """Tell whether a scene is new, newer, or another file of the same name."""
+    """Return whether a scene is new, newer, or another file of the same name."""
     if entry is None:
         return True
     if scene.version < entry.version:

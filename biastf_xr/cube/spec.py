@@ -76,16 +76,16 @@ class Layout:
 
     @property
     def chunks(self) -> tuple[int, int, int]:
-        """Give the chunk shape."""
+        """Return the chunk shape."""
         return self.time, self.y, self.x
 
     @property
     def shards(self) -> tuple[int, int, int]:
-        """Give the shard shape."""
+        """Return the shard shape."""
         return self.time, self.shard_y, self.shard_x
 
     def tiles(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Give how many rows and columns of shards cover a cube.
+        """Return how many rows and columns of shards cover a cube.
 
         Parameters
         ----------
@@ -167,7 +167,7 @@ class CubeSpec:
 
     @property
     def sigmas(self) -> dict[str, dict[str, Any]]:
-        """Give the float32 companions of the bands, with their attributes; NaN where missing."""
+        """Return the float32 companions of the bands, with their attributes; NaN where missing."""
         if not self.uncertain:
             return {}
         return {
@@ -182,12 +182,12 @@ class CubeSpec:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Give the rows and columns."""
+        """Return the rows and columns."""
         return int(self.geobox.shape[0]), int(self.geobox.shape[1])
 
     @property
     def masks(self) -> dict[str, dict[str, Any]]:
-        """Give the integer companions of the bands, with their attributes.
+        """Return the integer companions of the bands, with their attributes.
 
         Keys with an underscore are for the encoding: ``_fill`` is the value where nothing was
         written (0), ``_dtype`` the type (uint8).
@@ -230,7 +230,7 @@ class CubeSpec:
 
 
 def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
-    """Give the CF attributes of a band variable.
+    """Return the CF attributes of a band variable.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
 
 
 def sigma_of(band: str) -> str:
-    """Give the name of the variable with the standard deviation of a band's error.
+    """Return the name of the variable with the standard deviation of a band's error.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def sigma_of(band: str) -> str:
 
 
 def fill_of(attrs: Mapping[str, Any]) -> int:
-    """Give the value of a uint8 layer where nothing was written.
+    """Return the value of a uint8 layer where nothing was written.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def fill_of(attrs: Mapping[str, Any]) -> int:
 
 
 def dtype_of(attrs: Mapping[str, Any]) -> str:
-    """Give the type of an integer layer.
+    """Return the type of an integer layer.
 
     Parameters
     ----------
@@ -320,7 +320,7 @@ def sort_bands(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def to_days(times: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Give daily labels: UTC days without a clock time.
+    """Return daily labels: UTC days without a clock time.
 
     Parameters
     ----------

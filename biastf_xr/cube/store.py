@@ -139,7 +139,7 @@ def read_group(path: str | Path) -> zarr.Group:
 
 
 def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
-    """Give the band variables of a cube: by colour in spectral order, then the others by name.
+    """Return the band variables of a cube: by colour in spectral order, then the others by name.
 
     Parameters
     ----------

@@ -34,19 +34,7 @@ TITLES = {
 def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = None) -> xr.Dataset:
     """Build the lazy Dataset that has a cube's structure and no data.
 
-    Parameters
-    ----------
-    spec : CubeSpec
-        The cube.
-    times : array_like of datetime64
-        Daily labels, ascending and unique.
-    coords : dict, optional
-        More coordinates along ``time``, for instance ``before`` and ``after``.
-
-    Returns
-    -------
-    xarray.Dataset
-        Lazy; bands read as NaN and masks as 0.
+    `coords`: More coordinates along ``time``, for instance ``before`` and ``after``.
     """
     import dask.array as da
     import xarray as xr
@@ -110,18 +98,7 @@ def _day_coords(days: int, kind: str) -> dict[str, Any]:
 
 
 def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
-    """Give the attributes of a whole cube.
-
-    Parameters
-    ----------
-    spec : CubeSpec
-        The cube.
-
-    Returns
-    -------
-    dict
-        CF attributes, the structure version and ``spec.attrs``.
-    """
+    """Return the attributes of a whole cube."""
     crs = spec.geobox.crs
     if crs is None:
         raise GridMismatchError("the cube's grid has no CRS; state one when ingesting.")
@@ -141,32 +118,14 @@ def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
 
 
 def history_line(text: str) -> str:
-    """Stamp one line of a cube's history.
-
-    Parameters
-    ----------
-    text : str
-        What was done.
-
-    Returns
-    -------
-    str
-        The line with its UTC time.
-    """
+    """Stamp one line of a cube's history."""
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} biastf_xr {__version__}: {text}"
 
 
 def write_template(template: xr.Dataset, spec: CubeSpec, store: Any) -> None:
     """Write the metadata and coordinates of a cube; pixels stay unwritten.
 
-    Parameters
-    ----------
-    template : xarray.Dataset
-        As from `build_template`.
-    spec : CubeSpec
-        The cube.
-    store : zarr.abc.store.Store or path
-        An empty store; its metadata is consolidated by whoever publishes it.
+    `store`: An empty store; its metadata is consolidated by whoever publishes it.
     """
     template.to_zarr(
         store,

@@ -73,7 +73,7 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Tell whether nothing is wrong."""
+        """Return whether nothing is wrong."""
         return not self.findings
 
 

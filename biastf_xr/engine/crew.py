@@ -42,18 +42,8 @@ LOST = (
 class Done:
     """A unit that came back.
 
-    Attributes
-    ----------
-    key : int
-        Its number.
-    worker : str
-        Who had it.
-    result : object
-        What it returned; None if it failed.
-    error : BaseException or None
-        Why it failed.
-    trace : str
-        The traceback on the worker.
+    `result`: What it returned; None if it failed.
+    `trace`: The traceback on the worker.
     """
 
     key: int
@@ -67,49 +57,15 @@ class Crew(Protocol):
     """Somebody to do units."""
 
     def workers(self) -> dict[str, int]:
-        """Tell who is there and how many units each may have in hand.
-
-        Returns
-        -------
-        dict of int
-            By name.
-        """
+        """Return who is there and how many units each may have in hand."""
         ...
 
     def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
-        """Hand a unit to a worker.
-
-        Parameters
-        ----------
-        key : int
-            Its number.
-        worker : str
-            Who should do it.
-        call : callable
-            What to do.
-        *args
-            With what.
-        """
+        """Hand a unit to a worker."""
         ...
 
     def wait(self, seconds: float) -> Done | None:
-        """Wait for a unit to come back.
-
-        Parameters
-        ----------
-        seconds : float
-            Longest time to wait.
-
-        Returns
-        -------
-        Done or None
-            The unit; None if none came.
-
-        Raises
-        ------
-        ClusterLostError
-            If there is nobody left.
-        """
+        """Wait for a unit to come back."""
         ...
 
     def close(self) -> None:
@@ -127,29 +83,11 @@ class ThreadCrew:
         self._back: queue.Queue[Done] = queue.Queue()
 
     def workers(self) -> dict[str, int]:
-        """Tell who is there; see `Crew.workers`.
-
-        Returns
-        -------
-        dict of int
-            One worker.
-        """
+        """Return who is there; see `Crew.workers`."""
         return {self.NAME: THREADS}
 
     def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
-        """Hand over a unit; see `Crew.submit`.
-
-        Parameters
-        ----------
-        key : int
-            Its number.
-        worker : str
-            This process.
-        call : callable
-            What to do.
-        *args
-            With what.
-        """
+        """Hand over a unit; see `Crew.submit`."""
 
         def _back(future: Future[Any]) -> None:
             """Put what came of the unit where `wait` finds it."""
@@ -165,18 +103,7 @@ class ThreadCrew:
         self._pool.submit(call, *args).add_done_callback(_back)
 
     def wait(self, seconds: float) -> Done | None:
-        """Wait for a unit; see `Crew.wait`.
-
-        Parameters
-        ----------
-        seconds : float
-            Longest time to wait.
-
-        Returns
-        -------
-        Done or None
-            The unit.
-        """
+        """Wait for a unit; see `Crew.wait`."""
         try:
             return self._back.get(timeout=seconds)
         except queue.Empty:
@@ -190,12 +117,7 @@ class ThreadCrew:
 class ClusterCrew:
     """The workers of a Dask cluster.
 
-    Parameters
-    ----------
-    client : distributed.Client
-        The cluster.
-    gpu : bool
-        Whether units go to workers with the resource "GPU" only.
+    `gpu`: Whether units go to workers with the resource "GPU" only.
     """
 
     def __init__(self, client: Client, *, gpu: bool) -> None:
@@ -207,13 +129,7 @@ class ClusterCrew:
         self._alone_since: float | None = None
 
     def workers(self) -> dict[str, int]:
-        """Tell who is there; see `Crew.workers`.
-
-        Returns
-        -------
-        dict of int
-            Threads by address, of workers that may do units.
-        """
+        """Return who is there; see `Crew.workers`."""
         known = self._known()
         there = {
             address: int(about["nthreads"])
@@ -262,16 +178,7 @@ class ClusterCrew:
     def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
         """Hand over a unit; see `Crew.submit`.
 
-        Parameters
-        ----------
-        key : int
-            Its number.
-        worker : str
-            Address; if it dies, the unit comes back with an error.
-        call : callable
-            What to do.
-        *args
-            With what.
+        `worker`: Address; if it dies, the unit comes back with an error.
         """
         future = self._client.submit(
             call, *args, workers=[worker], pure=False, resources=self._resources
@@ -280,18 +187,7 @@ class ClusterCrew:
         future.add_done_callback(lambda _: self._back.put((key, future)))
 
     def wait(self, seconds: float) -> Done | None:
-        """Wait for a unit; see `Crew.wait`.
-
-        Parameters
-        ----------
-        seconds : float
-            Longest time to wait.
-
-        Returns
-        -------
-        Done or None
-            The unit.
-        """
+        """Wait for a unit; see `Crew.wait`."""
         try:
             key, future = self._back.get(timeout=seconds)
         except queue.Empty:
@@ -312,7 +208,7 @@ class ClusterCrew:
             future.release()
 
     def _outcome(self, key: int, future: Any, worker: str) -> Any:
-        """Give what a unit returned, or raise why it did not."""
+        """Return what a unit returned, or raise why it did not."""
         if key in self._dead and future.status != "finished":
             self._dead.discard(key)
             self._client.cancel([future])
@@ -334,13 +230,7 @@ class ClusterCrew:
 
 
 class Queue:
-    """Hands units out so that a worker stays on a tile, whose base images it has read.
-
-    Parameters
-    ----------
-    tiles : iterator of list
-        Units, tile by tile.
-    """
+    """Hands units out so that a worker stays on a tile, whose base images it has read."""
 
     def __init__(self, tiles: Iterator[list[Any]]) -> None:
         self._tiles = tiles
@@ -349,19 +239,7 @@ class Queue:
         self._last: deque[Any] = deque()
 
     def next_for(self, worker: str) -> Any | None:
-        """Give the next unit for a worker.
-
-        Parameters
-        ----------
-        worker : str
-            Its name.
-
-        Returns
-        -------
-        object or None
-            The next of its tile, else of a new tile, else of the later half of what another has
-            before it; None if there is nothing left.
-        """
+        """Return the next unit for a worker."""
         if self._again:
             return self._again.popleft()
         lane = self._lanes.setdefault(worker, deque())
@@ -376,13 +254,7 @@ class Queue:
         return lane.popleft() if lane else None
 
     def empty(self) -> bool:
-        """Tell whether there is nothing left to hand out.
-
-        Returns
-        -------
-        bool
-            False also where there is nobody to hand it to.
-        """
+        """Return whether there is nothing left to hand out."""
         if not self._again and not any(self._lanes.values()):
             self._again.extend(next(self._tiles, ()))
         return not (self._again or self._last or any(self._lanes.values()))
@@ -390,11 +262,6 @@ class Queue:
     def put_back(self, unit: Any, *, last: bool = False) -> None:
         """Take a unit back that failed.
 
-        Parameters
-        ----------
-        unit : object
-            The unit.
-        last : bool
-            Whether it is handed out again only when there is nothing else.
+        `last`: Whether it is handed out again only when there is nothing else.
         """
         (self._last if last else self._again).append(unit)

@@ -41,12 +41,8 @@ BEFORE, AFTER = np.uint64(5), np.uint64(7)
 class Archive:
     """What the days of a cube were ingested from.
 
-    Attributes
-    ----------
-    sensor : {"fine", "coarse"}
-        Which cube it is.
-    scenes : dict of list
-        Id, version and fingerprint of the scenes, by day.
+    `sensor`: Which cube it is.
+    `scenes`: Id, version and fingerprint of the scenes, by day.
     """
 
     sensor: str
@@ -54,20 +50,7 @@ class Archive:
 
     @classmethod
     def read(cls, path: str | Path, sensor: str) -> Archive:
-        """Read it from the ledger of a cube.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The store.
-        sensor : {"fine", "coarse"}
-            Which cube it is.
-
-        Returns
-        -------
-        Archive
-            Empty for a cube that was not made by `ingest`: its days then stand for themselves.
-        """
+        """Read it from the ledger of a cube."""
         try:
             ledger = read_ledger(read_group(path))
         except CubeStructureError:
@@ -78,65 +61,21 @@ class Archive:
         )
 
     def text(self, day: np.datetime64) -> str:
-        """Describe a day.
-
-        Parameters
-        ----------
-        day : numpy.datetime64
-            The day.
-
-        Returns
-        -------
-        str
-            JSON.
-        """
+        """Describe a day."""
         scenes = self.scenes.get(day, [])
         return json.dumps({"sensor": self.sensor, "day": str(day), "scenes": scenes})
 
     def word(self, day: np.datetime64) -> int:
-        """Give the number that stands for a day and its scenes.
-
-        Parameters
-        ----------
-        day : numpy.datetime64
-            The day.
-
-        Returns
-        -------
-        int
-            64 bits.
-        """
+        """Return the number that stands for a day and its scenes."""
         return word_of(self.text(day))
 
     def words(self, days: Any) -> NDArray[np.uint64]:
-        """Give the numbers of several days.
-
-        Parameters
-        ----------
-        days : ndarray of datetime64[D]
-            The days.
-
-        Returns
-        -------
-        ndarray of uint64
-            One per day.
-        """
+        """Return the numbers of several days."""
         return np.array([self.word(day) for day in days], np.uint64)
 
 
 def word_of(text: str) -> int:
-    """Give the number that stands for a text.
-
-    Parameters
-    ----------
-    text : str
-        Any text.
-
-    Returns
-    -------
-    int
-        64 bits, never 0.
-    """
+    """Return the number that stands for a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
 
@@ -144,16 +83,8 @@ def word_of(text: str) -> int:
 class Inputs:
     """What a plan is made from.
 
-    Attributes
-    ----------
-    plan : FusionPlan
-        The plan.
-    method : Method
-        The method.
-    fine, coarse : Archive
-        The scenes of the two cubes.
-    coarse_days : ndarray of datetime64[D]
-        Days of the coarse cube.
+    `fine`, `coarse`: The scenes of the two cubes.
+    `coarse_days`: Days of the coarse cube.
     """
 
     plan: FusionPlan
@@ -164,7 +95,7 @@ class Inputs:
 
     @cached_property
     def setting(self) -> str:
-        """Give, as JSON, what holds for every date: the method and the rule."""
+        """Return, as JSON, what holds for every date: the method and the rule."""
         rule = self.plan.rule
         return json.dumps(
             {
@@ -180,7 +111,7 @@ class Inputs:
 
     @cached_property
     def own_words(self) -> NDArray[np.uint64]:
-        """Give, of every target and tile, what it owes to the method and its own acquisition."""
+        """Return, of every target and tile, what it owes to the method and its own acquisition."""
         plan = self.plan
         setting = [word_of(f"{self.setting} {day}") for day in plan.targets]
         total = np.repeat(np.array(setting, np.uint64)[:, None], len(plan.tiles), axis=1)
@@ -190,7 +121,7 @@ class Inputs:
 
     @cached_property
     def base_words(self) -> NDArray[np.uint64]:
-        """Give the number of every base date."""
+        """Return the number of every base date."""
         return self.fine.words(self.plan.base)
 
     @cached_property
@@ -208,19 +139,9 @@ class Inputs:
     def fine_word(
         self, target: int, before: NDArray[np.intp], after: NDArray[np.intp]
     ) -> NDArray[np.uint64]:
-        """Give what a target owes to method and fine scenes, if it looks at so many base dates.
+        """Return what a target owes to method and fine scenes, if it looks at so many base dates.
 
-        Parameters
-        ----------
-        target : int
-            Place of the date.
-        before, after : ndarray of int
-            Per tile, the number of base dates from near to far.
-
-        Returns
-        -------
-        ndarray of uint64
-            One per tile.
+        `before`, `after`: Per tile, the number of base dates from near to far.
         """
         reach = self.plan.reach
         count, by_rank = self._ranks
@@ -242,7 +163,7 @@ class Inputs:
 
     @cached_property
     def coarse_words(self) -> NDArray[np.uint64]:
-        """Give, of every target and tile, what it owes to coarse scenes."""
+        """Return, of every target and tile, what it owes to coarse scenes."""
         plan = self.plan
         running = np.zeros(self.coarse_days.size + 1, np.uint64)
         np.cumsum(self.coarse.words(self.coarse_days), dtype=np.uint64, out=running[1:])
@@ -269,20 +190,7 @@ class Inputs:
         return before + after
 
     def bits(self, target: int, tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Give the bits by which the base dates of a tile are named.
-
-        Parameters
-        ----------
-        target : int
-            Place of the date.
-        tile : int
-            Number of the tile.
-
-        Returns
-        -------
-        before, after : tuple of int
-            From near to far; bit ``n`` stands for the n-th of the recipe's `bases`.
-        """
+        """Return the bits by which the base dates of a tile are named."""
         reach = self.plan.reach
         before, after = self.plan.bases_of(target, tile)
         size = int(reach.split[target] - reach.first[target])
@@ -292,19 +200,7 @@ class Inputs:
         )
 
     def recipe(self, target: int) -> str:
-        """Describe what one date is made from.
-
-        Parameters
-        ----------
-        target : int
-            Place of the date.
-
-        Returns
-        -------
-        str
-            JSON: `bases` and `coarse` are days with the number of their scenes, which stand in
-            the table of scenes under that number.
-        """
+        """Describe what one date is made from."""
         plan, reach = self.plan, self.plan.reach
         day = plan.targets[target]
         before = plan.base[reach.first[target] : reach.split[target]]
@@ -325,18 +221,7 @@ class Inputs:
         )
 
     def scene_texts(self, targets: Any) -> list[str]:
-        """Describe every day that the recipes of some targets name.
-
-        Parameters
-        ----------
-        targets : iterable of int
-            Places of the targets.
-
-        Returns
-        -------
-        list of str
-            JSON, with the number of each.
-        """
+        """Describe every day that the recipes of some targets name."""
         plan, reach = self.plan, self.plan.reach
         used = {
             day
@@ -350,13 +235,7 @@ class Inputs:
         return [json.dumps(json.loads(text) | {"number": word_of(text)}) for text in texts]
 
     def digest(self) -> str:
-        """Give the digest of the whole plan.
-
-        Returns
-        -------
-        str
-            16 hexadecimal digits.
-        """
+        """Return the digest of the whole plan."""
         total = hashlib.blake2b(digest_size=8)
         everything = np.full(len(self.plan.tiles), len(self.plan.base), np.intp)
         fine = [self.fine_word(t, everything, everything) for t in range(self.plan.targets.size)]

@@ -45,17 +45,7 @@ TABLE_CHUNK = 64
 
 
 def create_ledger(store: Any, days: int, tiles: tuple[int, int]) -> None:
-    """Make the empty ledger of a new fused cube.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    days : int
-        Length of its time axis.
-    tiles : tuple of int
-        Rows and columns of tiles.
-    """
+    """Make the empty ledger of a new fused cube."""
     import zarr
 
     group = zarr.open_group(store, mode="r+", use_consolidated=False).create_group(GROUP)
@@ -69,25 +59,7 @@ def create_ledger(store: Any, days: int, tiles: tuple[int, int]) -> None:
 
 
 def open_ledger(store: Any, *, write: bool = False) -> zarr.Group:
-    """Open the ledger of a fused cube.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    write : bool
-        Whether it will be written.
-
-    Returns
-    -------
-    zarr.Group
-        The group of the ledger.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube has none.
-    """
+    """Open the ledger of a fused cube."""
     import zarr
 
     root = zarr.open_group(store, mode="r+" if write else "r", use_consolidated=False)
@@ -104,15 +76,7 @@ def open_ledger(store: Any, *, write: bool = False) -> zarr.Group:
 def pack_depth(before: int, after: int) -> int:
     """Pack how many base dates on each side a tile depends on.
 
-    Parameters
-    ----------
-    before, after : int
-        Number from near to far; `ALL` where those further away might matter too.
-
-    Returns
-    -------
-    int
-        One number.
+    `before`, `after`: Number from near to far; `ALL` where those further away might matter too.
     """
     return 1 << 16 | before << 8 | after
 
@@ -120,15 +84,7 @@ def pack_depth(before: int, after: int) -> int:
 def unpack_depth(packed: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Unpack how many base dates on each side tiles depend on.
 
-    Parameters
-    ----------
-    packed : ndarray of uint64
-        As from `pack_depth`; 0 where nothing was made.
-
-    Returns
-    -------
-    before, after : ndarray of int
-        The numbers; `ALL` where nothing was made.
+    `packed`: As from `pack_depth`; 0 where nothing was made.
     """
     number = packed.astype(np.intp)
     none = number == 0
@@ -137,15 +93,7 @@ def unpack_depth(packed: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[
 
 
 def write_lines(ledger: zarr.Group, lines: NDArray[np.uint64]) -> None:
-    """Put lines into the record.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger, open for writing.
-    lines : ndarray of uint64
-        Shape ``(n, LINE)``; later ones count.
-    """
+    """Put lines into the record."""
     array: Any = ledger["record"]
     for place in np.unique(lines[:, 0]):
         chunk = array[int(place)]
@@ -155,22 +103,7 @@ def write_lines(ledger: zarr.Group, lines: NDArray[np.uint64]) -> None:
 
 
 def remember(ledger: zarr.Group, table: str, texts: Iterable[str]) -> dict[str, int]:
-    """Add texts to a table, unless they are there.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger, open for writing.
-    table : str
-        Its name, one of `TABLES`.
-    texts : iterable of str
-        The texts.
-
-    Returns
-    -------
-    dict of int
-        Their places, counted from 1.
-    """
+    """Add texts to a table, unless they are there."""
     array: Any = ledger[table]
     known = {str(text): n for n, text in enumerate(array[:], 1)} if array.shape[0] else {}
     new = [text for text in dict.fromkeys(texts) if text not in known]
@@ -182,17 +115,7 @@ def remember(ledger: zarr.Group, table: str, texts: Iterable[str]) -> dict[str, 
 
 
 def replace_last(ledger: zarr.Group, table: str, text: str) -> None:
-    """Write the last text of a table anew.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger, open for writing.
-    table : str
-        Its name.
-    text : str
-        The text.
-    """
+    """Write the last text of a table anew."""
     array: Any = ledger[table]
     array[array.shape[0] - 1 :] = np.array([text], np.dtypes.StringDType())
 
@@ -201,17 +124,7 @@ def replace_last(ledger: zarr.Group, table: str, text: str) -> None:
 
 
 def start_journal(ledger: zarr.Group, slots: int, dates: int) -> None:
-    """Make an empty journal.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger, open for writing.
-    slots : int
-        Most units of the run.
-    dates : int
-        Most dates of a unit.
-    """
+    """Make an empty journal."""
     ledger.create_array(
         "journal", shape=(max(slots, 1), dates, LINE), chunks=(1, dates, LINE), dtype="uint64",
         fill_value=0, overwrite=True,
@@ -219,17 +132,7 @@ def start_journal(ledger: zarr.Group, slots: int, dates: int) -> None:
 
 
 def add_to_journal(store: Any, slot: int, lines: NDArray[np.uint64]) -> None:
-    """Write what a unit finished: one object, whole or not at all.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-        The cube.
-    slot : int
-        Number of the unit in its run.
-    lines : ndarray of uint64
-        Shape ``(n, LINE)``.
-    """
+    """Write what a unit finished: one object, whole or not at all."""
     import zarr
 
     array: Any = zarr.open_array(store, path=f"{GROUP}/journal", mode="r+", zarr_format=3)
@@ -239,18 +142,7 @@ def add_to_journal(store: Any, slot: int, lines: NDArray[np.uint64]) -> None:
 
 
 def replay_journal(ledger: zarr.Group) -> int:
-    """Move the journal that an interrupted run left into the record, and remove it.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger, open for writing.
-
-    Returns
-    -------
-    int
-        Units that had been finished but not recorded.
-    """
+    """Move the journal that an interrupted run left into the record, and remove it."""
     if "journal" not in ledger:
         return 0
     lines, slots = read_journal(ledger)
@@ -260,20 +152,7 @@ def replay_journal(ledger: zarr.Group) -> int:
 
 
 def read_journal(ledger: zarr.Group) -> tuple[NDArray[np.uint64], list[int]]:
-    """Read the journal.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger.
-
-    Returns
-    -------
-    ndarray of uint64
-        Shape ``(n, LINE)``.
-    list of int
-        Numbers of the units.
-    """
+    """Read the journal."""
     empty = np.zeros((0, LINE), np.uint64)
     if "journal" not in ledger:
         return empty, []
@@ -285,37 +164,16 @@ def read_journal(ledger: zarr.Group) -> tuple[NDArray[np.uint64], list[int]]:
 
 
 def read_slot(ledger: zarr.Group, slot: int) -> NDArray[np.uint64]:
-    """Read what a unit has finished, if it has.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger.
-    slot : int
-        Number of the unit.
-
-    Returns
-    -------
-    ndarray of uint64
-        Shape ``(n, LINE)``; no line unless its pixels are there.
-    """
+    """Read what a unit has finished, if it has."""
     row = np.asarray(ledger["journal"][slot], np.uint64)  # type: ignore[index]
     done: NDArray[np.uint64] = row[row[:, 2 + FINE] != 0]
     return done
 
 
 def begun(lines: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Give the lines that say that pixels are being made anew.
+    """Return the lines that say that pixels are being made anew.
 
-    Parameters
-    ----------
-    lines : ndarray of uint64
-        Shape ``(n, LINE)``, as they will be when that is done.
-
-    Returns
-    -------
-    ndarray of uint64
-        The same places and recipes with nothing made.
+    `lines`: Shape ``(n, LINE)``, as they will be when that is done.
     """
     out = lines.copy()
     out[:, 2:] = 0
@@ -338,15 +196,7 @@ def _slots(ledger: zarr.Group) -> list[int]:
 
 
 def shorten_journal(ledger: zarr.Group, slots: Iterable[int]) -> None:
-    """Remove lines that are in the record.
-
-    Parameters
-    ----------
-    ledger : zarr.Group
-        The ledger, open for writing.
-    slots : iterable of int
-        Numbers of the units.
-    """
+    """Remove lines that are in the record."""
     from zarr.core.sync import sync
 
     async def remove() -> None:

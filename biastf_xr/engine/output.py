@@ -36,16 +36,10 @@ if TYPE_CHECKING:
 class Work:
     """What is to be done, date by date and tile by tile.
 
-    Attributes
-    ----------
-    todo : ndarray of bool
-        Shape ``(target, tile)``: what is to be made, or at least looked at.
-    there : ndarray of bool
-        What has been made before, from whatever inputs.
-    known : ndarray of uint64
-        Digest of the coarse images where only coarse scenes have changed; 0 elsewhere.
-    depth : ndarray of uint64
-        On how many base dates it depended there.
+    `todo`: Shape ``(target, tile)``: what is to be made, or at least looked at.
+    `there`: What has been made before, from whatever inputs.
+    `known`: Digest of the coarse images where only coarse scenes have changed; 0 elsewhere.
+    `depth`: On how many base dates it depended there.
     """
 
     todo: NDArray[np.bool_]
@@ -58,22 +52,11 @@ class Work:
 class Output:
     """The output of a run.
 
-    Attributes
-    ----------
-    store : CubeStore
-        Where it is.
-    spec : CubeSpec
-        Its structure.
-    inputs : Inputs
-        The plan, and what everything is to be made from.
-    pair : CubePair
-        The cubes it is made from.
-    states : dict
-        What the method prepared, by base date, for all targets.
-    places : ndarray of int
-        Places of the targets on its time axis.
-    recipes : dict of int
-        Places of the recipes, by target.
+    `inputs`: The plan, and what everything is to be made from.
+    `pair`: The cubes it is made from.
+    `states`: What the method prepared, by base date, for all targets.
+    `places`: Places of the targets on its time axis.
+    `recipes`: Places of the recipes, by target.
     """
 
     store: CubeStore
@@ -85,13 +68,7 @@ class Output:
     recipes: dict[int, int] = field(default_factory=dict)
 
     def extend(self, edit: Edit) -> None:
-        """Give every target a place on the time axis.
-
-        Parameters
-        ----------
-        edit : Edit
-            The open change of the store.
-        """
+        """Insert or append every target on the time axis."""
         import zarr
 
         targets = self.inputs.plan.targets
@@ -104,15 +81,7 @@ class Output:
         self.places = np.searchsorted(days, targets)
 
     def remember(self, ledger: zarr.Group, work: Work) -> None:
-        """Write down from what the work is going to be made.
-
-        Parameters
-        ----------
-        ledger : zarr.Group
-            The ledger, open for writing.
-        work : Work
-            What is to be done.
-        """
+        """Write down from what the work is going to be made."""
         wanted = np.flatnonzero(work.todo.any(axis=1))
         texts = {int(t): self.inputs.recipe(int(t)) for t in wanted}
         books.remember(ledger, "scenes", self.inputs.scene_texts(wanted))
@@ -120,34 +89,13 @@ class Output:
         self.recipes = {t: numbers[text] for t, text in texts.items()}
 
     def prepare(self, work: Work) -> None:
-        """Let the method look at the whole scenes that the work needs.
-
-        Parameters
-        ----------
-        work : Work
-            What is to be done.
-        """
+        """Let the method look at the whole scenes that the work needs."""
         inputs = self.inputs
         wanted = np.asarray(work.todo.any(axis=1))
         self.states = prepare(inputs.method, self.pair, inputs.plan, wanted)
 
     def task(self, unit: Unit, slot: int, work: Work) -> Task:
-        """Build what travels to a worker.
-
-        Parameters
-        ----------
-        unit : Unit
-            The unit.
-        slot : int
-            Its number in the run.
-        work : Work
-            What is to be done.
-
-        Returns
-        -------
-        Task
-            The unit with the lines of the ledger that it will write.
-        """
+        """Build what travels to a worker."""
         inputs, tile, dates = self.inputs, unit.number, list(unit.dates)
         lines = np.zeros((len(dates), books.LINE), np.uint64)
         lines[:, 0], lines[:, 1] = self.places[dates], tile
@@ -165,13 +113,7 @@ class Output:
         return Task(slot, unit, lines, known, rewrites, words, bits, states)
 
     def describe(self, edit: Edit) -> None:
-        """Bring the cube's coordinates and attributes up to date with the plan.
-
-        Parameters
-        ----------
-        edit : Edit
-            The open change of the store.
-        """
+        """Bring the cube's coordinates and attributes up to date with the plan."""
         import zarr
 
         group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
@@ -183,15 +125,7 @@ class Output:
         group.attrs.update(method_attrs(self.inputs))
 
     def add_history(self, edit: Edit, text: str) -> None:
-        """Add a line to the history of the cube.
-
-        Parameters
-        ----------
-        edit : Edit
-            The open change of the store.
-        text : str
-            What was done.
-        """
+        """Add a line to the history of the cube."""
         import zarr
 
         group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
@@ -204,21 +138,7 @@ def find_work(
 ) -> Work:
     """Find what an output has not, or was made from other inputs.
 
-    Parameters
-    ----------
-    inputs : Inputs
-        What everything is to be made from.
-    ledger : zarr.Group
-        The ledger of the output.
-    places : ndarray of int
-        Places of the targets on its time axis.
-    dates : iterable of int, optional
-        Places of the targets to compare; all by default.
-
-    Returns
-    -------
-    Work
-        What is to be done.
+    `dates`: Places of the targets to compare; all by default.
     """
     coarse = inputs.coarse_words
     work = Work(*(np.zeros(coarse.shape, t) for t in (bool, bool, np.uint64, np.uint64)))
@@ -235,38 +155,14 @@ def find_work(
 
 
 def all_work(inputs: Inputs) -> Work:
-    """Give the work on an output that does not exist.
-
-    Parameters
-    ----------
-    inputs : Inputs
-        What everything is to be made from.
-
-    Returns
-    -------
-    Work
-        Everything.
-    """
+    """Return the work on an output that does not exist."""
     shape = (inputs.plan.targets.size, len(inputs.plan.tiles))
     empty = np.zeros(shape, np.uint64)
     return Work(np.ones(shape, bool), np.zeros(shape, bool), empty, empty)
 
 
 def work_left(output: str, inputs: Inputs) -> Work:
-    """Find what a fused cube lacks, as its readers see it; changes nothing.
-
-    Parameters
-    ----------
-    output : str
-        The fused cube.
-    inputs : Inputs
-        What everything is to be made from.
-
-    Returns
-    -------
-    Work
-        What is to be done; days without a place among it.
-    """
+    """Find what a fused cube lacks, as its readers see it; changes nothing."""
     days = to_days(open_cube(output, chunks=None, days="all")["time"].values)
     targets = inputs.plan.targets
     have = np.isin(targets, days)
@@ -300,36 +196,8 @@ def open_output(
 ) -> Output:
     """Plan a run, and make its output or check the one that is there.
 
-    Parameters
-    ----------
-    fine, coarse, output : str
-        The stores.
-    method : Method
-        The method.
-    tile : int
-        Largest shard of a new output, in pixels.
-    overwrite : bool
-        Replace an output that is there.
-    revise : bool
-        Whether an output made with another method or rule may be made anew in place.
-    dates : "daily" or array_like of dates
-        Dates to predict.
-    withhold : array_like of dates
-        Fine scenes that must not be used.
-    rule : FusionRule, optional
-        How inputs are chosen.
-
-    Returns
-    -------
-    Output
-        The output, ready for a run.
-
-    Raises
-    ------
-    CubeStructureError, GridMismatchError
-        If there is something else.
-    MethodError
-        If it was made with another method or rule, and `revise` is not set.
+    `tile`: Largest shard of a new output, in pixels.
+    `revise`: Whether an output made with another method or rule may be made anew in place.
     """
     store = store_at(output)
     pair = open_pair(fine, coarse, withhold)
@@ -352,20 +220,7 @@ def open_output(
 
 
 def open_pair(fine: str, coarse: str, withhold: Any) -> CubePair:
-    """Open the two cubes of a run.
-
-    Parameters
-    ----------
-    fine, coarse : str
-        The stores.
-    withhold : array_like of dates
-        Fine scenes that must not be used.
-
-    Returns
-    -------
-    CubePair
-        The cubes, without the withheld scenes.
-    """
+    """Open the two cubes of a run."""
     cube = drop_days(open_cube(fine, chunks=None), withhold)
     return pair_cubes(cube, open_cube(coarse, chunks=None))
 
@@ -379,28 +234,7 @@ def plan_inputs(
     rule: FusionRule | None,
     layout: Layout,
 ) -> Inputs:
-    """Plan a run, and say what everything is to be made from; reads metadata only.
-
-    Parameters
-    ----------
-    fine, coarse : str
-        The stores.
-    pair : CubePair
-        The cubes, as from `open_pair`.
-    method : Method
-        The method.
-    dates : "daily" or array_like of dates
-        Dates to predict.
-    rule : FusionRule, optional
-        How inputs are chosen.
-    layout : Layout
-        Of the output: its shards are the tiles.
-
-    Returns
-    -------
-    Inputs
-        The plan and its inputs.
-    """
+    """Plan a run, and say what everything is to be made from; reads metadata only."""
     counts = read_clear_pixels(read_group(fine))
     clear = None
     if counts is not None:
@@ -412,24 +246,13 @@ def plan_inputs(
 
 
 def method_attrs(inputs: Inputs) -> dict[str, str]:
-    """Give the attributes that say how a cube was made.
-
-    Parameters
-    ----------
-    inputs : Inputs
-        What it is made from.
-
-    Returns
-    -------
-    dict of str
-        JSON, by name.
-    """
+    """Return the attributes that say how a cube was made."""
     described = json.dumps(inputs.method.describe(), sort_keys=True)
     return {"biastf_method": described, "biastf_setting": inputs.setting}
 
 
 def _found_layout(output: str, spec: CubeSpec) -> Layout:
-    """Give the layout of the output that is there, if it has the structure that is asked for."""
+    """Return the layout of the output that is there, if it has the structure that is asked for."""
     found = open_cube(output, chunks=None, days="all")
     if found.attrs["biastf_kind"] != "fused":
         raise CubeStructureError(
@@ -456,7 +279,7 @@ def _check_setting(output: str, inputs: Inputs, *, revise: bool) -> None:
 
 
 def _make_room(store: CubeStore, output: str, targets: NDArray[np.datetime64]) -> None:
-    """Give places to targets before the last day that is there; later ones are appended."""
+    """Insert targets before the last day that is there; later ones are appended."""
     days = to_days(open_cube(output, chunks=None, days="all")["time"].values)
     between = targets[(targets < days[-1]) & ~np.isin(targets, days)]
     if between.size:

@@ -107,7 +107,7 @@ class Preview(Told):
     totals: Totals
 
     def lines(self) -> dict[str, str]:
-        """Give the totals for people.
+        """Return the totals for people.
 
         Returns
         -------
@@ -185,7 +185,7 @@ def plan(
     trial: bool = True,
     **options: Any,
 ) -> Preview:
-    """Say what `write_fused` would do, or `fuse` with opened cubes; reads metadata only.
+    """Return what `write_fused` would do, or `fuse` with opened cubes; reads metadata only.
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ def _day(day: np.datetime64) -> str:
 
 
 def _note(work: _Job, target: int, share: Any, sides: NDArray[np.int8]) -> str:
-    """Say why a date, or a part of it, cannot be made."""
+    """Return why a date, or a part of it, cannot be made."""
     plan, rule = work.plan, work.plan.rule
     apart = np.abs((work.coarse_days - plan.targets[target]).astype(int)).min()
     reach = rule.coarse_max_gap if rule.coarse_gaps == "fill" else 0
@@ -385,15 +385,15 @@ class _MadeUpScene:
                 for day in self.days}  # fmt: skip
 
     def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
-        """Give every target."""
+        """Return every target."""
         return np.arange(self.targets.size)
 
     def coarse(self, days: Any, *, bases: bool = False) -> NDArray[np.float32]:
-        """Give noise over the whole coarse grid."""
+        """Return noise over the whole coarse grid."""
         return _noise(np.size(days), len(self.bands), *self.alignment.coarse_shape)
 
     def support(self, days: Any) -> NDArray[np.float32]:
-        """Give one observation everywhere."""
+        """Return one observation everywhere."""
         return np.ones((np.size(days), *self.alignment.coarse_shape), np.float32)
 
 

@@ -22,22 +22,12 @@ if TYPE_CHECKING:
 class RunState:
     """How far a run has come.
 
-    Attributes
-    ----------
-    total : int
-        Units to do.
-    done : int
-        Units done or given up.
-    pixels : int
-        Pixels and dates made.
-    unchanged : int
-        Dates of tiles that were found to be as they are.
-    memory : dict of int
-        Bytes resident, by worker.
-    seconds : dict of float
-        Time spent in each stage, over all workers.
-    started : float
-        When it began, in seconds of `time.perf_counter`.
+    `done`: Units done or given up.
+    `pixels`: Pixels and dates made.
+    `unchanged`: Dates of tiles that were found to be as they are.
+    `memory`: Bytes resident, by worker.
+    `seconds`: Time spent in each stage, over all workers.
+    `started`: When it began, in seconds of `time.perf_counter`.
     """
 
     total: int
@@ -50,22 +40,16 @@ class RunState:
 
     @property
     def elapsed(self) -> float:
-        """Give the seconds since it began."""
+        """Return the seconds since it began."""
         return time.perf_counter() - self.started
 
     @property
     def rate(self) -> float:
-        """Give the megapixels and dates made per second."""
+        """Return the megapixels and dates made per second."""
         return self.pixels / 1e6 / max(self.elapsed, 1e-9)
 
     def add(self, outcome: UnitOutcome) -> None:
-        """Count a unit.
-
-        Parameters
-        ----------
-        outcome : UnitOutcome
-            What came of it.
-        """
+        """Count a unit."""
         self.done += 1
         self.pixels += outcome.pixels
         self.unchanged += outcome.unchanged
@@ -82,18 +66,7 @@ RunProgress = Callable[[RunState], None]
 class FailedUnit:
     """A unit that failed every time it was tried.
 
-    Attributes
-    ----------
-    tile : str
-        Rows and columns.
-    dates : tuple of str
-        Its target dates.
-    bases : tuple of str
-        Its base dates.
-    error : str
-        The last error.
-    trace : str
-        Its traceback on the worker.
+    `trace`: Its traceback on the worker.
     """
 
     tile: str
@@ -107,26 +80,14 @@ class FailedUnit:
 class RunReport(Told):
     """What a run did.
 
-    Attributes
-    ----------
-    path : str
-        The fused cube.
-    units : int
-        Units that were made.
-    kept : int
-        Dates of tiles that were there already.
-    revised : int
-        Dates of tiles that were made anew because their inputs changed.
-    unchanged : int
-        Dates of tiles whose new coarse scenes were found to change nothing.
-    pixels : int
-        Pixels and dates made.
-    seconds : float
-        How long it took.
-    stages : dict of float
-        Seconds spent to read, wait, infer and write, over all workers.
-    failed : tuple of FailedUnit
-        Units that could not be made.
+    `units`: Units that were made.
+    `kept`: Dates of tiles that were there already.
+    `revised`: Dates of tiles that were made anew because their inputs changed.
+    `unchanged`: Dates of tiles whose new coarse scenes were found to change nothing.
+    `pixels`: Pixels and dates made.
+    `seconds`: How long it took.
+    `stages`: Seconds spent to read, wait, infer and write, over all workers.
+    `failed`: Units that could not be made.
     """
 
     path: str
@@ -155,13 +116,7 @@ class RunReport(Told):
 
 
 class RunLog:
-    """Writes one JSON object a line, each with its UTC time.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path, optional
-        File to append to; none if left out.
-    """
+    """Writes one JSON object a line, each with its UTC time."""
 
     def __init__(self, path: str | Path | None) -> None:
         self._file = None
@@ -171,15 +126,7 @@ class RunLog:
                 self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  (see close)
 
     def write(self, event: str, **about: Any) -> None:
-        """Write one line.
-
-        Parameters
-        ----------
-        event : str
-            What happened.
-        **about
-            JSON-serialisable details.
-        """
+        """Write one line."""
         if self._file is None:
             return
         line = {"time": utc_now(), "event": event, **about}
@@ -195,24 +142,12 @@ class RunLog:
 
 
 def utc_now() -> str:
-    """Give the time.
-
-    Returns
-    -------
-    str
-        ISO format, UTC.
-    """
+    """Return the time."""
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def library_versions() -> dict[str, str]:
-    """Give the versions of what computes and writes, without loading it.
-
-    Returns
-    -------
-    dict of str
-        By name.
-    """
+    """Return the versions of what computes and writes, without loading it."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

@@ -12,13 +12,7 @@ if TYPE_CHECKING:
 
 
 class WindowCache:
-    """Keeps the windows last used, up to a number of bytes; each is read by one thread only.
-
-    Parameters
-    ----------
-    limit : int
-        Most bytes to keep.
-    """
+    """Keeps the windows last used, up to a number of bytes; each is read by one thread only."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -26,20 +20,7 @@ class WindowCache:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, read: Callable[[], Any]) -> Any:
-        """Give a window, reading it if it is not there; not to be changed in place.
-
-        Parameters
-        ----------
-        key : hashable
-            What it is.
-        read : callable
-            Reads it: an array.
-
-        Returns
-        -------
-        ndarray
-            The window.
-        """
+        """Return a window, reading it if it is not there; not to be changed in place."""
         with self._lock:
             entry = self._entries.get(key)
             mine = entry is None

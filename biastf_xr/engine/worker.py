@@ -61,24 +61,11 @@ CACHE_BYTES = 96 * 2**20
 class Job:
     """What every unit of a run shares.  Small: it travels to the workers.
 
-    Attributes
-    ----------
-    fine, coarse : str
-        The stores to read.
-    output : str
-        The store to write.
-    method : Method
-        The method.
-    bands : tuple of str
-        Bands to fuse.
-    alignment : Alignment
-        How the coarse grid lies under the fine one.
-    rule : FusionRule
-        The choices made.
-    run : str
-        Name of the run; what a worker remembers is of one run.
-    token : str
-        The driver's lock on the output.
+    `fine`, `coarse`: The stores to read.
+    `output`: The store to write.
+    `alignment`: How the coarse grid lies under the fine one.
+    `run`: Name of the run; what a worker remembers is of one run.
+    `token`: The driver's lock on the output.
     """
 
     fine: str
@@ -96,25 +83,15 @@ class Job:
 class Task:
     """One unit with what the ledger will say of it.
 
-    Attributes
-    ----------
-    slot : int
-        Number of the unit in its run.
-    unit : Unit
-        The unit.
-    lines : ndarray of uint64
-        Shape ``(date, LINE)``: lines of the journal, the digest of the coarse images still 0.
-    known : tuple of int
-        Digest of the coarse images from which each date was made before, where only scenes of the
-        coarse sensor have changed since; 0 where it must be made in any case.
-    rewrites : bool
-        Whether pixels that are there are made anew.
-    words : tuple of ndarray of uint64
-        Numbers of the base dates on each side, from near to far.
-    bits : tuple
-        By date, the bits that name them in the recipe.
-    states : dict
-        What the method prepared, by base date, for the unit's dates.
+    `slot`: Number of the unit in its run.
+    `lines`: Shape ``(date, LINE)``: lines of the journal, the digest of the coarse images still
+    0.
+    `known`: Digest of the coarse images from which each date was made before, where only scenes
+    of the coarse sensor have changed since; 0 where it must be made in any case.
+    `rewrites`: Whether pixels that are there are made anew.
+    `words`: Numbers of the base dates on each side, from near to far.
+    `bits`: By date, the bits that name them in the recipe.
+    `states`: What the method prepared, by base date, for the unit's dates.
     """
 
     slot: int
@@ -127,13 +104,7 @@ class Task:
     states: dict[np.datetime64, Prepared] = field(default_factory=dict)
 
     def name_bases(self, lines: NDArray[np.uint64]) -> None:
-        """Complete the lines by what follows from the number of base dates looked at, in place.
-
-        Parameters
-        ----------
-        lines : ndarray of uint64
-            Lines with `DEPTH`.
-        """
+        """Complete the lines by what follows from the number of base dates looked at, in place."""
         sides = unpack_depth(lines[:, 2 + DEPTH])
         for n, depths in enumerate(zip(*sides, strict=True)):
             word, bases = int(lines[n, 2 + FINE]), 0
@@ -144,7 +115,7 @@ class Task:
 
     @property
     def places(self) -> list[int]:
-        """Give the places of the dates on the time axis of the output."""
+        """Return the places of the dates on the time axis of the output."""
         return [int(p) for p in self.lines[:, 0]]
 
 
@@ -152,24 +123,12 @@ class Task:
 class UnitOutcome:
     """What came of a unit.
 
-    Attributes
-    ----------
-    slot : int
-        Its number.
-    lines : ndarray of uint64
-        What the ledger is to say.
-    store : object
-        What was written through; with Icechunk it holds the changes.
-    pixels : int
-        Pixels and dates made.
-    unchanged : int
-        Dates that were found to be as they are.
-    seconds : dict of float
-        Time spent to read, wait, infer and write.
-    memory : int
-        Bytes resident in the worker.
-    worker : str
-        Host and process.
+    `lines`: What the ledger is to say.
+    `store`: What was written through; with Icechunk it holds the changes.
+    `pixels`: Pixels and dates made.
+    `unchanged`: Dates that were found to be as they are.
+    `seconds`: Time spent to read, wait, infer and write.
+    `memory`: Bytes resident in the worker.
     """
 
     slot: int
@@ -183,29 +142,7 @@ class UnitOutcome:
 
 
 def run_task(job: Job, task: Task, store: Any) -> UnitOutcome:
-    """Read, fuse and write one unit.
-
-    Parameters
-    ----------
-    job : Job
-        What all units share.
-    task : Task
-        The unit.
-    store : zarr.abc.store.Store
-        What to write through.
-
-    Returns
-    -------
-    UnitOutcome
-        What came of it.
-
-    Raises
-    ------
-    StoreLockedError
-        If the driver of the run is no more and another may be writing.
-    StoreWriteError
-        If the output cannot be written.
-    """
+    """Read, fuse and write one unit."""
     clock = _Clock()
     inputs = _inputs(job)
     coarse = fill_coarse(task.unit, inputs.series(task.unit), job.rule, job.method.smoothing)
@@ -306,13 +243,7 @@ class _Clock:
 
 
 def resident() -> int:
-    """Give the bytes that this process has resident.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Return the bytes that this process has resident."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)
@@ -329,7 +260,7 @@ class _Inputs:
         self.cache = WindowCache(CACHE_BYTES)
 
     def fine_image(self, day: np.datetime64, tile: Tile) -> Float:
-        """Give one fine image; read once for all units of the tile."""
+        """Return one fine image; read once for all units of the tile."""
         place = int(np.searchsorted(self.fine_days, day))
         image: Float = self.cache.get(("fine", place, tile), lambda: self.read_fine(place, tile))
         return image
@@ -342,7 +273,7 @@ class _Inputs:
             self.fine_image(day, tile)
 
     def series(self, unit: Unit) -> CoarseSeries:
-        """Give the coarse images around a unit, in blocks of days as they are stored."""
+        """Return the coarse images around a unit, in blocks of days as they are stored."""
         job = self.job
         window = coarse_window(unit, job.method, job.alignment)
         dates = coarse_dates(unit, self.coarse_days, job.rule)
@@ -367,7 +298,7 @@ _OPEN: dict[str, _Inputs] = {}
 
 
 def _inputs(job: Job) -> _Inputs:
-    """Give the inputs of a run; those of an earlier one are let go."""
+    """Return the inputs of a run; those of an earlier one are let go."""
     with _OPENING:
         if job.run not in _OPEN:
             _OPEN.clear()

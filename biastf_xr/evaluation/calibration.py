@@ -23,12 +23,7 @@ LEVELS = (0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.683, 0.70, 0.80, 0.90, 0.95)
 class Inside:
     """How many errors lie within a multiple of their stated uncertainty; can be merged.
 
-    Attributes
-    ----------
-    inside : tuple of int
-        Pixels within it, one number per nominal coverage.
-    count : int
-        Pixels in all.
+    `inside`: Pixels within it, one number per nominal coverage.
     """
 
     inside: tuple[int, ...] = ()
@@ -38,17 +33,9 @@ class Inside:
     def of(cls, error: Array, sigma: Array, levels: Sequence[float] = LEVELS) -> Self:
         """Count.
 
-        Parameters
-        ----------
-        error, sigma : ndarray
-            Error and its stated standard deviation, any equal shape; NaN in either is left out.
-        levels : sequence of float
-            Nominal coverages, each between 0 and 1.
-
-        Returns
-        -------
-        Inside
-            The counts.
+        `error`, `sigma`: Error and its stated standard deviation, any equal shape; NaN in either is
+        left out.
+        `levels`: Nominal coverages, each between 0 and 1.
         """
         good = np.isfinite(error) & np.isfinite(sigma)
         size, spread = np.abs(error[good].astype(np.float64)), sigma[good].astype(np.float64)
@@ -64,25 +51,17 @@ class Inside:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Give the observed coverages; NaN of nothing."""
+        """Return the observed coverages; NaN of nothing."""
         return np.array(self.inside) / (self.count or np.nan)
 
 
 def coverage(error: Array, sigma: Array, levels: Sequence[float] = LEVELS) -> NDArray[np.float64]:
-    """Give how often the error is at most z sigma, where a normal error would be so `level` often.
+    """Return how often the error is at most z sigma, z the quantile of `level` of a normal error.
 
-    Parameters
-    ----------
-    error : ndarray
-        Prediction less truth, any shape; NaN is left out.
-    sigma : ndarray
-        Its stated standard deviation, same shape and unit.
-    levels : sequence of float
-        Nominal coverages, each between 0 and 1; z is the two-sided normal quantile of each.
-
-    Returns
-    -------
-    ndarray of float64
-        Observed coverages, 0 to 1, one per level; equal to `levels` where sigma is true.
+    `error`: Prediction less truth, any shape; NaN is left out.
+    `sigma`: Its stated standard deviation, same shape and unit.
+    `levels`: Nominal coverages, each between 0 and 1; z is the two-sided normal quantile of
+    each.
+    Returned: Observed coverages, 0 to 1, one per level; equal to `levels` where sigma is true.
     """
     return Inside.of(error, sigma, levels).shares

@@ -32,61 +32,24 @@ DESIGNS = ("leave-one-out", "leave-gap", "forward", "leave-region")
 class Design(ABC):
     """What all designs share; a design says which fold a date makes.
 
-    Attributes
-    ----------
-    name : str
-        Its name on the command line.
+    `name`: Its name on the command line.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def describe(self) -> str:
-        """Say in one sentence what is withheld.
-
-        Returns
-        -------
-        str
-            For the report.
-        """
+        """Return in one sentence what is withheld."""
 
     def choose(self, pair: CubePair, min_clear: float) -> Days:
         """Choose the dates to score where none are named: by default `inner_dates`.
 
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-        min_clear : float
-            Clear fraction that a date needs.
-
-        Returns
-        -------
-        ndarray of datetime64[D]
-            The dates, ascending.
-
-        Raises
-        ------
-        MissingPairError
-            If there is none.
+        `min_clear`: Clear fraction that a date needs.
         """
         return self._choose(clear_pairs(pair, min_clear), min_clear)
 
     def folds(self, pair: CubePair, days: Days) -> list[Fold]:
-        """Lay out the rounds.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-        days : ndarray of datetime64[D]
-            Dates to score.
-
-        Returns
-        -------
-        list of Fold
-            Together they score every date once.
-        """
+        """Lay out the rounds."""
         return [self._fold(pair, day) for day in days]
 
     def _choose(self, clear: Days, min_clear: float) -> Days:
@@ -106,44 +69,20 @@ class Design(ABC):
 class LeaveOneOut(Design):
     """Withhold each date in turn; the dates that flank it stay.
 
-    Attributes
-    ----------
-    name : str
-        "leave-one-out".
-    together : bool
-        Whether all dates are withheld at once, with one fit, instead of one at a time.
+    `together`: Whether all dates are withheld at once, with one fit, instead of one at a time.
     """
 
     name = "leave-one-out"
     together: bool = False
 
     def describe(self) -> str:
-        """Say what is withheld.
-
-        Returns
-        -------
-        str
-            One sentence.
-        """
+        """Return what is withheld."""
         if self.together:
             return "The fine scenes of all scored dates are withheld at once; all others stay."
         return "The fine scene of each scored date is withheld in turn; all others stay."
 
     def folds(self, pair: CubePair, days: Days) -> list[Fold]:
-        """Lay out the rounds.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-        days : ndarray of datetime64[D]
-            Dates to score.
-
-        Returns
-        -------
-        list of Fold
-            One per date, or one in all.
-        """
+        """Lay out the rounds."""
         return [Fold(tuple(days), tuple(days))] if self.together else super().folds(pair, days)
 
 
@@ -151,12 +90,7 @@ class LeaveOneOut(Design):
 class LeaveGap(Design):
     """Withhold every fine scene around the scored date, as a cloudy season does.
 
-    Attributes
-    ----------
-    name : str
-        "leave-gap".
-    days : int
-        Scenes at most so many days before or after are withheld too.
+    `days`: Scenes at most so many days before or after are withheld too.
     """
 
     name = "leave-gap"
@@ -167,13 +101,7 @@ class LeaveGap(Design):
             raise TargetDateError(f"the gap is {self.days} days; expected at least 1.")
 
     def describe(self) -> str:
-        """Say what is withheld.
-
-        Returns
-        -------
-        str
-            One sentence.
-        """
+        """Return what is withheld."""
         return f"Every fine scene within {self.days} days of the scored date is withheld."
 
     def _choose(self, clear: Days, min_clear: float) -> Days:
@@ -200,25 +128,14 @@ class Forward(Design):
     Every fine scene from the scored date on is withheld, and the coarse series ends with that date;
     learned methods are fitted on what came before.
 
-    Attributes
-    ----------
-    name : str
-        "forward".
-    history : int
-        Clear dates that must come before a date which is chosen by default.
+    `history`: Clear dates that must come before a date which is chosen by default.
     """
 
     name = "forward"
     history: int = 2
 
     def describe(self) -> str:
-        """Say what is withheld.
-
-        Returns
-        -------
-        str
-            One sentence.
-        """
+        """Return what is withheld."""
         return (
             "Every fine scene on or after the scored date is withheld, and every coarse image "
             "after it."
@@ -246,12 +163,7 @@ class LeaveRegion(Design):
     The area is cut into parts.  Each is predicted by learned methods as fitted on all the others,
     so that the whole image of a date is made of predictions by models that never saw its place.
 
-    Attributes
-    ----------
-    name : str
-        "leave-region".
-    rows, columns : int
-        Into how many parts the area is cut.
+    `rows`, `columns`: Into how many parts the area is cut.
     """
 
     name = "leave-region"
@@ -265,13 +177,7 @@ class LeaveRegion(Design):
             )
 
     def describe(self) -> str:
-        """Say what is withheld.
-
-        Returns
-        -------
-        str
-            One sentence.
-        """
+        """Return what is withheld."""
         return (
             f"The area is cut into {self.rows} x {self.columns} parts, and learned methods predict "
             "each as fitted on the others; the fine scene of each scored date is withheld in turn."
@@ -292,29 +198,7 @@ def design_named(
     parts: tuple[int, int] | None = None,
     together: bool = False,
 ) -> Design:
-    """Give a design by its name.
-
-    Parameters
-    ----------
-    name : str
-        One of `DESIGNS`.
-    gap_days : int, optional
-        Of "leave-gap".
-    parts : tuple of int, optional
-        Rows and columns of "leave-region".
-    together : bool
-        Of "leave-one-out".
-
-    Returns
-    -------
-    Design
-        The design.
-
-    Raises
-    ------
-    TargetDateError
-        If the name is unknown, or an option is given that the design has not.
-    """
+    """Return a design by its name."""
     if name not in DESIGNS:
         raise TargetDateError(f"design is {name!r}; expected one of {', '.join(DESIGNS)}.")
     given = (("gap_days", gap_days, "leave-gap"), ("parts", parts, "leave-region"),
@@ -330,48 +214,17 @@ def design_named(
 
 
 def inner_dates(pair: CubePair, min_clear: float) -> Days:
-    """List the clear fine dates that have a clear date on both sides.
-
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    min_clear : float
-        Smallest clear fraction.
-
-    Returns
-    -------
-    ndarray of datetime64[D]
-        The dates.
-
-    Raises
-    ------
-    MissingPairError
-        If there is none.
-    """
+    """List the clear fine dates that have a clear date on both sides."""
     return LeaveOneOut().choose(pair, min_clear)
 
 
 def clear_pairs(pair: CubePair, min_clear: float) -> Days:
-    """List the fine dates that are clear and in the coarse cube too.
-
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    min_clear : float
-        Smallest clear fraction.
-
-    Returns
-    -------
-    ndarray of datetime64[D]
-        The dates, ascending.
-    """
+    """List the fine dates that are clear and in the coarse cube too."""
     clear = clear_fractions(pair.fine, pair.bands) >= min_clear
     days: Days = pair.fine_days[clear & np.isin(pair.fine_days, pair.coarse_days)]
     return days
 
 
 def _withheld(pair: CubePair, chosen: Any, day: Day) -> tuple[Day, ...]:
-    """Give the chosen fine dates, and the scored one whether or not there is a scene."""
+    """Return the chosen fine dates, and the scored one whether or not there is a scene."""
     return tuple(np.union1d(pair.fine_days[chosen], [day]))

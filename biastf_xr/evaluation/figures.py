@@ -42,19 +42,8 @@ PANEL, ACROSS = 2.3, 6
 def draw_predictions(case: Case, path: Path, colours: Sequence[str] | None = None) -> Path:
     """Draw the predictions side by side, after the coarse image and the truth (Figures 7 and 8).
 
-    Parameters
-    ----------
-    case : Case
-        The date.
-    path : pathlib.Path
-        PNG to write.
-    colours : sequence of str, optional
-        Bands for red, green and blue; false colour by default, where there is near infrared.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture; all panels have the stretch of the truth.
+    `colours`: Bands for red, green and blue; false colour by default, where there is near
+    infrared.
     """
     colours = tuple(colours or choose_colours(case.bands))
     truth = _dataset(case.truth, case.bands)
@@ -84,20 +73,7 @@ def draw_predictions(case: Case, path: Path, colours: Sequence[str] | None = Non
 def draw_bias(case: Case, path: Path, band: str | None = None) -> Path:
     """Draw change, bias, and squared error of the bias of every method (Figures 9 and 10).
 
-    Parameters
-    ----------
-    case : Case
-        The date.
-    path : pathlib.Path
-        PNG to write.
-    band : str, optional
-        The band; near infrared by default, where there is one.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture: a row each, a column for the truth and for every method, one colour scale a
-        row.
+    `band`: The band; near infrared by default, where there is one.
     """
     band, (truth, base, coarse, coarse_base), images = _of_band(case, band)
     known = base, coarse, coarse_base
@@ -132,19 +108,7 @@ def draw_bias(case: Case, path: Path, band: str | None = None) -> Path:
 def draw_residuals(case: Case, path: Path, band: str | None = None) -> Path:
     """Draw the reconstruction residual of every method (Figure 4).
 
-    Parameters
-    ----------
-    case : Case
-        The date.
-    path : pathlib.Path
-        PNG to write.
-    band : str, optional
-        The band; near infrared by default, where there is one.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture, one colour scale for all.
+    `band`: The band; near infrared by default, where there is one.
     """
     band, (truth, *_), images = _of_band(case, band)
     maps = {name: residual_map(image, truth) for name, image in images.items()}
@@ -160,21 +124,7 @@ def draw_residuals(case: Case, path: Path, band: str | None = None) -> Path:
 def draw_all(case: Case, folder: Path, stem: str, band: str | None = None) -> dict[str, Path]:
     """Draw every figure of one date.
 
-    Parameters
-    ----------
-    case : Case
-        The date.
-    folder : pathlib.Path
-        Where the pictures go.
-    stem : str
-        How their names begin.
-    band : str, optional
-        The band of the maps; near infrared by default.
-
-    Returns
-    -------
-    dict of pathlib.Path
-        The pictures, by "predictions", "bias" and "residuals".
+    `band`: The band of the maps; near infrared by default.
     """
     draw: dict[str, Callable[[Path], Path]] = {
         "predictions": lambda path: draw_predictions(case, path),
@@ -185,7 +135,7 @@ def draw_all(case: Case, folder: Path, stem: str, band: str | None = None) -> di
 
 
 def _of_band(case: Case, band: str | None) -> tuple[str, list[Float], dict[str, Float]]:
-    """Give one band: its name; truth, base, both coarse images; the predictions."""
+    """Return one band: its name; truth, base, both coarse images; the predictions."""
     band = band or ("nir" if "nir" in case.bands else case.bands[0])
     if band not in case.bands:
         raise CubeStructureError(
@@ -203,7 +153,7 @@ def _measures(image: Float, truth: Float) -> str:
 
 
 def _note(what: str, values: Float) -> str:
-    """Say in figures what a map shows."""
+    """Return in figures what a map shows."""
     known = values[np.isfinite(values)]
     if not known.size:
         return "no pixel"
@@ -243,7 +193,7 @@ def _draw_row(
 
 
 def _extent(maps: Sequence[Float]) -> float:
-    """Give where a colour scale ends: a high percentile over all maps."""
+    """Return where a colour scale ends: a high percentile over all maps."""
     sizes = np.concatenate([np.abs(_thin(m)).ravel() for m in maps])
     sizes = sizes[np.isfinite(sizes)]
     return max(float(np.percentile(sizes, PERCENTILE)), 1e-6) if sizes.size else 1.0
@@ -270,7 +220,7 @@ def _dataset(image: Float, bands: Sequence[str]) -> Any:
 
 
 def _panel_size(shape: Sequence[int]) -> tuple[float, float]:
-    """Give height and width of a panel in inches."""
+    """Return height and width of a panel in inches."""
     return PANEL * min(max(shape[-2] / shape[-1], 0.5), 2), PANEL
 
 

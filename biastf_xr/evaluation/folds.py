@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 class Fold:
     """One round: what is withheld, what is predicted.
 
-    Attributes
-    ----------
-    score : tuple of numpy.datetime64
-        Dates to predict and to score.
-    withheld : tuple of numpy.datetime64
-        Fine dates that are unreachable, those to score among them; all others stay.
-    until : numpy.datetime64, optional
-        Last day of the coarse series that is reachable; all of it by default.
-    parts : tuple of tuple of Tile
-        Parts of the area, rows of columns.  A learned method predicts each of them as fitted on
-        the others; by default it is fitted on the whole area.
+    `score`: Dates to predict and to score.
+    `withheld`: Fine dates that are unreachable, those to score among them; all others stay.
+    `until`: Last day of the coarse series that is reachable; all of it by default.
+    `parts`: Parts of the area, rows of columns. A learned method predicts each of them as
+    fitted on the others; by default it is fitted on the whole area.
     """
 
     score: tuple[Day, ...]
@@ -41,23 +35,7 @@ class Fold:
     parts: tuple[tuple[Tile, ...], ...] = ()
 
     def reachable(self, fine: xr.Dataset, coarse: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-        """Take out of the cubes what no method may see.
-
-        Parameters
-        ----------
-        fine, coarse : xarray.Dataset
-            The cubes.
-
-        Returns
-        -------
-        fine, coarse : xarray.Dataset
-            What is left, lazy.
-
-        Raises
-        ------
-        TargetDateError
-            If a withheld date is not in the fine cube.
-        """
+        """Take out of the cubes what no method may see."""
         rest = drop_days(fine, self.withheld)
         if self.until is not None:
             coarse = coarse.isel(time=to_days(coarse["time"].values) <= self.until)
@@ -67,18 +45,8 @@ class Fold:
 def without_part(fine: xr.Dataset, part: Tile) -> xr.Dataset:
     """Mask a part of the area in every scene, so that nothing can be learned from it.
 
-    Parameters
-    ----------
-    fine : xarray.Dataset
-        Fine cube.
-    part : Tile
-        The part.
-
-    Returns
-    -------
-    xarray.Dataset
-        Lazy: bands are NaN in the part, masks 0.  The coordinate ``clear_fraction`` is that of the
-        rest of the area (one pass over one band).
+    Returned: Lazy: bands are NaN in the part, masks 0. The coordinate ``clear_fraction`` is
+    that of the rest of the area (one pass over one band).
     """
     import xarray as xr
 

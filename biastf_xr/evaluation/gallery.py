@@ -33,16 +33,10 @@ TRUTH = "withheld scene"
 class Panel:
     """One image of a date, small.
 
-    Attributes
-    ----------
-    name : str
-        "coarse, on its own grid", "withheld scene", or a method.
-    image : ndarray of float32
-        Shape ``(band, y, x)``, thinned out.
-    error : ndarray of float32, optional
-        Shape ``(y, x)``: root mean square error over the bands.
-    rmse : float
-        Mean over the bands, of the whole image.
+    `name`: "coarse, on its own grid", "withheld scene", or a method.
+    `image`: Shape ``(band, y, x)``, thinned out.
+    `error`: Shape ``(y, x)``: root mean square error over the bands.
+    `rmse`: Mean over the bands, of the whole image.
     """
 
     name: str
@@ -62,13 +56,7 @@ class Gallery:
         self._days: dict[str, list[Panel]] = {}
 
     def __call__(self, judged: Judged) -> None:
-        """Keep one date.
-
-        Parameters
-        ----------
-        judged : Judged
-            Its images.
-        """
+        """Keep one date."""
         self.bands = judged.bands
         panels = []
         if judged.coarse is not None:
@@ -83,39 +71,22 @@ class Gallery:
 
     @property
     def colours(self) -> tuple[str, ...]:
-        """Give the bands that are shown as red, green and blue."""
+        """Return the bands that are shown as red, green and blue."""
         return tuple(dict.fromkeys(choose_colours(self.bands)))
 
     @property
     def scale(self) -> float:
-        """Give the error that is shown brightest: the 98th percentile of all error maps."""
+        """Return the error that is shown brightest: the 98th percentile of all error maps."""
         errors = [p.error for panels in self._days.values() for p in panels if p.error is not None]
         values = np.concatenate([e[np.isfinite(e)] for e in errors]) if errors else np.array([])
         return max(float(np.percentile(values, 98)), 1e-4) if values.size else 1e-4
 
     def days(self) -> list[str]:
-        """List the dates that there are pictures of.
-
-        Returns
-        -------
-        list of str
-            The dates.
-        """
+        """List the dates that there are pictures of."""
         return list(self._days)
 
     def images(self, day: str) -> list[Picture]:
-        """Draw the images of a date with one stretch, that of the withheld scene.
-
-        Parameters
-        ----------
-        day : str
-            The date.
-
-        Returns
-        -------
-        list of Picture
-            Coarse image, withheld scene, and every prediction.
-        """
+        """Draw the images of a date with one stretch, that of the withheld scene."""
         panels = self._days[day]
         colours = choose_colours(self.bands)
         truth = next(p for p in panels if p.name == TRUTH)
@@ -129,18 +100,7 @@ class Gallery:
         return made
 
     def errors(self, day: str) -> list[Picture]:
-        """Draw the error maps of a date, on the scale of all dates.
-
-        Parameters
-        ----------
-        day : str
-            The date.
-
-        Returns
-        -------
-        list of Picture
-            One per method.
-        """
+        """Draw the error maps of a date, on the scale of all dates."""
         return [
             Picture(
                 _png(_coloured(panel.error / self.scale, np.isfinite(panel.error))),
@@ -153,31 +113,14 @@ class Gallery:
         ]
 
     def scale_bar(self) -> Picture:
-        """Draw the colours of the error maps.
-
-        Returns
-        -------
-        Picture
-            From no error on the left to the largest on the right.
-        """
+        """Draw the colours of the error maps."""
         ramp = np.linspace(0, 1, 256)[None].repeat(8, axis=0)
         what = f"colours of the error maps, from black at 0 to light yellow at {self.scale:.4f}"
         return Picture(_png(_coloured(ramp, np.ones(ramp.shape, bool))), what)
 
 
 def chart_by_date(by_date: pd.DataFrame) -> Picture:
-    """Draw the RMSE of every method over the dates.
-
-    Parameters
-    ----------
-    by_date : pandas.DataFrame
-        As from `Scores.by_date`.
-
-    Returns
-    -------
-    Picture
-        A chart.
-    """
+    """Draw the RMSE of every method over the dates."""
     figure, axes = _chart(len(by_date))
     place = np.arange(len(by_date))
     for i, (name, column) in enumerate(by_date.items()):
@@ -191,18 +134,7 @@ def chart_by_date(by_date: pd.DataFrame) -> Picture:
 
 
 def chart_calibration(shares: pd.DataFrame) -> Picture:
-    """Draw the observed against the nominal coverage.
-
-    Parameters
-    ----------
-    shares : pandas.DataFrame
-        As from `Scores.calibration`.
-
-    Returns
-    -------
-    Picture
-        A chart.
-    """
+    """Draw the observed against the nominal coverage."""
     figure, axes = _chart(0)
     axes.plot([0, 1], [0, 1], color="0.4", lw=1, label="a true uncertainty")
     axes.fill_between([0, 1], [-0.05, 0.95], [0.05, 1.05], color="0.9", label="within 5 points")

@@ -220,7 +220,7 @@ def _design(design: Design | None, *, together: bool) -> Design:
 
 
 def _named(methods: Any) -> dict[str, Candidate]:
-    """Give the methods by name, the baselines first."""
+    """Return the methods by name, the baselines first."""
     named: dict[str, Candidate] = {name: name for name in BASELINES}
     if isinstance(methods, dict):
         return named | methods

@@ -36,12 +36,7 @@ WHOLE = (slice(None), slice(None))
 class BandSums:
     """What is kept of one band.
 
-    Attributes
-    ----------
-    moments : Moments
-        Of its pixels.
-    ssim, edge, texture : Mean
-        Of the maps of `biastf_xr.evaluation.spatial`.
+    `ssim`, `edge`, `texture`: Of the maps of `biastf_xr.evaluation.spatial`.
     """
 
     moments: Moments
@@ -53,17 +48,8 @@ class BandSums:
     def of(cls, prediction: Array, reference: Array, core: Core) -> Self:
         """Look at one band of one window.
 
-        Parameters
-        ----------
-        prediction, reference : ndarray
-            Shape ``(y, x)``, with a halo of `spatial.HALO` pixels where the image goes on.
-        core : tuple of slice
-            The window without halo.
-
-        Returns
-        -------
-        BandSums
-            Sums over the core.
+        `prediction`, `reference`: Shape ``(y, x)``, with a halo of `spatial.HALO` pixels where the
+        image goes on.
         """
         maps = (ssim_map, edge_map, texture_map)
         means = (Mean.of(m(prediction, reference)[core]) for m in maps)
@@ -78,13 +64,7 @@ class BandSums:
         )
 
     def measures(self) -> dict[str, float]:
-        """Give the measures that a single band has.
-
-        Returns
-        -------
-        dict of float
-            By name.
-        """
+        """Return the measures that a single band has."""
         m = self.moments
         return {
             "RMSE": m.rmse, "MAE": m.mae, "bias": m.bias, "CC": m.cc, "R2": m.r2,
@@ -95,15 +75,7 @@ class BandSums:
 
 @dataclass(frozen=True)
 class ImageSums:
-    """What is kept of one image; sums of windows add up to those of the image.
-
-    Attributes
-    ----------
-    bands : tuple of BandSums
-        Band by band.
-    angle : Mean
-        Spectral angle.
-    """
+    """What is kept of one image; sums of windows add up to those of the image."""
 
     bands: tuple[BandSums, ...]
     angle: Mean
@@ -112,17 +84,9 @@ class ImageSums:
     def of(cls, prediction: Array, reference: Array, core: Core = WHOLE) -> Self:
         """Look at one window.
 
-        Parameters
-        ----------
-        prediction, reference : ndarray
-            Shape ``(band, y, x)``, with a halo of `spatial.HALO` pixels where the image goes on.
-        core : tuple of slice
-            The window without halo; by default all of it.
-
-        Returns
-        -------
-        ImageSums
-            Sums over the core.
+        `prediction`, `reference`: Shape ``(band, y, x)``, with a halo of `spatial.HALO` pixels
+        where the image goes on.
+        `core`: The window without halo; by default all of it.
         """
         pairs = zip(prediction, reference, strict=True)
         inner = (slice(None), *core)
@@ -134,38 +98,16 @@ class ImageSums:
         return ImageSums(bands, self.angle + other.angle)
 
     def ergas(self, ratio: float) -> float:
-        """Give ERGAS; see `biastf_xr.evaluation.metrics.ergas`.
+        """Return ERGAS; see `biastf_xr.evaluation.metrics.ergas`.
 
-        Parameters
-        ----------
-        ratio : float
-            Fine over coarse pixel size.
-
-        Returns
-        -------
-        float
-            Lower is better; NaN where a band's reference has a mean of zero.
+        Returned: Lower is better; NaN where a band's reference has a mean of zero.
         """
         moments = [band.moments for band in self.bands]
         parts = [(m.rmse / m.mean_r) ** 2 if m.mean_r else np.nan for m in moments]
         return float(100 * ratio * np.sqrt(np.mean(parts)))
 
     def measures(self, bands: Sequence[str], ratio: float) -> dict[tuple[str, str], float]:
-        """Give every measure.
-
-        Parameters
-        ----------
-        bands : sequence of str
-            Names of the bands.
-        ratio : float
-            Fine over coarse pixel size, for ERGAS.
-
-        Returns
-        -------
-        dict of float
-            By measure and band, measures in the order of `MEASURES`; band "mean" is the arithmetic
-            mean of the bands, of ERGAS and SAM, which have no bands, the value itself.
-        """
+        """Return every measure."""
         single = [band.measures() for band in self.bands]
         joint = {"ERGAS": self.ergas(ratio), "SAM": self.angle.value}
         scores: dict[tuple[str, str], float] = {}
@@ -180,17 +122,9 @@ class ImageSums:
 
 
 def spectral_angles(prediction: Array, reference: Array) -> NDArray[np.float64]:
-    """Give the angle between two spectra, pixel by pixel.
+    """Return the angle between two spectra, pixel by pixel.
 
-    Parameters
-    ----------
-    prediction, reference : ndarray
-        Shape ``(band, ...)``.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(pixel,)``, radians; NaN where a band is missing or a spectrum is zero.
+    Returned: Shape ``(pixel,)``, radians; NaN where a band is missing or a spectrum is zero.
     """
     bands = prediction.shape[0]
     p = prediction.reshape(bands, -1).astype(np.float64)
@@ -205,19 +139,7 @@ def spectral_angles(prediction: Array, reference: Array) -> NDArray[np.float64]:
 def windows(shape: tuple[int, int], size: int = TILE) -> Iterator[tuple[Tile, Core]]:
     """Cut an image into windows with halos.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the image.
-    size : int
-        Rows and columns of a window without halo.
-
-    Yields
-    ------
-    Tile
-        The window with its halo, clipped to the image.
-    tuple of slice
-        The window without halo, within the former.
+    `size`: Rows and columns of a window without halo.
     """
     for y in range(0, shape[0], size):
         for x in range(0, shape[1], size):

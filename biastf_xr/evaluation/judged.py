@@ -18,27 +18,17 @@ if TYPE_CHECKING:
 class Judged:
     """One withheld date: every method's image, the truth, and what they were made from.
 
-    Attributes
-    ----------
-    day : numpy.datetime64
-        The date.
-    bands : tuple of str
-        Names of the band axis.
-    images : dict of ndarray of float32
-        Predictions by method, shape ``(band, y, x)``, reflectance, NaN where there is none.
-    truth : ndarray of float32
-        The withheld scene, same shape; NaN where not clear.
-    before, after : numpy.datetime64 or None
-        Nearest reachable base dates; None where there is none.
-    common : ndarray of bool
-        Shape ``(y, x)``: pixels that are scored, those that the scene shows clearly and every
-        method predicted in all bands.
-    sigma : dict of ndarray of float32
-        Stated standard deviation of the error, by method, shape ``(band, y, x)``; only of methods
-        that state one.
-    coarse : ndarray of float32, optional
-        The coarse image of the date on its own grid, shape ``(band, h, w)``; None where the coarse
-        cube has none that day.
+    `bands`: Names of the band axis.
+    `images`: Predictions by method, shape ``(band, y, x)``, reflectance, NaN where there is
+    none.
+    `truth`: The withheld scene, same shape; NaN where not clear.
+    `before`, `after`: Nearest reachable base dates; None where there is none.
+    `common`: Shape ``(y, x)``: pixels that are scored, those that the scene shows clearly and
+    every method predicted in all bands.
+    `sigma`: Stated standard deviation of the error, by method, shape ``(band, y, x)``; only of
+    methods that state one.
+    `coarse`: The coarse image of the date on its own grid, shape ``(band, h, w)``; None where
+    the coarse cube has none that day.
     """
 
     day: Day
@@ -56,22 +46,13 @@ class Judged:
 class Predicted:
     """The same before it is computed.
 
-    Attributes
-    ----------
-    day : numpy.datetime64
-        The date.
-    bands : tuple of str
-        Names of the band axis.
-    images, sigma : dict of array
-        By method, shape ``(band, y, x)``; Dask or NumPy.
-    before, after : numpy.datetime64 or None
-        Nearest reachable base dates.
-    apart : array
-        Shape ``(y, x)``: days to the nearer base date used at a pixel; 0 where there is none.
-    truth : array, optional
-        The withheld scene, once there is something to compare.
-    coarse : array, optional
-        The coarse image of the date.
+    `bands`: Names of the band axis.
+    `images`, `sigma`: By method, shape ``(band, y, x)``; Dask or NumPy.
+    `before`, `after`: Nearest reachable base dates.
+    `apart`: Shape ``(y, x)``: days to the nearer base date used at a pixel; 0 where there is
+    none.
+    `truth`: The withheld scene, once there is something to compare.
+    `coarse`: The coarse image of the date.
     """
 
     day: Day
@@ -85,13 +66,7 @@ class Predicted:
     coarse: Any = None
 
     def load(self) -> Predicted:
-        """Compute everything at once.
-
-        Returns
-        -------
-        Predicted
-            In memory.
-        """
+        """Compute everything at once."""
         from dask.base import compute
 
         lazy = (self.images, self.sigma, self.apart, self.truth, self.coarse)
@@ -101,13 +76,7 @@ class Predicted:
         )
 
     def judged(self) -> Judged:
-        """Put it beside the truth; of what is in memory.
-
-        Returns
-        -------
-        Judged
-            With the pixels that are scored.
-        """
+        """Put it beside the truth; of what is in memory."""
         return Judged(
             self.day, self.bands, self.images, self.truth, self.before, self.after,
             common_pixels(self.images, self.truth), self.sigma, self.coarse,
@@ -117,17 +86,8 @@ class Predicted:
 def common_pixels(images: dict[str, Float], truth: Float) -> NDArray[np.bool_]:
     """Find the pixels on which all methods can be compared.
 
-    Parameters
-    ----------
-    images : dict of ndarray
-        Predictions by method, shape ``(band, y, x)``.
-    truth : ndarray
-        The withheld scene.
-
-    Returns
-    -------
-    ndarray of bool
-        Shape ``(y, x)``: finite in every image and the truth, in all bands.
+    `images`: Predictions by method, shape ``(band, y, x)``.
+    Returned: Shape ``(y, x)``: finite in every image and the truth, in all bands.
     """
     common: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=0))
     for image in images.values():

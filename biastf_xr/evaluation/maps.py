@@ -33,27 +33,15 @@ if TYPE_CHECKING:
 class Case:
     """One date, predicted by several methods, and what the predictions are judged by.
 
-    Attributes
-    ----------
-    label : str
-        What to call it, for instance its date.
-    bands : tuple of str
-        Names of the band axis of every image.
-    images : mapping of str to ndarray of float32
-        Predictions by name, shape ``(band, y, x)``, reflectance, NaN where there is none.
-    truth : ndarray of float32
-        The fine image that was withheld, same shape.
-    base : ndarray of float32
-        Fine image F_ref of the date that changes are counted from, same shape.
-    coarse, coarse_base : ndarray of float32
-        Coarse images of the two dates on the fine grid, same shape; see `on_fine_grid`.
-    notes : mapping of str
-        What to say of a prediction under its name; by default RMSE and CC, mean over bands.
-
-    Raises
-    ------
-    CubeStructureError
-        If shapes differ, or there is no prediction.
+    `label`: What to call it, for instance its date.
+    `bands`: Names of the band axis of every image.
+    `images`: Predictions by name, shape ``(band, y, x)``, reflectance, NaN where there is none.
+    `truth`: The fine image that was withheld, same shape.
+    `base`: Fine image F_ref of the date that changes are counted from, same shape.
+    `coarse`, `coarse_base`: Coarse images of the two dates on the fine grid, same shape; see
+    `on_fine_grid`.
+    `notes`: What to say of a prediction under its name; by default RMSE and CC, mean over
+    bands.
     """
 
     label: str
@@ -82,19 +70,7 @@ class Case:
 def on_fine_grid(coarse: Float, alignment: Alignment, upsampling: Upsampling = "bilinear") -> Float:
     """Bring a whole coarse image to the fine grid.
 
-    Parameters
-    ----------
-    coarse : ndarray of float32
-        Shape ``(..., h, w)``, the whole coarse grid; NaN is missing.
-    alignment : Alignment
-        How the grids lie.
-    upsampling : {"bilinear", "nearest"}
-        How; by default as most methods do.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(..., y, x)``, the whole fine grid.
+    `coarse`: Shape ``(..., h, w)``, the whole coarse grid; NaN is missing.
     """
     fine = Tile(0, alignment.shape[0], 0, alignment.shape[1])
     whole = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
@@ -102,25 +78,7 @@ def on_fine_grid(coarse: Float, alignment: Alignment, upsampling: Upsampling = "
 
 
 def image_of(cube: xr.Dataset, day: Any) -> Float:
-    """Load one date of a cube.
-
-    Parameters
-    ----------
-    cube : xarray.Dataset
-        The cube.
-    day : date
-        The date.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(band, y, x)``, NaN where missing.
-
-    Raises
-    ------
-    TargetDateError
-        If the cube has no such date.
-    """
+    """Load one date of a cube."""
     found = np.flatnonzero(to_days(cube["time"].values) == to_days([day])[0])
     if not found.size:
         have = ", ".join(map(str, to_days(cube["time"].values)))
@@ -145,32 +103,12 @@ def case_of(
 
     Eager: two dates of both cubes.
 
-    Parameters
-    ----------
-    images : mapping of str to ndarray of float32
-        Predictions by name, shape ``(band, y, x)``: of the pixels that `every` takes.
-    fine, coarse : xarray.Dataset
-        The cubes, with the same bands as the predictions; the fine one holds the withheld image.
-    day, base : date
-        The predicted date, and the one that changes are counted from.
-    label : str
-        What to call it; the date by default.
-    notes : mapping of str, optional
-        See `Case`.
-    every : int
-        Take every n-th row and column of the cubes only.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse images are brought to the fine grid.
-
-    Returns
-    -------
-    Case
-        The date.
-
-    Raises
-    ------
-    TargetDateError
-        If a cube has not both dates.
+    `images`: Predictions by name, shape ``(band, y, x)``: of the pixels that `every` takes.
+    `fine`, `coarse`: The cubes, with the same bands as the predictions; the fine one holds the
+    withheld image.
+    `day`, `base`: The predicted date, and the one that changes are counted from.
+    `every`: Take every n-th row and column of the cubes only.
+    `upsampling`: How the coarse images are brought to the fine grid.
     """
     alignment = pair_cubes(fine, coarse).alignment
     thin = ..., slice(None, None, every), slice(None, None, every)
@@ -189,37 +127,21 @@ def case_of(
 
 
 def change_map(image: Float, base: Float) -> Float:
-    """Give the change since the base date, ``F - F_ref``.
+    """Return the change since the base date, ``F - F_ref``.
 
-    Parameters
-    ----------
-    image, base : ndarray of float32
-        Images of one sensor on two dates, any equal shape; of a prediction the base is the true
-        fine image.
-
-    Returns
-    -------
-    ndarray of float32
-        Reflectance; NaN where either is missing.
+    `image`, `base`: Images of one sensor on two dates, any equal shape; of a prediction the
+    base is the true fine image.
     """
     return image - base
 
 
 def bias_map(image: Float, base: Float, coarse: Float, coarse_base: Float) -> Float:
-    """Give the bias, ``(F - F_ref) - (C - C_ref)``: the fine change less the coarse one.
+    """Return the bias, ``(F - F_ref) - (C - C_ref)``: the fine change less the coarse one.
 
-    Parameters
-    ----------
-    image, base : ndarray of float32
-        Fine image, true or predicted, and true fine base image; any equal shape.
-    coarse, coarse_base : ndarray of float32
-        Coarse images of the same dates on the fine grid, same shape.
-
-    Returns
-    -------
-    ndarray of float32
-        Reflectance; NaN where any is missing.  Zero for a prediction that takes the coarse change
-        over as it is.
+    `image`, `base`: Fine image, true or predicted, and true fine base image; any equal shape.
+    `coarse`, `coarse_base`: Coarse images of the same dates on the fine grid, same shape.
+    Returned: Reflectance; NaN where any is missing. Zero for a prediction that takes the coarse
+    change over as it is.
     """
     return change_map(image, base) - change_map(coarse, coarse_base)
 
@@ -227,40 +149,26 @@ def bias_map(image: Float, base: Float, coarse: Float, coarse_base: Float) -> Fl
 def bias_error_map(
     image: Float, truth: Float, base: Float, coarse: Float, coarse_base: Float
 ) -> Float:
-    """Give the squared error of the bias that a prediction amounts to.
+    """Return the squared error of the bias that a prediction amounts to.
 
     The base image and the coarse change are common to both biases, so this is the squared error of
     the prediction itself.
 
-    Parameters
-    ----------
-    image, truth, base : ndarray of float32
-        Prediction, withheld fine image and true fine base image; any equal shape.
-    coarse, coarse_base : ndarray of float32
-        Coarse images of the two dates on the fine grid, same shape.
-
-    Returns
-    -------
-    ndarray of float32
-        Squared reflectance; NaN where any is missing.
+    `image`, `truth`, `base`: Prediction, withheld fine image and true fine base image; any
+    equal shape.
+    `coarse`, `coarse_base`: Coarse images of the two dates on the fine grid, same shape.
     """
     known = base, coarse, coarse_base
     return (bias_map(image, *known) - bias_map(truth, *known)) ** 2
 
 
 def residual_map(image: Float, truth: Float) -> Float:
-    """Give the reconstruction residual, prediction less truth.
+    """Return the reconstruction residual, prediction less truth.
 
     Not published as a formula; this reading follows the caption of Figure 4.
 
-    Parameters
-    ----------
-    image, truth : ndarray of float32
-        Prediction and withheld fine image, any equal shape.
-
-    Returns
-    -------
-    ndarray of float32
-        Reflectance, positive where the prediction is too bright; NaN where either is missing.
+    `image`, `truth`: Prediction and withheld fine image, any equal shape.
+    Returned: Reflectance, positive where the prediction is too bright; NaN where either is
+    missing.
     """
     return image - truth

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def rmse(prediction: Array, reference: Array) -> float:
-    """Give the root mean square error.
+    """Return the root mean square error.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def rmse(prediction: Array, reference: Array) -> float:
 
 
 def mae(prediction: Array, reference: Array) -> float:
-    """Give the mean absolute error.
+    """Return the mean absolute error.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def mae(prediction: Array, reference: Array) -> float:
 
 
 def bias(prediction: Array, reference: Array) -> float:
-    """Give the mean error, prediction less reference.
+    """Return the mean error, prediction less reference.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def bias(prediction: Array, reference: Array) -> float:
 
 
 def cc(prediction: Array, reference: Array) -> float:
-    """Give Pearson's correlation coefficient.
+    """Return Pearson's correlation coefficient.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def cc(prediction: Array, reference: Array) -> float:
 
 
 def r2(prediction: Array, reference: Array) -> float:
-    """Give the coefficient of determination, ``1 - sum (P - R)^2 / sum (R - mean R)^2``.
+    """Return the coefficient of determination, ``1 - sum (P - R)^2 / sum (R - mean R)^2``.
 
     Not the square of `cc`: an offset or a wrong amplitude counts as error.
 
@@ -112,7 +112,7 @@ def r2(prediction: Array, reference: Array) -> float:
 
 
 def ssim(prediction: Array, reference: Array, data_range: float = 1.0) -> float:
-    """Give the structural similarity over one window, the whole image.
+    """Return the structural similarity over one window, the whole image.
 
     Global and with a data range of 1, as the paper's tables obey; most later papers use an 11 x 11
     Gaussian window instead, `ssim_gaussian`, and their figures are not comparable.
@@ -133,7 +133,7 @@ def ssim(prediction: Array, reference: Array, data_range: float = 1.0) -> float:
 
 
 def ssim_gaussian(prediction: Array, reference: Array, data_range: float = 1.0) -> float:
-    """Give the mean structural similarity in a Gaussian window of 11 x 11 pixels.
+    """Return the mean structural similarity in a Gaussian window of 11 x 11 pixels.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def ssim_gaussian(prediction: Array, reference: Array, data_range: float = 1.0) 
 
 
 def edge(prediction: Array, reference: Array) -> float:
-    """Give the mean normalised difference of edges.
+    """Return the mean normalised difference of edges.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def edge(prediction: Array, reference: Array) -> float:
 
 
 def texture(prediction: Array, reference: Array) -> float:
-    """Give the mean normalised difference of local binary patterns.
+    """Return the mean normalised difference of local binary patterns.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def texture(prediction: Array, reference: Array) -> float:
 
 
 def ergas(prediction: Array, reference: Array, ratio: float) -> float:
-    """Give ERGAS, the relative dimensionless global error in synthesis.
+    """Return ERGAS, the relative dimensionless global error in synthesis.
 
     ``100 (h/l) sqrt(mean_b (RMSE_b / mean_b)^2)`` with the mean of the reference.
 
@@ -207,7 +207,7 @@ def ergas(prediction: Array, reference: Array, ratio: float) -> float:
 
 
 def sam(prediction: Array, reference: Array) -> float:
-    """Give the mean spectral angle.
+    """Return the mean spectral angle.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def sam(prediction: Array, reference: Array) -> float:
 def score_image(
     prediction: Array, reference: Array, bands: Sequence[str], ratio: float
 ) -> dict[tuple[str, str], float]:
-    """Give all measures of one predicted image.
+    """Return all measures of one predicted image.
 
     Parameters
     ----------

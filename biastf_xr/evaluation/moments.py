@@ -27,12 +27,7 @@ K1, K2 = 0.01, 0.03
 class Mean:
     """A mean that can be merged.
 
-    Attributes
-    ----------
-    total : float
-        Sum of the values.
-    count : int
-        How many.
+    `total`: Sum of the values.
     """
 
     total: float = 0.0
@@ -42,15 +37,7 @@ class Mean:
     def of(cls, values: Array) -> Self:
         """Sum up what is finite.
 
-        Parameters
-        ----------
-        values : ndarray
-            Any shape; NaN is left out.
-
-        Returns
-        -------
-        Mean
-            Sum and count.
+        `values`: Any shape; NaN is left out.
         """
         good = np.isfinite(values)
         return cls(float(values[good].sum(dtype=np.float64)), int(good.sum()))
@@ -60,7 +47,7 @@ class Mean:
 
     @property
     def value(self) -> float:
-        """Give the mean; NaN of nothing."""
+        """Return the mean; NaN of nothing."""
         return self.total / self.count if self.count else np.nan
 
 
@@ -71,16 +58,9 @@ class Moments:
     Second moments are kept about the means, and merged as Chan et al. (1983) do, so that nothing
     cancels: a constant image has a variance of zero, a perfect prediction an error of zero.
 
-    Attributes
-    ----------
-    count : int
-        Pixels valid in both.
-    mean_p, mean_r : float
-        Means.
-    pp, rr, pr : float
-        Sums of squared deviations, and of their products.
-    squared, absolute : float
-        Sums of ``(P - R)^2`` and ``|P - R|``.
+    `count`: Pixels valid in both.
+    `pp`, `rr`, `pr`: Sums of squared deviations, and of their products.
+    `squared`, `absolute`: Sums of ``(P - R)^2`` and ``|P - R|``.
 
     References
     ----------
@@ -101,20 +81,7 @@ class Moments:
     def of(cls, prediction: Array, reference: Array) -> Self:
         """Take the moments of two images.
 
-        Parameters
-        ----------
-        prediction, reference : ndarray
-            Any equal shape; pixels that are NaN in either are left out.
-
-        Returns
-        -------
-        Moments
-            In double precision.
-
-        Raises
-        ------
-        CubeStructureError
-            If the shapes differ.
+        `prediction`, `reference`: Any equal shape; pixels that are NaN in either are left out.
         """
         p, r = valid_pixels(prediction, reference)
         if not p.size:
@@ -144,43 +111,35 @@ class Moments:
 
     @property
     def rmse(self) -> float:
-        """Give the root mean square error, in reflectance."""
+        """Return the root mean square error, in reflectance."""
         return float(np.sqrt(self.squared / self.count)) if self.count else np.nan
 
     @property
     def mae(self) -> float:
-        """Give the mean absolute error, in reflectance."""
+        """Return the mean absolute error, in reflectance."""
         return self.absolute / self.count if self.count else np.nan
 
     @property
     def bias(self) -> float:
-        """Give the mean error, prediction less reference, in reflectance."""
+        """Return the mean error, prediction less reference, in reflectance."""
         return self.mean_p - self.mean_r if self.count else np.nan
 
     @property
     def cc(self) -> float:
-        """Give Pearson's correlation coefficient; NaN where either image is constant."""
+        """Return Pearson's correlation coefficient; NaN where either image is constant."""
         if self._constant(self.pp, self.mean_p) or self._constant(self.rr, self.mean_r):
             return np.nan
         return float(np.clip(self.pr / np.sqrt(self.pp * self.rr), -1, 1))
 
     @property
     def r2(self) -> float:
-        """Give the coefficient of determination; NaN where the reference is constant."""
+        """Return the coefficient of determination; NaN where the reference is constant."""
         return np.nan if self._constant(self.rr, self.mean_r) else 1 - self.squared / self.rr
 
     def ssim(self, data_range: float = 1.0) -> float:
-        """Give the structural similarity over all pixels as one window.
+        """Return the structural similarity over all pixels as one window.
 
-        Parameters
-        ----------
-        data_range : float
-            L of the constants (0.01 L)^2 and (0.03 L)^2.
-
-        Returns
-        -------
-        float
-            At most 1; NaN with fewer than two pixels.
+        `data_range`: L of the constants (0.01 L)^2 and (0.03 L)^2.
         """
         if self.count < 2:
             return np.nan
@@ -190,29 +149,13 @@ class Moments:
         return float(luminance * (2 * self.pr / n + c2) / ((self.pp + self.rr) / n + c2))
 
     def _constant(self, spread: float, mean: float) -> bool:
-        """Tell whether deviations are no more than rounding."""
+        """Return whether deviations are no more than rounding."""
         rounding = self.count * (4 * float(np.finfo(float).eps) * mean) ** 2
         return self.count < 2 or spread <= rounding
 
 
 def valid_pixels(prediction: Array, reference: Array) -> tuple[Double, Double]:
-    """Give the values that are finite in both images, in double precision.
-
-    Parameters
-    ----------
-    prediction, reference : ndarray
-        Any equal shape.
-
-    Returns
-    -------
-    prediction, reference : ndarray of float64
-        Shape ``(pixel,)``.
-
-    Raises
-    ------
-    CubeStructureError
-        If the shapes differ.
-    """
+    """Return the values that are finite in both images, in double precision."""
     if prediction.shape != reference.shape:
         raise CubeStructureError(
             f"prediction has shape {prediction.shape}, reference {reference.shape}; expected equal."

@@ -28,23 +28,7 @@ def page(
 ) -> str:
     """Make a page that needs no other file.
 
-    Parameters
-    ----------
-    title : str
-        Its heading.
-    sections : sequence of tuple of str
-        Identifier, heading and HTML of each section.
-    lead : str
-        HTML before the first section.
-    style : str
-        CSS after that of all pages.
-    sortable : bool
-        Whether the page has the script that sorts tables.
-
-    Returns
-    -------
-    str
-        HTML.
+    `sortable`: Whether the page has the script that sorts tables.
     """
     links = "".join(f'<li><a href="#{name}">{escape(head)}</a></li>' for name, head, _ in sections)
     body = "".join(
@@ -66,19 +50,7 @@ def page(
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], caption: str) -> str:
     """Make a table that can be sorted by every column, the first of which names the rows.
 
-    Parameters
-    ----------
-    columns : sequence of str
-        Headings; below the name of a measure, the best value is marked.
-    rows : iterable of sequence
-        Numbers, texts, or None where there is none.
-    caption : str
-        What it holds.
-
-    Returns
-    -------
-    str
-        HTML.
+    `columns`: Headings; below the name of a measure, the best value is marked.
     """
     listed = [list(row) for row in rows]
     best = [_best(name, [row[i] for row in listed]) for i, name in enumerate(columns)]
@@ -119,12 +91,12 @@ def _cell(value: Any, *, best: bool) -> str:
 
 
 def _raw(value: Any) -> str:
-    """Give the value that a table is sorted by."""
+    """Return the value that a table is sorted by."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
 def _best(name: str, values: Sequence[Any]) -> float | None:
-    """Give the best value below the name of a measure."""
+    """Return the best value below the name of a measure."""
     numbers = [v for v in values if isinstance(v, float)]
     if name not in BEST or len(numbers) < 2:
         return None

@@ -47,21 +47,11 @@ PaperProgress = Callable[[str, int, int, str], None]
 class PaperRun:
     """A run of the protocol, kept in a folder.
 
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Where everything is.
-    protocol : Protocol
-        What was run.
-    scores : pandas.DataFrame
-        Columns pair, date, measure, band, method, value, pixels, share: the pixels scored, and
-        their share of those that the three fine images show clearly.
-    made, kept : tuple of Cell
-        What was computed by this run, and what was there.
-    failed : dict of str
-        Why a cell has no result.
-    fine, coarse : xarray.Dataset
-        The cubes, cropped, lazy.
+    `scores`: Columns pair, date, measure, band, method, value, pixels, share: the pixels
+    scored, and their share of those that the three fine images show clearly.
+    `made`, `kept`: What was computed by this run, and what was there.
+    `failed`: Why a cell has no result.
+    `fine`, `coarse`: The cubes, cropped, lazy.
     """
 
     folder: Path
@@ -76,17 +66,7 @@ class PaperRun:
     def prediction(self, pair: int, method: str) -> xr.Dataset:
         """Open the prediction of a cell.
 
-        Parameters
-        ----------
-        pair : int
-            Ordinal of the target.
-        method : str
-            The method.
-
-        Returns
-        -------
-        xarray.Dataset
-            Lazy: the bands, dims ``(y, x)``, reflectance, NaN where there is none.
+        Returned: Lazy: the bands, dims ``(y, x)``, reflectance, NaN where there is none.
         """
         import xarray as xr
 
@@ -98,34 +78,9 @@ class PaperRun:
 def cells_of(
     root: Path | str, folder: Path | str, protocol: Protocol, *, revise: bool = False
 ) -> tuple[dict[Cell, dict[str, Any]], tuple[Cell, ...], Download]:
-    """Say what `run_paper` would do; reads no image.
+    """Return what `run_paper` would do; reads no image.
 
-    Parameters
-    ----------
-    root : pathlib.Path or str
-        Where the download was unpacked.
-    folder : pathlib.Path or str
-        Where cubes, predictions and scores go.
-    protocol : Protocol
-        What to run.
-    revise : bool
-        Whether results of other inputs or settings may be replaced.
-
-    Returns
-    -------
-    dict
-        What every cell is made from.
-    tuple of Cell
-        Those that the folder has.
-    Download
-        The images.
-
-    Raises
-    ------
-    SceneError
-        If the download lacks an image.
-    CubeExistsError
-        If the folder has results of other inputs or settings, and `revise` is not set.
+    `revise`: Whether results of other inputs or settings may be replaced.
     """
     cells = [Cell(t, m) for t in protocol.targets for m in protocol.methods]
     days = sorted({d for c in cells for d in protocol.needed(c.pair, c.method)})
@@ -148,30 +103,8 @@ def run_paper(
     settings is kept: an interrupted run is completed by the next one.  A method that cannot do a
     target does not stop the others.
 
-    Parameters
-    ----------
-    root : pathlib.Path or str
-        Where the download was unpacked.
-    folder : pathlib.Path or str
-        Where cubes, predictions and scores go.
-    protocol : Protocol
-        What to run.
-    revise : bool
-        Whether results of other inputs or settings may be replaced.
-    progress : callable, optional
-        Called after every scene that is ingested, and before every cell.
-
-    Returns
-    -------
-    PaperRun
-        Scores of all cells.
-
-    Raises
-    ------
-    SceneError
-        If the download lacks an image.
-    CubeExistsError
-        If the folder has results of other inputs or settings, and `revise` is not set.
+    `revise`: Whether results of other inputs or settings may be replaced.
+    `progress`: Called after every scene that is ingested, and before every cell.
     """
     folder = Path(folder)
     say = progress or (lambda *_: None)
@@ -324,7 +257,7 @@ def _score_file(folder: Path, cell: Cell) -> Path:
 
 
 def _record(protocol: Protocol, cell: Cell, download: Download) -> dict[str, Any]:
-    """Say all that a cell's result depends on, as JSON."""
+    """Return all that a cell's result depends on, as JSON."""
     learned = cell.method in LEARNED
     return {
         "version": __version__,

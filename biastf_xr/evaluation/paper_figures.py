@@ -19,23 +19,7 @@ if TYPE_CHECKING:
 
 
 def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:
-    """Draw the paper's figures of one target with all its predictions.
-
-    Parameters
-    ----------
-    run : PaperRun
-        The run.
-    pair : int
-        Ordinal of the target.
-    band : str
-        Band of the maps.
-
-    Returns
-    -------
-    dict of pathlib.Path
-        The pictures, by "predictions", "bias" and "residuals"; none if no method has a result.
-        Changes are counted from the pair before the target.
-    """
+    """Draw the paper's figures of one target with all its predictions."""
     scores = run.scores[run.scores["pair"] == pair]
     methods = [m for m in columns_of(run) if m in set(scores["method"])]
     if not methods:

@@ -39,14 +39,8 @@ LISTED = 12
 class Download:
     """The images of some days, found in a download.
 
-    Attributes
-    ----------
-    dataset : {"cia", "lgc"}
-        The set.
-    root : pathlib.Path
-        Where it was unpacked.
-    files : dict of dict of pathlib.Path
-        The image of every day (ISO format), by sensor.
+    `root`: Where it was unpacked.
+    `files`: The image of every day (ISO format), by sensor.
     """
 
     dataset: str
@@ -56,19 +50,10 @@ class Download:
     def stamps(
         self, days: Iterable[str], sensors: Iterable[Sensor] = get_args(Sensor)
     ) -> dict[str, list[int]]:
-        """Give what tells whether files have changed.
+        """Return what tells whether files have changed.
 
-        Parameters
-        ----------
-        days : iterable of str
-            Days.
-        sensors : iterable of str
-            Sensors; both by default.
-
-        Returns
-        -------
-        dict of list of int
-            Size and time of the last change in seconds of the files, by their path below the root.
+        Returned: Size and time of the last change in seconds of the files, by their path below the
+        root.
         """
         stamps, days = {}, sorted(days)
         for path in (self.files[sensor][day] for sensor in sensors for day in days):
@@ -78,23 +63,7 @@ class Download:
 
 
 def expected_file(dataset: str, sensor: Sensor, day: str) -> str:
-    """Give the path that an image has in the download.
-
-    Parameters
-    ----------
-    dataset : {"cia", "lgc"}
-        The set.
-    sensor : {"landsat", "modis"}
-        The sensor.
-    day : str
-        The day, ISO format.
-
-    Returns
-    -------
-    str
-        Below the folder that holds the set.  Landsat files of CIA bear the day before, UTC; the
-        one of 2002-03-10 begins with L72.
-    """
+    """Return the path that an image has in the download."""
     check_dataset(dataset)
     date = np.datetime64(day).astype(object)
     month = MONTHS[date.month - 1]
@@ -114,25 +83,8 @@ def find_download(dataset: str, root: Path | str, days: Sequence[str]) -> Downlo
 
     Reads names, sizes and headers, no pixel.
 
-    Parameters
-    ----------
-    dataset : {"cia", "lgc"}
-        The set.
-    root : pathlib.Path or str
-        Where the download was unpacked: the folder with ``CIA`` or ``LGC`` in it, or that one.
-    days : sequence of str
-        Days that both sensors must have, ISO format.
-
-    Returns
-    -------
-    Download
-        The images.
-
-    Raises
-    ------
-    SceneError
-        If the folder or an image is missing, has no header, another size or too few bytes; the
-        message lists the files.
+    `root`: Where the download was unpacked: the folder with ``CIA`` or ``LGC`` in it, or that
+    one.
     """
     check_dataset(dataset)
     files: dict[Sensor, dict[str, Path]] = {}
@@ -174,29 +126,8 @@ def make_cubes(
 
     Eager; cubes made of files that have changed since are built anew.
 
-    Parameters
-    ----------
-    download : Download
-        The images.
-    folder : pathlib.Path
-        Where the cubes go.
-    coarse : {"native", "delivered"}
-        Whether MODIS, delivered on the Landsat grid, is averaged to its own pixels, or taken as it
-        comes.
-    progress : callable, optional
-        Called after every scene.
-
-    Returns
-    -------
-    xarray.Dataset
-        The fine cube, lazy.
-    xarray.Dataset
-        The coarse cube, lazy.
-
-    Raises
-    ------
-    SceneError
-        If a scene was rejected.
+    `coarse`: Whether MODIS, delivered on the Landsat grid, is averaged to its own pixels, or
+    taken as it comes.
     """
     about = known_set(download.dataset)
     cubes = []
@@ -224,7 +155,7 @@ def make_cubes(
 
 
 def _faults(product: Benchmark, scene: Scene) -> list[str]:
-    """Say what is wrong with an image."""
+    """Return what is wrong with an image."""
     about, path = known_set(product.which), Path(scene.files["image"])
     if scene.problem:
         return [f"{path}: {scene.problem}"]

@@ -43,34 +43,17 @@ READINGS = (
 class Protocol:
     """What to predict, from what, with which methods.
 
-    Attributes
-    ----------
-    dataset : {"cia", "lgc"}
-        The set.
-    methods : tuple of str
-        Names; all by default.
-    targets : tuple of int
-        Ordinals of the pairs to predict, from 1; those of the paper by default.
-    training : {"flanking", "earlier", "others"}
-        Pairs that a learned method is fitted on: the two beside the target, all before it, or all
-        but the target.  Not published; the default is the reading that needs no more than the
-        other methods have.
-    one_pair : tuple of str
-        Methods that are given the earlier pair only.  Not published; this reading of FSDAF
-        follows its results on the dates around the flood.
-    coarse : {"native", "delivered"}
-        MODIS at its own pixel size, or on the Landsat grid as delivered.
-    crop : bool
-        Whether to cut out the part that other authors use; the whole frame by default.
-    ratio : float
-        Fine over coarse pixel size in ERGAS.  Not published; 25 m over 500 m fits best.
-    options : mapping of mapping
-        Options by method: of `get_method`, or of `fit` for a learned one.
-
-    Raises
-    ------
-    ConfigError
-        If any of them is not possible.
+    `methods`: Names; all by default.
+    `targets`: Ordinals of the pairs to predict, from 1; those of the paper by default.
+    `training`: Pairs that a learned method is fitted on: the two beside the target, all before
+    it, or all but the target. Not published; the default is the reading that needs no more than
+    the other methods have.
+    `one_pair`: Methods that are given the earlier pair only. Not published; this reading of
+    FSDAF follows its results on the dates around the flood.
+    `coarse`: MODIS at its own pixel size, or on the Landsat grid as delivered.
+    `crop`: Whether to cut out the part that other authors use; the whole frame by default.
+    `ratio`: Fine over coarse pixel size in ERGAS. Not published; 25 m over 500 m fits best.
+    `options`: Options by method: of `get_method`, or of `fit` for a learned one.
     """
 
     dataset: str
@@ -107,50 +90,18 @@ class Protocol:
                 )
 
     def day(self, pair: int) -> str:
-        """Give the date of a pair.
-
-        Parameters
-        ----------
-        pair : int
-            Its ordinal, from 1.
-
-        Returns
-        -------
-        str
-            ISO date.
-        """
+        """Return the date of a pair."""
         return known_set(self.dataset).dates[pair - 1]
 
     def bases(self, target: int, method: str) -> tuple[str, ...]:
-        """Give the dates whose fine images a method may use for a target.
-
-        Parameters
-        ----------
-        target : int
-            Ordinal of the target.
-        method : str
-            The method.
-
-        Returns
-        -------
-        tuple of str
-            ISO dates.
-        """
+        """Return the dates whose fine images a method may use for a target."""
         pairs = (target - 1,) if method in self.one_pair else (target - 1, target + 1)
         return tuple(self.day(pair) for pair in pairs)
 
     def trained_on(self, target: int) -> tuple[str, ...]:
-        """Give the dates that a learned method is fitted on for a target.
+        """Return the dates that a learned method is fitted on for a target.
 
-        Parameters
-        ----------
-        target : int
-            Ordinal of the target, which is never among them.
-
-        Returns
-        -------
-        tuple of str
-            ISO dates.
+        `target`: Ordinal of the target, which is never among them.
         """
         days = known_set(self.dataset).dates
         if self.training == "earlier":
@@ -160,20 +111,7 @@ class Protocol:
         return self.day(target - 1), self.day(target + 1)
 
     def needed(self, target: int, method: str) -> tuple[str, ...]:
-        """Give the dates whose images of both sensors a prediction and its score need.
-
-        Parameters
-        ----------
-        target : int
-            Ordinal of the target.
-        method : str
-            The method.
-
-        Returns
-        -------
-        tuple of str
-            ISO dates, in order.
-        """
+        """Return the dates whose images of both sensors a prediction and its score need."""
         days = {self.day(pair) for pair in (target - 1, target, target + 1)}
         return tuple(sorted(days | set(self.trained_on(target) if method in LEARNED else ())))
 
@@ -182,12 +120,7 @@ class Protocol:
 class Cell:
     """One method on one target.
 
-    Attributes
-    ----------
-    pair : int
-        Ordinal of the target.
-    method : str
-        The method.
+    `pair`: Ordinal of the target.
     """
 
     pair: int

@@ -34,17 +34,9 @@ NUMBERS = {"cia": ("2a", "3"), "lgc": ("2b", "4")}
 def beside_published(run: PaperRun) -> pd.DataFrame:
     """Put the published value beside every score.
 
-    Parameters
-    ----------
-    run : PaperRun
-        The run.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns dataset, pair, date, measure, band, method, value, published, difference (value
-        less published), ratio (value over published), pixels, share.  NaN where there is no value
-        or no published one; published results of methods that were not run are there too.
+    Returned: Columns dataset, pair, date, measure, band, method, value, published, difference
+    (value less published), ratio (value over published), pixels, share. NaN where there is no
+    value or no published one; published results of methods that were not run are there too.
     """
     dataset = run.protocol.dataset
     known = published(dataset).drop_duplicates(KEYS).rename(columns={"value": "published"})
@@ -64,18 +56,7 @@ def beside_published(run: PaperRun) -> pd.DataFrame:
 
 
 def columns_of(run: PaperRun) -> tuple[str, ...]:
-    """Give the methods of a table: those of the paper in its order, then the others.
-
-    Parameters
-    ----------
-    run : PaperRun
-        The run.
-
-    Returns
-    -------
-    tuple of str
-        Names.
-    """
+    """Return the methods of a table: those of the paper in its order, then the others."""
     others = (m for m in run.protocol.methods if m not in PUBLISHED_METHODS)
     return (*PUBLISHED_METHODS, *others)
 
@@ -84,14 +65,7 @@ def columns_of(run: PaperRun) -> tuple[str, ...]:
 class MeasureTable:
     """One measure of a table: dates or bands as rows, methods as columns.
 
-    Attributes
-    ----------
-    title : str
-        Table and measure.
-    measure : str
-        The measure.
-    ours, paper : pandas.DataFrame
-        Values, the same rows and columns; NaN where there is none.
+    `ours`, `paper`: Values, the same rows and columns; NaN where there is none.
     """
 
     title: str
@@ -100,14 +74,7 @@ class MeasureTable:
     paper: pd.DataFrame
 
     def lines(self) -> list[tuple[str, str, list[str], list[bool]]]:
-        """Give the lines of the block as text.
-
-        Returns
-        -------
-        list of tuple
-            Row, what the line is ("project", "paper", "difference" or "ratio"), a text per method,
-            and which of them is the best of its line.
-        """
+        """Return the lines of the block as text."""
         found = []
         for name in self.ours.index:
             ours, paper = self.ours.loc[name], self.paper.loc[name]
@@ -128,19 +95,7 @@ class MeasureTable:
 
 
 def measure_tables(run: PaperRun) -> list[MeasureTable]:
-    """Lay out Table 2, and Table 3 or 4, with both results in every cell.
-
-    Parameters
-    ----------
-    run : PaperRun
-        The run.
-
-    Returns
-    -------
-    list of MeasureTable
-        Measure by measure: first over the dates, with their mean, then over the bands of the pair
-        that the paper shows band by band, if it was run.
-    """
+    """Lay out Table 2, and Table 3 or 4, with both results in every cell."""
     table = beside_published(run)
     dataset, name = run.protocol.dataset, run.protocol.dataset.upper()
     whole, single = NUMBERS[dataset]
@@ -181,18 +136,7 @@ def _block(title: str, measure: str, part: pd.DataFrame, methods: tuple[str, ...
 
 
 def write_results(run: PaperRun) -> dict[str, Path]:
-    """Write the tables as CSV, JSON and Markdown into the folder of the run.
-
-    Parameters
-    ----------
-    run : PaperRun
-        The run.
-
-    Returns
-    -------
-    dict of pathlib.Path
-        The files, by "csv", "json" and "markdown".
-    """
+    """Write the tables as CSV, JSON and Markdown into the folder of the run."""
     table = beside_published(run)
     paths = {
         kind: run.folder / f"paper_{run.protocol.dataset}.{end}"

@@ -52,27 +52,10 @@ def predict_fold(
 ) -> Iterator[Predicted]:
     """Predict the dates of one fold from what it leaves reachable.
 
-    Parameters
-    ----------
-    fine, coarse : xarray.Dataset
-        The whole cubes; what the fold withholds is never read.
-    methods : mapping of str, Method or callable
-        By the name in the tables; learned ones given by name, and callables, are fitted here.
-    fold : Fold
-        What is withheld.
-    book : ScoreBook
-        Takes what the methods say of themselves, and notes on what could not be done.
-    rule : FusionRule, optional
-        How inputs are chosen.
-    fit_options : dict, optional
-        Options of `fit`.
-    progress : callable, optional
-        Called before every prediction.
-
-    Yields
-    ------
-    Predicted
-        Lazy, one per date.
+    `fine`, `coarse`: The whole cubes; what the fold withholds is never read.
+    `methods`: By the name in the tables; learned ones given by name, and callables, are fitted
+    here.
+    `book`: Takes what the methods say of themselves, and notes on what could not be done.
     """
     rest, seen = fold.reachable(fine, coarse)
     bands = bands_of(fine)
@@ -107,7 +90,7 @@ def _build(
     fold: Fold,
     options: dict[str, Any] | None,
 ) -> list[list[Method]]:
-    """Give the method of every part of the area; one for all where there is nothing to fit."""
+    """Return the method of every part of the area; one for all where there is nothing to fit."""
     if isinstance(method, Method):
         return [[method]]
     recipe = _recipe(method, options)
@@ -119,14 +102,14 @@ def _build(
 
 
 def _recipe(method: Candidate, options: dict[str, Any] | None = None) -> Recipe | None:
-    """Give how a method is fitted in a fold; None where there is nothing to fit."""
+    """Return how a method is fitted in a fold; None where there is nothing to fit."""
     if isinstance(method, str):
         return partial(fit, method=method, **(options or {})) if method in LEARNED else None
     return None if isinstance(method, Method) else method
 
 
 def _told(method: Candidate, built: Method) -> dict[str, Any]:
-    """Give what a method says of itself; of one fitted in every fold only what all folds share."""
+    """Return the description of a method; if fitted in every fold, only what all folds share."""
     described = built.describe()
     if _recipe(method) is not None:
         own = ("trained_on", "checkpoint_sha256")
@@ -176,21 +159,9 @@ def _put_together(
 
 
 def band_stack(ds: xr.Dataset, bands: tuple[str, ...], ending: str = "") -> Any:
-    """Give the bands of one date as one array.
+    """Return the bands of one date as one array.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A cube with a single date.
-    bands : tuple of str
-        Its bands.
-    ending : str
-        What the names of the variables have after that of the band.
-
-    Returns
-    -------
-    dask.array.Array
-        Shape ``(band, y, x)``, lazy.
+    `ending`: What the names of the variables have after that of the band.
     """
     import dask.array as da
 
@@ -199,26 +170,16 @@ def band_stack(ds: xr.Dataset, bands: tuple[str, ...], ending: str = "") -> Any:
 
 
 def sigma_stack(ds: xr.Dataset, bands: tuple[str, ...]) -> Any:
-    """Give the stated standard deviations of one date.
+    """Return the stated standard deviations of one date.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A cube with a single date; variables such as ``red_sigma`` hold them.
-    bands : tuple of str
-        Its bands.
-
-    Returns
-    -------
-    dask.array.Array or None
-        Shape ``(band, y, x)``, lazy; None where a band has none.
+    `ds`: A cube with a single date; variables such as ``red_sigma`` hold them.
     """
     stated = {band + SIGMA for band in bands} <= set(ds.data_vars)
     return band_stack(ds, bands, SIGMA) if stated else None
 
 
 def _apart(ds: xr.Dataset) -> Any:
-    """Give the days to the nearer base date of every pixel; 0 where there is none."""
+    """Return the days to the nearer base date of every pixel; 0 where there is none."""
     import dask.array as da
 
     sides = [da.asarray(ds[f"base_{side}"].isel(time=0).data) for side in ("before", "after")]

@@ -42,27 +42,7 @@ BAND_BY_BAND: dict[str, int] = {"cia": 10, "lgc": 8}
 
 
 def published(dataset: str | None = None, table: int | None = None) -> pd.DataFrame:
-    """Give the published results.
-
-    Parameters
-    ----------
-    dataset : {"cia", "lgc"}, optional
-        The set; both by default.
-    table : {2, 3, 4}, optional
-        The table of the paper; all by default.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns table, dataset, pair (ordinal), date (ISO, inferred), measure, band, method (order
-        of the first three inferred), value.  Band "mean" is the value over all bands; Tables 3 and
-        4 have the bands of one pair each, and repeat its ERGAS and SAM.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such set.
-    """
+    """Return the published results."""
     if dataset is not None:
         check_dataset(dataset)
     rows = _rows()
@@ -74,18 +54,7 @@ def published(dataset: str | None = None, table: int | None = None) -> pd.DataFr
 
 
 def check_dataset(dataset: str) -> None:
-    """Refuse a set that the paper has no results of.
-
-    Parameters
-    ----------
-    dataset : str
-        Its name.
-
-    Raises
-    ------
-    ConfigError
-        If the paper has none.
-    """
+    """Refuse a set that the paper has no results of."""
     if dataset not in get_args(Dataset):
         raise ConfigError(
             f"the paper has no results on {dataset!r}; expected one of {list(get_args(Dataset))}."
@@ -95,17 +64,7 @@ def check_dataset(dataset: str) -> None:
 def best_of(values: pd.Series, measure: str) -> str | None:
     """Name the best of several values of one measure.
 
-    Parameters
-    ----------
-    values : pandas.Series
-        Values by name; NaN is left out.
-    measure : str
-        The measure.
-
-    Returns
-    -------
-    str or None
-        The name; None if all values are NaN.
+    `values`: Values by name; NaN is left out.
     """
     known = values.dropna()
     if known.empty:

@@ -59,23 +59,7 @@ def write_report(
 ) -> Path:
     """Write the report and its JSON twin.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        HTML file to write; the twin has the same name and ends in ``.json``.
-    scores : Scores
-        The measures.
-    title : str
-        Heading.
-    run : mapping, optional
-        What was run, by name: cubes, options.
-    gallery : Gallery, optional
-        Pictures, as collected by `evaluate`.
-
-    Returns
-    -------
-    pathlib.Path
-        The HTML file.
+    `path`: HTML file to write; the twin has the same name and ends in ``.json``.
     """
     gallery = gallery or Gallery()
     data = report_data(scores, title=title, run=run)
@@ -93,23 +77,7 @@ def report_data(
     title: str = "Evaluation on withheld scenes",
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Give everything that the report says, in plain numbers and texts.
-
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-    title : str
-        Heading.
-    run : mapping, optional
-        What was run.
-
-    Returns
-    -------
-    dict
-        Ready for JSON: title, version, run, methods, tables (title, caption, columns, rows),
-        verdicts, notes, and all figures by date, method, measure and band.
-    """
+    """Return everything that the report says, in plain numbers and texts."""
     made = comparisons(scores, MEASURES)
     tables = _tables(scores, made)
     about = {
@@ -138,18 +106,7 @@ def report_data(
 
 
 def told(comparison: Comparison) -> str:
-    """Say what a comparison found.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        The comparison.
-
-    Returns
-    -------
-    str
-        One line.
-    """
+    """Return what a comparison found."""
     c = comparison
     other = f"{RIVAL} {c.reference}" if c.role == RIVAL else c.reference
     head = f"{c.method} against {other}: {c.verdict}"
@@ -162,18 +119,7 @@ def told(comparison: Comparison) -> str:
 
 
 def calibration_gaps(scores: Scores) -> dict[str, float]:
-    """Give the largest deviation of observed from nominal coverage.
-
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-
-    Returns
-    -------
-    dict of float
-        In points (hundredths), by method.
-    """
+    """Return the largest deviation of observed from nominal coverage."""
     shares = scores.calibration()
     return {
         str(name): float(100 * np.abs(column - shares.index.to_numpy(float)).max())
@@ -237,7 +183,7 @@ def _table(frame: pd.DataFrame, caption: str) -> Table:
 
 
 def _not_computed(scores: Scores, tables: dict[str, Table]) -> list[str]:
-    """Say what the report lacks, and why."""
+    """Return what the report lacks, and why."""
     lines = [str(note) for note in scores.notes]
     dates = scores.by_date().shape[0]
     if dates < 3:

@@ -42,14 +42,8 @@ def _table(name: str, rows: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
 class Note:
     """Something that could not be computed.
 
-    Attributes
-    ----------
-    date : str
-        The date, or "" for all.
-    method : str
-        The method, or "" for all.
-    reason : str
-        Why.
+    `date`: The date, or "" for all.
+    `method`: The method, or "" for all.
     """
 
     date: str
@@ -65,25 +59,16 @@ class Note:
 class Scores(Told):
     """Measures of several methods on several dates.
 
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        Columns date, method, measure, band, value, pixels.
-    ratio : float
-        Fine over coarse pixel size that ERGAS was computed with.
-    classes : pandas.DataFrame
-        Columns date, method, kind ("change" or "distance"), class, band, pixels, RMSE, MAE, bias.
-    coverage : pandas.DataFrame
-        Of methods that state an uncertainty: columns date, method, band, nominal, inside, pixels.
-    dates : pandas.DataFrame
-        Columns date, before, after (nearest reachable base dates), distance (days to the nearer),
-        pixels, share (of the area).
-    notes : tuple of Note
-        What could not be computed.
-    design : str
-        What was withheld.
-    methods : dict of dict
-        What each method says of itself.
+    `table`: Columns date, method, measure, band, value, pixels.
+    `ratio`: Fine over coarse pixel size that ERGAS was computed with.
+    `classes`: Columns date, method, kind ("change" or "distance"), class, band, pixels, RMSE,
+    MAE, bias.
+    `coverage`: Of methods that state an uncertainty: columns date, method, band, nominal,
+    inside, pixels.
+    `dates`: Columns date, before, after (nearest reachable base dates), distance (days to the
+    nearer), pixels, share (of the area).
+    `notes`: What could not be computed.
+    `methods`: What each method says of itself.
     """
 
     table: pd.DataFrame
@@ -112,74 +97,30 @@ class Scores(Told):
         return Summary("Scores", facts, {"mean over bands and dates": means}, tuple(notes))
 
     def summary(self, band: str = "mean") -> pd.DataFrame:
-        """Average the measures over the dates.
-
-        Parameters
-        ----------
-        band : str
-            A band, or "mean" over bands.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Methods as rows in the order they were scored, measures as columns.
-        """
+        """Average the measures over the dates."""
         part = self.table[self.table["band"] == band]
         wide = _pivot(part, "method", "measure")
         return wide[list(dict.fromkeys(part["measure"]))]
 
     def by_date(self, measure: str = "RMSE", band: str = "mean") -> pd.DataFrame:
-        """Give one measure for every date.
+        """Return one measure for every date.
 
-        Parameters
-        ----------
-        measure : str
-            The measure.
-        band : str
-            A band, or "mean".
-
-        Returns
-        -------
-        pandas.DataFrame
-            Dates as rows, methods as columns; NaN where a method could not be scored.
+        Returned: Dates as rows, methods as columns; NaN where a method could not be scored.
         """
         part = self.table[(self.table["measure"] == measure) & (self.table["band"] == band)]
         return _pivot(part, "date", "method")
 
     def by_band(self, measure: str = "RMSE") -> pd.DataFrame:
-        """Give one measure for every band, averaged over the dates.
-
-        Parameters
-        ----------
-        measure : str
-            The measure.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Methods as rows, bands as columns.
-        """
+        """Return one measure for every band, averaged over the dates."""
         part = self.table[self.table["measure"] == measure]
         wide = _pivot(part, "method", "band")
         return wide[list(dict.fromkeys(part["band"]))]
 
     def by_class(self, kind: str, measure: str = "RMSE", band: str = "mean") -> pd.DataFrame:
-        """Give one measure for every class of pixels, over all dates together.
+        """Return one measure for every class of pixels, over all dates together.
 
-        Parameters
-        ----------
-        kind : {"change", "distance"}
-            Classes by the true change since the nearest clear fine image, root mean square over
-            the bands in reflectance; or by the days to the nearer base date.
-        measure : {"RMSE", "MAE", "bias"}
-            The measure.
-        band : str
-            A band, or "mean" over bands.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Methods as rows, the classes that occur as columns.
+        `kind`: Classes by the true change since the nearest clear fine image, root mean square over
+        the bands in reflectance; or by the days to the nearer base date.
         """
         part = self.classes[self.classes["kind"] == kind]
         power = 2 if measure == "RMSE" else 1
@@ -193,46 +134,22 @@ class Scores(Told):
         return wide[[c for c in CLASSES[kind] if c in wide.columns]]
 
     def class_pixels(self, kind: str) -> pd.Series[int]:
-        """Count the pixels of every class, over all dates.
-
-        Parameters
-        ----------
-        kind : {"change", "distance"}
-            Which classes.
-
-        Returns
-        -------
-        pandas.Series
-            Pixels by class.
-        """
+        """Count the pixels of every class, over all dates."""
         part = self.classes[self.classes["kind"] == kind]
         one = part.drop_duplicates(["date", "class"])
         return one.groupby("class", sort=False)["pixels"].sum()
 
     def calibration(self) -> pd.DataFrame:
-        """Give nominal and observed coverage of stated uncertainties, over dates and bands.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Nominal coverages as rows, methods as columns; empty where no method states one.
-        """
+        """Return nominal and observed coverage of stated uncertainties, over dates and bands."""
         sums = self.coverage.groupby(["nominal", "method"], sort=False)[["inside", "pixels"]].sum()
         shares = (sums["inside"] / sums["pixels"]).rename("value")
         return _pivot(shares.reset_index(), "nominal", "method")
 
     def ratios(self, references: Sequence[str] = ("linear", "direct")) -> pd.DataFrame:
-        """Give the RMSE of every date over that of the best reference.
+        """Return the RMSE of every date over that of the best reference.
 
-        Parameters
-        ----------
-        references : sequence of str
-            The methods of which the best counts, date by date.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Dates as rows, all methods as columns; below 1 is better than the best of them.
+        `references`: The methods of which the best counts, date by date.
+        Returned: Dates as rows, all methods as columns; below 1 is better than the best of them.
         """
         wide = self.by_date()
         best = wide[[r for r in references if r in wide.columns]].min(axis=1)
@@ -240,15 +157,7 @@ class Scores(Told):
 
 
 class ScoreBook:
-    """Collects dates until the tables are made.
-
-    Parameters
-    ----------
-    bands : tuple of str
-        Names of the bands.
-    ratio : float
-        Fine over coarse pixel size.
-    """
+    """Collects dates until the tables are made."""
 
     def __init__(self, bands: tuple[str, ...], ratio: float) -> None:
         self.bands, self.ratio = bands, ratio
@@ -257,27 +166,11 @@ class ScoreBook:
         self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _COLUMNS}
 
     def note(self, date: str, method: str, reason: str) -> None:
-        """Keep what could not be computed.
-
-        Parameters
-        ----------
-        date, method : str
-            What it is about; "" for all.
-        reason : str
-            Why.
-        """
+        """Keep what could not be computed."""
         self.notes.append(Note(date, method, reason))
 
     def add(self, predicted: Predicted, tally: Tally) -> None:
-        """Enter one date; one that has no pixel to compare is noted.
-
-        Parameters
-        ----------
-        predicted : Predicted
-            For its dates.
-        tally : Tally
-            Its sums.
-        """
+        """Enter one date; one that has no pixel to compare is noted."""
         day = str(predicted.day)
         if not tally.pixels:
             shares = {m: f"{n / tally.area:.0%}" for m, n in tally.predicted.items()}
@@ -313,28 +206,11 @@ class ScoreBook:
         ]  # fmt: skip
 
     def scored(self) -> set[str]:
-        """Give the methods that were scored on some date.
-
-        Returns
-        -------
-        set of str
-            Their names.
-        """
+        """Return the methods that were scored on some date."""
         return {row["method"] for row in self._rows["table"]}
 
     def finish(self, design: str) -> Scores:
-        """Make the tables.
-
-        Parameters
-        ----------
-        design : str
-            What was withheld.
-
-        Returns
-        -------
-        Scores
-            All that was entered.
-        """
+        """Make the tables."""
         frames = {name: _table(name, rows) for name, rows in self._rows.items()}
         return Scores(
             ratio=self.ratio, notes=tuple(self.notes), design=design, methods=self.methods, **frames

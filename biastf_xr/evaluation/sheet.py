@@ -31,25 +31,7 @@ def picture_sheet(
 
     Eager for the dates it shows.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        PNG to write.
-    fused : xarray.Dataset
-        Fused cube.
-    fine, coarse : xarray.Dataset
-        The cubes it was made from; `fine` holds the withheld scenes.
-    withheld : sequence of dates
-        Dates to compare, one row each.
-    baselines : mapping of str to xarray.Dataset
-        Other predictions of the withheld dates, by name.
-    title : str
-        Heading.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture.
+    `fine`, `coarse`: The cubes it was made from; `fine` holds the withheld scenes.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure

@@ -28,23 +28,15 @@ NEIGHBOURS = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 
 
 
 def ssim_map(prediction: Array, reference: Array, data_range: float = 1.0) -> Double:
-    """Give the structural similarity around every pixel, in a Gaussian window of 11 x 11.
+    """Return the structural similarity around every pixel, in a Gaussian window of 11 x 11.
 
     Means, variances and covariance are weighted by the window over the pixels that are valid in
     both images; on complete images this is scikit-image's ``structural_similarity`` with
     ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``.
 
-    Parameters
-    ----------
-    prediction, reference : ndarray
-        Shape ``(y, x)``; NaN is missing.
-    data_range : float
-        L of the constants (0.01 L)^2 and (0.03 L)^2.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(y, x)``; NaN where either image is, and within 5 pixels of the border.
+    `prediction`, `reference`: Shape ``(y, x)``; NaN is missing.
+    `data_range`: L of the constants (0.01 L)^2 and (0.03 L)^2.
+    Returned: Shape ``(y, x)``; NaN where either image is, and within 5 pixels of the border.
 
     References
     ----------
@@ -73,18 +65,11 @@ def _blur(values: Double) -> Double:
 
 
 def roberts_edges(image: Array) -> Double:
-    """Give the strength of edges by Roberts' cross.
+    """Return the strength of edges by Roberts' cross.
 
-    Parameters
-    ----------
-    image : ndarray
-        Shape ``(y, x)``; NaN is missing.
-
-    Returns
-    -------
-    ndarray of float64
-        ``|I(y,x) - I(y+1,x+1)| + |I(y,x+1) - I(y+1,x)|``; NaN where one of the four is missing, and
-        in the last row and column.
+    `image`: Shape ``(y, x)``; NaN is missing.
+    Returned: ``|I(y,x) - I(y+1,x+1)| + |I(y,x+1) - I(y+1,x)|``; NaN where one of the four is
+    missing, and in the last row and column.
     """
     values = image.astype(np.float64)
     out = np.full(values.shape, np.nan)
@@ -95,18 +80,11 @@ def roberts_edges(image: Array) -> Double:
 
 
 def binary_patterns(image: Array) -> Double:
-    """Give the local binary pattern of every pixel.
+    """Return the local binary pattern of every pixel.
 
-    Parameters
-    ----------
-    image : ndarray
-        Shape ``(y, x)``; NaN is missing.
-
-    Returns
-    -------
-    ndarray of float64
-        0 to 255: a bit for each of the eight neighbours that is not below the pixel, from the right
-        one counter-clockwise; NaN where one of the nine is missing, and at the border.
+    `image`: Shape ``(y, x)``; NaN is missing.
+    Returned: 0 to 255: a bit for each of the eight neighbours that is not below the pixel, from
+    the right one counter-clockwise; NaN where one of the nine is missing, and at the border.
 
     References
     ----------
@@ -127,17 +105,10 @@ def binary_patterns(image: Array) -> Double:
 
 
 def normalised_difference(prediction: Double, reference: Double) -> Double:
-    """Give ``(P - R) / (P + R)`` of two maps that are nowhere negative.
+    """Return ``(P - R) / (P + R)`` of two maps that are nowhere negative.
 
-    Parameters
-    ----------
-    prediction, reference : ndarray of float64
-        Shape ``(y, x)``; NaN is missing.
-
-    Returns
-    -------
-    ndarray of float64
-        -1 to 1; 0 where both are 0; NaN where either is missing.
+    `prediction`, `reference`: Shape ``(y, x)``; NaN is missing.
+    Returned: -1 to 1; 0 where both are 0; NaN where either is missing.
     """
     total = prediction + reference
     flat = total == 0
@@ -150,15 +121,9 @@ def edge_map(prediction: Array, reference: Array) -> Double:
     The all-round assessment of Zhu et al. (2022) puts the error of edges and texture beside that of
     reflectance.  This reading takes the normalised difference over all pixels.
 
-    Parameters
-    ----------
-    prediction, reference : ndarray
-        Shape ``(y, x)``; NaN is missing.
-
-    Returns
-    -------
-    ndarray of float64
-        -1 to 1: below 0 where the prediction is too smooth, above 0 where it is too sharp.
+    `prediction`, `reference`: Shape ``(y, x)``; NaN is missing.
+    Returned: -1 to 1: below 0 where the prediction is too smooth, above 0 where it is too
+    sharp.
 
     References
     ----------
@@ -172,15 +137,8 @@ def edge_map(prediction: Array, reference: Array) -> Double:
 def texture_map(prediction: Array, reference: Array) -> Double:
     """Compare the texture of two images by their local binary patterns, pixel by pixel.
 
-    Parameters
-    ----------
-    prediction, reference : ndarray
-        Shape ``(y, x)``; NaN is missing.
-
-    Returns
-    -------
-    ndarray of float64
-        Normalised difference of the patterns, -1 to 1; see `edge_map` for the source.
+    `prediction`, `reference`: Shape ``(y, x)``; NaN is missing.
+    Returned: Normalised difference of the patterns, -1 to 1; see `edge_map` for the source.
     """
     seen = np.isfinite(prediction) & np.isfinite(reference)
     images = (np.where(seen, image, np.nan) for image in (prediction, reference))

@@ -38,25 +38,13 @@ RIVAL = "best rival"
 class Comparison:
     """A method against a reference in one measure.
 
-    Attributes
-    ----------
-    method, reference : str
-        The two methods.
-    role : str
-        Why this reference: "best rival", or its name.
-    measure : str
-        The measure.
-    dates : int
-        Dates on which both were scored.
-    difference : float
-        Mean over the dates of method less reference; of measures that are best at zero, of their
-        magnitudes.
-    low, high : float
-        Its 95 % interval; NaN with too few dates.
-    verdict : {"better", "worse", "cannot tell"}
-        What the interval says.
-    reason : str
-        Why it cannot be told.
+    `role`: Why this reference: "best rival", or its name.
+    `dates`: Dates on which both were scored.
+    `difference`: Mean over the dates of method less reference; of measures that are best at
+    zero, of their magnitudes.
+    `low`, `high`: Its 95 % interval; NaN with too few dates.
+    `verdict`: What the interval says.
+    `reason`: Why it cannot be told.
     """
 
     method: str
@@ -78,23 +66,9 @@ def paired_interval(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> tuple[float, float]:
-    """Give the interval of a mean of paired differences.
+    """Return the interval of a mean of paired differences.
 
-    Parameters
-    ----------
-    differences : array_like
-        One per date, at least two.
-    level : float
-        Its coverage.
-    resamples : int
-        Bootstrap samples.
-    seed : int
-        Of the bootstrap.
-
-    Returns
-    -------
-    low, high : float
-        The wider of the percentile bootstrap interval and Student's.
+    `differences`: One per date, at least two.
 
     References
     ----------
@@ -111,22 +85,7 @@ def paired_interval(
 
 
 def compare(scores: Scores, method: str, reference: str, measure: str = "RMSE") -> Comparison:
-    """Compare two methods in one measure, mean over bands.
-
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-    method, reference : str
-        The two methods.
-    measure : str
-        The measure.
-
-    Returns
-    -------
-    Comparison
-        With the verdict.
-    """
+    """Compare two methods in one measure, mean over bands."""
     wide = scores.by_date(measure)[[method, reference]].dropna()
     if BEST[measure] == "zero":
         wide = wide.abs()
@@ -151,19 +110,7 @@ def compare(scores: Scores, method: str, reference: str, measure: str = "RMSE") 
 def best_rival(scores: Scores, method: str, measure: str = "RMSE") -> str | None:
     """Find the best of all other methods: the one that is hardest to beat.
 
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-    method : str
-        The method that is left out.
-    measure : str
-        The measure, mean over bands and over the dates on which `method` was scored.
-
-    Returns
-    -------
-    str or None
-        A method that was scored on all of these dates; None where there is none.
+    `measure`: The measure, mean over bands and over the dates on which `method` was scored.
     """
     wide = scores.by_date(measure)
     wide = wide[wide[method].notna()].drop(columns=method).dropna(axis=1)
@@ -174,20 +121,7 @@ def best_rival(scores: Scores, method: str, measure: str = "RMSE") -> str | None
 
 
 def comparisons(scores: Scores, measures: Sequence[str] = ("RMSE",)) -> list[Comparison]:
-    """Compare every method with "linear", "direct" and its best rival.
-
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-    measures : sequence of str
-        Measures to compare in.
-
-    Returns
-    -------
-    list of Comparison
-        Of all methods but the free baselines; of these where nothing else was scored.
-    """
+    """Compare every method with "linear", "direct" and its best rival."""
     scored = list(scores.by_date().columns)
     chosen = [m for m in scored if m not in BASELINES] or scored
     made = []
@@ -204,18 +138,7 @@ def comparisons(scores: Scores, measures: Sequence[str] = ("RMSE",)) -> list[Com
 
 
 def ratio_table(scores: Scores) -> pd.DataFrame:
-    """Sum up the RMSE of every date over that of the best of "linear" and "direct".
-
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Methods as rows; columns dates, mean ratio, worst ratio, worst date.
-    """
+    """Sum up the RMSE of every date over that of the best of "linear" and "direct"."""
     import pandas as pd
 
     ratios = scores.ratios(REFERENCES)

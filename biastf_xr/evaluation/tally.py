@@ -44,20 +44,10 @@ ClassKey = tuple[str, str, str]
 class Tally:
     """What is kept of a window, a date, or several.
 
-    Attributes
-    ----------
-    pixels : int
-        Pixels that all methods are scored on.
-    images : dict of ImageSums
-        By method.
-    classes : dict of tuple of Moments
-        By method, kind and class; one per band.
-    inside : dict of tuple of Inside
-        By method that states its uncertainty; one per band.
-    area : int
-        Pixels in all.
-    predicted : dict of int
-        Pixels that each method predicted in all bands.
+    `pixels`: Pixels that all methods are scored on.
+    `classes`: By method, kind and class; one per band.
+    `inside`: By method that states its uncertainty; one per band.
+    `predicted`: Pixels that each method predicted in all bands.
     """
 
     pixels: int = 0
@@ -81,17 +71,7 @@ class Tally:
 def tally_date(predicted: Predicted, tile: int = TILE) -> Tally:
     """Score one date, window by window; eager.
 
-    Parameters
-    ----------
-    predicted : Predicted
-        The images and the truth, lazy or in memory.
-    tile : int
-        Rows and columns of a window.
-
-    Returns
-    -------
-    Tally
-        Equal for any windows, to rounding.
+    `predicted`: The images and the truth, lazy or in memory.
     """
     from dask.base import compute
     from dask.delayed import delayed
@@ -115,23 +95,8 @@ def tally_window(
 ) -> Tally:
     """Score one window with halo.
 
-    Parameters
-    ----------
-    images : dict of ndarray of float32
-        Predictions by method, shape ``(band, y, x)``.
-    truth : ndarray of float32
-        The withheld scene.
-    sigma : dict of ndarray of float32
-        Stated standard deviations by method.
-    apart : ndarray of int
-        Shape ``(y, x)``: days to the nearest base date; 0 is unknown.
-    core : tuple of slice
-        The window without halo.
-
-    Returns
-    -------
-    Tally
-        Of the core.
+    `images`: Predictions by method, shape ``(band, y, x)``.
+    `apart`: Shape ``(y, x)``: days to the nearest base date; 0 is unknown.
     """
     common = common_pixels(images, truth)
     inner = (slice(None), *core)
@@ -156,7 +121,7 @@ def _inside(error: Float, sigma: Float) -> tuple[Inside, ...]:
 def _class_maps(
     images: dict[str, Float], truth: Float, apart: Any
 ) -> dict[tuple[str, str], NDArray[np.bool_]]:
-    """Tell which pixels belong to which class of change and of distance."""
+    """Return which pixels belong to which class of change and of distance."""
     maps: dict[tuple[str, str], NDArray[np.bool_]] = {}
     if UNCHANGED in images:
         change = np.sqrt(np.mean((truth - images[UNCHANGED]) ** 2, axis=0))

@@ -41,14 +41,8 @@ PATCH = 32
 class CoarseSeries:
     """The coarse images around a unit, as observed.
 
-    Attributes
-    ----------
-    days : ndarray of datetime64[D]
-        Ascending.
-    values : ndarray of float32
-        Shape ``(time, band, h, w)`` over `window`; NaN is missing.
-    window : Tile
-        Coarse pixels, on the coarse grid.
+    `values`: Shape ``(time, band, h, w)`` over `window`; NaN is missing.
+    `window`: Coarse pixels, on the coarse grid.
     """
 
     days: NDArray[np.datetime64]
@@ -60,18 +54,12 @@ class CoarseSeries:
 class CoarseImages:
     """The coarse images that a unit works with, gaps filled in time.
 
-    Attributes
-    ----------
-    window : Tile
-        Coarse pixels, on the coarse grid.
-    targets : ndarray of float32
-        Shape ``(time, band, h, w)``, of the target dates; NaN where nothing is near enough.
-    gap : ndarray of uint8
-        Shape ``(time, h, w)``: days to the nearest observation used.
-    bases : dict of ndarray of float32
-        Shape ``(band, h, w)``, by base date.
-    support : ndarray of float32
-        Shape ``(time, h, w)``: how many observations the targets' images are made of.
+    `window`: Coarse pixels, on the coarse grid.
+    `targets`: Shape ``(time, band, h, w)``, of the target dates; NaN where nothing is near
+    enough.
+    `gap`: Shape ``(time, h, w)``: days to the nearest observation used.
+    `bases`: Shape ``(band, h, w)``, by base date.
+    `support`: Shape ``(time, h, w)``: how many observations the targets' images are made of.
     """
 
     window: Tile
@@ -81,17 +69,9 @@ class CoarseImages:
     support: Float
 
     def digests(self, states: dict[np.datetime64, Prepared]) -> list[int]:
-        """Give what every target date owes to the coarse sensor as one number of 64 bits.
+        """Return what every target date owes to the coarse sensor as one number of 64 bits.
 
-        Parameters
-        ----------
-        states : dict
-            What the method prepared from whole scenes, by base date.
-
-        Returns
-        -------
-        list of int
-            Equal for equal images of the date and of all base dates, and equal states.
+        `states`: What the method prepared from whole scenes, by base date.
         """
         common = hashlib.blake2b(digest_size=8)
         for image in self.bases.values():
@@ -108,18 +88,7 @@ class CoarseImages:
         return numbers
 
     def of(self, dates: list[int]) -> CoarseImages:
-        """Keep some of the target dates.
-
-        Parameters
-        ----------
-        dates : list of int
-            Their places.
-
-        Returns
-        -------
-        CoarseImages
-            The images of these dates.
-        """
+        """Keep some of the target dates."""
         kept = {name: getattr(self, name)[dates] for name in ("targets", "gap", "support")}
         return replace(self, **kept)
 
@@ -128,22 +97,15 @@ class CoarseImages:
 class Fused:
     """Output of a unit.
 
-    Attributes
-    ----------
-    reflectance : ndarray of float32
-        Shape ``(time, band, y, x)``; NaN where it could not be made.
-    status_flag : ndarray of uint8
-        Shape ``(time, y, x)``; see `biastf_xr.cube.spec.STATUS`.
-    coarse_gap : ndarray of uint8
-        Shape ``(time, y, x)``: days to the nearest coarse observation used.
-    base_before, base_after : ndarray of uint16
-        Shape ``(time, y, x)``: days to the base date used on each side; 0 where none was.
-    sigma : ndarray of float32 or None
-        Shape of `reflectance`: standard deviation of its error; 0 where observed.
-    depth : tuple of int
-        How many base dates before and after were looked at, from near to far.
-    closed : bool
-        Whether every pixel has a pair among them, so that base dates further away cannot matter.
+    `reflectance`: Shape ``(time, band, y, x)``; NaN where it could not be made.
+    `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube.spec.STATUS`.
+    `coarse_gap`: Shape ``(time, y, x)``: days to the nearest coarse observation used.
+    `base_before`, `base_after`: Shape ``(time, y, x)``: days to the base date used on each
+    side; 0 where none was.
+    `sigma`: Shape of `reflectance`: standard deviation of its error; 0 where observed.
+    `depth`: How many base dates before and after were looked at, from near to far.
+    `closed`: Whether every pixel has a pair among them, so that base dates further away cannot
+    matter.
     """
 
     reflectance: Float
@@ -156,18 +118,7 @@ class Fused:
     closed: bool = False
 
     def variables(self, bands: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-        """Give the variables of the fused cube.
-
-        Parameters
-        ----------
-        bands : tuple of str
-            Names of the band axis.
-
-        Returns
-        -------
-        dict of ndarray
-            Arrays of shape ``(time, y, x)`` by variable name.
-        """
+        """Return the variables of the fused cube."""
         out: dict[str, NDArray[Any]] = {b: self.reflectance[:, i] for i, b in enumerate(bands)}
         names = ("status_flag", "coarse_gap", "base_before", "base_after")
         out |= {name: getattr(self, name) for name in names}
@@ -177,22 +128,7 @@ class Fused:
 
 
 def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
-    """Find the coarse dates a unit may need: those near enough to a target or a base date.
-
-    Parameters
-    ----------
-    unit : Unit
-        The unit.
-    days : ndarray of datetime64[D]
-        Days of the coarse cube.
-    rule : FusionRule
-        For the reach of gap filling.
-
-    Returns
-    -------
-    ndarray of int
-        Indices into `days`, ascending.
-    """
+    """Find the coarse dates a unit may need: those near enough to a target or a base date."""
     wanted = np.array([*unit.bracket.targets, *unit.bracket.base_dates], "datetime64[D]")
     apart = np.abs((days[:, None] - wanted).astype(int))
     return np.flatnonzero((apart <= rule.coarse_max_gap).any(axis=1))
@@ -203,21 +139,8 @@ def fill_coarse(
 ) -> CoarseImages:
     """Fill the coarse gaps of a unit's target and base dates in time, or smooth the series.
 
-    Parameters
-    ----------
-    unit : Unit
-        The unit.
-    series : CoarseSeries
-        Coarse images around it, over ``coarse_window``.
-    rule : FusionRule
-        How far a gap is filled; whether the target dates' own gaps are.
-    smoothing : Smoothing, optional
-        How the series is smoothed; by default it stays as observed.
-
-    Returns
-    -------
-    CoarseImages
-        The images.
+    `rule`: How far a gap is filled; whether the target dates' own gaps are.
+    `smoothing`: How the series is smoothed; by default it stays as observed.
     """
     bases = unit.bracket.base_dates
     targets, flanks = (np.array(d, "datetime64[D]") for d in (unit.bracket.targets, bases))
@@ -249,27 +172,8 @@ def fuse_unit(
     takes over, pixel by pixel, so that a method always sees one consistent pair.  Pixels without
     any pair clear on both sides are made from the nearest clear date on one side.
 
-    Parameters
-    ----------
-    unit : Unit
-        What to make.
-    method : Method
-        The method.
-    states : dict
-        What the method prepared, by base date, for the unit's target dates.
-    read_fine : callable
-        Reads fine images; called only for what is needed.
-    coarse : CoarseImages
-        Coarse images, as from `fill_coarse`.
-    alignment : Alignment
-        How the grids lie.
-    bands : tuple of str
-        Bands, in the order of the arrays.
-
-    Returns
-    -------
-    Fused
-        The result.
+    `states`: What the method prepared, by base date, for the unit's target dates.
+    `read_fine`: Reads fine images; called only for what is needed.
     """
     bracket, tile = unit.bracket, unit.tile
     targets = np.array(bracket.targets, "datetime64[D]")
@@ -351,22 +255,7 @@ class _Canvas:
 
 
 def coarse_window(unit: Unit, method: Method, alignment: Alignment) -> Tile:
-    """Find the coarse pixels a unit needs.
-
-    Parameters
-    ----------
-    unit : Unit
-        The unit.
-    method : Method
-        For its halos.
-    alignment : Alignment
-        How the grids lie.
-
-    Returns
-    -------
-    Tile
-        Window on the coarse grid.
-    """
+    """Find the coarse pixels a unit needs."""
     return alignment.coarse_tile(unit.tile.padded(method.halo), margin=method.coarse_halo)
 
 
@@ -387,7 +276,7 @@ class _Inputs:
     masks: dict[np.datetime64, NDArray[np.bool_]] = field(default_factory=dict)
 
     def base(self, day: np.datetime64) -> Base:
-        """Give a base date over the whole padded tile."""
+        """Return a base date over the whole padded tile."""
         if day not in self.bases:
             padded = self.unit.tile.padded(self.method.fine_halo)
             fine = read_padded(lambda t: self.read_fine(day, t), padded, self.alignment.shape)
@@ -395,7 +284,7 @@ class _Inputs:
         return self.bases[day]
 
     def clear(self, layer: Layer) -> NDArray[np.bool_]:
-        """Tell where the base dates of a layer are clear, shape (y, x) of the tile."""
+        """Return where the base dates of a layer are clear, shape (y, x) of the tile."""
         if self.method.needs_two_sides and not layer.two_sided:
             return np.zeros(self.unit.tile.shape, bool)
         days = [day for day in (layer.before, layer.after) if day is not None]
@@ -403,7 +292,7 @@ class _Inputs:
         return clear
 
     def _clear_on(self, day: np.datetime64) -> NDArray[np.bool_]:
-        """Tell where one base date is clear; every layer it takes part in asks."""
+        """Return where one base date is clear; every layer it takes part in asks."""
         if day not in self.masks:
             rows, cols = self.unit.tile.shape
             halo = self.method.fine_halo
@@ -463,7 +352,7 @@ def _windows(usable: NDArray[np.bool_], tile: Tile, halo: int) -> list[Tile]:
 
 
 def _inside(window: Tile, tile: Tile) -> tuple[slice, slice]:
-    """Give the slices of a window into the arrays of the tile around it."""
+    """Return the slices of a window into the arrays of the tile around it."""
     return (
         slice(window.y0 - tile.y0, window.y1 - tile.y0),
         slice(window.x0 - tile.x0, window.x1 - tile.x0),

@@ -36,14 +36,9 @@ OWN_SCENE = "its own scene is kept"
 class Brackets(Told, Sequence["Bracket"]):
     """The brackets of some target dates: a sequence of `Bracket` that can be looked at.
 
-    Attributes
-    ----------
-    brackets : tuple of Bracket
-        In order of time; together they hold every target once.
-    rule : FusionRule
-        How base dates were chosen.
-    left_out : dict of str
-        Why a fine scene serves as no base, by day.
+    `brackets`: In order of time; together they hold every target once.
+    `rule`: How base dates were chosen.
+    `left_out`: Why a fine scene serves as no base, by day.
     """
 
     brackets: tuple[Bracket, ...]
@@ -62,7 +57,7 @@ class Brackets(Told, Sequence["Bracket"]):
 
     @property
     def table(self) -> pd.DataFrame:
-        """Give one row per bracket.
+        """Return one row per bracket.
 
         First and last target, number of targets, base dates on both sides from near to far, how
         many layers a pixel may try, and a note: why nothing can be predicted, for instance.
@@ -115,26 +110,9 @@ class Brackets(Told, Sequence["Bracket"]):
 def list_brackets(
     fine: xr.Dataset, coarse: xr.Dataset, *, dates: Any = "daily", rule: FusionRule | None = None
 ) -> Brackets:
-    """Tell which base dates `fuse` uses for which target dates; reads metadata only.
+    """Return which base dates `fuse` uses for which target dates; reads metadata only.
 
-    Parameters
-    ----------
-    fine, coarse : xarray.Dataset
-        The cubes.
-    dates : "daily" or array_like of dates
-        Dates to predict.
-    rule : FusionRule, optional
-        How base dates and coarse gaps are dealt with.
-
-    Returns
-    -------
-    Brackets
-        The brackets, over the whole region.
-
-    Raises
-    ------
-    GridMismatchError, CubeStructureError, MissingPairError, TargetDateError
-        If the cubes do not fit together or a date cannot be predicted.
+    `rule`: How base dates and coarse gaps are dealt with.
     """
     rule, pair = rule or FusionRule(), pair_cubes(fine, coarse)
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
@@ -145,7 +123,7 @@ def list_brackets(
 
 
 def _left_out(pair: CubePair, base: Any, rule: FusionRule) -> dict[str, str]:
-    """Say of every fine scene that is no base date why."""
+    """Return of every fine scene that is no base date why."""
     clear, doubt = clear_fractions(pair.fine, pair.bands), doubted(pair.fine)
     first, last = pair.coarse_days[0], pair.coarse_days[-1]
     why = {}
@@ -162,18 +140,7 @@ def _left_out(pair: CubePair, base: Any, rule: FusionRule) -> dict[str, str]:
 
 
 def summarise_plan(plan: FusionPlan) -> Summary:
-    """Tell how much a plan is.
-
-    Parameters
-    ----------
-    plan : FusionPlan
-        The plan.
-
-    Returns
-    -------
-    Summary
-        Bands, dates, tiles and how coarse gaps are dealt with.
-    """
+    """Return how much a plan is."""
     days, base, tiles = plan.targets, plan.base, plan.tiles
     before, after = plan.base_dates()
     none = int((np.isnat(before) & np.isnat(after)).sum())

@@ -85,7 +85,7 @@ class TileGrid:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Give the rows and columns of tiles."""
+        """Return the rows and columns of tiles."""
         return -(-self.shape[0] // self.size[0]), -(-self.shape[1] // self.size[1])
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class TileGrid:
         return Tile(y, y + self.size[0], x, x + self.size[1]).clipped(self.shape)
 
     def pixels(self) -> NDArray[np.int64]:
-        """Give the number of pixels of every tile.
+        """Return the number of pixels of every tile.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class FusionPlan(Told):
         return summarise_plan(self)
 
     def bracket_of(self, target: int, tile: int) -> Bracket:
-        """Give the base dates of one target in one tile.
+        """Return the base dates of one target in one tile.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class FusionPlan(Told):
         return Bracket((self.targets[target],), *days, bool(self.seen[target, tile]))
 
     def bases_of(self, target: int, tile: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Give the places of the base dates of one target in one tile.
+        """Return the places of the base dates of one target in one tile.
 
         Parameters
         ----------
@@ -285,7 +285,7 @@ class FusionPlan(Told):
         return before, after
 
     def base_dates(self) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
-        """Give the nearest base date on each side of every target.
+        """Return the nearest base date on each side of every target.
 
         Returns
         -------
@@ -303,7 +303,7 @@ class FusionPlan(Told):
         return sides[0], sides[1]
 
     def runs(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Tell where a unit begins.
+        """Return where a unit begins.
 
         Parameters
         ----------
@@ -329,7 +329,7 @@ class FusionPlan(Told):
         return begins
 
     def _identity(self) -> NDArray[np.uint64]:
-        """Give a number per target and tile that is equal where the base dates are."""
+        """Return a number per target and tile that is equal where the base dates are."""
         rng = np.random.default_rng(0)
         words = rng.integers(1, 2**63, (self.base.size, 2), dtype=np.uint64)
         total = np.zeros((self.targets.size, len(self.tiles)), np.uint64)
@@ -452,7 +452,7 @@ class ClearPixels:
     shard: tuple[int, int]
 
     def over(self, days: Any, grid: TileGrid, halo: int) -> NDArray[np.bool_]:
-        """Tell which days have a clear pixel in or near which tile.
+        """Return which days have a clear pixel in or near which tile.
 
         Parameters
         ----------

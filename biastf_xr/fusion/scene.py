@@ -33,18 +33,9 @@ LOOK = 1024
 class WholeScene:
     """The cubes of a plan as `biastf_xr.methods.base.SceneView`.
 
-    Attributes
-    ----------
-    plan : FusionPlan
-        The plan.
-    pair : CubePair
-        The cubes, lazy.
-    days : list of numpy.datetime64
-        Base dates that the wanted targets may use, ascending.
-    wanted : ndarray of bool
-        Which targets will be made.
-    smoothing : Smoothing, optional
-        How the coarse series is smoothed for the method.
+    `days`: Base dates that the wanted targets may use, ascending.
+    `wanted`: Which targets will be made.
+    `smoothing`: How the coarse series is smoothed for the method.
     """
 
     plan: FusionPlan
@@ -55,36 +46,23 @@ class WholeScene:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands."""
+        """Return the bands."""
         return self.plan.bands
 
     @property
     def alignment(self) -> Alignment:
-        """Tell how the grids lie."""
+        """Return how the grids lie."""
         return self.plan.alignment
 
     @property
     def targets(self) -> NDArray[np.datetime64]:
-        """Give the target dates of the plan."""
+        """Return the target dates of the plan."""
         return self.plan.targets
 
     def fold(
         self, look: Callable[[np.datetime64, Float, Tile], T], merge: Callable[[T, T], T]
     ) -> dict[np.datetime64, T]:
-        """Look at the fine image of every base date, tile by tile; see `SceneView.fold`.
-
-        Parameters
-        ----------
-        look : callable
-            Summarises a tile.
-        merge : callable
-            Joins two summaries.
-
-        Returns
-        -------
-        dict
-            The summary of every base date.
-        """
+        """Look at the fine image of every base date, tile by tile; see `SceneView.fold`."""
         from dask.base import compute
         from dask.delayed import delayed
 
@@ -101,57 +79,22 @@ class WholeScene:
         return summaries
 
     def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
-        """Give the places of the targets that may use a base date; see `SceneView.targets_of`.
-
-        Parameters
-        ----------
-        day : numpy.datetime64
-            The base date.
-
-        Returns
-        -------
-        ndarray of int
-            Places, ascending.
-        """
+        """Return the places of the targets that may use a base date; see `SceneView.targets_of`."""
         place, reach = int(np.searchsorted(self.plan.base, day)), self.plan.reach
         before = (reach.first <= place) & (place < reach.split)
         after = (reach.resume <= place) & (place < reach.last)
         return np.flatnonzero((before | after) & self.wanted)
 
     def coarse(self, days: Any, *, bases: bool = False) -> Float:
-        """Read whole coarse images, gaps filled in time; see `SceneView.coarse`.
-
-        Parameters
-        ----------
-        days : array_like of datetime64[D]
-            Target dates, or base dates.
-        bases : bool
-            Whether they are base dates.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, band, h, w)``.
-        """
+        """Read whole coarse images, gaps filled in time; see `SceneView.coarse`."""
         return self._images(days, bases=bases)[0]
 
     def support(self, days: Any) -> Float:
-        """Tell how many observations images are made of; see `SceneView.support`.
-
-        Parameters
-        ----------
-        days : array_like of datetime64[D]
-            Target dates.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, h, w)``.
-        """
+        """Return how many observations images are made of; see `SceneView.support`."""
         return self._images(days, bases=False)[1]
 
     def _images(self, days: Any, *, bases: bool) -> tuple[Float, Float]:
-        """Give whole coarse images with their support, as `fill_coarse` gives those of a unit."""
+        """Return whole coarse images with their support, as `fill_coarse` gives those of a unit."""
         rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
         reach = rule.coarse_max_gap
         held = self.pair.coarse_days
@@ -187,24 +130,7 @@ def prepare(
     plan: FusionPlan,
     wanted: NDArray[np.bool_] | None = None,
 ) -> dict[np.datetime64, Prepared]:
-    """Let a method look at the whole scene before the first tile.
-
-    Parameters
-    ----------
-    method : Method
-        The method, bound to the cubes.
-    pair : CubePair
-        The cubes.
-    plan : FusionPlan
-        Base dates and targets.
-    wanted : ndarray of bool, optional
-        Which targets will be made; all by default.
-
-    Returns
-    -------
-    dict
-        By base date.
-    """
+    """Let a method look at the whole scene before the first tile."""
     wanted = np.ones(plan.targets.size, bool) if wanted is None else wanted
     reach, used = plan.reach, np.zeros(plan.base.size, bool)
     for t in np.flatnonzero(wanted):

@@ -17,22 +17,7 @@ if TYPE_CHECKING:
 
 
 def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
-    """Describe the cube that a fusion makes.
-
-    Parameters
-    ----------
-    pair : CubePair
-        The inputs.
-    method : Method
-        The method.
-    shard : int
-        Largest shard in pixels.
-
-    Returns
-    -------
-    CubeSpec
-        The structure, with provenance attributes.
-    """
+    """Describe the cube that a fusion makes."""
     shape = pair.alignment.shape
     described = method.describe()
     before = str(pair.fine.attrs.get("history", "")).splitlines()
@@ -48,20 +33,7 @@ def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
 
 
 def fused_template(spec: CubeSpec, plan: FusionPlan) -> xr.Dataset:
-    """Build the lazy, empty Dataset of a fused cube.
-
-    Parameters
-    ----------
-    spec : CubeSpec
-        As from `fused_spec`.
-    plan : FusionPlan
-        For the dates.
-
-    Returns
-    -------
-    xarray.Dataset
-        Lazy.
-    """
+    """Build the lazy, empty Dataset of a fused cube."""
     import xarray as xr
 
     before, after = plan.base_dates()

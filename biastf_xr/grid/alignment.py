@@ -32,14 +32,9 @@ class AxisMap:
     Fine pixel ``i`` has its centre at coarse coordinate ``(i + 0.5) * scale + shift - 0.5``,
     where coarse pixel ``j`` has its centre at ``j``.
 
-    Attributes
-    ----------
-    scale : float
-        Fine pixel size over coarse pixel size (at most 1).
-    shift : float
-        Position of the fine grid's first edge on the coarse axis, in coarse pixels.
-    size : int
-        Number of coarse pixels on the axis.
+    `scale`: Fine pixel size over coarse pixel size (at most 1).
+    `shift`: Position of the fine grid's first edge on the coarse axis, in coarse pixels.
+    `size`: Number of coarse pixels on the axis.
     """
 
     scale: float
@@ -47,34 +42,13 @@ class AxisMap:
     size: int
 
     def position(self, pixel: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Give the coarse coordinate of fine pixel centres.
-
-        Parameters
-        ----------
-        pixel : ndarray of int64
-            Fine pixel indices.
-
-        Returns
-        -------
-        ndarray of float64
-            Coarse coordinates; integers are coarse pixel centres.
-        """
+        """Return the coarse coordinate of fine pixel centres."""
         return (pixel.astype(np.float64) + 0.5) * self.scale + self.shift - 0.5
 
     def window(self, start: int, stop: int, margin: int) -> tuple[int, int]:
         """Find the coarse pixels that a run of fine pixels needs.
 
-        Parameters
-        ----------
-        start, stop : int
-            Fine pixels ``start:stop``.
-        margin : int
-            Coarse pixels to add on both sides, beyond those the interpolation itself touches.
-
-        Returns
-        -------
-        tuple of int
-            Coarse pixels ``first:last``, inside the coarse axis.
+        `margin`: Coarse pixels to add on both sides, beyond those the interpolation itself touches.
         """
         low, high = self.position(np.array([start, stop - 1]))
         first = max(int(np.floor(low)) - margin, 0)
@@ -83,19 +57,10 @@ class AxisMap:
         return min(first, max(self.size - 2, 0)), max(last, min(2, self.size))
 
     def within(self, fine: int, coarse: int, size: int) -> AxisMap:
-        """Give the axis as a window of either grid has it.
+        """Return the axis as a window of either grid has it.
 
-        Parameters
-        ----------
-        fine, coarse : int
-            First pixels of the windows.
-        size : int
-            Coarse pixels of the window.
-
-        Returns
-        -------
-        AxisMap
-            The same relation, counted from there.
+        `fine`, `coarse`: First pixels of the windows.
+        `size`: Coarse pixels of the window.
         """
         return AxisMap(self.scale, self.shift + fine * self.scale - coarse, size)
 
@@ -104,12 +69,7 @@ class AxisMap:
 class Alignment:
     """How a coarse grid lies under a fine grid; CRS equal, axes parallel, any ratio.
 
-    Attributes
-    ----------
-    rows, cols : AxisMap
-        The two axes.
-    shape : tuple of int
-        Rows and columns of the fine grid.
+    `shape`: Rows and columns of the fine grid.
     """
 
     rows: AxisMap
@@ -118,28 +78,18 @@ class Alignment:
 
     @property
     def ratio(self) -> float:
-        """Give the coarse pixel size over the fine pixel size."""
+        """Return the coarse pixel size over the fine pixel size."""
         return 1.0 / self.rows.scale
 
     @property
     def coarse_shape(self) -> tuple[int, int]:
-        """Give the rows and columns of the coarse grid."""
+        """Return the rows and columns of the coarse grid."""
         return self.rows.size, self.cols.size
 
     def coarse_tile(self, fine: Tile, margin: int = 0) -> Tile:
         """Find the coarse window under a fine tile.
 
-        Parameters
-        ----------
-        fine : Tile
-            Fine tile; it may reach outside the grid.
-        margin : int
-            Coarse pixels to add on every side where there are any.
-
-        Returns
-        -------
-        Tile
-            Coarse window, inside the coarse grid.
+        `margin`: Coarse pixels to add on every side where there are any.
         """
         y0, y1 = self.rows.window(fine.y0, fine.y1, margin)
         x0, x1 = self.cols.window(fine.x0, fine.x1, margin)
@@ -153,24 +103,8 @@ def _axis(fine0: float, fine_res: float, coarse0: float, coarse_res: float, n: i
 def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
     """Read the grid of a cube from its coordinates.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Cube with ``y`` and ``x`` pixel-centre coordinates and a ``spatial_ref``.
-    what : str
-        Name of the cube in error messages, for instance "fine cube".
-
-    Returns
-    -------
-    odc.geo.geobox.GeoBox
-        The grid.
-
-    Raises
-    ------
-    CubeStructureError
-        If there is no regular ``y``/``x`` grid.
-    GridMismatchError
-        If the grid has no CRS or is rotated.
+    `ds`: Cube with ``y`` and ``x`` pixel-centre coordinates and a ``spatial_ref``.
+    `what`: Name of the cube in error messages, for instance "fine cube".
     """
     import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
 
@@ -210,18 +144,7 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
 
 
 def describe(geobox: GeoBox) -> str:
-    """Say what a grid is, in one line.
-
-    Parameters
-    ----------
-    geobox : odc.geo.geobox.GeoBox
-        The grid.
-
-    Returns
-    -------
-    str
-        CRS, shape, pixel size and upper left corner.
-    """
+    """Return what a grid is, in one line."""
     a, name = geobox.affine, _crs_name(geobox.crs)
     return (
         f"{name}, {geobox.shape[0]} x {geobox.shape[1]} px of {a.a:g} at ({a.c:.10g}, {a.f:.10g})"
@@ -240,17 +163,9 @@ def _crs_name(crs: Any) -> str:
 
 
 def same_lattice(a: GeoBox, b: GeoBox) -> bool:
-    """Tell whether two grids have the same pixels where they overlap.
+    """Return whether two grids have the same pixels where they overlap.
 
-    Parameters
-    ----------
-    a, b : odc.geo.geobox.GeoBox
-        North-up grids of any extent.
-
-    Returns
-    -------
-    bool
-        True if CRS and pixel size are equal and the origins differ by whole pixels.
+    Returned: True if CRS and pixel size are equal and the origins differ by whole pixels.
     """
     size = (a.affine.a, a.affine.e)
     if a.crs != b.crs or not np.allclose(size, (b.affine.a, b.affine.e), rtol=1e-6):
@@ -262,22 +177,9 @@ def same_lattice(a: GeoBox, b: GeoBox) -> bool:
 def align(fine: GeoBox, coarse: GeoBox) -> Alignment:
     """Work out how a coarse grid lies under a fine grid.
 
-    Parameters
-    ----------
-    fine, coarse : odc.geo.geobox.GeoBox
-        North-up grids.  The coarse pixel may be any factor >= 1 larger, need not be a whole
-        multiple, and may be the fine pixel itself (coarse images delivered on the fine grid).
-
-    Returns
-    -------
-    Alignment
-        The relation of the two grids.
-
-    Raises
-    ------
-    GridMismatchError
-        If the CRS differ, the coarse pixel is the smaller one or not of the same shape, or the
-        coarse grid leaves part of the fine grid uncovered.
+    `fine`, `coarse`: North-up grids. The coarse pixel may be any factor >= 1 larger, need not
+    be a whole multiple, and may be the fine pixel itself (coarse images delivered on the fine
+    grid).
     """
     if fine.crs != coarse.crs:
         raise GridMismatchError(
@@ -325,14 +227,9 @@ class Upsampler:
     Where some of the four neighbours are missing the others share their weight; the result is
     NaN where the missing ones hold at least half of it.
 
-    Attributes
-    ----------
-    alignment : Alignment
-        The relation of the grids.
-    fine : Tile
-        Fine window; it may reach outside the fine grid.
-    coarse : Tile
-        Coarse window that covers it, as from `Alignment.coarse_tile`.
+    `alignment`: The relation of the grids.
+    `fine`: Fine window; it may reach outside the fine grid.
+    `coarse`: Coarse window that covers it, as from `Alignment.coarse_tile`.
     """
 
     alignment: Alignment
@@ -342,17 +239,7 @@ class Upsampler:
     def __call__(self, values: Float, how: Upsampling = "bilinear") -> Float:
         """Interpolate.
 
-        Parameters
-        ----------
-        values : ndarray of float32
-            Shape ``(..., h, w)`` with the coarse window's rows and columns; NaN is missing.
-        how : {"bilinear", "nearest"}
-            The interpolation.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(..., H, W)`` with the fine window's rows and columns.
+        `values`: Shape ``(..., h, w)`` with the coarse window's rows and columns; NaN is missing.
         """
         if self._same_grid():
             return self._shifted(values)
@@ -395,7 +282,7 @@ Taps = tuple[NDArray[np.int64], NDArray[np.int64], Float]
 
 
 def _taps(axis: AxisMap, start: int, stop: int, first: int, how: Upsampling) -> Taps:
-    """Give, for each fine pixel, its two coarse neighbours and the weight of the second."""
+    """Return, for each fine pixel, its two coarse neighbours and the weight of the second."""
     position = np.clip(axis.position(np.arange(start, stop)), 0, axis.size - 1)
     if how == "nearest":
         pixel = np.floor(position + 0.5).astype(np.int64) - first
@@ -419,17 +306,10 @@ def _lerp(values: Float, taps: Taps, axis: int) -> Float:
 def aggregate(values: Float, rows: AxisMap, cols: AxisMap) -> Float:
     """Average fine pixels over the coarse pixels that contain them, by area.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., H, W)`` on the whole fine grid; NaN is missing and left out.
-    rows, cols : AxisMap
-        Where the fine axes lie on the coarse axes; any ratio, whole or not.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(..., h, w)``; NaN where less than half of a coarse pixel's covered area is valid.
+    `values`: Shape ``(..., H, W)`` on the whole fine grid; NaN is missing and left out.
+    `rows`, `cols`: Where the fine axes lie on the coarse axes; any ratio, whole or not.
+    Returned: Shape ``(..., h, w)``; NaN where less than half of a coarse pixel's covered area
+    is valid.
     """
     return mean_of(*area_sums(values, rows, cols), covered_area(rows, cols, values.shape[-2:]))
 
@@ -439,18 +319,10 @@ def area_sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum fine pixels over the coarse pixels that contain them, by area.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., H, W)``; NaN is missing and left out.
-    rows, cols : AxisMap
-        Where the fine axes lie on the coarse axes.
-
-    Returns
-    -------
-    total, weight : ndarray of float64
-        Shape ``(..., h, w)``: sum of values, and the area of those that are there, in coarse
-        pixels.
+    `values`: Shape ``(..., H, W)``; NaN is missing and left out.
+    `rows`, `cols`: Where the fine axes lie on the coarse axes.
+    `total`, `weight`: Shape ``(..., h, w)``: sum of values, and the area of those that are
+    there, in coarse pixels.
     """
     a, b = overlap(rows, values.shape[-2]), overlap(cols, values.shape[-1])
     valid = np.isfinite(values)
@@ -459,19 +331,9 @@ def area_sums(
 
 
 def covered_area(rows: AxisMap, cols: AxisMap, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Give the area of coarse pixels that fine pixels cover.
+    """Return the area of coarse pixels that fine pixels cover.
 
-    Parameters
-    ----------
-    rows, cols : AxisMap
-        Where the fine axes lie on the coarse axes.
-    shape : tuple of int
-        Fine rows and columns.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(h, w)``, in coarse pixels.
+    `rows`, `cols`: Where the fine axes lie on the coarse axes.
     """
     sums = [overlap(axis, n).sum(axis=1) for axis, n in zip((rows, cols), shape, strict=True)]
     return np.outer(*(np.asarray(s).ravel() for s in sums))
@@ -482,17 +344,7 @@ def mean_of(
 ) -> Float:
     """Divide sums by their area where enough of it is there.
 
-    Parameters
-    ----------
-    total, weight : ndarray of float64
-        As from `area_sums`.
-    covered : ndarray of float64
-        As from `covered_area`.
-
-    Returns
-    -------
-    ndarray of float32
-        The means; NaN where less than half of the covered area is valid.
+    Returned: The means; NaN where less than half of the covered area is valid.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         # Exactly half is enough, whatever the rounding of the two sums.
@@ -507,19 +359,10 @@ def _over_areas(values: NDArray[Any], a: Any, b: Any) -> NDArray[np.float64]:
 
 
 def overlap(axis: AxisMap, n: int) -> Any:
-    """Give the length of each fine pixel inside each coarse pixel.
+    """Return the length of each fine pixel inside each coarse pixel.
 
-    Parameters
-    ----------
-    axis : AxisMap
-        Where the fine axis lies on the coarse axis.
-    n : int
-        Fine pixels, from the first on.
-
-    Returns
-    -------
-    scipy.sparse.csr_array
-        Shape ``(coarse, fine)``, in coarse pixels.
+    `axis`: Where the fine axis lies on the coarse axis.
+    `n`: Fine pixels, from the first on.
     """
     from scipy.sparse import csr_array
 

@@ -40,24 +40,10 @@ LARGEST = 400_000
 def read_region(region: str | Path | Sequence[float], *, crs: str = LONLAT) -> Geometry:
     """Read a region of interest.
 
-    Parameters
-    ----------
-    region : str, pathlib.Path or sequence of float
-        ``[west, south, east, north]``; the path of a GeoJSON file (degrees, RFC 7946);
-        ``"MGRS:55HBU"``, which is exactly the tile of Sentinel-2 and HLS; or ``"WRS:093084"``,
-        path and row of Landsat 4 to 9, an approximate footprint computed from the orbit.
-    crs : str
-        CRS of the four numbers.
-
-    Returns
-    -------
-    odc.geo.geom.Geometry
-        The region, with its CRS.
-
-    Raises
-    ------
-    ConfigError
-        If it is none of these.
+    `region`: ``[west, south, east, north]``; the path of a GeoJSON file (degrees, RFC 7946);
+    ``"MGRS:55HBU"``, which is exactly the tile of Sentinel-2 and HLS; or ``"WRS:093084"``, path
+    and row of Landsat 4 to 9, an approximate footprint computed from the orbit.
+    `crs`: CRS of the four numbers.
     """
     if not isinstance(region, str | Path):
         return _box(region, crs)
@@ -72,29 +58,11 @@ def read_region(region: str | Path | Sequence[float], *, crs: str = LONLAT) -> G
 def fine_grid(
     region: Geometry, *, crs: str = "utm", resolution: float = 30.0, anchor: float = 0.0
 ) -> GeoBox:
-    """Give the grid of the fine cube: whole pixels that cover a region.
+    """Return the grid of the fine cube: whole pixels that cover a region.
 
-    Parameters
-    ----------
-    region : odc.geo.geom.Geometry
-        As from `read_region`.
-    crs : str
-        "utm" for the zone of the region's centre, or a projected CRS.
-    resolution : float
-        Pixel size.
-    anchor : float
-        Where pixel edges lie: at whole multiples of the resolution plus this.  0 is the lattice of
-        HLS and Sentinel-2; half a pixel is that of Landsat Collection 2.
-
-    Returns
-    -------
-    odc.geo.geobox.GeoBox
-        North-up grid.
-
-    Raises
-    ------
-    ConfigError, GridMismatchError
-        If the CRS is not projected, or the region is empty or too large.
+    `crs`: "utm" for the zone of the region's centre, or a projected CRS.
+    `anchor`: Where pixel edges lie: at whole multiples of the resolution plus this. 0 is the
+    lattice of HLS and Sentinel-2; half a pixel is that of Landsat Collection 2.
     """
     from affine import Affine
     from odc.geo import CRS, CRSError
@@ -132,29 +100,12 @@ def fine_grid(
 
 
 def coarse_grid(fine: GeoBox, *, resolution: float = 480.0, margin: int = 2) -> GeoBox:
-    """Give the grid of the coarse cube: it covers the fine one with a margin.
+    """Return the grid of the coarse cube: it covers the fine one with a margin.
 
     The upper left corners differ by whole coarse pixels, so that with a whole ratio every coarse
     edge is a fine edge.
 
-    Parameters
-    ----------
-    fine : odc.geo.geobox.GeoBox
-        The fine grid.
-    resolution : float
-        Coarse pixel size.
-    margin : int
-        Coarse pixels beyond the fine grid on every side.
-
-    Returns
-    -------
-    odc.geo.geobox.GeoBox
-        North-up grid.
-
-    Raises
-    ------
-    GridMismatchError
-        If the coarse pixel is the smaller one.
+    `margin`: Coarse pixels beyond the fine grid on every side.
     """
     from odc.geo.geobox import GeoBox
 
@@ -223,7 +174,7 @@ def _polygons(node: Any) -> list[Any]:
 
 
 def _utm(region: Geometry) -> Any:
-    """Give the UTM zone of a region's centre; a region that is in UTM already keeps its own."""
+    """Return the UTM zone of a region's centre; a region that is in UTM already keeps its own."""
     from odc.geo import CRS
 
     if region.crs is not None and (region.crs.epsg or 0) // 100 in {326, 327}:
@@ -234,7 +185,7 @@ def _utm(region: Geometry) -> Any:
 
 
 def _mgrs(zone: int, band: str, column: str, row: str) -> Geometry:
-    """Give the Sentinel-2 tile of a 100-km square of the Military Grid Reference System."""
+    """Return the Sentinel-2 tile of a 100-km square of the Military Grid Reference System."""
     from odc.geo.geom import box
 
     name = f"MGRS:{zone}{band}{column}{row}"
@@ -256,14 +207,14 @@ def _mgrs(zone: int, band: str, column: str, row: str) -> Geometry:
 
 
 def _meridian_arc(latitude: float) -> float:
-    """Give the UTM northing of a latitude on the central meridian, to some 100 m."""
+    """Return the UTM northing of a latitude on the central meridian, to some 100 m."""
     phi = math.radians(latitude)
     arc = 6_367_449.146 * phi - 16_038.509 * math.sin(2 * phi) + 16.833 * math.sin(4 * phi)
     return 0.9996 * arc
 
 
 def _wrs(path: int, row: int) -> Geometry:
-    """Give the approximate footprint of a Landsat scene, from the geometry of the orbit."""
+    """Return the approximate footprint of a Landsat scene, from the geometry of the orbit."""
     from odc.geo.geom import box, point
 
     if not (1 <= path <= PATHS and 1 <= row <= SCENE_ROWS):
@@ -281,15 +232,7 @@ def _wrs(path: int, row: int) -> Geometry:
 def scene_centre(path: int, row: int) -> tuple[float, float]:
     """Compute the nominal centre of a Landsat scene.
 
-    Parameters
-    ----------
-    path, row : int
-        Of the Worldwide Reference System 2.
-
-    Returns
-    -------
-    tuple of float
-        Longitude and latitude in degrees; within about 10 km of the published centres.
+    Returned: Longitude and latitude in degrees; within about 10 km of the published centres.
     """
     along = math.radians((row - EQUATOR_ROW) * 360 / SCENE_ROWS)
     tilt = math.radians(INCLINATION)

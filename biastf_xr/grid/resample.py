@@ -38,20 +38,13 @@ NODES = 16
 class Plan:
     """How one window of the analysis grid is made from a scene.
 
-    Attributes
-    ----------
-    window : Tile
-        Rows and columns of the scene that are needed, inside it.
-    rows, cols : ndarray of float64
-        Position of every sample in the scene, in its pixels; whole numbers are pixel centres.
-        Shape ``(H * samples, W * samples)``, or ``(H, 1)`` and ``(1, W)`` where both grids have
-        the same pixels.
-    shape : tuple of int
-        Rows and columns of the scene.
-    samples : int
-        Samples averaged per target pixel and axis.
-    kernel : {"copy", "nearest", "bilinear", "cubic"}
-        How a sample is taken.
+    `window`: Rows and columns of the scene that are needed, inside it.
+    `rows`, `cols`: Position of every sample in the scene, in its pixels; whole numbers are
+    pixel centres. Shape ``(H * samples, W * samples)``, or ``(H, 1)`` and ``(1, W)`` where both
+    grids have the same pixels.
+    `shape`: Rows and columns of the scene.
+    `samples`: Samples averaged per target pixel and axis.
+    `kernel`: How a sample is taken.
     """
 
     window: Tile
@@ -64,15 +57,8 @@ class Plan:
     def __call__(self, values: Float) -> Float:
         """Bring an image to the target's pixels.
 
-        Parameters
-        ----------
-        values : ndarray of float32
-            Shape ``(band, h, w)`` of the window's pixels; NaN, in every band, where missing.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(band, H, W)``; NaN where less than half of a pixel's weight is valid.
+        `values`: Shape ``(band, h, w)`` of the window's pixels; NaN, in every band, where missing.
+        Returned: Shape ``(band, H, W)``; NaN where less than half of a pixel's weight is valid.
         """
         if self.kernel in {"copy", "nearest"}:
             picked = self._pick(values, np.float32(np.nan))
@@ -83,17 +69,7 @@ class Plan:
     def categories(self, flags: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
         """Bring flags to the target's pixels: the nearest, never a mixture.
 
-        Parameters
-        ----------
-        flags : ndarray of uint8
-            Shape ``(h, w)`` of the window's pixels.
-        fill : int
-            Value outside the scene.
-
-        Returns
-        -------
-        ndarray of uint8
-            Shape ``(H, W)``.
+        `flags`: Shape ``(h, w)`` of the window's pixels.
         """
         middle = slice(self.samples // 2, None, self.samples)
         picked: NDArray[np.uint8] = self._pick(flags, np.uint8(fill))[middle, middle]
@@ -158,13 +134,9 @@ class Plan:
 class AreaPlan:
     """How one window is averaged from a scene of the same CRS, exactly by area.
 
-    Attributes
-    ----------
-    window : Tile
-        Rows and columns of the scene that are needed, inside it.
-    rows, cols : ndarray of float64
-        Share of every target pixel's height and width that a pixel of the window covers, shapes
-        ``(H, h)`` and ``(W, w)``.
+    `window`: Rows and columns of the scene that are needed, inside it.
+    `rows`, `cols`: Share of every target pixel's height and width that a pixel of the window
+    covers, shapes ``(H, h)`` and ``(W, w)``.
     """
 
     window: Tile
@@ -174,16 +146,9 @@ class AreaPlan:
     def __call__(self, values: Float) -> Float:
         """Average an image; see `Plan.__call__`.
 
-        Parameters
-        ----------
-        values : ndarray of float32
-            Shape ``(band, h, w)`` of the window's pixels; NaN where missing.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(band, H, W)``; NaN where less than half of a pixel's area inside the scene is
-            valid.
+        `values`: Shape ``(band, h, w)`` of the window's pixels; NaN where missing.
+        Returned: Shape ``(band, H, W)``; NaN where less than half of a pixel's area inside the
+        scene is valid.
         """
         valid = np.isfinite(values[0])
         weight = self.rows @ valid.astype(np.float64) @ self.cols.T
@@ -198,17 +163,7 @@ class AreaPlan:
     def categories(self, flags: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
         """Take the flag of the pixel that covers most of each target pixel.
 
-        Parameters
-        ----------
-        flags : ndarray of uint8
-            Shape ``(h, w)`` of the window's pixels.
-        fill : int
-            Value outside the scene.
-
-        Returns
-        -------
-        ndarray of uint8
-            Shape ``(H, W)``.
+        `flags`: Shape ``(h, w)`` of the window's pixels.
         """
         picked: NDArray[np.uint8] = flags[np.ix_(self.rows.argmax(1), self.cols.argmax(1))]
         inside = np.logical_and.outer(self.rows.any(axis=1), self.cols.any(axis=1))
@@ -224,19 +179,8 @@ def plan_resampling(
     Where both grids have the same pixels these are copied.  Target pixels at least 1.5 times
     larger are averages by area.  Everything else is interpolated.
 
-    Parameters
-    ----------
-    source : odc.geo.geobox.GeoBox
-        Grid of the whole scene, any CRS.
-    target : odc.geo.geobox.GeoBox
-        The window wanted, north up.
-    how : {"auto", "nearest", "bilinear", "cubic", "average"}
-        The kernel; "auto" is the rule above, with "cubic".
-
-    Returns
-    -------
-    Plan or AreaPlan or None
-        The plan; None if the scene does not reach the window.
+    `source`: Grid of the whole scene, any CRS.
+    `how`: The kernel; "auto" is the rule above, with "cubic".
     """
     if same_lattice(source, target):
         rows, cols = _offsets(source, target)
@@ -255,17 +199,7 @@ def plan_resampling(
 def shifted(geobox: GeoBox, dx: float, dy: float) -> GeoBox:
     """Move a grid.
 
-    Parameters
-    ----------
-    geobox : odc.geo.geobox.GeoBox
-        The grid.
-    dx, dy : float
-        How far, in units of its CRS; positive is east and north.
-
-    Returns
-    -------
-    odc.geo.geobox.GeoBox
-        The moved grid.
+    `dx`, `dy`: How far, in units of its CRS; positive is east and north.
     """
     from odc.geo.geobox import GeoBox
 
@@ -291,7 +225,7 @@ def _plan(
 
 
 def _reached(rows: Any, cols: Any, shape: tuple[int, int]) -> tuple[Any, Any]:
-    """Give the range of positions inside the scene, by axis; None where there is none."""
+    """Return the range of positions inside the scene, by axis; None where there is none."""
     y = (rows > -0.5 - 1e-6) & (rows < shape[0] - 0.5 + 1e-6)
     x = (cols > -0.5 - 1e-6) & (cols < shape[1] - 0.5 + 1e-6)
     inside = y & x
@@ -315,7 +249,7 @@ def _area_plan(source: GeoBox, target: GeoBox) -> AreaPlan | None:
 def _shares(
     start: float, step: float, count: int, size: int
 ) -> tuple[int, int, NDArray[np.float64]] | None:
-    """Give the source pixels under a run of target pixels, and the length of each inside each."""
+    """Return the source pixels under a run of target pixels, and the length of each inside each."""
     edges = start + np.arange(count + 1) * step
     # Rounding in metadata must not add a sliver of the next pixel.
     whole = np.round(edges)
@@ -329,7 +263,7 @@ def _shares(
 
 
 def _offsets(source: GeoBox, target: GeoBox) -> Positions:
-    """Give positions of target pixels on a lattice they share with the source."""
+    """Return positions of target pixels on a lattice they share with the source."""
     a, b = source.affine, target.affine
     row = round((b.f - a.f) / a.e) + np.arange(target.shape[0], dtype=np.float64)
     col = round((b.c - a.c) / a.a) + np.arange(target.shape[1], dtype=np.float64)
@@ -337,7 +271,7 @@ def _offsets(source: GeoBox, target: GeoBox) -> Positions:
 
 
 def _pixel_ratio(source: GeoBox, target: GeoBox) -> float:
-    """Give the target's pixel size over the source's; degrees are those of the equator."""
+    """Return the target's pixel size over the source's; degrees are those of the equator."""
     if source.crs == target.crs:
         return float(abs(target.affine.a) / abs(source.affine.a))
     size = {}
@@ -348,7 +282,7 @@ def _pixel_ratio(source: GeoBox, target: GeoBox) -> float:
 
 
 def _positions(source: GeoBox, target: GeoBox, samples: int) -> Positions:
-    """Give the positions of target samples in the source, in its pixels."""
+    """Return the positions of target samples in the source, in its pixels."""
     y = _centres(target.affine.f, target.affine.e, target.shape[0], samples)
     x = _centres(target.affine.c, target.affine.a, target.shape[1], samples)
     if source.crs == target.crs:
@@ -367,7 +301,7 @@ def _positions(source: GeoBox, target: GeoBox, samples: int) -> Positions:
 
 
 def _centres(start: float, step: float, count: int, samples: int) -> NDArray[np.float64]:
-    """Give sample coordinates, rounded so that they do not depend on the window's own corner."""
+    """Return sample coordinates, rounded so that they do not depend on the window's own corner."""
     return np.round(start + (np.arange(count * samples) + 0.5) * (step / samples), 6)
 
 
@@ -390,7 +324,7 @@ def _transformed(source: GeoBox, target: GeoBox, y: Any, x: Any) -> Positions:
 
 
 def _nodes(centres: Any, step: float) -> tuple[Any, Any, Any]:
-    """Give nodes at multiples of a step around coordinates, and where these lie between them."""
+    """Return nodes at multiples of a step around coordinates, and where these lie between them."""
     place = centres / step
     first = int(np.floor(place.min()))
     nodes = np.arange(first, int(np.floor(place.max())) + 2) * step

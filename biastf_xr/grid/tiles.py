@@ -18,10 +18,8 @@ Float = NDArray[np.float32]
 class Tile:
     """A rectangle of pixels, end-exclusive, in the coordinates of the whole grid.
 
-    Attributes
-    ----------
-    y0, y1, x0, x1 : int
-        Rows ``y0:y1`` and columns ``x0:x1``.  May reach outside the grid (negative) when padded.
+    `y0`, `y1`, `x0`, `x1`: Rows ``y0:y1`` and columns ``x0:x1``. May reach outside the grid
+    (negative) when padded.
     """
 
     y0: int
@@ -31,42 +29,23 @@ class Tile:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Give the number of rows and columns."""
+        """Return the number of rows and columns."""
         return self.y1 - self.y0, self.x1 - self.x0
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Give the row and column slices into the whole grid."""
+        """Return the row and column slices into the whole grid."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
     def padded(self, halo: int) -> Tile:
         """Grow the tile by a number of pixels on every side.
 
-        Parameters
-        ----------
-        halo : int
-            Pixels to add on each side; the result may reach outside the grid.
-
-        Returns
-        -------
-        Tile
-            The larger tile.
+        `halo`: Pixels to add on each side; the result may reach outside the grid.
         """
         return Tile(self.y0 - halo, self.y1 + halo, self.x0 - halo, self.x1 + halo)
 
     def clipped(self, shape: tuple[int, int]) -> Tile:
-        """Cut the tile to the grid.
-
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns of the grid.
-
-        Returns
-        -------
-        Tile
-            The part inside ``0:rows, 0:cols``.
-        """
+        """Cut the tile to the grid."""
         return Tile(
             max(self.y0, 0), min(self.y1, shape[0]), max(self.x0, 0), min(self.x1, shape[1])
         )
@@ -75,17 +54,7 @@ class Tile:
 def split_tiles(shape: tuple[int, int], size: tuple[int, int]) -> Iterator[Tile]:
     """Cover a grid with tiles, row by row.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the grid.
-    size : tuple of int
-        Rows and columns of a tile; the last ones may be smaller.
-
-    Yields
-    ------
-    Tile
-        Tiles that cover the grid exactly once.
+    `size`: Rows and columns of a tile; the last ones may be smaller.
     """
     for y in range(0, shape[0], size[0]):
         for x in range(0, shape[1], size[1]):
@@ -95,21 +64,8 @@ def split_tiles(shape: tuple[int, int], size: tuple[int, int]) -> Iterator[Tile]
 def read_padded(read: Any, tile: Tile, shape: tuple[int, int], fill: float = np.nan) -> Float:
     """Read a tile that may reach outside the grid, filling what lies outside.
 
-    Parameters
-    ----------
-    read : callable
-        Takes a `Tile` inside the grid and returns an array whose last two axes have its shape.
-    tile : Tile
-        The tile wanted.
-    shape : tuple of int
-        Rows and columns of the grid.
-    fill : float
-        Value outside the grid.
-
-    Returns
-    -------
-    ndarray of float32
-        Array whose last two axes have the shape of `tile`.
+    `read`: Takes a `Tile` inside the grid and returns an array whose last two axes have its
+    shape.
     """
     inside = tile.clipped(shape)
     data = np.asarray(read(inside), dtype=np.float32)

@@ -13,17 +13,7 @@ if TYPE_CHECKING:
 def box_mean(values: Float, window: int) -> Float:
     """Average over a square window, cut at the array's edge, missing values left out.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., h, w)``; NaN is missing.
-    window : int
-        Side in pixels, odd.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape; NaN where the whole window is missing.
+    `values`: Shape ``(..., h, w)``; NaN is missing.
     """
     if window == 1:
         return values

@@ -42,7 +42,7 @@ BASELINES = ("nearest", "linear", "direct")
 
 
 def get_method(method: str | Method, **options: Any) -> Method:
-    """Give a method that can fuse.
+    """Return a method that can fuse.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def load_method(path: str | Path, **options: Any) -> Method:
 
 
 def name_of_model(path: str | Path) -> str:
-    """Tell which method a checkpoint is a model of.
+    """Return which method a checkpoint is a model of.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def name_of_model(path: str | Path) -> str:
 
 
 def variant_of(method: str, variant: str) -> str:
-    """Give the name of a variant of BiaSTF.
+    """Return the name of a variant of BiaSTF.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def _named(module: str, name: str) -> Any:
 
 
 def _mapper(method: str, client: Any) -> dict[str, Any]:
-    """Give the option that makes the workers of a client fit."""
+    """Return the option that makes the workers of a client fit."""
     if client is None or method == "biastf-plus":  # no network, nothing to share out
         return {}
     from biastf_xr.methods.training.crew import on_client

@@ -70,7 +70,7 @@ class Prepared:
         return Prepared(self.scene, {name: v[list(dates)] for name, v in self.dates.items()})
 
     def digest(self, date: int) -> bytes:
-        """Give what one target date owes to it.
+        """Return what one target date owes to it.
 
         Parameters
         ----------
@@ -110,22 +110,22 @@ class SceneView(Protocol):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands."""
+        """Return the bands."""
         ...
 
     @property
     def alignment(self) -> Alignment:
-        """Tell how the grids lie."""
+        """Return how the grids lie."""
         ...
 
     @property
     def days(self) -> list[np.datetime64]:
-        """Give the base dates."""
+        """Return the base dates."""
         ...
 
     @property
     def targets(self) -> NDArray[np.datetime64]:
-        """Give the target dates."""
+        """Return the target dates."""
         ...
 
     def fold(
@@ -149,7 +149,7 @@ class SceneView(Protocol):
         ...
 
     def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
-        """Give the places of the targets that may use a base date.
+        """Return the places of the targets that may use a base date.
 
         Parameters
         ----------
@@ -181,7 +181,7 @@ class SceneView(Protocol):
         ...
 
     def support(self, days: Any) -> Float:
-        """Tell how many observations the coarse images of target dates are made of.
+        """Return how many observations the coarse images of target dates are made of.
 
         Parameters
         ----------
@@ -239,7 +239,7 @@ class SideMemo:
         self._known: dict[np.datetime64, NDArray[np.bool_]] = {}
 
     def recall(self, day: np.datetime64, window: Tile, predict: Callable[[], Float]) -> Float:
-        """Give the one-sided prediction of a window, computing it only if part of it is new.
+        """Return the one-sided prediction of a window, computing it only if part of it is new.
 
         Parameters
         ----------
@@ -313,13 +313,13 @@ class Block:
 
     @property
     def sides(self) -> tuple[Base, Base]:
-        """Give both base dates of a block that has both."""
+        """Return both base dates of a block that has both."""
         if self.before is None or self.after is None:
             raise MethodError("the block has one base date; two are needed here.")
         return self.before, self.after
 
     def seen(self, upsampling: Upsampling) -> NDArray[np.bool_]:
-        """Tell where the interpolated coarse images of the target dates are there in all bands.
+        """Return where the interpolated coarse images of the target dates are there in all bands.
 
         Parameters
         ----------
@@ -339,12 +339,12 @@ class Block:
 
     @property
     def core(self) -> tuple[slice, slice]:
-        """Give the slices that cut the halo off an upsampled array."""
+        """Return the slices that cut the halo off an upsampled array."""
         return self._core(self.halo)
 
     @property
     def fine_core(self) -> tuple[slice, slice]:
-        """Give the slices that cut the halo off a base image."""
+        """Return the slices that cut the halo off a base image."""
         return self._core(self.fine_halo)
 
     def _core(self, halo: int) -> tuple[slice, slice]:
@@ -395,37 +395,37 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """Give the name."""
+        """Return the name."""
         ...
 
     @property
     def halo(self) -> int:
-        """Give the halo of the interpolated change."""
+        """Return the halo of the interpolated change."""
         ...
 
     @property
     def fine_halo(self) -> int:
-        """Give the halo of the base images."""
+        """Return the halo of the base images."""
         ...
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo."""
+        """Return the coarse halo."""
         ...
 
     @property
     def needs_two_sides(self) -> bool:
-        """Tell whether both base dates are needed."""
+        """Return whether both base dates are needed."""
         ...
 
     @property
     def smoothing(self) -> Smoothing | None:
-        """Give how the coarse series is smoothed."""
+        """Return how the coarse series is smoothed."""
         ...
 
     @property
     def uncertain(self) -> bool:
-        """Tell whether predictions come with a standard deviation."""
+        """Return whether predictions come with a standard deviation."""
         ...
 
     def bind(self, pair: CubePair) -> Method:
@@ -476,7 +476,7 @@ class Method(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Give what a reader of the fused cube should know of the method.
+        """Return what a reader of the fused cube should know of the method.
 
         Returns
         -------
@@ -569,7 +569,7 @@ class TwoSided(Plain):
 
 
 def from_both(values: Float, fallback: NDArray[np.bool_]) -> Prediction:
-    """Give what a method made from both base dates at once.
+    """Return what a method made from both base dates at once.
 
     Parameters
     ----------
@@ -626,7 +626,7 @@ class SceneFree:
 
 
 def inside_grid(window: Tile, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Tell which pixels of a window lie on the grid.
+    """Return which pixels of a window lie on the grid.
 
     Parameters
     ----------
@@ -692,7 +692,7 @@ def check_positive(method: Any, *names: str) -> None:
 
 
 def options_of(method: Any) -> dict[str, Any]:
-    """Give the options of a method that is a dataclass, as `Method.describe` tells them.
+    """Return the options of a method that is a dataclass, as `Method.describe` tells them.
 
     Parameters
     ----------
@@ -750,7 +750,7 @@ def check_weights(weights: str, window: int) -> None:
 
 
 def time_weight(before: np.datetime64, after: np.datetime64, days: Any) -> Float:
-    """Give the weight of the earlier side by distance in time.
+    """Return the weight of the earlier side by distance in time.
 
     Parameters
     ----------
@@ -770,7 +770,7 @@ def time_weight(before: np.datetime64, after: np.datetime64, days: Any) -> Float
 
 
 def change_weight(change_before: Float, change_after: Float, window: int) -> Float:
-    """Give the weight of the earlier side by inverse coarse change.
+    """Return the weight of the earlier side by inverse coarse change.
 
     ``w = (1/|dC_before|) / (1/|dC_before| + 1/|dC_after|)``, with the absolute change averaged
     over a window of coarse pixels.  The weighting of BiaSTF's two sides is not published; this

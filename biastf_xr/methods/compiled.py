@@ -16,16 +16,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     Fused multiply-add is the one liberty taken, and zero divisions give infinities as in NumPy.
     The machine code is kept for the next process beside the module, in the user's cache, or, where
     neither can be written, not at all.
-
-    Parameters
-    ----------
-    function : callable
-        Of scalars and NumPy arrays.
-
-    Returns
-    -------
-    callable
-        The compiled function; it is compiled when it is first called with some types.
     """
     how: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
     try:

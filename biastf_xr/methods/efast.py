@@ -73,50 +73,15 @@ class EFAST(TwoSided, SceneFree):
             check_positive(self, "cloud_distance")
 
     def bind(self, pair: CubePair) -> Self:
-        """Measure the distance to cloud in fine pixels; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        EFAST
-            With its halo.
-        """
+        """Measure the distance to cloud in fine pixels; see `Method.bind`."""
         return replace(self, fine_halo=int(np.ceil(self.cloud_distance * pair.alignment.ratio)))
 
     def side(self, block: Block, base: Base) -> Float:
-        """Add the coarse change to the base image; see `TwoSided.side`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            ``F_k + (C - C_k)``.
-        """
+        """Add the coarse change to the base image; see `TwoSided.side`."""
         return add_change(block, base, self.upsampling)
 
     def weight(self, block: Block) -> Float:
-        """Weight the two sides by time and distance to cloud; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            Broadcastable to ``(time, band, y, x)``.
-        """
+        """Weight the two sides by time and distance to cloud; see `TwoSided.weight`."""
         before, after = block.sides
         days = [(block.days - base.day).astype(int) for base in (before, after)]
         # Of w1 / (w1 + w2) only the ratio matters, which does not underflow far from both.

@@ -166,32 +166,16 @@ class ESTARFM(Plain):
 
     @property
     def halo(self) -> int:
-        """Give the halo of the interpolated coarse images: half a window."""
+        """Return the halo of the interpolated coarse images: half a window."""
         return self.reach
 
     @property
     def fine_halo(self) -> int:
-        """Give the halo of the base images: half a window."""
+        """Return the halo of the base images: half a window."""
         return self.reach
 
     def bind(self, pair: CubePair) -> Self:
-        """Size the window; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        ESTARFM
-            With its reach.
-
-        Raises
-        ------
-        MethodError
-            If the window is larger than the scene, or there are fewer than two fine scenes.
-        """
+        """Size the window; see `Method.bind`."""
         if len(pair.fine_days) < 2:
             raise MethodError(
                 f"{self.name} predicts between two fine scenes, and the fine cube has "
@@ -201,33 +185,14 @@ class ESTARFM(Plain):
         return replace(self, reach=window_reach(self.window, self.window_unit, pair, self.name))
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
-        """Take the standard deviation of every base image; see `Method.prepare`.
-
-        Parameters
-        ----------
-        scene : SceneView
-            The scene.
-
-        Returns
-        -------
-        dict
-            See `scene_deviation`.
-        """
+        """Take the standard deviation of every base image; see `Method.prepare`."""
         return scene_deviation(scene)
 
     def fuse(self, block: Block) -> Prediction:
         """Predict; see `Method.fuse`.
 
-        Parameters
-        ----------
-        block : Block
-            The inputs, with both base dates.
-
-        Returns
-        -------
-        Prediction
-            NaN where the centre is missing in any image; flagged as a fallback where a band has too
-            few similar pixels or leaves the valid range.
+        Returned: NaN where the centre is missing in any image; flagged as a fallback where a band
+        has too few similar pixels or leaves the valid range.
         """
         before, after = block.sides
         fine = np.stack([before.fine, after.fine])
@@ -243,17 +208,11 @@ class ESTARFM(Plain):
         return from_both(values, fallback)
 
     def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The options.
-        """
+        """Describe; see `Method.describe`."""
         return options_of(self)
 
     def _limits(self, prepared: Prepared) -> NDArray[np.float64]:
-        """Give the thresholds of similarity; the program takes the deviation of a sample."""
+        """Return the thresholds of similarity; the program takes the deviation of a sample."""
         pixels = np.maximum(prepared.scene["pixels"], 2)
         sample = np.sqrt(pixels / (pixels - 1)) if self.threshold is None else 1.0
         return similarity_threshold(prepared, self.classes, self.threshold) * sample
@@ -337,7 +296,7 @@ class _Some(_Search):
         )  # fmt: skip
 
     def means(self, now: Float) -> Float:
-        """Give the weighted means of images over the similar pixels."""
+        """Return the weighted means of images over the similar pixels."""
         out = np.empty((*now.shape[:2], *self.number.shape), np.float32)
         for t in range(len(now)):
             for b in range(now.shape[1]):
@@ -360,7 +319,7 @@ class _All(_Search):
         self.fresh = True
 
     def means(self, now: Float) -> Float:
-        """Give the weighted means of images over the similar pixels; the first time all else."""
+        """Return the weighted means of images over the similar pixels; the first time all else."""
         bands = now.shape[1]
         planes = self.fine.reshape(-1, *self.fine.shape[2:])
         images, pair = now.reshape(-1, *now.shape[2:]), np.zeros((4, 0, 0, 0), np.float32)
@@ -384,20 +343,7 @@ class _All(_Search):
 
 @lru_cache(maxsize=8)
 def f_table(significance: float, most: int) -> Float:
-    """Tabulate the F statistic with one degree of freedom above which a slope is significant.
-
-    Parameters
-    ----------
-    significance : float
-        Largest probability of chance.
-    most : int
-        Largest number of points.
-
-    Returns
-    -------
-    ndarray of float64
-        By number of points, up to `most`; infinite below three.
-    """
+    """Tabulate the F statistic with one degree of freedom above which a slope is significant."""
     from scipy.stats import f
 
     points = np.arange(most + 1)
@@ -407,7 +353,7 @@ def f_table(significance: float, most: int) -> Float:
 
 @compiled
 def _decorrelate(fine: Any, then: Any, flat: Any, out: Any) -> None:  # pragma: no cover
-    """Give ``1 - R`` of every pixel: fine with coarse over bands and base dates."""
+    """Return ``1 - R`` of every pixel: fine with coarse over bands and base dates."""
     bands = fine.shape[1]
     n = 2.0 * bands
     for y in range(out.shape[0]):
@@ -442,7 +388,7 @@ def _decorrelate(fine: Any, then: Any, flat: Any, out: Any) -> None:  # pragma: 
 def _conversion(
     n: Any, s1: Any, s3: Any, sy: Any, sxx: Any, sxy: Any, syy: Any, test: Any, table: Any
 ) -> Any:  # pragma: no cover
-    """Give V from sums over n similar pixels and both dates; x coarse, y fine."""
+    """Return V from sums over n similar pixels and both dates; x coarse, y fine."""
     if test[0] == 0 or n < 2:
         return 1.0
     points = 2 * n
@@ -465,7 +411,7 @@ def _weigh_some(
     fine: Any, then: Any, unlike: Any, reach: Any, place: Any, number: Any, offsets: Any, near: Any,
     test: Any, table: Any, slope: Any, base: Any, weights: Any,
 ) -> None:  # pragma: no cover  # fmt: skip
-    """Give weights, V and the weighted base images of every pixel from its similar pixels."""
+    """Return weights, V and the weighted base images of every pixel from its similar pixels."""
     bands = fine.shape[1]
     rows, cols = number.shape
     for y in range(rows):
@@ -511,7 +457,7 @@ def _weigh_all(  # noqa: C901, PLR0912
     fine: Any, unlike: Any, pair: Any, images: Any, reach: Any, offsets: Any, near: Any,
     limits: Any, test: Any, table: Any, number: Any, slope: Any, means: Any,
 ) -> None:  # pragma: no cover  # fmt: skip
-    """Give V, and weighted means of images, over every pixel that passes the thresholds.
+    """Return V, and weighted means of images, over every pixel that passes the thresholds.
 
     `fine` are the planes to compare.  `pair`, coarse and fine images of the base dates in turn
     ``(4, band, Y, X)`` or without bands where V is not asked for, and `images` are without NaN.

@@ -136,41 +136,24 @@ class FitFC(WeightedSides, SceneFree):
 
     @property
     def halo(self) -> int:
-        """Give the halo of interpolated coarse images: window, fit and residual blocks."""
+        """Return the halo of interpolated coarse images: window, fit and residual blocks."""
         if self.blocks is None:
             return self.reach
         return self.reach + self.fit_reach + 3 * int(np.ceil(1 / self.blocks[0].scale))
 
     @property
     def fine_halo(self) -> int:  # type: ignore[override]
-        """Give the halo of the base images: half a window."""
+        """Return the halo of the base images: half a window."""
         return self.reach
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the fit and cubic convolution, or the weights' window."""
+        """Return the coarse halo: the fit and cubic convolution, or the weights' window."""
         fit = self.regression_window // 2 + 2 if self.blocks is None else 0
         return max(fit, self.weight_window // 2)
 
     def bind(self, pair: CubePair) -> Self:
-        """Size the windows; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        FitFC
-            With its sizes.
-
-        Raises
-        ------
-        MethodError
-            If a window is larger than the scene, or the fit is to be made on a coarse grid that
-            is the fine one.
-        """
+        """Size the windows; see `Method.bind`."""
         alignment, reach = pair.alignment, window_reach(
             self.window, self.window_unit, pair, self.name
         )  # fmt: skip
@@ -197,17 +180,7 @@ class FitFC(WeightedSides, SceneFree):
     def side(self, block: Block, base: Base) -> Float:
         """Predict from one base date; see `TwoSided.side`.
 
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, band, y, x)``; NaN where the base image or the fit is missing.
+        Returned: Shape ``(time, band, y, x)``; NaN where the base image or the fit is missing.
         """
         side = 2 * self.reach + 1
         gone = np.asarray(~np.isfinite(base.fine).all(axis=0))
@@ -285,17 +258,9 @@ class FitFC(WeightedSides, SceneFree):
 def line_fit(x: Float, y: Float, reach: int) -> tuple[Float, Float]:
     """Fit ``y = slope x + rest`` by least squares in a window around every pixel.
 
-    Parameters
-    ----------
-    x, y : ndarray of float32
-        Shape ``(rows + 2 reach, cols + 2 reach)``; NaN is left out.
-    reach : int
-        Pixels from the centre to the window's edge.
-
-    Returns
-    -------
-    slope, rest : ndarray of float32
-        Shape ``(rows, cols)``; 1 and 0 where x does not vary; NaN where nothing is seen.
+    `x`, `y`: Shape ``(rows + 2 reach, cols + 2 reach)``; NaN is left out.
+    `slope`, `rest`: Shape ``(rows, cols)``; 1 and 0 where x does not vary; NaN where nothing is
+    seen.
     """
     seen = np.asarray(np.isfinite(x) & np.isfinite(y))
     p, q = (np.where(seen, v, np.float32(0)).astype(np.float64) for v in (x, y))
@@ -314,23 +279,11 @@ def block_mean(
 ) -> tuple[Float, tuple[int, int]]:
     """Average fine pixels over blocks of the whole grid, by area.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(Y, X)``; NaN is left out.
-    rows, cols : AxisMap
-        The blocks.
-    origin : tuple of int
-        Row and column of the first pixel on the whole grid; it may lie outside.
-    shape : tuple of int
-        Rows and columns of the whole grid; pixels outside are left out.
-
-    Returns
-    -------
-    means : ndarray of float32
-        Of every block that `values` cover, one the grid ends in included; NaN where none is seen.
-    first : tuple of int
-        Row and column of the first block.
+    `values`: Shape ``(Y, X)``; NaN is left out.
+    `origin`: Row and column of the first pixel on the whole grid; it may lie outside.
+    `shape`: Rows and columns of the whole grid; pixels outside are left out.
+    `means`: Of every block that `values` cover, one the grid ends in included; NaN where none
+    is seen.
     """
     parts, first = [], []
     for axis, start, count, size in zip((rows, cols), origin, values.shape, shape, strict=True):
@@ -361,23 +314,9 @@ def cubic_up(
 ) -> Float:
     """Interpolate coarse values to fine pixels by cubic convolution, edges repeated (Keys 1981).
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(h, w)``; NaN counts as 0.
-    rows, cols : AxisMap
-        Where fine pixels lie on the coarse axes.
-    first : tuple of int
-        Row and column of the first value on the whole coarse grid.
-    y, x : tuple of int
-        Fine rows and columns ``start, stop`` to give.
-    a : float
-        Parameter of the kernel.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(y, x)``.
+    `values`: Shape ``(h, w)``; NaN counts as 0.
+    `rows`, `cols`: Where fine pixels lie on the coarse axes.
+    `first`: Row and column of the first value on the whole coarse grid.
     """
     taps = []
     for axis, start, span, size in zip((rows, cols), first, (y, x), values.shape, strict=True):

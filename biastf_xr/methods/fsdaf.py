@@ -181,38 +181,21 @@ class FSDAF(WeightedSides):
 
     @property
     def fine_halo(self) -> int:  # type: ignore[override]
-        """Give the halo of the base images: smoothing, a whole coarse pixel, homogeneity."""
+        """Return the halo of the base images: smoothing, a whole coarse pixel, homogeneity."""
         return 2 * self.reach + self.cell
 
     @property
     def halo(self) -> int:
-        """Give the halo of interpolated coarse images: smoothing and a whole coarse pixel."""
+        """Return the halo of interpolated coarse images: smoothing and a whole coarse pixel."""
         return self.reach + self.cell
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the spline's square, or the weights' window."""
+        """Return the coarse halo: the spline's square, or the weights' window."""
         return max(self.spline_neighbours, self.weight_window // 2)
 
     def bind(self, pair: CubePair) -> Self:
-        """Size the window, and read a class map; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        FSDAF
-            With its sizes.
-
-        Raises
-        ------
-        MethodError
-            If the window is larger than the scene, the class map does not fit, or the coarse
-            images lie on the fine grid.
-        """
+        """Size the window, and read a class map; see `Method.bind`."""
         alignment = pair.alignment
         if alignment.ratio < 1.5:
             raise MethodError(
@@ -230,18 +213,6 @@ class FSDAF(WeightedSides):
 
         One pass over the base images finds statistics and a sample for k-means, a second one the
         fractions of the classes in coarse pixels; with a class map one pass does.
-
-        Parameters
-        ----------
-        scene : SceneView
-            The scene.
-
-        Returns
-        -------
-        dict
-            By base date, for the scene: "std", "mean", "centres" ``(class, band)``, "limits"
-            ``(2, band)``; for each target date: "change" ``(class, band)`` and "range"
-            ``(2, band)``.
         """
         look = _Look(scene.alignment.rows, scene.alignment.cols, class_map=self.class_map)
         seen = scene.fold(replace(look, step=_step(scene.alignment.shape)).at, _join)
@@ -266,17 +237,8 @@ class FSDAF(WeightedSides):
     def side(self, block: Block, base: Base) -> Float:
         """Predict from one base date; see `TwoSided.side`.
 
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, band, y, x)``; NaN where the base image or the coarse change is missing.
+        Returned: Shape ``(time, band, y, x)``; NaN where the base image or the coarse change is
+        missing.
         """
         known, reach = known_of(base), self.reach
         fine = base.fine
@@ -327,13 +289,7 @@ class FSDAF(WeightedSides):
         return out
 
     def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The options; of a class map a digest.
-        """
+        """Describe; see `Method.describe`."""
         told = super().describe()
         if self.class_map is not None:
             text = self.class_map
@@ -359,7 +315,7 @@ class FSDAF(WeightedSides):
         return ordered
 
     def _labels(self, block: Block, clean: Float, centres: Float) -> NDArray[np.int16]:
-        """Give the class of every pixel of the base image with halo."""
+        """Return the class of every pixel of the base image with halo."""
         window, shape = block.tile.padded(self.fine_halo), block.upsample.alignment.shape
         inside = inside_grid(window, shape)
         labels = np.where(inside, np.int16(NONE), np.int16(OUTSIDE))
@@ -479,7 +435,7 @@ def _read_map(given: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def _step(shape: tuple[int, int]) -> int:
-    """Give the step between the rows and columns that k-means looks at."""
+    """Return the step between the rows and columns that k-means looks at."""
     return max(int(np.sqrt(shape[0] * shape[1] / SAMPLE)), 1)
 
 
@@ -573,7 +529,7 @@ def _clean_limits(
 
 
 def _within(axis: AxisMap, size: int) -> NDArray[np.bool_]:
-    """Tell which coarse pixels of an axis lie within the fine grid, but for rounding."""
+    """Return which coarse pixels of an axis lie within the fine grid, but for rounding."""
     pixel, slack = np.arange(axis.size), ALIGNMENT_TOLERANCE * axis.scale
     within: NDArray[np.bool_] = (pixel >= axis.shift - slack) & (
         pixel + 1 <= axis.shift + size * axis.scale + slack
@@ -582,7 +538,7 @@ def _within(axis: AxisMap, size: int) -> NDArray[np.bool_]:
 
 
 def _purest(fraction: Float, most: int, least: float, seed: int) -> NDArray[np.intp]:
-    """Give the places of the coarse pixels with most of a class, largest fraction first.
+    """Return the places of the coarse pixels with most of a class, largest fraction first.
 
     Of those as pure as the last one some are drawn at random: the first ones would all lie at the
     upper edge of a large scene.
@@ -601,7 +557,7 @@ def _purest(fraction: Float, most: int, least: float, seed: int) -> NDArray[np.i
 def _fractions(
     parts: list[Any], count: int, shape: tuple[int, int]
 ) -> tuple[Float, NDArray[np.float64]]:
-    """Give fractions ``(h, w, class)`` of what is clear, and its share, from counts of tiles."""
+    """Return fractions ``(h, w, class)`` of what is clear, and its share, from counts of tiles."""
     total = np.zeros((*shape, count + 1), np.int64)
     for (row, col), counts in parts:
         rows, cols = counts.shape[:2]
@@ -612,7 +568,7 @@ def _fractions(
 
 
 def _cell(axis: AxisMap, start: int, stop: int) -> NDArray[np.int64]:
-    """Give the coarse pixel that holds the centre of every fine pixel."""
+    """Return the coarse pixel that holds the centre of every fine pixel."""
     position = axis.position(np.arange(start, stop))
     return np.clip(np.floor(position + 0.5), 0, axis.size - 1).astype(np.int64)
 
@@ -629,7 +585,7 @@ class _Cells:
 
     @classmethod
     def under(cls, block: Block, margin: int) -> _Cells:
-        """Give those under a block with margin; pixels off the grid belong to none."""
+        """Return those under a block with margin; pixels off the grid belong to none."""
         window, alignment = block.tile.padded(margin), block.upsample.alignment
         cells = cls(
             _cell(alignment.rows, window.y0, window.y1), _cell(alignment.cols, window.x0, window.x1)
@@ -645,7 +601,7 @@ class _Cells:
         return part
 
     def spread(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Give every fine pixel what its coarse pixel has."""
+        """Spread values of coarse pixels over their fine pixels."""
         row, col = self.origin
         spread: NDArray[Any] = image[row + self.rows[:, None], col + self.cols]
         return spread
@@ -657,7 +613,7 @@ class _Cells:
         return counts
 
     def fractions(self, labels: NDArray[np.int16], count: int) -> tuple[Float, NDArray[np.bool_]]:
-        """Give the fractions ``(h, w, class)`` of what is clear, and where that is half."""
+        """Return the fractions ``(h, w, class)`` of what is clear, and where that is half."""
         counts = self.count(labels, count)
         clear = counts[..., :count].sum(axis=-1)
         shares = counts[..., :count] / np.maximum(clear, 1)[..., None]
@@ -676,7 +632,7 @@ def _count(labels: Any, rows: Any, cols: Any, counts: Any) -> None:  # pragma: n
 
 @compiled
 def _classify(image: Any, centres: Any, labels: Any) -> None:  # pragma: no cover
-    """Give every pixel its nearest centre; those with a missing band keep their label."""
+    """Return the nearest centre of every pixel; those with a missing band keep their label."""
     bands = image.shape[0]
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
@@ -696,7 +652,7 @@ def _classify(image: Any, centres: Any, labels: Any) -> None:  # pragma: no cove
 def _homogeneity(  # noqa: C901
     labels: Any, reach: Any, count: Any, out: Any
 ) -> None:  # pragma: no cover
-    """Give the share of the window's clear pixels that are of the centre's class."""
+    """Return the share of the window's clear pixels that are of the centre's class."""
     rows, cols = out.shape
     wide, side = labels.shape[1], 2 * reach + 1
     tall = np.zeros((count, wide), np.int64)
@@ -730,7 +686,7 @@ def _homogeneity(  # noqa: C901
 def _similarity(
     image: Any, reach: Any, place: Any, number: Any, offsets: Any, distance: Any, out: Any
 ) -> None:  # pragma: no cover
-    """Give the weight ``1 / ((1 + distance) (1 + spectral distance))`` of similar pixels."""
+    """Return the weight ``1 / ((1 + distance) (1 + spectral distance))`` of similar pixels."""
     for y in range(number.shape[0]):
         for x in range(number.shape[1]):
             r, c = y + reach, x + reach

@@ -32,20 +32,7 @@ class _Repeat(TwoSided, SceneFree):
     coarse_halo: int = 0
 
     def side(self, block: Block, base: Base) -> Float:
-        """Repeat the base image; see `TwoSided.side`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs; the coarse images are not used.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            The image, for every target date.
-        """
+        """Repeat the base image; see `TwoSided.side`."""
         rows, cols = block.fine_core
         return np.repeat(base.fine[None, :, rows, cols], block.days.size, axis=0)
 
@@ -63,18 +50,7 @@ class Nearest(_Repeat):
     name: str = "nearest"
 
     def weight(self, block: Block) -> Float:
-        """Choose the nearer side; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            1 or 0 for every target date.
-        """
+        """Choose the nearer side; see `TwoSided.weight`."""
         earlier: Float = (_time_weight(block) >= 0.5).astype(np.float32)
         return earlier
 
@@ -92,18 +68,7 @@ class Linear(_Repeat):
     name: str = "linear"
 
     def weight(self, block: Block) -> Float:
-        """Weight by distance in time; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            One value for every target date.
-        """
+        """Weight by distance in time; see `TwoSided.weight`."""
         return _time_weight(block)
 
 
@@ -136,53 +101,24 @@ class Direct(TwoSided, SceneFree):
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the reach of the weights' window."""
+        """Return the coarse halo: the reach of the weights' window."""
         return self.window // 2
 
     def side(self, block: Block, base: Base) -> Float:
-        """Add the coarse change to the base image; see `TwoSided.side`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            ``F_k + (C - C_k)``.
-        """
+        """Add the coarse change to the base image; see `TwoSided.side`."""
         return add_change(block, base, self.upsampling)
 
     def weight(self, block: Block) -> Float:
-        """Weight the two sides; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            As the option `weights` asks.
-        """
+        """Weight the two sides; see `TwoSided.weight`."""
         return two_sided_weight(block, self.weights, self.window, self.upsampling)
 
 
 class WeightedSides(TwoSided):
     """A method whose two sides are weighted by its options of these names.
 
-    Attributes
-    ----------
-    weights : {"change", "time", "equal"}
-        How the two predictions are weighted.
-    weight_window : int
-        Side in coarse pixels of the window of "change", odd.
-    upsampling : {"bilinear", "nearest"}
-        How coarse weights are brought to the fine grid.
+    `weights`: How the two predictions are weighted.
+    `weight_window`: Side in coarse pixels of the window of "change", odd.
+    `upsampling`: How coarse weights are brought to the fine grid.
     """
 
     weights: Weights
@@ -190,37 +126,16 @@ class WeightedSides(TwoSided):
     upsampling: Upsampling
 
     def weight(self, block: Block) -> Float:
-        """Weight the two sides; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            As the option `weights` asks.
-        """
+        """Weight the two sides; see `TwoSided.weight`."""
         return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
 
 
 def add_change(block: Block, base: Base, upsampling: Upsampling) -> Float:
     """Add the interpolated coarse change since a base date to its fine image.
 
-    Parameters
-    ----------
-    block : Block
-        The inputs.
-    base : Base
-        The base date.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(time, band, y, x)``, without halo; NaN where one of the images is missing.
+    `upsampling`: How the coarse change is brought to the fine grid.
+    Returned: Shape ``(time, band, y, x)``, without halo; NaN where one of the images is
+    missing.
     """
     rows, cols = block.core
     change = block.upsample(block.coarse - base.coarse, upsampling)[..., rows, cols]
@@ -228,23 +143,10 @@ def add_change(block: Block, base: Base, upsampling: Upsampling) -> Float:
 
 
 def two_sided_weight(block: Block, weights: Weights, window: int, upsampling: Upsampling) -> Float:
-    """Give the weight of the earlier side on the fine grid, without halo.
+    """Return the weight of the earlier side on the fine grid, without halo.
 
-    Parameters
-    ----------
-    block : Block
-        The inputs, with both sides.
-    weights : {"change", "time", "equal"}
-        The weighting.
-    window : int
-        Side in coarse pixels of the window of "change".
-    upsampling : {"bilinear", "nearest"}
-        How coarse weights are brought to the fine grid.
-
-    Returns
-    -------
-    ndarray of float32
-        Broadcastable to ``(time, band, y, x)``.
+    `window`: Side in coarse pixels of the window of "change".
+    `upsampling`: How coarse weights are brought to the fine grid.
     """
     if weights == "equal":
         return np.full((1, 1, 1, 1), 0.5, np.float32)

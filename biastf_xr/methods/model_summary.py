@@ -14,20 +14,7 @@ if TYPE_CHECKING:
 
 
 def summarise_plus(card: PlusCard, sha256: str) -> Summary:
-    """Tell what a model of the variant "plus" has learned.
-
-    Parameters
-    ----------
-    card : PlusCard
-        The model.
-    sha256 : str
-        Hash of its file.
-
-    Returns
-    -------
-    Summary
-        Facts, a table by band and one by number of base dates.
-    """
+    """Return what a model of the variant "plus" has learned."""
     import pandas as pd
 
     by_band = {
@@ -57,22 +44,7 @@ def summarise_plus(card: PlusCard, sha256: str) -> Summary:
 
 
 def summarise_networks(card: Card, sha256: str, about: dict[str, Any]) -> Summary:
-    """Tell what networks were fitted, on what, and how well.
-
-    Parameters
-    ----------
-    card : Card
-        What made the model.
-    sha256 : str
-        Hash of its file.
-    about : dict
-        Settings of the method, where they are known.
-
-    Returns
-    -------
-    Summary
-        Facts and a table by network.
-    """
+    """Return what networks were fitted, on what, and how well."""
     import pandas as pd
 
     rows = {

@@ -43,14 +43,9 @@ SLACK = 2e-7
 class Similar:
     """The most similar pixels of every pixel.
 
-    Attributes
-    ----------
-    place : ndarray of uint16
-        Shape ``(y, x, count)``: places in `offsets`, the most similar first.
-    number : ndarray of uint8
-        Shape ``(y, x)``: how many there are; the rest of `place` means nothing.
-    offsets : ndarray of int32
-        Shape ``(n, 2)``: rows and columns to the pixel.
+    `place`: Shape ``(y, x, count)``: places in `offsets`, the most similar first.
+    `number`: Shape ``(y, x)``: how many there are; the rest of `place` means nothing.
+    `offsets`: Shape ``(n, 2)``: rows and columns to the pixel.
     """
 
     place: NDArray[np.uint16]
@@ -60,19 +55,7 @@ class Similar:
 
 @lru_cache(maxsize=32)
 def window_offsets(window: int) -> NDArray[np.int32]:
-    """List the pixels of a square window, near ones first.
-
-    Parameters
-    ----------
-    window : int
-        Side, odd.
-
-    Returns
-    -------
-    ndarray of int32
-        Shape ``(window**2, 2)``: rows and columns from the centre; of equal distances the lower
-        row, then the right column, comes first.
-    """
+    """List the pixels of a square window, near ones first."""
     reach = window // 2
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
     order = np.lexsort((-dx, -dy, dy * dy + dx * dx))
@@ -81,63 +64,19 @@ def window_offsets(window: int) -> NDArray[np.int32]:
 
 @lru_cache(maxsize=32)
 def window_distances(window: int) -> NDArray[np.float64]:
-    """Give the distance of the pixels of a window from its centre.
-
-    Parameters
-    ----------
-    window : int
-        Side, odd.
-
-    Returns
-    -------
-    ndarray of float64
-        In pixels, in the order of `window_offsets`.
-    """
+    """Return the distance of the pixels of a window from its centre."""
     distance: NDArray[np.float64] = np.hypot(*window_offsets(window).T.astype(np.float64))
     return distance
 
 
 @lru_cache(maxsize=32)
 def row_order(window: int) -> NDArray[np.intp]:
-    """Give the order in which the pixels of a window lie row by row.
-
-    Parameters
-    ----------
-    window : int
-        Side, odd.
-
-    Returns
-    -------
-    ndarray of int
-        Places in `window_offsets`: in this order what a dense pass reads stays in the cache.
-    """
+    """Return the order in which the pixels of a window lie row by row."""
     return np.lexsort(window_offsets(window).T[::-1])
 
 
 def window_reach(window: int, unit: WindowUnit, pair: CubePair, name: str) -> int:
-    """Give the fine pixels that a window reaches from its centre, on the cubes of a pair.
-
-    Parameters
-    ----------
-    window : int
-        Side, odd.
-    unit : {"fine", "coarse"}
-        What it is counted in.
-    pair : CubePair
-        The cubes.
-    name : str
-        Name of the method, for the message.
-
-    Returns
-    -------
-    int
-        Fine pixels on each side.
-
-    Raises
-    ------
-    MethodError
-        If the window is larger than the scene.
-    """
+    """Return the fine pixels that a window reaches from its centre, on the cubes of a pair."""
     side = window if unit == "fine" else 2 * round(window * pair.alignment.ratio / 2) + 1
     rows, cols = pair.alignment.shape
     if side > min(rows, cols):
@@ -150,22 +89,7 @@ def window_reach(window: int, unit: WindowUnit, pair: CubePair, name: str) -> in
 
 
 def check_window(window: int, unit: str, name: str) -> None:
-    """Check the options that size a window.
-
-    Parameters
-    ----------
-    window : int
-        Side.
-    unit : str
-        What it is counted in.
-    name : str
-        Name of the method, for the message.
-
-    Raises
-    ------
-    MethodError
-        If the window is not odd or the unit unknown.
-    """
+    """Check the options that size a window."""
     if isinstance(window, bool) or not isinstance(window, int) or window < 1 or window % 2 == 0:
         raise MethodError(f"{name}: window is {window!r}; expected an odd number of pixels.")
     if unit not in ("fine", "coarse"):
@@ -175,22 +99,12 @@ def check_window(window: int, unit: str, name: str) -> None:
 def similarity_threshold(
     prepared: Prepared, classes: float, threshold: float | None
 ) -> NDArray[np.float64]:
-    """Give the difference below which two pixels of a base image are similar.
+    """Return the difference below which two pixels of a base image are similar.
 
-    Parameters
-    ----------
-    prepared : Prepared
-        With the "std" of the base image over the whole scene.
-    classes : float
-        Number of classes the scene is thought to have.
-    threshold : float or None
-        Reflectance that is taken instead.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(band,)``, reflectance: ``2 std / classes``.  In a band without any variation
-        every pixel is similar.
+    `prepared`: With the "std" of the base image over the whole scene.
+    `classes`: Number of classes the scene is thought to have.
+    Returned: Shape ``(band,)``, reflectance: ``2 std / classes``. In a band without any
+    variation every pixel is similar.
     """
     std = prepared.scene["std"]
     found = 2 * std / classes if threshold is None else np.full(std.shape, threshold)
@@ -216,32 +130,11 @@ def most_similar(
     nearer counts as more similar.  About ``6 P window**2`` operations per pixel for P planes, and
     some ``count ln(window**2 / count)`` insertions into its list.
 
-    Parameters
-    ----------
-    image : ndarray of float32
-        Shape ``(P, y + window - 1, x + window - 1)``: planes to compare, with half a window of
-        margin; NaN is missing and never similar.
-    window : int
-        Side, odd, at most 255.
-    count : int
-        How many to keep, at most 255.
-    scale : float or array_like
-        Factor of each plane's difference.
-    threshold : float or array_like
-        Only pixels whose difference is smaller in every plane are similar.
-    squared : bool
-        Sum squared differences.
-    relative : bool
-        Divide each difference by the centre's value, at least one digital number.
-    floor : float
-        Added to the sum.
-    nearness : float or array_like
-        Factor of each pixel of the window, in the order of `window_offsets`.
-
-    Returns
-    -------
-    Similar
-        For every pixel without margin; the centre is among them unless it is missing.
+    `image`: Shape ``(P, y + window - 1, x + window - 1)``: planes to compare, with half a
+    window of margin; NaN is missing and never similar.
+    `threshold`: Only pixels whose difference is smaller in every plane are similar.
+    `relative`: Divide each difference by the centre's value, at least one digital number.
+    `nearness`: Factor of each pixel of the window, in the order of `window_offsets`.
     """
     reach, offsets = window // 2, window_offsets(window)
     planes, rows, cols = image.shape
@@ -364,18 +257,8 @@ def _most_similar(  # noqa: C901, PLR0912, PLR0915
 def gather(image: Float, reach: int, found: Similar, weights: Float, out: Float) -> None:
     """Sum an image over the similar pixels of every pixel, weighted; about two operations each.
 
-    Parameters
-    ----------
-    image : ndarray of float32
-        Shape ``(y + 2 reach, x + 2 reach)``.
-    reach : int
-        Pixels of margin.
-    found : Similar
-        The similar pixels.
-    weights : ndarray of float32
-        Shape ``(y, x, count)``.
-    out : ndarray of float32
-        Shape ``(y, x)``, written; 0 where there is no similar pixel.
+    `image`: Shape ``(y + 2 reach, x + 2 reach)``.
+    `out`: Shape ``(y, x)``, written; 0 where there is no similar pixel.
     """
     image = np.ascontiguousarray(image, np.float32)
     _gather(image, reach, found.place, found.number, found.offsets, weights, out)
@@ -400,20 +283,11 @@ def _gather(
 def share_weights(
     found: Similar, raw: Float, usable: NDArray[np.bool_], reach: int, out: Float
 ) -> None:
-    """Give the similar pixels that are usable weights that add up to 1.
+    """Normalise the weights of the usable similar pixels to a sum of 1.
 
-    Parameters
-    ----------
-    found : Similar
-        The similar pixels.
-    raw : ndarray of float32
-        Weights before, shape ``(y, x, count)``; or by place in the window, shape ``(n,)``.
-    usable : ndarray of bool
-        Shape ``(y + 2 reach, x + 2 reach)``.
-    reach : int
-        Pixels of margin.
-    out : ndarray of float32
-        Shape ``(y, x, count)``, written; 0 where nothing is usable.
+    `raw`: Weights before, shape ``(y, x, count)``; or by place in the window, shape ``(n,)``.
+    `usable`: Shape ``(y + 2 reach, x + 2 reach)``.
+    `out`: Shape ``(y, x, count)``, written; 0 where nothing is usable.
     """
     by_place = raw.ndim == 1
     weights = raw[None, None] if by_place else raw
@@ -445,19 +319,9 @@ def window_mean(values: NDArray[Any], seen: NDArray[np.bool_], reach: int) -> ND
 
     Sums run in double precision: where they start makes no difference that reflectance can show.
 
-    Parameters
-    ----------
-    values : ndarray of float
-        Shape ``(y + 2 reach, x + 2 reach)``.
-    seen : ndarray of bool
-        Same shape: which pixels count.
-    reach : int
-        Pixels from the centre to the window's edge.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(y, x)``; NaN where no pixel of the window is seen.
+    `values`: Shape ``(y + 2 reach, x + 2 reach)``.
+    `seen`: Same shape: which pixels count.
+    Returned: Shape ``(y, x)``; NaN where no pixel of the window is seen.
     """
     out = np.empty([n - 2 * reach for n in values.shape])
     _window_mean(values, seen, reach, out)
@@ -496,23 +360,7 @@ def _window_mean(values: Any, seen: Any, reach: Any, out: Any) -> None:  # pragm
 
 
 def known_of(base: Base) -> Prepared:
-    """Give what `scene_deviation` found of a base date.
-
-    Parameters
-    ----------
-    base : Base
-        The base date.
-
-    Returns
-    -------
-    Prepared
-        Its statistics.
-
-    Raises
-    ------
-    MethodError
-        If whoever called the method left them out.
-    """
+    """Return what `scene_deviation` found of a base date."""
     if base.prepared is None:
         raise MethodError(
             f"base date {base.day} comes without the statistics of its scene; hand the method's "
@@ -522,18 +370,7 @@ def known_of(base: Base) -> Prepared:
 
 
 def check_range(method: Any) -> None:
-    """Check the option `valid_range` of a method.
-
-    Parameters
-    ----------
-    method : Method
-        The method.
-
-    Raises
-    ------
-    MethodError
-        If it is not two ascending numbers.
-    """
+    """Check the option `valid_range` of a method."""
     limits = method.valid_range
     if len(limits) != 2 or not limits[0] < limits[1]:
         raise MethodError(
@@ -543,20 +380,12 @@ def check_range(method: Any) -> None:
 
 
 def scene_deviation(scene: SceneView) -> dict[np.datetime64, Prepared]:
-    """Give the standard deviation of every base image over the whole scene, in one pass.
+    """Return the standard deviation of every base image over the whole scene, in one pass.
 
     Pixels with a missing band count in none.
 
-    Parameters
-    ----------
-    scene : SceneView
-        The scene.
-
-    Returns
-    -------
-    dict
-        By base date: "std" and "mean", shape ``(band,)``, in reflectance; the former over the
-        population, not a sample; "pixels", shape ``(1,)``, their number.
+    Returned: By base date: "std" and "mean", shape ``(band,)``, in reflectance; the former over
+    the population, not a sample; "pixels", shape ``(1,)``, their number.
     """
     moments = scene.fold(_moments_of_tile, add_moments)
     return {day: Prepared(deviation_of(m)) for day, m in moments.items()}
@@ -565,32 +394,17 @@ def scene_deviation(scene: SceneView) -> dict[np.datetime64, Prepared]:
 def deviation_of(moments: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     """Turn moments into a standard deviation.
 
-    Parameters
-    ----------
-    moments : ndarray of float64
-        Shape ``(3, band)``: pixels, mean, sum of squared differences from it.
-
-    Returns
-    -------
-    dict of ndarray
-        As of `scene_deviation`.
+    `moments`: Shape ``(3, band)``: pixels, mean, sum of squared differences from it.
     """
     pixels = np.maximum(moments[0], 1)
     return {"std": np.sqrt(moments[2] / pixels), "mean": moments[1], "pixels": moments[0, :1]}
 
 
 def moments_of(image: Float) -> NDArray[np.float64]:
-    """Give what a standard deviation is made of.
+    """Return what a standard deviation is made of.
 
-    Parameters
-    ----------
-    image : ndarray of float32
-        Shape ``(band, y, x)``; pixels with a missing band count in none.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(3, band)``: pixels, mean, sum of squared differences from it.
+    `image`: Shape ``(band, y, x)``; pixels with a missing band count in none.
+    Returned: Shape ``(3, band)``: pixels, mean, sum of squared differences from it.
     """
     good = np.isfinite(image).all(axis=0)
     values = image[:, good].astype(np.float64)
@@ -602,18 +416,7 @@ def moments_of(image: Float) -> NDArray[np.float64]:
 
 
 def add_moments(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Join the moments of two parts of a scene (Chan, Golub and LeVeque 1979).
-
-    Parameters
-    ----------
-    a, b : ndarray of float64
-        As from `moments_of`.
-
-    Returns
-    -------
-    ndarray of float64
-        Of both.
-    """
+    """Join the moments of two parts of a scene (Chan, Golub and LeVeque 1979)."""
     count = a[0] + b[0]
     step, share = b[1] - a[1], b[0] / np.maximum(count, 1)
     return np.stack([count, a[1] + step * share, a[2] + b[2] + step**2 * a[0] * share])

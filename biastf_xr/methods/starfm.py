@@ -150,87 +150,35 @@ class STARFM(WeightedSides):
 
     @property
     def halo(self) -> int:
-        """Give the halo of the interpolated coarse images: half a window."""
+        """Return the halo of the interpolated coarse images: half a window."""
         return self.reach
 
     @property
     def fine_halo(self) -> int:  # type: ignore[override]
-        """Give the halo of the base images: half a window."""
+        """Return the halo of the base images: half a window."""
         return self.reach
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the reach of the weights' window."""
+        """Return the coarse halo: the reach of the weights' window."""
         return self.weight_window // 2
 
     def bind(self, pair: CubePair) -> Self:
-        """Size the window; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        STARFM
-            With its reach.
-
-        Raises
-        ------
-        MethodError
-            If the window is larger than the scene.
-        """
+        """Size the window; see `Method.bind`."""
         return replace(self, reach=window_reach(self.window, self.window_unit, pair, self.name))
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
-        """Take the standard deviation of every base image; see `Method.prepare`.
-
-        Parameters
-        ----------
-        scene : SceneView
-            The scene.
-
-        Returns
-        -------
-        dict
-            See `scene_deviation`.
-        """
+        """Take the standard deviation of every base image; see `Method.prepare`."""
         return scene_deviation(scene)
 
     def fuse(self, block: Block) -> Prediction:
-        """Predict; see `Method.fuse`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        Prediction
-            With two pairs from both base dates at once; flagged as a fallback where a band has no
-            candidate at all, and the mean over the pairs of ``F_k + C - C_k`` stands there.
-        """
+        """Predict; see `Method.fuse`."""
         if self.pairs == 1 or block.before is None or block.after is None:
             return super().fuse(block)
         return from_both(*self._predict(block, block.sides))
 
     def side(self, block: Block, base: Base) -> Float:
-        """Predict from one pair; see `TwoSided.side`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, band, y, x)``.
-        """
+        """Predict from one pair; see `TwoSided.side`."""
         return self._predict(block, (base,))[0]
 
     def _predict(self, block: Block, bases: tuple[Base, ...]) -> tuple[Float, NDArray[np.bool_]]:

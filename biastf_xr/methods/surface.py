@@ -29,23 +29,13 @@ FLAT = 1e-6
 
 
 def spline_weights(points: Any, places: Any) -> NDArray[np.float64]:
-    """Give the weights of values at some points in the thin-plate spline at other places.
+    """Return the weights of values at some points in the thin-plate spline at other places.
 
     The spline ``sum_i a_i r_i**2 ln r_i + b_0 + b_1 y + b_2 x`` passes through every point and
     bends least (Duchon 1977).
 
-    Parameters
-    ----------
-    points : array_like
-        Shape ``(n, 2)``, where values are given.  Points on one line, or fewer than three, leave
-        the plane open; the flattest one is taken.
-    places : array_like
-        Shape ``(m, 2)``, where the spline is wanted.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(m, n)``; rows add up to 1.
+    `points`: Shape ``(n, 2)``, where values are given. Points on one line, or fewer than three,
+    leave the plane open; the flattest one is taken.
     """
     points, places = np.asarray(points, np.float64), np.asarray(places, np.float64)
     centre = points.mean(axis=0)
@@ -55,7 +45,7 @@ def spline_weights(points: Any, places: Any) -> NDArray[np.float64]:
 
 
 def _solution(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the matrix that makes the coefficients ``a, b`` of values; 3 rows and columns more."""
+    """Return the matrix that makes the coefficients ``a, b`` of values; 3 rows and columns more."""
     count = len(points)
     system = np.zeros((count + 3, count + 3))
     system[:count, :count] = _bend(points, points)
@@ -66,7 +56,7 @@ def _solution(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _plane(points: NDArray[Any]) -> bool:
-    """Tell whether points determine a plane."""
+    """Return whether points determine a plane."""
     steps = points - points[:1]
     (a, b), c = np.einsum("ni,ni->i", steps, steps), steps[:, 0] @ steps[:, 1]
     return bool(a * b - c * c > FLAT)
@@ -79,21 +69,10 @@ def spline_up(values: Float, upsample: Upsampler, neighbours: int) -> Float:
     a side, moved inwards at the edge of the grid; fine pixels take the spline of the coarse pixel
     that contains their centre.  About ``2 neighbours**2`` operations per fine pixel and image.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(n, h, w)`` over the coarse window of `upsample`, which must reach
-        ``neighbours - 1`` coarse pixels around the fine window where the grid has them; NaN is
-        left out.
-    upsample : Upsampler
-        The windows and how the grids lie.
-    neighbours : int
-        Side of the square, odd.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(n, Y, X)``; NaN in coarse pixels that are missing themselves.
+    `values`: Shape ``(n, h, w)`` over the coarse window of `upsample`, which must reach
+    ``neighbours - 1`` coarse pixels around the fine window where the grid has them; NaN is left
+    out.
+    Returned: Shape ``(n, Y, X)``; NaN in coarse pixels that are missing themselves.
     """
     fine, coarse, alignment = upsample.fine, upsample.coarse, upsample.alignment
     rows = _runs(alignment.rows, fine.y0, fine.y1, neighbours)
@@ -131,7 +110,7 @@ def _apart(cells: list[Any]) -> list[list[Any]]:
 
 
 def _fill(values: NDArray[np.float64], holes: NDArray[np.bool_]) -> None:
-    """Give the missing values of a square ``(n, points)`` those that leave its spline unbent."""
+    """Return the missing values of a square ``(n, points)`` those that leave its spline unbent."""
     points, hole = np.argwhere(~holes), holes.ravel()
     if _plane(points):
         bending = _bending(*holes.shape)[hole]
@@ -143,7 +122,7 @@ def _fill(values: NDArray[np.float64], holes: NDArray[np.bool_]) -> None:
 
 @lru_cache(maxsize=64)
 def _bending(high: int, wide: int) -> NDArray[np.float64]:
-    """Give the matrix that makes the coefficients ``a`` of the values of a square."""
+    """Return the matrix that makes the coefficients ``a`` of the values of a square."""
     count = high * wide
     return _solution(_grid(range(high), range(wide)).astype(np.float64))[:count, :count]
 
@@ -182,7 +161,7 @@ def _grid(y: Any, x: Any) -> NDArray[np.float64]:
 
 
 def _bend(a: Any, b: Any) -> NDArray[np.float64]:
-    """Give ``r**2 ln r`` between all points of two sets."""
+    """Return ``r**2 ln r`` between all points of two sets."""
     square = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
     bend: NDArray[np.float64] = 0.5 * square * np.log(np.where(square > 0, square, 1.0))
     return bend

@@ -25,14 +25,8 @@ QUICK = ("biastf-plus",)
 class Trial:
     """What is to be scored, and how.
 
-    Attributes
-    ----------
-    date : str
-        The scene.
-    candidate : str, Method or None
-        What predicts it; None where the fused cube is scored as it is.
-    how : str
-        How the scene is withheld, as a sentence.
+    `candidate`: What predicts it; None where the fused cube is scored as it is.
+    `how`: How the scene is withheld, as a sentence.
     """
 
     date: str
@@ -43,20 +37,7 @@ class Trial:
 def choose_trial(config: Config) -> Trial:
     """Choose the scene to score, and how it is predicted without having been seen.
 
-    Parameters
-    ----------
-    config : Config
-        The run; its cubes are there, and the model of a learned method is fitted.
-
-    Returns
-    -------
-    Trial
-        The choice.
-
-    Raises
-    ------
-    MissingPairError
-        If no scene can be scored, with the reason.
+    `config`: The run; its cubes are there, and the model of a learned method is fitted.
     """
     if config.fuse.withhold:
         return Trial(
@@ -83,7 +64,7 @@ def choose_trial(config: Config) -> Trial:
 
 
 def _newest_clear(config: Config, *, inner: bool) -> str:
-    """Give the newest fine scene that is clear and on a coarse day, if need be with one after."""
+    """Return the newest fine scene that is clear and on a coarse day, if need be with one after."""
     from biastf_xr.cube.guards import pair_cubes
     from biastf_xr.evaluation.designs import clear_pairs
 
@@ -102,24 +83,7 @@ def _newest_clear(config: Config, *, inner: bool) -> str:
 def score_trial(
     config: Config, trial: Trial, on_prediction: OnPrediction | None = None
 ) -> tuple[Scores, Accuracy]:
-    """Predict the scene without it, beside the free baselines, and score it.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    trial : Trial
-        What is to be scored.
-    on_prediction : callable, optional
-        Called with the images.
-
-    Returns
-    -------
-    Scores
-        Every measure.
-    Accuracy
-        What the record keeps.
-    """
+    """Predict the scene without it, beside the free baselines, and score it."""
     from biastf_xr.evaluation.holdout import evaluate, score_cube
     from biastf_xr.steps.train import fit_options
 

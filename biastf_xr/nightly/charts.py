@@ -33,18 +33,7 @@ BASELINES = ("linear", "direct")
 
 
 def class_shares(coverage: Coverage) -> dict[str, tuple[float, ...]]:
-    """Sum the shares of the pixels by the classes of the chart.
-
-    Parameters
-    ----------
-    coverage : Coverage
-        Shares by name in `status_flag`.
-
-    Returns
-    -------
-    dict of tuple of float
-        Shares by the legend of the class, one number a day.
-    """
+    """Sum the shares of the pixels by the classes of the chart."""
     return {
         legend: tuple(
             sum(coverage.shares[name][n] for name in names) for n in range(len(coverage.days))
@@ -54,18 +43,7 @@ def class_shares(coverage: Coverage) -> dict[str, tuple[float, ...]]:
 
 
 def coverage_chart(coverage: Coverage) -> str:
-    """Draw what the pixels of every day are: one stacked bar a day.
-
-    Parameters
-    ----------
-    coverage : Coverage
-        The days.
-
-    Returns
-    -------
-    str
-        SVG.
-    """
+    """Draw what the pixels of every day are: one stacked bar a day."""
     days, shares = coverage.days, class_shares(coverage)
     step = (WIDTH - LEFT - RIGHT) / max(len(days), 1)
     plot = HEIGHT - TOP - BOTTOM
@@ -99,15 +77,7 @@ def coverage_chart(coverage: Coverage) -> str:
 def trend_chart(scored: Sequence[tuple[str, Accuracy]]) -> str:
     """Draw the error of the method beside the free baselines, run by run.
 
-    Parameters
-    ----------
-    scored : sequence of tuple of str and Accuracy
-        Runs in their order, at least one, each with what it scored.
-
-    Returns
-    -------
-    str
-        SVG.
+    `scored`: Runs in their order, at least one, each with what it scored.
     """
     top = max((max(a.rmse.values()) for _, a in scored if a.rmse), default=0.0) * 1.1 or 1.0
     step = (WIDTH - LEFT - RIGHT) / len(scored)

@@ -27,20 +27,7 @@ EXPORTED = "exported.json"
 
 
 def days_to_hand_on(output: str, notes: Path) -> dict[str, str]:
-    """List the days whose present state was not handed on yet; reads the ledger only.
-
-    Parameters
-    ----------
-    output : str
-        The fused cube.
-    notes : pathlib.Path
-        What was handed on: digests by day, JSON.
-
-    Returns
-    -------
-    dict of str
-        Digest of what each day was made from, by day in ISO format.
-    """
+    """List the days whose present state was not handed on yet; reads the ledger only."""
     group = read_group(output)
     record = np.asarray(open_ledger(group.store)["record"][:])  # type: ignore[index]
     known = read_notes(notes)
@@ -54,18 +41,7 @@ def days_to_hand_on(output: str, notes: Path) -> dict[str, str]:
 
 
 def read_notes(notes: Path) -> dict[str, str]:
-    """Read what was handed on.
-
-    Parameters
-    ----------
-    notes : pathlib.Path
-        The file; it may be missing.
-
-    Returns
-    -------
-    dict of str
-        Digests by day.
-    """
+    """Read what was handed on."""
     with suppress(OSError, ValueError):
         found: dict[str, str] = json.loads(notes.read_text("utf-8"))
         return found
@@ -75,17 +51,8 @@ def read_notes(notes: Path) -> dict[str, str]:
 def export_days(config: Config, folder: Path) -> list[Path]:
     """Write the new days of the fused cube as Cloud-Optimised GeoTIFFs.
 
-    Parameters
-    ----------
-    config : Config
-        The run; `[nightly] export` names the folder of the files.
-    folder : pathlib.Path
-        Folder of the scheduled job, which remembers what was handed on.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files.
+    `config`: The run; `[nightly] export` names the folder of the files.
+    `folder`: Folder of the scheduled job, which remembers what was handed on.
     """
     from biastf_xr.cube.export import export_cogs
 

@@ -31,41 +31,20 @@ MADE = ("observed", "fused_two_sided", "fused_before_only", "fused_after_only", 
 class Coverage:
     """What the pixels of some days are.
 
-    Attributes
-    ----------
-    days : tuple of str
-        The days, ISO format.
-    shares : dict of tuple of float
-        Share of the pixels, 0 to 1, by name in `status_flag`, one number a day.
+    `days`: The days, ISO format.
+    `shares`: Share of the pixels, 0 to 1, by name in `status_flag`, one number a day.
     """
 
     days: tuple[str, ...]
     shares: dict[str, tuple[float, ...]]
 
     def made(self) -> tuple[float, ...]:
-        """Give the share of the pixels that have a value, day by day.
-
-        Returns
-        -------
-        tuple of float
-            0 to 1.
-        """
+        """Return the share of the pixels that have a value, day by day."""
         return tuple(sum(self.shares[name][n] for name in MADE) for n in range(len(self.days)))
 
 
 def newest_days(config: Config) -> dict[str, str]:
-    """Give the newest day of every cube; reads metadata and, of the fused cube, flags.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    dict of str
-        "fine", "coarse" and "fused"; ISO format, "" where there is none.
-    """
+    """Return the newest day of every cube; reads metadata and, of the fused cube, flags."""
     found = {}
     for kind, path in zip(KINDS, paths_of(config), strict=True):
         ds = open_cube(path, chunks=None) if store_at(path).exists() else None
@@ -79,23 +58,12 @@ def newest_days(config: Config) -> dict[str, str]:
 
 
 def paths_of(config: Config) -> tuple[str, str, str]:
-    """Give the three cubes.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    tuple of str
-        Fine, coarse, fused.
-    """
+    """Return the three cubes."""
     return config.fine.cube, config.coarse.cube, config.fuse.output
 
 
 def _newest_made(ds: xr.Dataset) -> str:
-    """Give the last day with a value, looking from the end."""
+    """Return the last day with a value, looking from the end."""
     days = to_days(ds["time"].values)
     made = [STATUS[name] for name in MADE]
     for n in range(days.size - 1, -1, -1):
@@ -105,20 +73,7 @@ def _newest_made(ds: xr.Dataset) -> str:
 
 
 def coverage(path: str, days: int) -> Coverage | None:
-    """Count the pixels of the last days by what they are; window by window, one byte a pixel.
-
-    Parameters
-    ----------
-    path : str
-        The fused cube.
-    days : int
-        How many days, counted back from its last.
-
-    Returns
-    -------
-    Coverage or None
-        None where there is no cube.
-    """
+    """Count the pixels of the last days by what they are; window by window, one byte a pixel."""
     if not store_at(path).exists():
         return None
     ds = open_cube(path, chunks=None)
@@ -146,20 +101,7 @@ def _day_counts(ds: xr.Dataset, place: int) -> list[NDArray[np.intp]]:
 
 
 def age(day: str, today: dt.date) -> int | None:
-    """Give how old a day is.
-
-    Parameters
-    ----------
-    day : str
-        ISO format, or "".
-    today : datetime.date
-        The day to count from.
-
-    Returns
-    -------
-    int or None
-        Days; None where there is no day.
-    """
+    """Return how old a day is."""
     return int((np.datetime64(today) - np.datetime64(day)).astype(int)) if day else None
 
 
@@ -171,26 +113,7 @@ def failed_checks(
     *,
     rejected: int = 0,
 ) -> tuple[str, ...]:
-    """Say what is older or worse than the configuration allows.
-
-    Parameters
-    ----------
-    section : NightlySection
-        The limits.
-    newest : dict of str
-        As from `newest_days`.
-    accuracy : Accuracy, optional
-        Of the newest scored scene.
-    today : datetime.date
-        The day to count from.
-    rejected : int
-        Scenes that could not be used.
-
-    Returns
-    -------
-    tuple of str
-        One sentence for each failed check.
-    """
+    """Return what is older or worse than the configuration allows."""
     told = []
     for kind, what in zip(KINDS, ("fine scene", "coarse scene", "fused day"), strict=True):
         limit, old = getattr(section, f"max_age_{kind}"), age(newest.get(kind, ""), today)

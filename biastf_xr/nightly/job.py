@@ -43,22 +43,8 @@ def update(
     rest from being scored and handed on.  Everything that was finished is kept, and the next run
     goes on.
 
-    Parameters
-    ----------
-    config : Config
-        The run.
-    dry_run : bool
-        Say what each step would do, and write nothing.
-    today : datetime.date, optional
-        The day that ages are counted from; the day it is in UTC by default.
-    progress : callable, optional
-        Called with the record after every step.
-
-    Returns
-    -------
-    NightReport
-        The record; `exit_code` is what the process should end with.  Errors of the steps are in
-        it, with their messages, and are not raised.
+    `dry_run`: Say what each step would do, and write nothing.
+    `today`: The day that ages are counted from; the day it is in UTC by default.
     """
     book = RunBook(folder_of(config))
     report = NightReport(book.new_name(), output=config.fuse.output)

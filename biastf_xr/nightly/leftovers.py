@@ -31,18 +31,9 @@ DAY = 24 * 3600.0
 class Leftover:
     """Something that a run left behind.
 
-    Attributes
-    ----------
-    path : str
-        File, folder or object.
-    what : str
-        What it is.
-    size : int
-        Bytes on disk.
-    lock : pathlib.Path or None
-        What must be locked while it is removed.
-    kept : str
-        Why it stays; empty if it may be, or was, removed.
+    `path`: File, folder or object.
+    `lock`: What must be locked while it is removed.
+    `kept`: Why it stays; empty if it may be, or was, removed.
     """
 
     path: str
@@ -59,18 +50,6 @@ def tidy(config: Config, *, dry_run: bool = False) -> tuple[Leftover, ...]:
     never while a process writes it.  Temporary files that no lock guards have to be a day old.
     What would be needed is left: a retired copy whose store is missing, and the state of a fit,
     which the next fit goes on from.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    dry_run : bool
-        List, and remove nothing.
-
-    Returns
-    -------
-    tuple of Leftover
-        What was found; `kept` says why something stays.
     """
     found = [*_of_stores(config), *_of_files(config)]
     return tuple(found if dry_run else map(_removed, found))
@@ -117,7 +96,7 @@ def _of_remote(url: str) -> Iterator[Leftover]:
 
 
 def _alive(holder: dict[str, Any]) -> str:
-    """Say why a holder may live."""
+    """Return why a holder may live."""
     who = f"process {holder.get('process', '?')} on {holder.get('host', '?')}"
     if holder.get("host") != socket.gethostname():
         return f"{who} cannot be asked from here; remove it by hand if that is gone"
@@ -145,18 +124,7 @@ def _of_files(config: Config) -> Iterator[Leftover]:
 
 
 def size_of(path: Path) -> int:
-    """Count the bytes of a file or folder.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file or folder.
-
-    Returns
-    -------
-    int
-        Bytes.
-    """
+    """Count the bytes of a file or folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if not file.is_dir())
 
@@ -189,15 +157,7 @@ def _remove(found: Leftover) -> None:
 
 
 def show_leftovers(found: tuple[Leftover, ...], *, dry_run: bool) -> None:
-    """Print what was found.
-
-    Parameters
-    ----------
-    found : tuple of Leftover
-        As from `tidy`.
-    dry_run : bool
-        Whether nothing was removed.
-    """
+    """Print what was found."""
     from biastf_xr.engine.preview import size
     from biastf_xr.steps.terminal import console
 

@@ -11,20 +11,12 @@ from biastf_xr.errors import FusionRunError, StoreLockedError
 class ExitCode(IntEnum):
     """What the scheduled job says to whatever started it.
 
-    Attributes
-    ----------
-    DONE
-        Done, or nothing new.
-    CHECK_FAILED
-        Done, but the results are older or worse than the configuration allows.
-    NEEDS_A_PERSON
-        A step failed in a way that the next run would meet again.
-    TRY_AGAIN
-        All was done but some units; the next run tries them again.
-    BUSY
-        Another run is at work on the same region; this one did nothing.
-    INTERRUPTED
-        Stopped by Ctrl-C or SIGTERM; the next run goes on.
+    `DONE`: Done, or nothing new.
+    `CHECK_FAILED`: Done, but the results are older or worse than the configuration allows.
+    `NEEDS_A_PERSON`: A step failed in a way that the next run would meet again.
+    `TRY_AGAIN`: All was done but some units; the next run tries them again.
+    `BUSY`: Another run is at work on the same region; this one did nothing.
+    `INTERRUPTED`: Stopped by Ctrl-C or SIGTERM; the next run goes on.
     """
 
     DONE = 0
@@ -36,12 +28,12 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """Give what it says, as a sentence."""
+        """Return what it says, as a sentence."""
         return EXIT_MEANINGS[self][0]
 
     @property
     def remedy(self) -> str:
-        """Give what is to be done about it."""
+        """Return what is to be done about it."""
         return EXIT_MEANINGS[self][1]
 
 
@@ -70,26 +62,11 @@ EXIT_MEANINGS: dict[ExitCode, tuple[str, str]] = {
 class Outcome(StrEnum):
     """What came of a run.
 
-    Attributes
-    ----------
-    RUNNING
-        It is at work.
-    DONE, NOTHING_NEW
-        All steps ended well; nothing had changed since the last run.
-    WARNING
-        All steps ended well, and a check failed.
-    INCOMPLETE
-        Some units failed.
-    FAILED
-        A step failed.
-    BUSY
-        Another run was at work.
-    INTERRUPTED
-        It was stopped.
-    DIED
-        It ended without a word: killed, or the machine went down.
-    PLANNED
-        A dry run.
+    `RUNNING`: It is at work.
+    `DONE`, `NOTHING_NEW`: All steps ended well; nothing had changed since the last run.
+    `WARNING`: All steps ended well, and a check failed.
+    `BUSY`: Another run was at work.
+    `DIED`: It ended without a word: killed, or the machine went down.
     """
 
     RUNNING = "running"
@@ -105,7 +82,7 @@ class Outcome(StrEnum):
 
     @property
     def exit_code(self) -> ExitCode:
-        """Give the code that the job ends with."""
+        """Return the code that the job ends with."""
         return _CODES.get(self, ExitCode.DONE)
 
 
@@ -120,18 +97,7 @@ _CODES = {
 
 
 def outcome_of(error: BaseException) -> Outcome:
-    """Tell what an error makes of a run.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a step raised.
-
-    Returns
-    -------
-    Outcome
-        What came of the run.
-    """
+    """Return what an error makes of a run."""
     if isinstance(error, KeyboardInterrupt):
         return Outcome.INTERRUPTED
     if isinstance(error, FusionRunError):
@@ -143,14 +109,7 @@ def outcome_of(error: BaseException) -> Outcome:
 class Failure:
     """A kind of failure.
 
-    Attributes
-    ----------
-    errors : tuple of str
-        Names of the errors.
-    meaning : str
-        What has happened.
-    repair : str
-        What to do.
+    `errors`: Names of the errors.
     """
 
     errors: tuple[str, ...]
@@ -159,7 +118,7 @@ class Failure:
 
     @property
     def anchor(self) -> str:
-        """Give its place in the operations card."""
+        """Return its place in the operations card."""
         return self.errors[0].lower()
 
 
@@ -262,16 +221,5 @@ UNKNOWN = Failure(
 
 
 def failure_of(error: str) -> Failure:
-    """Find what is known of an error.
-
-    Parameters
-    ----------
-    error : str
-        Name of its type.
-
-    Returns
-    -------
-    Failure
-        What it means and how it is repaired.
-    """
+    """Find what is known of an error."""
     return next((f for f in FAILURES if error in f.errors), UNKNOWN)

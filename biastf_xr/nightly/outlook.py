@@ -17,18 +17,7 @@ PLANNED, SKIPPED = "planned", "skipped"
 
 
 def outlook(config: Config) -> tuple[StepRecord, ...]:
-    """Say what every step would do.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    tuple of StepRecord
-        In the order of the steps; a step that depends on what an earlier one would make says so.
-    """
+    """Return what every step would do."""
     return tuple(_steps(config))
 
 
@@ -52,18 +41,7 @@ def _steps(config: Config) -> Iterator[StepRecord]:
 
 
 def new_scenes(source: Source) -> list[str]:
-    """List the scenes that an ingest would read; reads names and metadata only.
-
-    Parameters
-    ----------
-    source : Source
-        The sensor's section.
-
-    Returns
-    -------
-    list of str
-        Their ids.
-    """
+    """List the scenes that an ingest would read; reads names and metadata only."""
     from biastf_xr.cube.ingest import preview_ingest
     from biastf_xr.sources import build_product
 

@@ -23,20 +23,12 @@ if TYPE_CHECKING:
 class StepRecord:
     """What came of one step.
 
-    Attributes
-    ----------
-    name : str
-        The step.
-    outcome : str
-        "done", "nothing new", "skipped", "failed", "interrupted", "planned" or "not reached".
-    seconds : float
-        How long it took.
-    counts : dict
-        Numbers and short texts: scenes added, units made.
-    note : str
-        Why it was skipped, or what else is to be said.
-    error, message : str
-        Type and text of the error; empty where there was none.
+    `outcome`: "done", "nothing new", "skipped", "failed", "interrupted", "planned" or "not
+    reached".
+    `seconds`: How long it took.
+    `counts`: Numbers and short texts: scenes added, units made.
+    `note`: Why it was skipped, or what else is to be said.
+    `error`, `message`: Type and text of the error; empty where there was none.
     """
 
     name: str
@@ -52,20 +44,11 @@ class StepRecord:
 class Accuracy:
     """How good the predictions of one withheld scene were.
 
-    Attributes
-    ----------
-    date : str
-        The scene.
-    method : str
-        The configured method.
-    rmse : dict of float
-        Root mean square error by method, reflectance, mean over bands; the same pixels for all.
-    pixels : int
-        Pixels that were compared.
-    base : str
-        Nearest base dates that the prediction could see.
-    how : str
-        How it was withheld.
+    `rmse`: Root mean square error by method, reflectance, mean over bands; the same pixels for
+    all.
+    `pixels`: Pixels that were compared.
+    `base`: Nearest base dates that the prediction could see.
+    `how`: How it was withheld.
     """
 
     date: str
@@ -77,7 +60,7 @@ class Accuracy:
 
     @property
     def ratio(self) -> float | None:
-        """Give the error of the method over that of the better of linear and direct."""
+        """Return the error of the method over that of the better of linear and direct."""
         free = [self.rmse[name] for name in ("linear", "direct") if name in self.rmse]
         own = self.rmse.get(self.method)
         return None if own is None or not free or min(free) <= 0 else own / min(free)
@@ -87,30 +70,15 @@ class Accuracy:
 class NightReport:
     """What a scheduled run did.
 
-    Attributes
-    ----------
-    run : str
-        Its name: when it began, in UTC.
-    outcome : Outcome
-        What came of it.
-    seconds : float
-        How long it took.
-    steps : tuple of StepRecord
-        What came of every step, in their order.
-    newest : dict of str
-        Newest day of the cubes: "fine", "coarse", "fused"; ISO format, "" where there is none.
-    warnings : tuple of str
-        Checks that failed.
-    accuracy : Accuracy or None
-        Of the newest withheld scene, where it was scored.
-    output : str
-        The fused cube.
-    versions : dict of str
-        Of what computed and wrote.
-    host : str
-        Machine.
-    process : int
-        Number of the process.
+    `run`: Its name: when it began, in UTC.
+    `outcome`: What came of it.
+    `seconds`: How long it took.
+    `steps`: What came of every step, in their order.
+    `newest`: Newest day of the cubes: "fine", "coarse", "fused"; ISO format, "" where there is
+    none.
+    `accuracy`: Of the newest withheld scene, where it was scored.
+    `versions`: Of what computed and wrote.
+    `process`: Number of the process.
     """
 
     run: str
@@ -127,39 +95,22 @@ class NightReport:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Give the code that the job ends with."""
+        """Return the code that the job ends with."""
         return self.outcome.exit_code
 
     @property
     def failed(self) -> StepRecord | None:
-        """Give the first step that failed."""
+        """Return the first step that failed."""
         return next((step for step in self.steps if step.error), None)
 
     def text(self) -> str:
-        """Give the record as it is stored.
-
-        Returns
-        -------
-        str
-            JSON.
-        """
+        """Return the record as it is stored."""
         told = asdict(self) | {"exit_code": int(self.exit_code)}
         return json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n"
 
     @classmethod
     def parse(cls, text: str) -> NightReport:
-        """Read a stored record; keys of another version are left out.
-
-        Parameters
-        ----------
-        text : str
-            JSON.
-
-        Returns
-        -------
-        NightReport
-            The record.
-        """
+        """Read a stored record; keys of another version are left out."""
         found = json.loads(text)
         known = {f.name for f in fields(cls)}
         made = cls(**{k: v for k, v in found.items() if k in known})
@@ -173,28 +124,14 @@ class NightReport:
 
 
 def folder_of(config: Config) -> Path:
-    """Give the folder of the scheduled job.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    pathlib.Path
-        Records, log, status page and report are in it.
-    """
+    """Return the folder of the scheduled job."""
     return config.nightly.folder or Path("nights")
 
 
 class RunBook:
     """The folder of the records.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder of the scheduled job; the records lie in its subfolder ``runs``.
+    `folder`: Folder of the scheduled job; the records lie in its subfolder ``runs``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -202,40 +139,17 @@ class RunBook:
         self.runs = folder / "runs"
 
     def new_name(self) -> str:
-        """Give the name of a run that begins now.
-
-        Returns
-        -------
-        str
-            UTC time, and a number where there is such a run already.
-        """
+        """Return the name of a run that begins now."""
         stamp = utc_now().replace(":", "").replace("-", "")
         taken = len(list(self.runs.glob(f"{stamp}*.json")))
         return f"{stamp}-{taken + 1}" if taken else stamp
 
     def save(self, report: NightReport) -> None:
-        """Write a record, at once.
-
-        Parameters
-        ----------
-        report : NightReport
-            The record.
-
-        Raises
-        ------
-        StoreWriteError
-            If it cannot be written.
-        """
+        """Write a record, at once."""
         write_text(self.runs / f"{report.run}.json", report.text())
 
     def read(self) -> list[NightReport]:
-        """Read all records; files that are none are passed over.
-
-        Returns
-        -------
-        list of NightReport
-            The newest first.
-        """
+        """Read all records; files that are none are passed over."""
         found = []
         for path in sorted(self.runs.glob("*.json"), key=_stem, reverse=True):
             with suppress(OSError, ValueError, TypeError, KeyError):
@@ -243,31 +157,14 @@ class RunBook:
         return found
 
     def close_dead(self) -> list[str]:
-        """Say of runs that never ended that they died; only for who holds the lock.
-
-        Returns
-        -------
-        list of str
-            Their names.
-        """
+        """Return of runs that never ended that they died; only for who holds the lock."""
         dead = [report for report in self.read() if report.outcome is Outcome.RUNNING]
         for report in dead:
             self.save(replace(report, outcome=Outcome.DIED))
         return [report.run for report in dead]
 
     def prune(self, keep: int) -> int:
-        """Remove the oldest records.
-
-        Parameters
-        ----------
-        keep : int
-            How many stay.
-
-        Returns
-        -------
-        int
-            How many were removed.
-        """
+        """Remove the oldest records."""
         old = sorted(self.runs.glob("*.json"), key=_stem, reverse=True)[keep:]
         for path in old:
             path.unlink(missing_ok=True)
@@ -275,25 +172,12 @@ class RunBook:
 
 
 def _stem(path: Path) -> str:
-    """Give what records are sorted by: the second run of a second ends in -2."""
+    """Return what records are sorted by: the second run of a second ends in -2."""
     return path.stem
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file beside its place and move it there.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    text : str
-        Its text.
-
-    Raises
-    ------
-    StoreWriteError
-        If it cannot be written; what was there stays.
-    """
+    """Write a small file beside its place and move it there."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with writing_to(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)

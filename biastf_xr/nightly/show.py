@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_night(report: NightReport) -> None:
-    """Print what a run did, or would do; an error goes to standard error, in one message.
-
-    Parameters
-    ----------
-    report : NightReport
-        The record.
-    """
+    """Print what a run did, or would do; an error goes to standard error, in one message."""
     planned = report.outcome is Outcome.PLANNED
     table = Table(title="what a run would do" if planned else "the run", title_justify="left",
                   box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # fmt: skip

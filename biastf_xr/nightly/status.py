@@ -51,22 +51,7 @@ class Html(str):
 def write_status(config: Config, *, today: dt.date | None = None) -> Path:
     """Write the status page from the records and the cubes as they are.
 
-    Parameters
-    ----------
-    config : Config
-        The run.
-    today : datetime.date, optional
-        The day that ages are counted from; the day it is in UTC by default.
-
-    Returns
-    -------
-    pathlib.Path
-        The page, in the folder of the scheduled job.
-
-    Raises
-    ------
-    StoreWriteError
-        If it cannot be written; the old page stays.
+    `today`: The day that ages are counted from; the day it is in UTC by default.
     """
     path = status_path(config)
     write_text(path, status_page(config, today=today or dt.datetime.now(dt.UTC).date()))
@@ -74,36 +59,12 @@ def write_status(config: Config, *, today: dt.date | None = None) -> Path:
 
 
 def status_path(config: Config) -> Path:
-    """Give where the status page is.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    pathlib.Path
-        In the folder of the scheduled job.
-    """
+    """Return where the status page is."""
     return folder_of(config) / PAGE
 
 
 def status_page(config: Config, *, today: dt.date) -> str:
-    """Make the status page.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    today : datetime.date
-        The day that ages are counted from.
-
-    Returns
-    -------
-    str
-        HTML that needs no other file and no script.
-    """
+    """Make the status page."""
     runs = RunBook(folder_of(config)).read()
     sections = [
         ("runs", "Last runs", _runs(runs)),
@@ -123,7 +84,7 @@ def _name(config: Config) -> str:
 
 
 def _lead(runs: Sequence[NightReport]) -> str:
-    """Say in one line how it is."""
+    """Return in one line how it is."""
     written = f'<p class="plain">Written {utc_now()}.</p>'
     if not runs:
         return f'<p class="state plain">No run yet.</p>{written}'
@@ -301,19 +262,7 @@ def _versions(config: Config, runs: Sequence[NightReport]) -> str:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> str:
     """Make a plain table, the first column of which names the rows.
 
-    Parameters
-    ----------
-    columns : sequence of str
-        Headings.
-    rows : iterable of sequence
-        Numbers are set to the right, texts to the left; `Html` is taken as it is.
-    caption : str
-        What it holds.
-
-    Returns
-    -------
-    str
-        HTML.
+    `rows`: Numbers are set to the right, texts to the left; `Html` is taken as it is.
     """
     listed = [list(row) for row in rows]
     texts = [isinstance(value, str) for value in listed[0]] if listed else [True] * len(columns)

@@ -27,24 +27,10 @@ REASONS = 5
 class Night:
     """What the steps of one run hand to each other.
 
-    Attributes
-    ----------
-    config : Config
-        The run.
-    folder : pathlib.Path
-        Folder of the scheduled job.
-    scored_before : Accuracy or None
-        Of an earlier run.
-    fine_news : bool
-        Whether fine scenes came, changed or went.
-    changed : bool
-        Whether any step has changed anything.
-    scores : Scores or None
-        Tonight's measures.
-    gallery : Gallery or None
-        Tonight's pictures.
-    accuracy : Accuracy or None
-        Tonight's accuracy.
+    `folder`: Folder of the scheduled job.
+    `scored_before`: Of an earlier run.
+    `fine_news`: Whether fine scenes came, changed or went.
+    `changed`: Whether any step has changed anything.
     """
 
     config: Config
@@ -61,14 +47,9 @@ class Night:
 class Result:
     """What came of a step that did not fail.
 
-    Attributes
-    ----------
-    outcome : str
-        "done", "nothing new" or "skipped".
-    counts : dict
-        Numbers and short texts.
-    note : str
-        Why it was skipped, or what else is to be said.
+    `outcome`: "done", "nothing new" or "skipped".
+    `counts`: Numbers and short texts.
+    `note`: Why it was skipped, or what else is to be said.
     """
 
     outcome: str = DONE
@@ -77,18 +58,7 @@ class Result:
 
 
 def ingest(night: Night) -> Result:
-    """Bring both cubes up to date with their archives.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        Scenes by what became of them.
-    """
+    """Bring both cubes up to date with their archives."""
     from biastf_xr.steps.ingest import ingest_step
 
     fine, coarse = ingest_step(night.config)
@@ -111,20 +81,7 @@ def _news(report: IngestReport) -> bool:
 
 
 def wants_fit(config: Config, *, fine_news: bool) -> str:
-    """Say why the method is to be fitted.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    fine_news : bool
-        Whether fine scenes came, changed or went.
-
-    Returns
-    -------
-    str
-        The reason; empty where it is not to be fitted.
-    """
+    """Return why the method is to be fitted."""
     method = config.method
     if not method.learned or method.refit == "never":
         return ""
@@ -134,18 +91,7 @@ def wants_fit(config: Config, *, fine_news: bool) -> str:
 
 
 def train(night: Night) -> Result:
-    """Fit the method where the policy says so.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        Dates that it was fitted on.
-    """
+    """Fit the method where the policy says so."""
     from biastf_xr.steps.train import train_step
 
     why = wants_fit(night.config, fine_news=night.fine_news)
@@ -158,18 +104,7 @@ def train(night: Night) -> Result:
 
 
 def fuse(night: Night) -> Result:
-    """Make the days and tiles that are missing or that new inputs change.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        Units and pixels that were made.
-    """
+    """Make the days and tiles that are missing or that new inputs change."""
     from biastf_xr.steps.fuse import fuse_step
 
     report = fuse_step(night.config, revise=True)
@@ -187,18 +122,7 @@ def fuse(night: Night) -> Result:
 
 
 def evaluate(night: Night) -> Result:
-    """Score the newest withheld scene.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        The errors.
-    """
+    """Score the newest withheld scene."""
     from biastf_xr.evaluation.gallery import Gallery
     from biastf_xr.nightly.accuracy import choose_trial, score_trial
 
@@ -218,18 +142,7 @@ def evaluate(night: Night) -> Result:
 
 
 def report(night: Night) -> Result:
-    """Write the report of tonight's evaluation beside the status page.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        Nothing to count.
-    """
+    """Write the report of tonight's evaluation beside the status page."""
     from biastf_xr.evaluation.report import write_report
 
     if night.scores is None or night.accuracy is None:
@@ -254,18 +167,7 @@ def report(night: Night) -> Result:
 
 
 def export(night: Night) -> Result:
-    """Write the days that were made as GeoTIFFs.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        Files that were written.
-    """
+    """Write the days that were made as GeoTIFFs."""
     from biastf_xr.nightly.handover import export_days
 
     if night.config.nightly.export is None:
@@ -275,18 +177,7 @@ def export(night: Night) -> Result:
 
 
 def publish(night: Night) -> Result:
-    """Bring the STAC catalogue up to date.
-
-    Parameters
-    ----------
-    night : Night
-        The run.
-
-    Returns
-    -------
-    Result
-        Dates by what became of them.
-    """
+    """Bring the STAC catalogue up to date."""
     from biastf_xr.steps.keep import publish_step
 
     section = night.config.nightly

@@ -37,18 +37,10 @@ QUALITY, COLOURS = 82, 96
 class Animation:
     """Frames of a season; shows itself in a notebook as a player.
 
-    Attributes
-    ----------
-    frames : ndarray of uint8
-        Shape ``(time, y, x, 3)``: the panels side by side.
-    days : tuple of str
-        Date of every frame.
-    panels : tuple of str
-        What the panels show, from left to right.
-    note : str
-        How reflectance is shown.
-    fps : float
-        Frames per second.
+    `frames`: Shape ``(time, y, x, 3)``: the panels side by side.
+    `days`: Date of every frame.
+    `panels`: What the panels show, from left to right.
+    `note`: How reflectance is shown.
     """
 
     frames: NDArray[np.uint8]
@@ -66,18 +58,8 @@ class Animation:
     def save(self, path: str | Path, *, scale: int | None = None) -> Path:
         """Write a GIF that repeats.
 
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            File to write.
-        scale : int, optional
-            Pixels of the picture, a side, for each of a frame; by default so many that a panel
-            is about 240 wide.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
+        `scale`: Pixels of the picture, a side, for each of a frame; by default so many that a panel
+        is about 240 wide.
         """
         from PIL import Image
 
@@ -183,32 +165,9 @@ def animate(
 
     Eager; holds in memory what is drawn, at most 160 pixels a side.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Any daily cube.
-    coarse : xarray.Dataset, optional
-        The coarse cube, shown on the left; a day without an image there is grey.
-    colours : "true", "false" or sequence of str, optional
-        See `choose_colours`.
-    limits : tuple of float, optional
-        Reflectance shown as black and white; by default the 2nd and 98th percentile.
-    every : int, optional
-        Take every n-th day; by default so that there are at most 122 frames.
-    fps : float
-        Frames per second.
-    path : str or pathlib.Path, optional
-        GIF to write.
-
-    Returns
-    -------
-    Animation
-        The frames: a player in a notebook; ``save(path)`` writes a GIF.
-
-    Raises
-    ------
-    CubeStructureError
-        If a cube lacks a band.
+    `coarse`: The coarse cube, shown on the left; a day without an image there is grey.
+    `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile.
+    `every`: Take every n-th day; by default so that there are at most 122 frames.
     """
     from biastf_xr.pictures.canvas import thinned
 

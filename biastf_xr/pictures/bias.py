@@ -28,29 +28,15 @@ PERCENTILE = 98.0
 def learned_bias(
     model: Method, fine: xr.Dataset, coarse: xr.Dataset, base: Any, day: Any
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Give the bias of change that a method predicts between two fine scenes, and the true one.
+    """Return the bias of change that a method predicts between two fine scenes, and the true one.
 
     The bias is the fine change less the coarse change.  The scene of `day` is predicted from that
     of `base` alone, so that one side is seen and not a weighted sum.  Lazy.
 
-    Parameters
-    ----------
-    model : Method
-        A fitted method that predicts from one base date, as "biastf" and "biastf-plus" do.
-    fine, coarse : xarray.Dataset
-        The cubes, with both dates.
-    base, day : date
-        The date that changes are counted from, and the other one.
-
-    Returns
-    -------
-    predicted, observed : xarray.Dataset
-        One variable per band, dims ``(y, x)``, reflectance; NaN where not clear on both dates.
-
-    Raises
-    ------
-    TargetDateError
-        If the fine cube lacks a date.
+    `model`: A fitted method that predicts from one base date, as "biastf" and "biastf-plus" do.
+    `base`, `day`: The date that changes are counted from, and the other one.
+    `predicted`, `observed`: One variable per band, dims ``(y, x)``, reflectance; NaN where not
+    clear on both dates.
     """
     from biastf_xr.pictures.canvas import at_day
 
@@ -90,30 +76,10 @@ def draw_bias(
     Eager.  A pair that the model was fitted on shows what it has learned; one that was withheld,
     how much of it holds elsewhere.
 
-    Parameters
-    ----------
-    model : Method
-        As of `learned_bias`.
-    fine, coarse : xarray.Dataset
-        The cubes, with both dates.
-    base, day : date
-        The date that changes are counted from, and the other one.
-    bands : sequence of str, optional
-        What to show; all bands by default.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure: a column per band with the observed bias above the predicted one on one colour
-        scale; between them their correlation, the root mean square of the observed bias, and what
-        the prediction leaves of it.
-
-    Raises
-    ------
-    TargetDateError
-        If the fine cube lacks a date.
+    `base`, `day`: The date that changes are counted from, and the other one.
+    Returned: The figure: a column per band with the observed bias above the predicted one on
+    one colour scale; between them their correlation, the root mean square of the observed bias,
+    and what the prediction leaves of it.
     """
     from biastf_xr.pictures.canvas import PANEL, drawing, finished, thinned
 
@@ -148,7 +114,7 @@ def draw_bias(
 
 
 def _agreement(observed: Any, predicted: Any) -> str:
-    """Say how much of the observed bias is predicted."""
+    """Return how much of the observed bias is predicted."""
     both = np.isfinite(observed) & np.isfinite(predicted)
     if both.sum() < 2 or not observed[both].std() or not predicted[both].std():
         return "nothing to compare"

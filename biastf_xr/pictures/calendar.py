@@ -27,18 +27,10 @@ def draw_calendar(
 
     Eager only for cubes that do not carry their clear fraction, of which one band is read.
 
-    Parameters
-    ----------
-    cubes : mapping or sequence of xarray.Dataset, str or pathlib.Path
-        Opened cubes or stores; a mapping gives them their titles.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure: a panel per cube, a row per month, a column per day of the month; grey where
-        there is no scene, crossed where the two sensors disagree and the day is left out of pairs.
+    `cubes`: Opened cubes or stores; a mapping gives them their titles.
+    Returned: The figure: a panel per cube, a row per month, a column per day of the month; grey
+    where there is no scene, crossed where the two sensors disagree and the day is left out of
+    pairs.
     """
     from biastf_xr.pictures.canvas import drawing, finished
 

@@ -41,18 +41,7 @@ class Drawing(Figure):
 
 
 def drawing(width: float, height: float) -> Drawing:
-    """Make an empty figure.
-
-    Parameters
-    ----------
-    width, height : float
-        Inches.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-    """
+    """Make an empty figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = Drawing(figsize=(width, height), dpi=SCREEN, layout="constrained")
@@ -61,24 +50,7 @@ def drawing(width: float, height: float) -> Drawing:
 
 
 def panels(count: int, shape: Sequence[int], across: int = 4) -> tuple[Drawing, list[Any]]:
-    """Make a figure of image panels without ticks.
-
-    Parameters
-    ----------
-    count : int
-        Panels.
-    shape : sequence of int
-        Rows and columns of an image.
-    across : int
-        Most panels beside each other.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-    list of matplotlib.axes.Axes
-        The panels.
-    """
+    """Make a figure of image panels without ticks."""
     across = min(count, across)
     rows = -(-count // across)
     height = PANEL * min(max(shape[0] / shape[1], 0.4), 2)
@@ -90,20 +62,7 @@ def panels(count: int, shape: Sequence[int], across: int = 4) -> tuple[Drawing, 
 
 
 def finished(figure: Drawing, path: str | Path | None) -> Drawing:
-    """Save a figure where a path is given.
-
-    Parameters
-    ----------
-    figure : Drawing
-        The figure.
-    path : str or pathlib.Path, optional
-        File to write; its ending says the format.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-    """
+    """Save a figure where a path is given."""
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=FILE)
@@ -111,46 +70,13 @@ def finished(figure: Drawing, path: str | Path | None) -> Drawing:
 
 
 def thinned(ds: xr.Dataset, most: int = DRAWN) -> xr.Dataset:
-    """Take every n-th row and column of a cube that is larger than what is drawn; lazy.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    most : int
-        Longest side in pixels.
-
-    Returns
-    -------
-    xarray.Dataset
-        The cube, or every n-th pixel of it.
-    """
+    """Take every n-th row and column of a cube that is larger than what is drawn; lazy."""
     step = max(-(-max(ds.sizes["y"], ds.sizes["x"]) // most), 1)
     return ds.isel(y=slice(None, None, step), x=slice(None, None, step))
 
 
 def at_day(ds: xr.Dataset, day: Any, what: str = "the cube") -> xr.Dataset:
-    """Take one date of a cube; lazy.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    day : date
-        The date.
-    what : str
-        Its name in messages.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims ``(y, x)``.
-
-    Raises
-    ------
-    TargetDateError
-        If the cube has no image of the date.
-    """
+    """Take one date of a cube; lazy."""
     wanted, have = to_days([day])[0], to_days(np.atleast_1d(ds["time"].values))
     found = np.flatnonzero(have == wanted)
     if not found.size:
@@ -160,25 +86,7 @@ def at_day(ds: xr.Dataset, day: Any, what: str = "the cube") -> xr.Dataset:
 
 
 def band_to_show(ds: xr.Dataset, band: str | None) -> str:
-    """Choose a band: near infrared by default, where there is one.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    band : str, optional
-        A band of it.
-
-    Returns
-    -------
-    str
-        The band.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube has no such band.
-    """
+    """Choose a band: near infrared by default, where there is one."""
     bands = bands_of(ds)
     chosen = band or ("nir" if "nir" in bands else bands[0] if bands else "")
     if chosen not in ds:
@@ -187,23 +95,7 @@ def band_to_show(ds: xr.Dataset, band: str | None) -> str:
 
 
 def flags_of(ds: xr.Dataset) -> dict[int, str]:
-    """Read the names of the values of `status_flag`.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A fused cube.
-
-    Returns
-    -------
-    dict of str
-        By value.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube has no flag.
-    """
+    """Read the names of the values of `status_flag`."""
     if "status_flag" not in ds:
         raise CubeStructureError(
             f"no variable 'status_flag' to draw; got {[str(n) for n in ds.data_vars]}. "
@@ -221,41 +113,14 @@ def show_image(
 ) -> None:
     """Show one date in colours.
 
-    Parameters
-    ----------
-    axis : matplotlib.axes.Axes
-        Where.
-    image : xarray.Dataset
-        The date, dims ``(y, x)``.
-    colours : sequence of str
-        Bands for red, green and blue.
-    limits : tuple of float
-        Reflectance shown as black and white.
-    title : str
-        What is shown.
+    `image`: The date, dims ``(y, x)``.
     """
     axis.imshow(composite(image, colours, limits), interpolation="nearest")
     axis.set_title(title, fontsize=9)
 
 
 def show_map(figure: Drawing, axis: Any, values: Any, title: str, label: str, **how: Any) -> None:
-    """Show numbers in colours, with a scale; missing ones are grey.
-
-    Parameters
-    ----------
-    figure : Drawing
-        The figure.
-    axis : matplotlib.axes.Axes
-        Where.
-    values : ndarray
-        Shape ``(y, x)``.
-    title : str
-        What is shown.
-    label : str
-        Quantity and unit.
-    **how
-        Options of `imshow`.
-    """
+    """Show numbers in colours, with a scale; missing ones are grey."""
     axis.set_axis_on()
     axis.set_xticks([])
     axis.set_yticks([])
@@ -268,15 +133,7 @@ def show_map(figure: Drawing, axis: Any, values: Any, title: str, label: str, **
 
 
 def scale_bar(axis: Any, ds: xr.Dataset) -> None:
-    """Draw how long a kilometre is, or a round part or multiple of one, if the unit is the metre.
-
-    Parameters
-    ----------
-    axis : matplotlib.axes.Axes
-        An image of it.
-    ds : xarray.Dataset
-        For its grid.
-    """
+    """Draw a scale bar of a kilometre, or a round part or multiple of it, in metres."""
     try:
         geobox = geobox_of(ds, "the cube")
     except BiastfError:

@@ -43,19 +43,10 @@ def composite(
 ) -> NDArray[np.float64]:
     """Make a displayable image of one date.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One date of a cube, dims ``(y, x)``.
-    colours : sequence of str
-        Bands for red, green and blue; with a single band the image is grey.
-    limits : tuple of float, optional
-        Reflectance shown as black and white; by default the 2nd and 98th percentile.
-
-    Returns
-    -------
-    ndarray of float64
-        Shape ``(y, x, 3)``, 0 to 1; missing pixels are light grey.
+    `ds`: One date of a cube, dims ``(y, x)``.
+    `colours`: Bands for red, green and blue; with a single band the image is grey.
+    `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile.
+    Returned: Shape ``(y, x, 3)``, 0 to 1; missing pixels are light grey.
     """
     image = np.stack([np.asarray(ds[c].values, np.float64) for c in colours], axis=-1)
     low, high = limits or stretch(ds, colours)
@@ -66,20 +57,7 @@ def composite(
 
 
 def stretch(ds: xr.Dataset, colours: Sequence[str]) -> tuple[float, float]:
-    """Choose the reflectance range to display.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        One or more dates of a cube.
-    colours : sequence of str
-        Bands.
-
-    Returns
-    -------
-    tuple of float
-        2nd and 98th percentile over all of them.
-    """
+    """Choose the reflectance range to display."""
     values = np.concatenate([np.asarray(ds[c].values).ravel() for c in colours])
     values = values[np.isfinite(values)]
     if not values.size:
@@ -93,23 +71,8 @@ def choose_colours(
 ) -> tuple[str, ...]:
     """Choose three bands to show.
 
-    Parameters
-    ----------
-    bands : sequence of str
-        Bands of a cube.
-    wanted : "true", "false" or sequence of str, optional
-        True colour; false colour, where vegetation is red; bands for red, green and blue, or one
-        for grey.  By default false colour if there is near infrared.
-
-    Returns
-    -------
-    tuple of str
-        Three names, or one name three times.
-
-    Raises
-    ------
-    CubeStructureError
-        If a band that is asked for is not there.
+    `wanted`: True colour; false colour, where vegetation is red; bands for red, green and blue,
+    or one for grey. By default false colour if there is near infrared.
     """
     if wanted is None:
         for colours in (FALSE_COLOUR, TRUE_COLOUR):
@@ -128,20 +91,7 @@ def choose_colours(
 
 
 def told_colours(colours: Sequence[str], limits: tuple[float, float]) -> str:
-    """Say how reflectance is shown.
-
-    Parameters
-    ----------
-    colours : sequence of str
-        Bands for red, green and blue.
-    limits : tuple of float
-        Reflectance shown as black and white.
-
-    Returns
-    -------
-    str
-        A few words.
-    """
+    """Return how reflectance is shown."""
     one = len(set(colours)) == 1
     bands = f"{colours[0]} in grey" if one else f"{', '.join(colours)} as red, green, blue"
     return f"{bands}; reflectance {limits[0]:.2f} to {limits[1]:.2f}"

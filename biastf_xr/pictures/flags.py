@@ -24,20 +24,7 @@ if TYPE_CHECKING:
 def count_status(fused: xr.Dataset) -> pd.DataFrame:
     """Count how the pixels of every date were made; eager, date by date.
 
-    Parameters
-    ----------
-    fused : xarray.Dataset
-        Fused cube.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Dates as rows, the flags that occur as columns, shares of the pixels.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube has no flag.
+    Returned: Dates as rows, the flags that occur as columns, shares of the pixels.
     """
     import pandas as pd
 
@@ -57,26 +44,7 @@ def draw_status(fused: xr.Dataset, dates: Any = None, *, path: str | Path | None
 
     Eager: reads the flag of every date.
 
-    Parameters
-    ----------
-    fused : xarray.Dataset
-        Fused cube.
-    dates : date or sequence of dates, optional
-        Dates of the maps; three equally spaced by default.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube has no flag.
-    TargetDateError
-        If it has no image of a date.
+    `dates`: Dates of the maps; three equally spaced by default.
     """
     from matplotlib.patches import Patch
 
@@ -118,27 +86,6 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
     """Show how many days away the base images and coarse observations of every pixel were.
 
     Eager for the one date.
-
-    Parameters
-    ----------
-    fused : xarray.Dataset
-        Fused cube with ``base_before``, ``base_after`` and ``coarse_gap``.
-    day : date
-        The date.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure; grey where there is none.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube does not tell.
-    TargetDateError
-        If it has no image of the date.
     """
     from biastf_xr.cube.spec import NO_COARSE_GAP
     from biastf_xr.pictures.canvas import at_day, finished, panels, scale_bar, show_map, thinned
@@ -164,7 +111,7 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
 
 
 def _painted(flags: Any, names: Mapping[int, str]) -> NDArray[np.float64]:
-    """Give every flag its colour."""
+    """Return the colour of every flag."""
     from matplotlib.colors import to_rgb
 
     colours = np.full((256, 3), MISSING)

@@ -34,31 +34,8 @@ def draw_quicklook(
 
     Eager for the dates it shows, of which it reads what is drawn.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Any cube, or one date of it.
-    dates : date or sequence of dates, optional
-        What to show; six equally spaced by default.
-    colours : "true", "false" or sequence of str, optional
-        See `choose_colours`.
-    limits : tuple of float, optional
-        Reflectance shown as black and white; by default the 2nd and 98th percentile of what is
-        shown.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-
-    Raises
-    ------
-    TargetDateError
-        If the cube has no image of a date.
-    CubeStructureError
-        If it lacks a band.
+    `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile of
+    what is shown.
     """
     from biastf_xr.pictures.canvas import finished, panels, scale_bar, show_image, thinned
 
@@ -88,31 +65,8 @@ def draw_comparison(
 
     Eager for the one date.
 
-    Parameters
-    ----------
-    fused : xarray.Dataset
-        Fused cube; its standard deviation is shown where it has one.
-    day : date
-        The date.
-    fine, coarse : xarray.Dataset
-        The cubes it was made from.
-    band : str, optional
-        Of the standard deviation; near infrared by default, where there is one.
-    colours : "true", "false" or sequence of str, optional
-        See `choose_colours`.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure: the base image before, the coarse image, the fused one, the base image after,
-        and the standard deviation, as far as there are such.
-
-    Raises
-    ------
-    TargetDateError
-        If a cube has no image of the date.
+    `fused`: Fused cube; its standard deviation is shown where it has one.
+    `band`: Of the standard deviation; near infrared by default, where there is one.
     """
     from biastf_xr.pictures import canvas
 
@@ -149,7 +103,7 @@ def draw_comparison(
 
 
 def _stacked(ds: xr.Dataset) -> xr.Dataset:
-    """Give a time axis to a single date."""
+    """Return a time axis to a single date."""
     return ds if "time" in ds.dims else ds.expand_dims("time")
 
 

@@ -31,31 +31,12 @@ def draw_series(
 
     Eager for this pixel.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A daily cube; of a fused one the standard deviation of the error is shown as a band, and
-        how every day was made as marks below.
-    x, y : float
-        The place, in units of the CRS.
-    band : str, optional
-        The band; near infrared by default, where there is one.
-    scenes : xarray.Dataset, optional
-        Fine cube: its observations of the pixel are shown as points.
-    coarse : xarray.Dataset, optional
-        Coarse cube: its observations around the pixel are shown as small points.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube has no such band.
+    `ds`: A daily cube; of a fused one the standard deviation of the error is shown as a band,
+    and how every day was made as marks below.
+    `x`, `y`: The place, in units of the CRS.
+    `band`: The band; near infrared by default, where there is one.
+    `scenes`: Fine cube: its observations of the pixel are shown as points.
+    `coarse`: Coarse cube: its observations around the pixel are shown as small points.
     """
     from biastf_xr.pictures.canvas import band_to_show, drawing, finished
 

@@ -23,20 +23,9 @@ STAGES = {"read": ORANGE, "wait": "0.75", "infer": BLUE, "write": GREEN}
 def count_units(log: str | Path) -> pd.DataFrame:
     """Count what every worker has done, over all runs in a log.
 
-    Parameters
-    ----------
-    log : str or pathlib.Path
-        File of JSON lines, as `write_fused` writes with ``log=``.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Workers as rows; columns units, Mpx (pixels and dates), and the seconds of every stage.
-
-    Raises
-    ------
-    CubeStructureError
-        If the log has no unit.
+    `log`: File of JSON lines, as `write_fused` writes with ``log=``.
+    Returned: Workers as rows; columns units, Mpx (pixels and dates), and the seconds of every
+    stage.
     """
     import pandas as pd
 
@@ -53,25 +42,7 @@ def count_units(log: str | Path) -> pd.DataFrame:
 
 
 def draw_work(log: str | Path, *, path: str | Path | None = None) -> Drawing:
-    """Show how many units every worker has done, and what it spent its time on.
-
-    Parameters
-    ----------
-    log : str or pathlib.Path
-        As of `count_units`.
-    path : str or pathlib.Path, optional
-        File to write.
-
-    Returns
-    -------
-    Drawing
-        The figure.
-
-    Raises
-    ------
-    CubeStructureError
-        If the log has no unit.
-    """
+    """Show how many units every worker has done, and what it spent its time on."""
     from biastf_xr.pictures.canvas import drawing, finished
 
     counted = count_units(log)

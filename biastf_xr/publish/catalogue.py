@@ -178,19 +178,19 @@ class _Job:
     dtype: Literal["int16", "float32"]
 
     def item(self, day: Day) -> str:
-        """Give the id of a date's item."""
+        """Return the id of a date's item."""
         return f"{self.collection}_{str(day).replace('-', '')}"
 
     def place(self, day: Day) -> Path:
-        """Give the folder of a date."""
+        """Return the folder of a date."""
         return self.folder / self.item(day)
 
     def record(self, day: Day) -> Path:
-        """Give the file of a date's item."""
+        """Return the file of a date's item."""
         return self.place(day) / f"{self.item(day)}.json"
 
     def file(self, day: Day, name: str) -> Path:
-        """Give the file of an asset."""
+        """Return the file of an asset."""
         suffix = "png" if name == THUMBNAIL else "tif"
         return self.place(day) / f"{self.item(day)}_{name}.{suffix}"
 
@@ -229,7 +229,7 @@ class _Plan:
         )
 
     def report(self, job: _Job, files: int, size: int) -> PublishReport:
-        """Say what was done."""
+        """Return what was done."""
         updated = tuple(d for d in self.todo if d not in self.added)
         return PublishReport(
             str(job.folder / COLLECTION), _iso(self.added), _iso(updated), _iso(self.kept),
@@ -242,7 +242,7 @@ def _iso(days: Iterable[Day]) -> tuple[str, ...]:
 
 
 def _published(job: _Job) -> set[Day]:
-    """Give the dates in the catalogue that is there."""
+    """Return the dates in the catalogue that is there."""
     file = job.folder / COLLECTION
     if not file.exists():
         # An interrupted first run has items and no collection yet.
@@ -261,7 +261,7 @@ def _published(job: _Job) -> set[Day]:
 
 
 def _is_whole(job: _Job, day: Day, digest: str) -> bool:
-    """Tell whether the files of a date are there, and from the same inputs."""
+    """Return whether the files of a date are there, and from the same inputs."""
     try:
         known = json.loads(job.record(day).read_text())["properties"].get("biastf:digest")
     except (OSError, ValueError, KeyError):
@@ -286,7 +286,7 @@ def _layers(ds: xr.Dataset, layers: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _wanted(ds: xr.Dataset, digests: dict[Day, str], dates: Iterable[str] | None) -> dict[Day, str]:
-    """Give the dates to be in the catalogue, and what the cube says each was made from."""
+    """Return the dates to be in the catalogue, and what the cube says each was made from."""
     days = list(to_days(ds["time"].values))
     if any(digests.values()):
         days = [d for d in days if digests[d]]  # what a fusion has not reached yet is no image
@@ -315,7 +315,7 @@ def _itemsize(variable: xr.DataArray, dtype: str) -> int:
 
 
 def _href(path: str | Path, folder: Path) -> str:
-    """Give the place of a store as seen from a folder; URLs stay as they are."""
+    """Return the place of a store as seen from a folder; URLs stay as they are."""
     scheme, mark, rest = str(path).partition("://")
     if mark and scheme != "icechunk":
         return str(path)

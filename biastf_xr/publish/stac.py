@@ -55,20 +55,10 @@ SENSORS = {"landsat": ("landsat-c2-l2", "hls"), "modis": ("mod09ga", "mcd43a4")}
 class Description:
     """What a catalogue says of its cube beyond what the cube says itself.
 
-    Attributes
-    ----------
-    id : str
-        Id of the collection; the ids of items begin with it.
-    title, description : str
-        For people.
-    licence : str
-        An SPDX identifier or expression, or "other".
-    licence_url : str or None
-        Where its text is; needed for "other" to mean something.
-    providers : tuple of mapping
-        STAC providers: `name`, and if you like `description`, `roles`, `url`.
-    keywords : tuple of str
-        For search.
+    `id`: Id of the collection; the ids of items begin with it.
+    `licence`: An SPDX identifier or expression, or "other".
+    `licence_url`: Where its text is; needed for "other" to mean something.
+    `providers`: STAC providers: `name`, and if you like `description`, `roles`, `url`.
     """
 
     id: str
@@ -90,19 +80,7 @@ class Description:
 def layer_asset(ds: xr.Dataset, name: str, dtype: str) -> dict[str, Any]:
     """Describe the COGs of one variable: an entry of ``item_assets``.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    name : str
-        Variable.
-    dtype : {"float32", "int16"}
-        How reflectance is stored; see `biastf_xr.cube.export.export_cogs`.
-
-    Returns
-    -------
-    dict
-        Title, type, roles, data type, nodata, unit, scale and offset, band, classes.
+    `dtype`: How reflectance is stored; see `biastf_xr.cube.export.export_cogs`.
     """
     variable = ds[name]
     attrs = variable.attrs
@@ -124,7 +102,7 @@ def layer_asset(ds: xr.Dataset, name: str, dtype: str) -> dict[str, Any]:
 
 
 def _optics(ds: xr.Dataset, band: str) -> dict[str, Any]:
-    """Give common name and wavelength of a band, where they are known."""
+    """Return common name and wavelength of a band, where they are known."""
     if band not in COMMON_NAMES:
         return {}
     product = str(ds.attrs.get("source", "")).split(",")[0].strip()
@@ -145,22 +123,7 @@ def _classes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def store_asset(href: str, *, icechunk: bool, title: str = "The cube") -> dict[str, Any]:
-    """Describe the store of a cube.
-
-    Parameters
-    ----------
-    href : str
-        Where it is.
-    icechunk : bool
-        Whether it is an Icechunk repository.
-    title : str
-        For people.
-
-    Returns
-    -------
-    dict
-        An asset of the collection.
-    """
+    """Describe the store of a cube."""
     asset: dict[str, Any] = {"href": href, "title": title, "roles": ["data"]}
     if icechunk:
         return asset | {"type": ICECHUNK_STORE}
@@ -182,23 +145,7 @@ def item_of(
 ) -> dict[str, Any]:
     """Describe one date.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    day : numpy.datetime64
-        The date.
-    identity : tuple of str
-        Ids of the item and of its collection.
-    assets : mapping
-        Assets by name, with their href.
-    digest : str
-        What the files were made from; empty while they are being made.
-
-    Returns
-    -------
-    dict
-        The item.
+    `digest`: What the files were made from; empty while they are being made.
     """
     item, collection = identity
     start = f"{day.astype('datetime64[s]')}Z"
@@ -235,28 +182,7 @@ def collection_of(
     assets: Mapping[str, Mapping[str, Any]],
     about: Description,
 ) -> dict[str, Any]:
-    """Describe the whole cube.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    days : sequence of numpy.datetime64
-        Dates in the catalogue, ascending.
-    items : sequence of tuple of str
-        Id and href of the item of each.
-    layers : mapping
-        What every item has, from `layer_asset`.
-    assets : mapping
-        Assets of the collection, such as the store.
-    about : Description
-        What the cube does not say itself.
-
-    Returns
-    -------
-    dict
-        The collection, which is the root of the catalogue.
-    """
+    """Describe the whole cube."""
     _, bbox = footprint(ds)
     last = (days[-1] + np.timedelta64(1, "D")).astype("datetime64[s]") - np.timedelta64(1, "s")
     links = [
@@ -302,17 +228,9 @@ def _extensions(assets: Iterable[Mapping[str, Any]], *always: str) -> list[str]:
 
 
 def footprint(ds: xr.Dataset) -> tuple[dict[str, Any], list[float]]:
-    """Give the outline of a cube in longitude and latitude.
+    """Return the outline of a cube in longitude and latitude.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-
-    Returns
-    -------
-    tuple
-        A GeoJSON polygon, and west, south, east, north; degrees with seven decimals.
+    Returned: A GeoJSON polygon, and west, south, east, north; degrees with seven decimals.
     """
     from rasterio.warp import transform
 

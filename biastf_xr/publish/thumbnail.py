@@ -25,15 +25,7 @@ FULL_VISIBLE = 0.25
 def thumbnail(files: Mapping[str, Path]) -> bytes:
     """Draw a date.
 
-    Parameters
-    ----------
-    files : mapping of str to pathlib.Path
-        COGs by band.
-
-    Returns
-    -------
-    bytes
-        A PNG, at most 512 pixels long; transparent where a band is missing.
+    Returned: A PNG, at most 512 pixels long; transparent where a band is missing.
     """
     import matplotlib.image
 

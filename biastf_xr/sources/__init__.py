@@ -13,23 +13,8 @@ if TYPE_CHECKING:
 def build_product(name: str, **options: Any) -> Product:
     """Build a product by name.
 
-    Parameters
-    ----------
-    name : str
-        "landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "vnp09ga", "vnp43", "geotiff",
-        "benchmark" or "stac".
-    **options
-        Its options, the fields of its class.
-
-    Returns
-    -------
-    Product
-        The product.
-
-    Raises
-    ------
-    ConfigError
-        If the name is unknown or an option is not one of the product's.
+    `name`: "landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "vnp09ga", "vnp43", "geotiff",
+    "benchmark" or "stac".
     """
     from biastf_xr.sources.benchmark_sets import Benchmark
     from biastf_xr.sources.geotiff import GeotiffFolder

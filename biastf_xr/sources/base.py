@@ -54,7 +54,7 @@ class Scene:
 
     @property
     def acquisition(self) -> str:
-        """Give the name that all processings of this acquisition share."""
+        """Return the name that all processings of this acquisition share."""
         return self.key or self.id
 
 
@@ -79,12 +79,12 @@ class Product(Protocol):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         ...
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Give the further layers, by name."""
+        """Return the further layers, by name."""
         ...
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
@@ -138,7 +138,7 @@ class Product(Protocol):
 
 
 def options_of(product: Product) -> str:
-    """Tell a product and the options that are not its defaults.
+    """Return a product and the options that are not its defaults.
 
     Parameters
     ----------
@@ -363,7 +363,7 @@ def require_folder(folder: Path | str, what: str) -> Path:
 
 
 def lacking(files: Mapping[str, Path | str], layers: Iterable[str]) -> str:
-    """Say which files of a scene are missing.
+    """Return which files of a scene are missing.
 
     Parameters
     ----------
@@ -405,7 +405,7 @@ def julian_day(text: str) -> tuple[np.datetime64, str]:
 
 
 def unreadable_date(text: str, error: Exception) -> str:
-    """Say that the date in a file name is not a day.
+    """Return that the date in a file name is not a day.
 
     Parameters
     ----------

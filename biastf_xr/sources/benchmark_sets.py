@@ -29,31 +29,18 @@ COLOURS = ("blue", "green", "red", "nir", "swir1", "swir2")
 class BenchmarkSet:
     """What a benchmark set is, and where to get it.
 
-    Attributes
-    ----------
-    title, source, reference : str
-        What it shows; where the download is; what to cite.
-    shape : tuple of int
-        Rows and columns of every image.
-    crs : str
-        CRS of the grid; the sets of 2020 carry none, and any projected one will do.
-    resolution : float
-        Pixel size in metres.
-    corner : tuple of float
-        x and y of the upper left corner.
-    factor : float
-        Reflectance per unit.
-    valid : tuple of float
-        Range of usable numbers; outside is fill.
-    pattern : dict of str
-        Regular expression of the path below the folder, by sensor, with the date in the groups
-        ``day`` (YYYYDDD) or ``y``, ``m``, ``d``.
-    example : dict of str
-        A path that matches, by sensor.
-    dates : tuple of str
-        Days of the pairs, ISO format.
-    native_resolution : float
-        True pixel size of the MODIS images, which are delivered on the Landsat grid.
+    `title`, `source`, `reference`: What it shows; where the download is; what to cite.
+    `shape`: Rows and columns of every image.
+    `crs`: CRS of the grid; the sets of 2020 carry none, and any projected one will do.
+    `resolution`: Pixel size in metres.
+    `corner`: x and y of the upper left corner.
+    `valid`: Range of usable numbers; outside is fill.
+    `pattern`: Regular expression of the path below the folder, by sensor, with the date in the
+    groups ``day`` (YYYYDDD) or ``y``, ``m``, ``d``.
+    `example`: A path that matches, by sensor.
+    `dates`: Days of the pairs, ISO format.
+    `native_resolution`: True pixel size of the MODIS images, which are delivered on the Landsat
+    grid.
     """
 
     title: str
@@ -270,27 +257,16 @@ class Benchmark:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, in the order of the files."""
+        """Return the bands, in the order of the files."""
         return COLOURS
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Give the further layers: none."""
+        """Return the further layers: none."""
         return {}
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the images under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            One per file.
-        """
+        """List the images under a folder, by date; see `Product.find_scenes`."""
         root = require_folder(folder, f"{self.which} {self.sensor}")
         pattern = re.compile(rf"(?:.*/)?{known_set(self.which).pattern[self.sensor]}")
         scenes = []
@@ -304,18 +280,7 @@ class Benchmark:
         return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open an image, in its own numbers; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``, on the grid of the set.
-        """
+        """Open an image, in its own numbers; see `Product.open_scene`."""
         from affine import Affine
 
         about = known_set(self.which)
@@ -325,18 +290,7 @@ class Benchmark:
         return xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(COLOURS)})
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an image; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where filled.
-        """
+        """Scale and mask an image; see `Product.to_reflectance`."""
         about = known_set(self.which)
         low, high = about.valid
         ready = {}
@@ -349,43 +303,14 @@ class Benchmark:
 
 
 def known_set(which: str) -> BenchmarkSet:
-    """Give a benchmark set by name.
-
-    Parameters
-    ----------
-    which : str
-        Its name.
-
-    Returns
-    -------
-    BenchmarkSet
-        The set.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such set.
-    """
+    """Return a benchmark set by name."""
     if which not in SETS:
         raise ConfigError(f"no benchmark set {which!r}; expected one of {sorted(SETS)}.")
     return SETS[which]
 
 
 def check_folder(which: str, folder: Path | str) -> list[str]:
-    """Compare a download with what is expected of it.
-
-    Parameters
-    ----------
-    which : str
-        Name of the set.
-    folder : pathlib.Path or str
-        Where it was unpacked.
-
-    Returns
-    -------
-    list of str
-        What is missing or wrong; empty if all is there.
-    """
+    """Compare a download with what is expected of it."""
     about, wrong = known_set(which), []
     wanted = set(about.dates)
     for sensor in get_args(Sensor):

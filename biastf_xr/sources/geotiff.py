@@ -66,7 +66,7 @@ class StatedGrid:
 
     @property
     def transform(self) -> Affine:
-        """Give the pixel-to-CRS transform, north up."""
+        """Return the pixel-to-CRS transform, north up."""
         from affine import Affine
 
         x, y = self.origin
@@ -134,27 +134,16 @@ class GeotiffFolder:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, in the order of the file."""
+        """Return the bands, in the order of the file."""
         return tuple(self.layers)
 
     @property
     def extras(self) -> dict[str, dict[str, Any]]:
-        """Give the further layers: none."""
+        """Return the further layers: none."""
         return {}
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the files that match the pattern, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            One per file, in order of date.
-        """
+        """List the files that match the pattern, by date; see `Product.find_scenes`."""
         regex = _regex(self.pattern)
         paths = sorted(require_folder(folder, "GeoTIFF").rglob("*"))
         masks = self._masks(paths)
@@ -178,18 +167,7 @@ class GeotiffFolder:
         return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a file lazily, in native units; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``, one variable per band.
-        """
+        """Open a file lazily, in native units; see `Product.open_scene`."""
         path = scene.files["image"]
         image = self._open(path)
         if image.sizes["band"] != len(self.layers):
@@ -207,18 +185,7 @@ class GeotiffFolder:
         return raw
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an opened file, lazily; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where missing.
-        """
+        """Scale and mask an opened file, lazily; see `Product.to_reflectance`."""
         if MASK in raw:
             mask = raw[MASK]
             usable = (
@@ -258,7 +225,7 @@ class GeotiffFolder:
 
 
 def _place(path: Path, match: re.Match[str], *, whole: bool) -> tuple[str, ...]:
-    """Say what an image shares with its mask: folder and date, and the text of the stars."""
+    """Return what an image shares with its mask: folder and date, and the text of the stars."""
     dates = match.groupdict()
     stars = [text for i, text in enumerate(match.groups(), 1)
              if i not in match.re.groupindex.values()]  # fmt: skip
@@ -281,7 +248,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 
 def _date(match: re.Match[str]) -> tuple[np.datetime64, str]:
-    """Give the date in a file name, or why there is none."""
+    """Return the date in a file name, or why there is none."""
     parts = match.groupdict()
     if "j" in parts:
         return julian_day(parts["Y"] + parts["j"])

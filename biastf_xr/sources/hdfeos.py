@@ -30,19 +30,7 @@ _LOCK = threading.Lock()
 
 
 class GranuleArray(BackendArray):
-    """One data set of a granule; reads only what is indexed.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The granule.
-    name : str
-        Its data set.
-    shape : tuple of int
-        Rows and columns.
-    dtype : numpy.dtype
-        Type of its numbers.
-    """
+    """One data set of a granule; reads only what is indexed."""
 
     def __init__(self, path: Path, name: str, shape: tuple[int, int], dtype: Any) -> None:
         self.path, self.name, self.shape, self.dtype = path, name, shape, np.dtype(dtype)
@@ -67,22 +55,7 @@ def open_granule(path: Path, names: Mapping[str, str]) -> xr.Dataset:
 
     Data sets with half as many rows and columns (1 km beside 500 m) are repeated.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The granule.
-    names : mapping of str to str
-        Name of every layer, by the data set it is read from.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dims ``(y, x)``, one variable per layer, CRS in ``spatial_ref``.
-
-    Raises
-    ------
-    SceneError
-        If the file is damaged or lacks a data set.
+    `names`: Name of every layer, by the data set it is read from.
     """
     import xarray as xr
     from odc.geo.xr import xr_coords
@@ -120,20 +93,7 @@ def open_granule(path: Path, names: Mapping[str, str]) -> xr.Dataset:
 
 
 def scale_of(path: Path, name: str) -> float | None:
-    """Read the scale factor that a granule states for a data set.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The granule.
-    name : str
-        The data set.
-
-    Returns
-    -------
-    float or None
-        The attribute ``scale_factor``; None if there is none.
-    """
+    """Read the scale factor that a granule states for a data set."""
     with _LOCK:
         granule = _open(path)
         try:

@@ -34,26 +34,8 @@ def open_granule(
 
     Data sets with fewer rows and columns (1 km beside 500 m) are repeated.
 
-    Parameters
-    ----------
-    path : pathlib.Path or str
-        The granule.
-    names : mapping of str to str
-        Name of every layer, by the data set it is read from.
-    tile : str
-        The tile, as "h29v12".
-    size : int, optional
-        Rows, and columns, to repeat the data sets to; by default those of the finest.
-
-    Returns
-    -------
-    dict of xarray.DataArray
-        Dims ``(y, x)``, by layer.
-
-    Raises
-    ------
-    SceneError
-        If the file is damaged or lacks a data set.
+    `names`: Name of every layer, by the data set it is read from.
+    `size`: Rows, and columns, to repeat the data sets to; by default those of the finest.
     """
     from odc.geo.geobox import GeoBox
     from odc.geo.xr import xr_coords
@@ -90,23 +72,7 @@ def open_granule(
 
 
 def data_sets(path: Path | str) -> dict[str, str]:
-    """List the data sets of a granule.
-
-    Parameters
-    ----------
-    path : pathlib.Path or str
-        The granule.
-
-    Returns
-    -------
-    dict of str
-        What to open, by name.
-
-    Raises
-    ------
-    SceneError
-        If the file cannot be read.
-    """
+    """List the data sets of a granule."""
     import rasterio
     import rasterio.errors
 
@@ -122,25 +88,7 @@ def data_sets(path: Path | str) -> dict[str, str]:
 
 
 def tile_transform(tile: str, size: int) -> Affine:
-    """Give the pixel-to-CRS transform of a tile.
-
-    Parameters
-    ----------
-    tile : str
-        The tile, as "h29v12".
-    size : int
-        Pixels along a side.
-
-    Returns
-    -------
-    affine.Affine
-        In metres of the sinusoidal projection.
-
-    Raises
-    ------
-    SceneError
-        If it is not a tile.
-    """
+    """Return the pixel-to-CRS transform of a tile."""
     from affine import Affine
 
     match = re.fullmatch(r"h(\d\d)v(\d\d)", tile)

@@ -83,32 +83,16 @@ class Hls:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return COLOURS
 
     @property
     def extras(self) -> dict[str, dict[str, Any]]:
-        """Give the further layers: none."""
+        """Return the further layers: none."""
         return {}
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes of the tile under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            Scenes in order of date; of one day the preferred sensor first.
-
-        Raises
-        ------
-        SceneError
-            If there are several tiles, not the one asked for, or an incomplete scene.
-        """
+        """List the scenes of the tile under a folder, by date; see `Product.find_scenes`."""
         matches = [
             (path, match)
             for path in sorted(require_folder(folder, "HLS v2.0").rglob("*"))
@@ -126,33 +110,11 @@ class Hls:
         return [_scene(key, day, files) for (day, _, key), files in order]
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene lazily, digital numbers and Fmask; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``.
-        """
+        """Open a scene lazily, digital numbers and Fmask; see `Product.open_scene`."""
         return _name_crs(join_layers(scene.id, open_layers(scene)))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an opened scene, lazily; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked.
-        """
+        """Scale and mask an opened scene, lazily; see `Product.to_reflectance`."""
         bits = [CLOUD, SHADOW]
         bits += [ADJACENT] * self.mask_adjacent
         bits += [CIRRUS] * self.mask_cirrus
@@ -166,7 +128,7 @@ class Hls:
         )
 
     def _choose_tile(self, tiles: set[str], folder: Path | str) -> str | None:
-        """Give the tile to take of those in the folder, or None if there are none."""
+        """Return the tile to take of those in the folder, or None if there are none."""
         if self.tile is None and len(tiles) > 1:
             raise SceneError(
                 f"{folder} holds several MGRS tiles: {sorted(tiles)}. Choose one with the option "

@@ -73,27 +73,16 @@ class LandsatC2:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return COLOURS
 
     @property
     def extras(self) -> dict[str, dict[str, Any]]:
-        """Give the further layers: none."""
+        """Return the further layers: none."""
         return {}
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            Scenes in order of date.
-        """
+        """List the scenes under a folder, by date; see `Product.find_scenes`."""
         found: dict[str, dict[str, Path]] = defaultdict(dict)
         names: dict[str, re.Match[str]] = {}
         others: dict[str, re.Match[str]] = {}
@@ -122,41 +111,14 @@ class LandsatC2:
         return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene lazily, digital numbers and quality layers; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``.
-
-        Raises
-        ------
-        SceneError
-            If the scene's metadata file tells of another product.
-        """
+        """Open a scene lazily, digital numbers and quality layers; see `Product.open_scene`."""
         files = dict(scene.files)
         if metadata := files.pop("MTL", None):
             check_metadata(Path(metadata))
         return join_layers(scene.id, open_layers(replace(scene, files=files)))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an opened scene, lazily; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked.
-        """
+        """Scale and mask an opened scene, lazily; see `Product.to_reflectance`."""
         bits = [QA_FILL, QA_CLOUD, QA_SHADOW]
         bits += [QA_DILATED] * self.mask_dilated
         bits += [QA_CIRRUS] * self.mask_cirrus
@@ -171,18 +133,7 @@ class LandsatC2:
 
 
 def check_metadata(path: Path) -> None:
-    """Check the metadata file of a scene against what is read from it here.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The ``_MTL.txt``.
-
-    Raises
-    ------
-    SceneError
-        If it states another level, collection or scale.
-    """
+    """Check the metadata file of a scene against what is read from it here."""
     text = path.read_text(encoding="utf-8", errors="replace")
     group = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS"
     inside = re.search(rf"GROUP = {group}(.*?)END_GROUP = {group}", text, re.DOTALL)

@@ -77,27 +77,16 @@ class Mcd43a4:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return tuple(COLOURS.values())
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Give the further layers: none."""
+        """Return the further layers: none."""
         return {}
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            Scenes in order of date.
-        """
+        """List the scenes under a folder, by date; see `Product.find_scenes`."""
         scenes: list[Scene] = []
         tiffs: dict[str, dict[str, Path | str]] = defaultdict(dict)
         known = {name.lower(): layer for name, layer in LAYERS.items()}
@@ -113,18 +102,7 @@ class Mcd43a4:
         return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene, digital numbers and quality; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``.
-        """
+        """Open a scene, digital numbers and quality; see `Product.open_scene`."""
         if "granule" in scene.files:
             from biastf_xr.sources.hdfeos import open_granule, scale_of
 
@@ -134,37 +112,14 @@ class Mcd43a4:
         return join_layers(scene.id, open_layers(scene))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask a scene; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked.
-        """
+        """Scale and mask a scene; see `Product.to_reflectance`."""
         return nadir_reflectance(raw, self.bands, self.quality)
 
 
 def nadir_reflectance(raw: xr.Dataset, bands: tuple[str, ...], quality: Quality) -> xr.Dataset:
     """Scale and mask nadir reflectance by the inversion it comes from.
 
-    Parameters
-    ----------
-    raw : xarray.Dataset
-        Digital numbers of the bands, and ``BAND_quality`` of each.
-    bands : tuple of str
-        The bands.
-    quality : {"magnitude", "full"}
-        Worst inversion to take.
-
-    Returns
-    -------
-    xarray.Dataset
-        Float32 reflectance, NaN where masked.
+    `raw`: Digital numbers of the bands, and ``BAND_quality`` of each.
     """
     ready = {}
     for band in bands:

@@ -107,27 +107,16 @@ class Mod09ga:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return tuple(BANDS.values())
 
     @property
     def extras(self) -> dict[str, dict[str, Any]]:
-        """Give the further layers: how the pixel was seen."""
+        """Return the further layers: how the pixel was seen."""
         return seen_attrs()
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            Scenes in order of date; Terra before Aqua.
-        """
+        """List the scenes under a folder, by date; see `Product.find_scenes`."""
         scenes: list[Scene] = []
         tiffs: dict[tuple[str, str], dict[str, Path | str]] = defaultdict(dict)
         for path in sorted(require_folder(folder, "MOD09GA v6.1").rglob("*")):
@@ -147,16 +136,6 @@ class Mod09ga:
 
         The 1-km layers are repeated onto the 500-m pixels they contain; where there is no state,
         all its bits are set.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``.
         """
         if "granule" in scene.files:
             from biastf_xr.sources.hdfeos import open_granule, scale_of
@@ -171,18 +150,7 @@ class Mod09ga:
         return raw
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask a scene; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked, and the extras.
-        """
+        """Scale and mask a scene; see `Product.to_reflectance`."""
         bits = [*CLOUD_STATE, SHADOW]
         bits += list(CIRRUS) * self.mask_cirrus
         bits += [INTERNAL_CLOUD] * self.mask_internal
@@ -201,13 +169,7 @@ class Mod09ga:
 
 
 def seen_attrs() -> dict[str, dict[str, Any]]:
-    """Give the attributes of the layers of `how_seen`.
-
-    Returns
-    -------
-    dict of dict
-        As `Product.extras`.
-    """
+    """Return the attributes of the layers of `how_seen`."""
     return {
         "view_zenith": {
             "long_name": "sensor zenith angle; 255 where unknown",
@@ -225,19 +187,7 @@ def seen_attrs() -> dict[str, dict[str, Any]]:
 def granule_scene(name: re.Match[str], path: Path, collection: str = COLLECTION) -> Scene:
     """Describe an HDF4 granule by its name.
 
-    Parameters
-    ----------
-    name : re.Match
-        With the groups product, date, tile, collection and processed.
-    path : pathlib.Path
-        The granule.
-    collection : str
-        The collection expected.
-
-    Returns
-    -------
-    Scene
-        Its version is the time of processing.
+    `name`: With the groups product, date, tile, collection and processed.
     """
     date, problem = julian_day(name["date"])
     problem = problem or other_collection(name["collection"], collection)
@@ -246,18 +196,7 @@ def granule_scene(name: re.Match[str], path: Path, collection: str = COLLECTION)
 
 
 def other_collection(found: str, expected: str) -> str:
-    """Say that a granule is of another collection than expected.
-
-    Parameters
-    ----------
-    found, expected : str
-        Collections, three digits.
-
-    Returns
-    -------
-    str
-        A `Scene.problem`; empty if they are the same.
-    """
+    """Return that a granule is of another collection than expected."""
     if found == expected:
         return ""
     return (
@@ -268,17 +207,7 @@ def other_collection(found: str, expected: str) -> str:
 def check_scale(path: Path, stated: float | None) -> None:
     """Refuse a granule that states another scale than the product has.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        The granule.
-    stated : float or None
-        Its attribute; the product's scale and its inverse both occur.
-
-    Raises
-    ------
-    SceneError
-        If it is anything else.
+    `stated`: Its attribute; the product's scale and its inverse both occur.
     """
     if stated is not None and not any(np.isclose(stated, s) for s in (SCALE, 1 / SCALE)):
         raise SceneError(
@@ -288,7 +217,7 @@ def check_scale(path: Path, stated: float | None) -> None:
 
 
 def _layer(text: str) -> str:
-    """Give the name of a layer as it is used here; empty for a band that is not."""
+    """Return the name of a layer as it is used here; empty for a band that is not."""
     known = {name.lower(): layer for name, layer in LAYERS.items()}
     return known.get(text.lower(), "")
 
@@ -308,18 +237,10 @@ def _on_pixels(layer: xr.DataArray, raw: xr.Dataset) -> xr.DataArray:
 
 
 def how_seen(raw: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Say from where, and how much of, the pixels were seen.
+    """Return from where, and how much of, the pixels were seen.
 
-    Parameters
-    ----------
-    raw : xarray.Dataset
-        With ``view_zenith`` in hundredths of a degree and ``obs_coverage`` in percent, where there
-        are such layers.
-
-    Returns
-    -------
-    dict of xarray.DataArray
-        The same in degrees and percent, uint8; 255 where unknown.
+    `raw`: With ``view_zenith`` in hundredths of a degree and ``obs_coverage`` in percent, where
+    there are such layers.
     """
     unknown = xr.full_like(raw["red"], UNKNOWN, dtype=np.uint8)
     seen = {"view_zenith": unknown, "obs_coverage": unknown}

@@ -87,64 +87,27 @@ class Stac:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return self._product().bands
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Give the further layers."""
+        """Return the further layers."""
         return self._product().extras
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the items of a catalogue, by date; see `Product.find_scenes`.
 
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            A static catalogue, the folder of one, or the URL of an API.
-
-        Returns
-        -------
-        list of Scene
-            One per item.
-
-        Raises
-        ------
-        SceneError
-            If there is no catalogue.
-        ConfigError
-            If the extra is not installed, or an API is asked without `bbox` and `datetime`.
+        `folder`: A static catalogue, the folder of one, or the URL of an API.
         """
         return in_order(self._scene(item) for item in self._items(str(folder)))
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open an item as the product that it holds; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``.
-        """
+        """Open an item as the product that it holds; see `Product.open_scene`."""
         return self._product().open_scene(scene)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask as the product does; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked.
-        """
+        """Scale and mask as the product does; see `Product.to_reflectance`."""
         return self._product().to_reflectance(raw)
 
     def _product(self) -> Product:
@@ -175,7 +138,7 @@ class Stac:
                 yield item
 
     def _inside(self, item: Any) -> bool:
-        """Tell whether an item of a static catalogue is of the region and time asked for."""
+        """Return whether an item of a static catalogue is of the region and time asked for."""
         if self.bbox and item.bbox:
             west, south, east, north = self.bbox
             a, b, c, d = item.bbox
@@ -231,7 +194,7 @@ def _need(name: str) -> Any:
 
 
 def _local(href: str) -> Path | str:
-    """Give the path of a file on this machine, or the URL as it is."""
+    """Return the path of a file on this machine, or the URL as it is."""
     if href.startswith("file://"):
         href = href.removeprefix("file://")
     return href if "://" in href else Path(href)

@@ -88,27 +88,16 @@ class Vnp09ga:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return tuple(BANDS.values())
 
     @property
     def extras(self) -> dict[str, dict[str, Any]]:
-        """Give the further layers: how the pixel was seen."""
+        """Return the further layers: how the pixel was seen."""
         return seen_attrs()
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            Scenes in order of date; of a day, Suomi NPP, NOAA-20, NOAA-21.
-        """
+        """List the scenes under a folder, by date; see `Product.find_scenes`."""
         scenes = []
         for path in sorted(require_folder(folder, "VNP09GA v2").rglob("*")):
             match = GRANULE.match(path.name)
@@ -120,35 +109,13 @@ class Vnp09ga:
         return in_order(by_satellite, by_id=False)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene, digital numbers and quality; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``, 500-m pixels.
-        """
+        """Open a scene, digital numbers and quality; see `Product.open_scene`."""
         path = Path(scene.files["granule"])
         tile = scene.acquisition.rsplit(".", 1)[-1]
         return join_layers(scene.id, open_granule(path, LAYERS, tile))
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask a scene; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked, and the extras.
-        """
+        """Scale and mask a scene; see `Product.to_reflectance`."""
         masked = bit(raw["QF1"], CLOUDY, NIGHT, *[PROBABLY_CLEAR] * self.mask_probably_clear)
         masked |= bit(raw["QF2"], SHADOW, *[AEROSOL] * self.mask_aerosol)
         if self.mask_cirrus:

@@ -70,27 +70,16 @@ class Vnp43:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the bands, by colour."""
+        """Return the bands, by colour."""
         return ("blue", "green", "red", "nir", "swir1", "swir2")
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Give the further layers: none."""
+        """Return the further layers: none."""
         return {}
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`.
-
-        Parameters
-        ----------
-        folder : pathlib.Path or str
-            Searched with its subfolders.
-
-        Returns
-        -------
-        list of Scene
-            Scenes in order of date; one has the granules of both forms.
-        """
+        """List the scenes under a folder, by date; see `Product.find_scenes`."""
         found: dict[tuple[str, ...], dict[str, re.Match[str]]] = defaultdict(dict)
         where: dict[str, Path] = {}
         for path in sorted(require_folder(folder, "VNP43IA4 and VNP43MA4 v2").rglob("*")):
@@ -115,18 +104,7 @@ class Vnp43:
         return in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene, digital numbers and quality; see `Product.open_scene`.
-
-        Parameters
-        ----------
-        scene : Scene
-            As from `find_scenes`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Dims ``(y, x)``, 500-m pixels.
-        """
+        """Open a scene, digital numbers and quality; see `Product.open_scene`."""
         tile = scene.acquisition.rsplit(".", 1)[-1]
         size = None  # that of the imagery bands, which come first
         layers: dict[str, xr.DataArray] = {}
@@ -139,16 +117,5 @@ class Vnp43:
         return join_layers(scene.id, layers)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask a scene; see `Product.to_reflectance`.
-
-        Parameters
-        ----------
-        raw : xarray.Dataset
-            As from `open_scene`.
-
-        Returns
-        -------
-        xarray.Dataset
-            Float32 reflectance, NaN where masked.
-        """
+        """Scale and mask a scene; see `Product.to_reflectance`."""
         return nadir_reflectance(raw, self.bands, self.quality)

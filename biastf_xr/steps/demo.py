@@ -44,21 +44,7 @@ withhold = [{withhold}]
 def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict[str, Any]:
     """Run the demo.
 
-    Parameters
-    ----------
-    output : pathlib.Path
-        Folder to work in; what an earlier demo left there is replaced.
-    size : int
-        Rows and columns of the region.
-    days : int
-        Length of the season.
-    workers : int, optional
-        Worker processes.
-
-    Returns
-    -------
-    dict
-        Where everything is, how long it took, and the mean scores.
+    `output`: Folder to work in; what an earlier demo left there is replaced.
     """
     from biastf_xr.config import read_config
     from biastf_xr.sources.synthetic import SyntheticRegion
@@ -106,22 +92,7 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict
 
 
 def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
-    """Say what the demo would write.
-
-    Parameters
-    ----------
-    output : pathlib.Path
-        Folder to work in.
-    size : int
-        Rows and columns of the region.
-    days : int
-        Length of the season.
-
-    Returns
-    -------
-    dict
-        What was printed, by name.
-    """
+    """Return what the demo would write."""
     from biastf_xr.sources.synthetic import SyntheticRegion
 
     season = SyntheticRegion(shape=(size, size), days=days).dates
@@ -171,20 +142,7 @@ def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
 
 
 def draw_sheet(config: Config, path: Path) -> Path:
-    """Draw the picture sheet of a run that withheld dates.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    path : pathlib.Path
-        PNG to write.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture.
-    """
+    """Draw the picture sheet of a run that withheld dates."""
     from biastf_xr.cube.store import drop_days, open_cube
     from biastf_xr.evaluation.sheet import picture_sheet
     from biastf_xr.fusion.lazy import fuse

@@ -59,18 +59,10 @@ EPOCH = 1_704_067_200
 class Check:
     """One thing that was looked at.
 
-    Attributes
-    ----------
-    topic : str
-        What it belongs to.
-    name : str
-        What was looked at.
-    verdict : {"ok", "note", "wrong"}
-        Whether it is as it should be; a note is something that some runs need.
-    found : str
-        What was found.
-    advice : str
-        What to do; empty where nothing is to be done.
+    `topic`: What it belongs to.
+    `name`: What was looked at.
+    `verdict`: Whether it is as it should be; a note is something that some runs need.
+    `advice`: What to do; empty where nothing is to be done.
     """
 
     topic: str
@@ -83,17 +75,7 @@ class Check:
 def doctor_step(folder: Path, config: Config | None = None) -> list[Check]:
     """Look at everything and print it.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Folder to write to, to see whether that works; left as it was.
-    config : Config, optional
-        A run to look at.
-
-    Returns
-    -------
-    list of Check
-        What was found.
+    `folder`: Folder to write to, to see whether that works; left as it was.
     """
     looks = (_software, _gdal, _codecs, _gpus, _machine, lambda: _disk(folder))
     checks = [check for look in looks for check in look()]

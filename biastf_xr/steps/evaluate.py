@@ -33,34 +33,11 @@ def evaluate_step(
     A fused cube made with withheld dates is scored as it is.  Otherwise scenes are withheld as the
     design says, and a learned method is fitted anew without them.
 
-    Parameters
-    ----------
-    config : Config
-        The run.
-    dates : tuple of str
-        Dates to withhold; by default the configured ones, else every clear inner date.
-    cube : str, optional
-        Fused cube to score; by default the configured one where dates are withheld.
-    also : tuple of str
-        More methods to predict with, each with its defaults.
-    design : Design, optional
-        What is withheld; leave-one-out by default.
-    min_clear : float
-        Clear fraction a date needs to be chosen by default.
-    csv : pathlib.Path, optional
-        File for every figure.
-    report : pathlib.Path, optional
-        HTML file for the report; its numbers go beside it as JSON.
-
-    Returns
-    -------
-    Scores
-        The measures.
-
-    Raises
-    ------
-    ConfigError
-        If a design is given with a cube that is there, or the report is no HTML file.
+    `dates`: Dates to withhold; by default the configured ones, else every clear inner date.
+    `cube`: Fused cube to score; by default the configured one where dates are withheld.
+    `also`: More methods to predict with, each with its defaults.
+    `min_clear`: Clear fraction a date needs to be chosen by default.
+    `report`: HTML file for the report; its numbers go beside it as JSON.
     """
     from biastf_xr.cube.store import open_cube
     from biastf_xr.evaluation.gallery import Gallery

@@ -20,20 +20,7 @@ if TYPE_CHECKING:
 
 
 def plan_step(config: Config, *, trial: bool = True) -> Preview:
-    """Show what `fuse_step` would do.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    trial : bool
-        Whether to try the method's speed.
-
-    Returns
-    -------
-    Preview
-        The plan.
-    """
+    """Show what `fuse_step` would do."""
     from biastf_xr.engine.preview import plan
 
     paths = config.fine.cube, config.coarse.cube, config.fuse.output
@@ -46,19 +33,8 @@ def plan_step(config: Config, *, trial: bool = True) -> Preview:
 def fuse_step(config: Config, *, overwrite: bool = False, revise: bool = False) -> RunReport:
     """Fuse the configured days on a cluster: what the fused cube has not, or has from other inputs.
 
-    Parameters
-    ----------
-    config : Config
-        The run.
-    overwrite : bool
-        Replace a fused cube that is there by a new one.
-    revise : bool
-        Whether a cube made with another method or rule may be made anew in place.
-
-    Returns
-    -------
-    RunReport
-        What was done.
+    `overwrite`: Replace a fused cube that is there by a new one.
+    `revise`: Whether a cube made with another method or rule may be made anew in place.
     """
     from biastf_xr.cluster import connect, dashboard
     from biastf_xr.engine.run import write_fused
@@ -67,7 +43,7 @@ def fuse_step(config: Config, *, overwrite: bool = False, revise: bool = False) 
     with ExitStack() as stack:
 
         def connected() -> Any:
-            """Give the cluster, once there is something to do."""
+            """Return the cluster, once there is something to do."""
             client = stack.enter_context(connect(spec))
             if client is None:
                 console.print("units run in threads of this process")
@@ -96,18 +72,7 @@ def fuse_step(config: Config, *, overwrite: bool = False, revise: bool = False) 
 
 
 def fusion_options(config: Config) -> dict[str, Any]:
-    """Give what says which days are fused, and from what.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    dict
-        For `biastf_xr.write_fused` and `biastf_xr.plan`.
-    """
+    """Return what says which days are fused, and from what."""
     section = config.fuse
     return {
         "dates": target_dates(config),
@@ -118,18 +83,7 @@ def fusion_options(config: Config) -> dict[str, Any]:
 
 
 def target_dates(config: Config) -> Any:
-    """Give the days to predict.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    "daily" or list of str
-        For `biastf_xr.write_fused`.
-    """
+    """Return the days to predict."""
     from biastf_xr.cube.spec import to_days
     from biastf_xr.cube.store import open_cube
 
@@ -148,18 +102,7 @@ def target_dates(config: Config) -> Any:
 
 
 def log_path(output: str) -> Path:
-    """Give where the log of a run is written: beside the cube, or here for a cube behind a URL.
-
-    Parameters
-    ----------
-    output : str
-        The fused cube.
-
-    Returns
-    -------
-    pathlib.Path
-        A file of JSON lines.
-    """
+    """Return the path of the log: beside the cube, or here for a cube behind a URL."""
     scheme, mark, rest = output.partition("://")
     place = Path(rest if mark else output)
     if mark and scheme != "icechunk":

@@ -26,29 +26,7 @@ COARSE_RESOLUTION = 480.0
 def ingest_step(
     config: Config, *, overwrite: bool = False, strict: bool = False
 ) -> tuple[IngestReport, IngestReport]:
-    """Bring both cubes up to date with their archives, then compare the two sensors.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    overwrite : bool
-        Build the cubes anew.
-    strict : bool
-        Fail if a scene is rejected.
-
-    Returns
-    -------
-    IngestReport
-        What was done to the fine cube.
-    IngestReport
-        What was done to the coarse cube.
-
-    Raises
-    ------
-    SceneError
-        If a scene is rejected and `strict` is set.
-    """
+    """Bring both cubes up to date with their archives, then compare the two sensors."""
     from biastf_xr.cube.quality import archive_shift
 
     with tasks_on(config.cluster) as executor:
@@ -74,20 +52,7 @@ def ingest_step(
 
 
 def grids(section: GridSection | None) -> tuple[GeoBox | None, GeoBox | None]:
-    """Build the analysis grids.
-
-    Parameters
-    ----------
-    section : GridSection, optional
-        The section of the file.
-
-    Returns
-    -------
-    odc.geo.geobox.GeoBox or None
-        The fine grid; None where none is stated.
-    odc.geo.geobox.GeoBox or None
-        The coarse grid.
-    """
+    """Build the analysis grids."""
     if section is None:
         return None, None
     from biastf_xr.grid import coarse_grid, fine_grid, read_region
@@ -102,7 +67,7 @@ def grids(section: GridSection | None) -> tuple[GeoBox | None, GeoBox | None]:
 
 
 def _grid_over(config: Config, *, overwrite: bool) -> GeoBox | None:
-    """Give a coarse grid over the fine cube where the coarse scenes lie in another CRS."""
+    """Return a coarse grid over the fine cube where the coarse scenes lie in another CRS."""
     from biastf_xr.cube.store import open_cube
     from biastf_xr.cube.stores import store_at
     from biastf_xr.grid import coarse_grid, geobox_of
@@ -131,7 +96,7 @@ def _grid_over(config: Config, *, overwrite: bool) -> GeoBox | None:
 
 
 def _known_shift(config: Config, *, overwrite: bool) -> tuple[float, float]:
-    """Give the displacement to correct: as stated, or as an earlier run measured it."""
+    """Return the displacement to correct: as stated, or as an earlier run measured it."""
     from biastf_xr.cube.store import open_cube
     from biastf_xr.cube.stores import store_at
 
@@ -144,7 +109,7 @@ def _known_shift(config: Config, *, overwrite: bool) -> tuple[float, float]:
 
 
 def _grid_around(config: Config, source: Source) -> GeoBox:
-    """Give the grid of the coarse cube with its corner moved, grown so that it covers the fine."""
+    """Return the coarse grid with its corner moved, grown so that it covers the fine."""
     from biastf_xr.cube.store import open_cube
     from biastf_xr.grid import geobox_of, shifted
 
@@ -156,18 +121,7 @@ def _grid_around(config: Config, source: Source) -> GeoBox:
 
 
 def check_step(config: Config) -> xr.Dataset | None:
-    """Compare the two sensors on the days that both have, and say what is in doubt.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    xarray.Dataset or None
-        As from `biastf_xr.cube.quality.update_quality`.
-    """
+    """Compare the two sensors on the days that both have, and say what is in doubt."""
     from biastf_xr.cube.quality import explain, update_quality
     from biastf_xr.cube.spec import PAIR_FLAG
 
@@ -196,19 +150,7 @@ def check_step(config: Config) -> xr.Dataset | None:
 
 @contextmanager
 def tasks_on(cluster: ClusterSection) -> Iterator[Executor | None]:
-    """Give where the tasks of an ingest run.
-
-    Parameters
-    ----------
-    cluster : ClusterSection
-        The section of the file.
-
-    Yields
-    ------
-    concurrent.futures.Executor or None
-        A Dask cluster, started with the first task; None for threads of this process, also of
-        kind "local" where no number of workers is given.
-    """
+    """Return where the tasks of an ingest run."""
     spec = cluster.spec()
     if spec.kind == "in-process" or (spec.kind == "local" and spec.workers is None):
         yield None
@@ -227,26 +169,7 @@ def ingest_source(
     *,
     overwrite: bool = False,
 ) -> IngestReport:
-    """Bring one sensor's cube up to date with its archive.
-
-    Parameters
-    ----------
-    source : Source
-        The sensor's section.
-    kind : {"fine", "coarse"}
-        Which cube it is.
-    grid : odc.geo.geobox.GeoBox, optional
-        Grid to bring the scenes to.
-    executor : concurrent.futures.Executor, optional
-        Where the tasks run.
-    overwrite : bool
-        Build the cube anew.
-
-    Returns
-    -------
-    IngestReport
-        What was done.
-    """
+    """Bring one sensor's cube up to date with its archive."""
     from biastf_xr.cube.ingest import ingest
     from biastf_xr.sources import build_product
 

@@ -86,12 +86,7 @@ factor = 1e-4                    # reflectance per unit
 class Archive:
     """Where the scenes of one sensor are.
 
-    Attributes
-    ----------
-    product : str
-        What they are.
-    folder : str
-        Where they are, as the file is to say it.
+    `folder`: Where they are, as the file is to say it.
     """
 
     product: str
@@ -99,22 +94,7 @@ class Archive:
 
 
 def guess_product(folder: Path, sensor: str) -> tuple[str | None, int]:
-    """Tell what the scenes of a folder are from their names.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The folder.
-    sensor : {"fine", "coarse"}
-        Which sensor they are to be of.
-
-    Returns
-    -------
-    str or None
-        The product with the most scenes; None where none is known.
-    int
-        How many scenes.
-    """
+    """Return what the scenes of a folder are from their names."""
     from biastf_xr.sources import build_product
 
     counts = {}
@@ -133,24 +113,8 @@ def guess_product(folder: Path, sensor: str) -> tuple[str | None, int]:
 def render_config(name: str, fine: Archive, coarse: Archive, region: str | None) -> str:
     """Write the file's text.
 
-    Parameters
-    ----------
-    name : str
-        Name of the file.
-    fine, coarse : Archive
-        The two sensors.
-    region : str, optional
-        Bounding box as "west,south,east,north", a GeoJSON file, or a code such as "MGRS:32UMA".
-
-    Returns
-    -------
-    str
-        TOML with comments.
-
-    Raises
-    ------
-    ConfigError
-        If a bounding box is not four numbers in order.
+    `region`: Bounding box as "west,south,east,north", a GeoJSON file, or a code such as
+    "MGRS:32UMA".
     """
     grid = NO_GRID if region is None else GRID.format(region=_region(region))
     return TEMPLATE.format(
@@ -164,27 +128,7 @@ def render_config(name: str, fine: Archive, coarse: Archive, region: str | None)
 
 
 def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
-    """Write the file, once it is known to be readable.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    text : str
-        What it says.
-    overwrite : bool
-        Replace a file that is there.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    ConfigError
-        If it is there, or cannot be written.
-    """
+    """Write the file, once it is known to be readable."""
     from biastf_xr.config import read_config
 
     if path.exists() and not overwrite:

@@ -20,18 +20,7 @@ if TYPE_CHECKING:
 
 
 def verify_step(path: str) -> Verification:
-    """Check a cube and print what is wrong.
-
-    Parameters
-    ----------
-    path : str
-        The cube.
-
-    Returns
-    -------
-    Verification
-        What was found.
-    """
+    """Check a cube and print what is wrong."""
     from biastf_xr.cube.verify import verify
 
     with progress_bar("verify", "chunks of days") as advance:
@@ -41,24 +30,7 @@ def verify_step(path: str) -> Verification:
 
 
 def export_step(path: str, folder: Path, *, dates: tuple[str, ...], **options: Any) -> list[Path]:
-    """Write the images of a cube as Cloud-Optimised GeoTIFFs.
-
-    Parameters
-    ----------
-    path : str
-        The cube.
-    folder : pathlib.Path
-        Where the files go.
-    dates : tuple of str
-        Dates; all if empty.
-    **options
-        Of `biastf_xr.cube.export.export_cogs`.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files.
-    """
+    """Write the images of a cube as Cloud-Optimised GeoTIFFs."""
     from biastf_xr.cube.export import export_cogs
 
     with progress_bar("export", "files") as advance:
@@ -75,22 +47,7 @@ def export_step(path: str, folder: Path, *, dates: tuple[str, ...], **options: A
 
 
 def publish_step(path: str, folder: Path, **options: Any) -> PublishReport:
-    """Write or update the STAC catalogue of a cube.
-
-    Parameters
-    ----------
-    path : str
-        The cube.
-    folder : pathlib.Path
-        Where the catalogue goes.
-    **options
-        Of `biastf_xr.publish.catalogue.publish`.
-
-    Returns
-    -------
-    PublishReport
-        What was done, or would be.
-    """
+    """Write or update the STAC catalogue of a cube."""
     from biastf_xr.engine.preview import size
     from biastf_xr.publish.catalogue import publish
 
@@ -110,24 +67,7 @@ def publish_step(path: str, folder: Path, **options: Any) -> PublishReport:
 
 
 def rechunk_step(path: str, output: str, purpose: Any, **options: Any) -> RechunkReport:
-    """Copy a cube to another layout.
-
-    Parameters
-    ----------
-    path : str
-        The cube.
-    output : str
-        The copy.
-    purpose : {"timeseries", "maps"}
-        What its layout is for.
-    **options
-        Of `biastf_xr.cube.rechunk.rechunk`.
-
-    Returns
-    -------
-    RechunkReport
-        What was done, or would be.
-    """
+    """Copy a cube to another layout."""
     from biastf_xr.cube.rechunk import rechunk
     from biastf_xr.engine.preview import size
 
@@ -153,18 +93,7 @@ def rechunk_step(path: str, output: str, purpose: Any, **options: Any) -> Rechun
 
 
 def versions_step(path: str) -> list[Version]:
-    """List the versions of a cube.
-
-    Parameters
-    ----------
-    path : str
-        The cube.
-
-    Returns
-    -------
-    list of Version
-        Newest first; empty for plain Zarr.
-    """
+    """List the versions of a cube."""
     from biastf_xr.cube.stores import versions
 
     found = versions(path)
@@ -182,27 +111,7 @@ def versions_step(path: str) -> list[Version]:
 
 
 def roll_back_step(path: str, to: str, *, dry_run: bool = False) -> Version:
-    """Go back to a version of a cube.
-
-    Parameters
-    ----------
-    path : str
-        The cube.
-    to : str
-        Version or tag.
-    dry_run : bool
-        Only say what readers would see.
-
-    Returns
-    -------
-    Version
-        What readers see now, or would.
-
-    Raises
-    ------
-    CubeStructureError
-        If the cube keeps no versions, or has no such version.
-    """
+    """Go back to a version of a cube."""
     from biastf_xr.cube.stores import roll_back, versions
     from biastf_xr.errors import CubeStructureError
 

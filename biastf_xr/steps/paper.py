@@ -35,23 +35,9 @@ if TYPE_CHECKING:
 def preview_paper(
     root: Path, output: Path, protocol: Protocol, *, revise: bool = False
 ) -> dict[str, Any]:
-    """Say which results a run of the protocol would make.
+    """Return which results a run of the protocol would make.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Where the download was unpacked.
-    output : pathlib.Path
-        Where everything is kept.
-    protocol : Protocol
-        What to run.
-    revise : bool
-        Whether results of other inputs or settings may be replaced.
-
-    Returns
-    -------
-    dict
-        Results to make, and those that are there.
+    `revise`: Whether results of other inputs or settings may be replaced.
     """
     from biastf_xr.evaluation.paper import cells_of
 
@@ -70,28 +56,7 @@ def paper_step(
 ) -> PaperRun:
     """Run the paper's protocol on a download, and print its tables beside the published ones.
 
-    Parameters
-    ----------
-    root : pathlib.Path
-        Where the download was unpacked.
-    output : pathlib.Path
-        Where everything is kept.
-    protocol : Protocol
-        What to run.
-    revise : bool
-        Whether results of other inputs or settings may be replaced.
-    figures : bool
-        Whether to draw the figures.
-
-    Returns
-    -------
-    PaperRun
-        The run.
-
-    Raises
-    ------
-    FusionRunError
-        If a method could not do a target; the others were finished.
+    `revise`: Whether results of other inputs or settings may be replaced.
     """
     from biastf_xr.evaluation.paper import run_paper
     from biastf_xr.evaluation.paper_tables import measure_tables, write_results
@@ -189,24 +154,7 @@ def method_options(
 ) -> dict[str, dict[str, Any]]:
     """Read ``--option METHOD.NAME=VALUE`` for every method, and check them.
 
-    Parameters
-    ----------
-    methods : sequence of str
-        The methods that are run.
-    texts : sequence of str, optional
-        As given; the value as in TOML, or a plain word.
-
-    Returns
-    -------
-    dict of dict
-        By method: options of `get_method`, or of `fit` for a learned one.
-
-    Raises
-    ------
-    ConfigError
-        If an option is unreadable, or of a method that is not run.
-    MethodError
-        If a method has no such option.
+    `texts`: As given; the value as in TOML, or a plain word.
     """
     from biastf_xr.methods import LEARNED, get_method
 

@@ -15,20 +15,7 @@ if TYPE_CHECKING:
 
 
 def preview_ingest_step(config: Config, *, overwrite: bool = False) -> dict[str, Any]:
-    """Say which scenes both cubes would take.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-    overwrite : bool
-        Whether the cubes would be built anew.
-
-    Returns
-    -------
-    dict
-        As from `preview_source`, by sensor.
-    """
+    """Return which scenes both cubes would take."""
     sensors = {"fine": config.fine, "coarse": config.coarse}
     return {
         kind: preview_source(source, kind, overwrite=overwrite) for kind, source in sensors.items()
@@ -36,22 +23,7 @@ def preview_ingest_step(config: Config, *, overwrite: bool = False) -> dict[str,
 
 
 def preview_source(source: Source, kind: str, *, overwrite: bool = False) -> dict[str, Any]:
-    """Say which scenes one cube would take; opens none.
-
-    Parameters
-    ----------
-    source : Source
-        The sensor's section.
-    kind : {"fine", "coarse"}
-        Which cube it is.
-    overwrite : bool
-        Whether the cube would be built anew.
-
-    Returns
-    -------
-    dict
-        The fields of `biastf_xr.cube.ingest.IngestPreview`.
-    """
+    """Return which scenes one cube would take; opens none."""
     from biastf_xr.cube.ingest import preview_ingest
     from biastf_xr.sources import build_product
 
@@ -85,18 +57,7 @@ def preview_source(source: Source, kind: str, *, overwrite: bool = False) -> dic
 
 
 def preview_train_step(config: Config) -> dict[str, Any]:
-    """Say what a fit would learn from.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    dict
-        Method, checkpoint, and the dates of the fit.
-    """
+    """Return what a fit would learn from."""
     from biastf_xr.cube.guards import pair_cubes
     from biastf_xr.cube.store import drop_days, open_cube
     from biastf_xr.methods.training.dates import training_days
@@ -127,27 +88,10 @@ def preview_evaluate_step(
     design: Design | None = None,
     min_clear: float = 0.9,
 ) -> dict[str, Any]:
-    """Say what an evaluation would withhold and predict.
+    """Return what an evaluation would withhold and predict.
 
-    Parameters
-    ----------
-    config : Config
-        The run.
-    dates : sequence of str
-        Dates to withhold.
-    cube : str, optional
-        Fused cube that would be scored as it is.
-    also : sequence of str
-        More methods.
-    design : Design, optional
-        What is withheld; leave-one-out by default.
-    min_clear : float
-        Clear fraction a date needs to be chosen by default.
-
-    Returns
-    -------
-    dict
-        Methods, and of every fold what is withheld and what is scored.
+    `cube`: Fused cube that would be scored as it is.
+    `min_clear`: Clear fraction a date needs to be chosen by default.
     """
     import numpy as np
 

@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_report(report: IngestReport, kind: str) -> None:
-    """Print what an ingest took, masked and rejected, and why.
-
-    Parameters
-    ----------
-    report : IngestReport
-        What was done.
-    kind : {"fine", "coarse"}
-        Which cube it is.
-    """
+    """Print what an ingest took, masked and rejected, and why."""
     clear = np.array(list(report.added.values()))
     parts = [f"{clear.size} scenes added"]
     if clear.size:
@@ -57,13 +49,7 @@ def show_report(report: IngestReport, kind: str) -> None:
 
 
 def show_findings(result: Verification) -> None:
-    """Print what a verification found.
-
-    Parameters
-    ----------
-    result : Verification
-        What was found.
-    """
+    """Print what a verification found."""
     read = f"{result.days} days, {result.pixels:,} values read"
     if result.sound:
         console.print(f"[bold]{result.path}[/] is sound: {read}")
@@ -79,18 +65,7 @@ def show_findings(result: Verification) -> None:
 
 
 def show_cube(path: str | Path) -> dict[str, Any]:
-    """Print what a cube holds.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The store.
-
-    Returns
-    -------
-    dict
-        What was printed, by name, and the days.
-    """
+    """Print what a cube holds."""
     from biastf_xr.cube.store import bands_of, layout_of, open_cube
     from biastf_xr.grid import describe, geobox_of
 
@@ -149,7 +124,7 @@ def _method(told: dict[str, Any]) -> str:
 
 
 def _longest_gap(days: Any) -> tuple[int, Any]:
-    """Give the longest run of days without a clear pixel, and the day before it."""
+    """Return the longest run of days without a clear pixel, and the day before it."""
     if days.size < 2:
         return 0, None
     steps = np.diff(days).astype(int) - 1
@@ -161,20 +136,7 @@ def _mark(share: float) -> str:
 
 
 def calendar_lines(days: Any, clear: Any) -> list[str]:
-    """Draw a calendar in text: a line per month, a character per day.
-
-    Parameters
-    ----------
-    days : ndarray of datetime64[D]
-        Days that have a scene.
-    clear : ndarray of float
-        Clear fraction of each.
-
-    Returns
-    -------
-    list of str
-        The lines, the legend last.
-    """
+    """Draw a calendar in text: a line per month, a character per day."""
     lines = []
     months = days.astype("datetime64[M]")
     for month in np.arange(months[0], months[-1] + 1):
@@ -202,13 +164,7 @@ def _status_shares(ds: Any) -> str:
 
 
 def show_datasets() -> list[str]:
-    """Print the benchmark sets.
-
-    Returns
-    -------
-    list of str
-        Their names.
-    """
+    """Print the benchmark sets."""
     from biastf_xr.sources.benchmark_sets import SETS
 
     table = Table(box=SIMPLE_HEAD)
@@ -222,20 +178,7 @@ def show_datasets() -> list[str]:
 
 
 def show_dataset(name: str, folder: Path | None) -> list[str]:
-    """Print what a benchmark set is, and what a download lacks.
-
-    Parameters
-    ----------
-    name : str
-        The set.
-    folder : pathlib.Path, optional
-        A download.
-
-    Returns
-    -------
-    list of str
-        What the download lacks.
-    """
+    """Print what a benchmark set is, and what a download lacks."""
     from biastf_xr.sources.benchmark_sets import check_folder, known_set
 
     about = known_set(name)

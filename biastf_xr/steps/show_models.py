@@ -14,18 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_model(path: Path) -> dict[str, Any]:
-    """Print what made a model, and what it has learned.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The checkpoint.
-
-    Returns
-    -------
-    dict
-        The model's card and the hash of its file.
-    """
+    """Print what made a model, and what it has learned."""
     card, sha256, summary = _read(path)
     versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
     told = {"method": card.method, **summary.facts, "versions": versions, "sha256": sha256}

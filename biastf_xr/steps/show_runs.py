@@ -19,13 +19,7 @@ SHOWN_MEASURES = ("RMSE", "CC", "SSIM", "SSIM11", "ERGAS", "SAM", "EDGE")
 
 
 def show_plan(preview: Preview) -> None:
-    """Print what a run would do.
-
-    Parameters
-    ----------
-    preview : Preview
-        The plan.
-    """
+    """Print what a run would do."""
     table = Table(title="target dates", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     names = ("days", "before", "after", "two-sided", "one-sided", "done", "note")
     table.add_column("dates", no_wrap=True)
@@ -41,18 +35,7 @@ def show_plan(preview: Preview) -> None:
 
 
 def run_note(state: RunState) -> str:
-    """Say how fast a run is, and how much memory its workers have.
-
-    Parameters
-    ----------
-    state : RunState
-        How far it is.
-
-    Returns
-    -------
-    str
-        A few words.
-    """
+    """Return how fast a run is, and how much memory its workers have."""
     from biastf_xr.engine.preview import size
 
     memory = state.memory.values()
@@ -61,13 +44,7 @@ def run_note(state: RunState) -> str:
 
 
 def show_run(report: RunReport) -> None:
-    """Print what a run did.
-
-    Parameters
-    ----------
-    report : RunReport
-        What was done.
-    """
+    """Print what a run did."""
     parts = [f"{report.units} units, {report.pixels / 1e6:.1f} Mpx and dates made"]
     parts += [
         f"{count} dates of tiles {what}"
@@ -87,13 +64,7 @@ def show_run(report: RunReport) -> None:
 
 
 def show_scores(scores: Scores) -> None:
-    """Print the measures: the mean over dates, RMSE per date and band, and the verdicts.
-
-    Parameters
-    ----------
-    scores : Scores
-        The measures.
-    """
+    """Print the measures: the mean over dates, RMSE per date and band, and the verdicts."""
     from biastf_xr.evaluation.report import calibration_gaps, told
     from biastf_xr.evaluation.statistics import comparisons, ratio_table
 

@@ -48,14 +48,8 @@ _voice = _Voice()
 def speak(*, quiet: bool = False, everything: bool = False, aside: bool = False) -> None:
     """Settle how the steps speak from now on.
 
-    Parameters
-    ----------
-    quiet : bool
-        Say nothing; errors are still told.
-    everything : bool
-        Tell every row of a table, and every scene and unit in a log.
-    aside : bool
-        Speak on standard error, because standard output belongs to a program.
+    `everything`: Tell every row of a table, and every scene and unit in a log.
+    `aside`: Speak on standard error, because standard output belongs to a program.
     """
     console.quiet = quiet
     console.stderr = aside
@@ -63,35 +57,12 @@ def speak(*, quiet: bool = False, everything: bool = False, aside: bool = False)
 
 
 def shown(rows: Sequence[Row], most: int = FEW) -> Sequence[Row]:
-    """Give the rows of a table that are told.
-
-    Parameters
-    ----------
-    rows : sequence
-        All of them.
-    most : int
-        How many a reader is given unasked.
-
-    Returns
-    -------
-    sequence
-        The first of them, or all.
-    """
+    """Return the rows of a table that are told."""
     return rows if _voice.everything else rows[:most]
 
 
 def tell_rest(rows: Sequence[Any], most: int = FEW, what: str = "more") -> None:
-    """Say how many rows were not told.
-
-    Parameters
-    ----------
-    rows : sequence
-        All of them.
-    most : int
-        How many were told.
-    what : str
-        What they are.
-    """
+    """Return how many rows were not told."""
     left = len(rows) - len(shown(rows, most))
     if left:
         console.print(f"... and {left} {what} (--verbose tells all)", highlight=False)
@@ -99,20 +70,7 @@ def tell_rest(rows: Sequence[Any], most: int = FEW, what: str = "more") -> None:
 
 @contextmanager
 def progress_bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, str], None]]:
-    """Show progress: a bar on a terminal, a few lines in a log.
-
-    Parameters
-    ----------
-    task : str
-        What is being done.
-    unit : str
-        What is being counted.
-
-    Yields
-    ------
-    callable
-        Takes the number done, the number in all (None where unknown) and a note.
-    """
+    """Show progress: a bar on a terminal, a few lines in a log."""
     if not console.is_terminal:
         said = [-LOG_EVERY]
 
@@ -147,15 +105,7 @@ def progress_bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, st
 
 
 def facts(title: str, rows: dict[str, Any]) -> None:
-    """Print names and values.
-
-    Parameters
-    ----------
-    title : str
-        What they are about.
-    rows : dict
-        Values by name.
-    """
+    """Print names and values."""
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -165,15 +115,7 @@ def facts(title: str, rows: dict[str, Any]) -> None:
 
 
 def frame_table(title: str, frame: pd.DataFrame) -> None:
-    """Print a table of numbers.
-
-    Parameters
-    ----------
-    title : str
-        What it shows.
-    frame : pandas.DataFrame
-        Numbers; the index names the rows.
-    """
+    """Print a table of numbers."""
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(str(frame.index.name or ""))
     for column in frame.columns:

@@ -19,18 +19,7 @@ HALF_TRUST = 0.5
 
 
 def train_step(config: Config) -> Method | None:
-    """Fit the configured method, without the withheld dates, and save it.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    Method or None
-        The fitted method; None for one that needs no fitting.
-    """
+    """Fit the configured method, without the withheld dates, and save it."""
     from biastf_xr.cluster import connect
     from biastf_xr.cube.store import bands_of, drop_days, open_cube
     from biastf_xr.methods import fit
@@ -113,18 +102,7 @@ def _fit_plus(config: Config, fine: Any) -> Method:
 
 
 def fit_options(config: Config) -> dict[str, Any]:
-    """Give the options of the fit.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    dict
-        For `biastf_xr.fit`.
-    """
+    """Return the options of the fit."""
     method = config.method
     if method.name == "biastf-plus":
         return {"base_rule": config.fuse.rule().bracket, **method.told()}
@@ -140,18 +118,7 @@ def fit_options(config: Config) -> dict[str, Any]:
 
 
 def built_method(config: Config) -> Any:
-    """Give the configured method, loading a learned one from its checkpoint.
-
-    Parameters
-    ----------
-    config : Config
-        The run.
-
-    Returns
-    -------
-    Method
-        The method.
-    """
+    """Return the configured method, loading a learned one from its checkpoint."""
     from biastf_xr.methods import get_method, load_method
 
     if config.method.learned:

@@ -14,39 +14,12 @@ BEFORE_NAPOLEON = 400
 def rename_section(
     _: Sphinx, what: str, _name: str, obj: Any, _options: Any, lines: list[str]
 ) -> None:
-    """Call the Attributes section of a dataclass Parameters.
-
-    Parameters
-    ----------
-    _ : sphinx.application.Sphinx
-        The build.
-    what : str
-        Kind of the object.
-    _name : str
-        Name of the object.
-    obj : object
-        The object.
-    _options : object
-        Options of the directive.
-    lines : list of str
-        Its docstring, changed in place.
-    """
+    """Call the Attributes section of a dataclass Parameters."""
     if what == "class" and dataclasses.is_dataclass(obj) and "Attributes" in lines:
         lines[lines.index("Attributes")] = "Parameters"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register with Sphinx.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-
-    Returns
-    -------
-    dict
-        What Sphinx wants to know of an extension.
-    """
+    """Register with Sphinx."""
     app.connect("autodoc-process-docstring", rename_section, priority=BEFORE_NAPOLEON)
     return {"parallel_read_safe": True}

@@ -24,13 +24,7 @@ SHADES = {"a": "shade1", "b": "shade2", "c": "shade3", "d": "shade4", "e": "shad
 
 
 def fusion() -> Drawing:
-    """Draw two fine images, the coarse series, and the image between them.
-
-    Returns
-    -------
-    Drawing
-        The diagram.
-    """
+    """Draw two fine images, the coarse series, and the image between them."""
     pen = Drawing(
         "fusion", 760, 372, "Fusion in one picture",
         "Along the time axis a coarse image of four large pixels every day, and a detailed fine "
@@ -72,13 +66,7 @@ def fusion() -> Drawing:
 
 
 def bracket() -> Drawing:
-    """Draw which of four clouded base dates every pixel takes, by the package's own rule.
-
-    Returns
-    -------
-    Drawing
-        The diagram.
-    """
+    """Draw which of four clouded base dates every pixel takes, by the package's own rule."""
     # Cloud is x; days relative to the target date.
     scenes = {
         "a": (-24, ["....", "....", "....", "...."]),
@@ -145,13 +133,7 @@ def bracket() -> Drawing:
 
 
 def halo() -> Drawing:
-    """Draw a tile with what is read around it.
-
-    Returns
-    -------
-    Drawing
-        The diagram.
-    """
+    """Draw a tile with what is read around it."""
     pen = Drawing(
         "halo", 760, 300, "A tile and its halo",
         "A grid of fine pixels with a bold tile in the middle and a shaded margin around it, the "
@@ -195,13 +177,7 @@ def halo() -> Drawing:
 
 
 def layout() -> Drawing:
-    """Draw chunks and shards of both kinds of cube, as the package lays them out.
-
-    Returns
-    -------
-    Drawing
-        The diagram.
-    """
+    """Draw chunks and shards of both kinds of cube, as the package lays them out."""
     fine, coarse = (Layout.build(kind, (10_000, 10_000)) for kind in ("fine", "coarse"))  # type: ignore[arg-type]
     pen = Drawing(
         "layout", 760, 336, "Chunks and shards",
@@ -236,13 +212,7 @@ def layout() -> Drawing:
 
 
 def ledger() -> Drawing:
-    """Draw which dates and tiles an arriving scene makes stale.
-
-    Returns
-    -------
-    Drawing
-        The diagram.
-    """
+    """Draw which dates and tiles an arriving scene makes stale."""
     pen = Drawing(
         "ledger", 760, 330, "What an arriving scene makes anew",
         "Three grids of tiles by days. A late fine scene between two others makes all days between "
@@ -296,13 +266,7 @@ class Diagram(Directive):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        """Draw it.
-
-        Returns
-        -------
-        list of docutils.nodes.Node
-            A figure.
-        """
+        """Draw it."""
         if self.arguments[0] not in DIAGRAMS:
             raise self.error(f"no diagram {self.arguments[0]!r}; expected one of {list(DIAGRAMS)}.")
         figure = nodes.figure("", nodes.raw("", DIAGRAMS[self.arguments[0]]().svg(), format="html"))
@@ -314,17 +278,6 @@ class Diagram(Directive):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register with Sphinx.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-
-    Returns
-    -------
-    dict
-        What Sphinx wants to know of an extension.
-    """
+    """Register with Sphinx."""
     app.add_directive("diagram", Diagram)
     return {"parallel_read_safe": True}

@@ -13,18 +13,10 @@ from html import escape
 class Drawing:
     """A diagram being drawn; all lengths in pixels at its own size.
 
-    Attributes
-    ----------
-    name : str
-        Name on the page, for the references inside the SVG.
-    width, height : int
-        Size.
-    title : str
-        What it is, for those who do not see it.
-    told : str
-        What it shows, for those who do not see it.
-    parts : list of str
-        What is drawn so far.
+    `name`: Name on the page, for the references inside the SVG.
+    `title`: What it is, for those who do not see it.
+    `told`: What it shows, for those who do not see it.
+    `parts`: What is drawn so far.
     """
 
     name: str
@@ -35,17 +27,7 @@ class Drawing:
     parts: list[str] = field(default_factory=list)
 
     def rect(self, x: float, y: float, w: float, h: float, kind: str, *, round_by: int = 0) -> None:
-        """Draw a rectangle.
-
-        Parameters
-        ----------
-        x, y, w, h : float
-            Upper left corner and size.
-        kind : str
-            Its classes.
-        round_by : int
-            Radius of its corners.
-        """
+        """Draw a rectangle."""
         self.parts.append(
             f'<rect class="{kind}" x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" '
             f'rx="{round_by}"/>'
@@ -54,36 +36,14 @@ class Drawing:
     def text(
         self, x: float, y: float, words: str, kind: str = "", *, anchor: str = "middle"
     ) -> None:
-        """Write a line of text.
-
-        Parameters
-        ----------
-        x, y : float
-            Where its baseline is anchored.
-        words : str
-            The text.
-        kind : str
-            Further classes.
-        anchor : {"start", "middle", "end"}
-            Which end of the line is there.
-        """
+        """Write a line of text."""
         self.parts.append(
             f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}">'
             f"{escape(words)}</text>"
         )
 
     def line(self, *points: tuple[float, float], kind: str = "line", arrow: bool = False) -> None:
-        """Draw a line through points.
-
-        Parameters
-        ----------
-        *points : tuple of float
-            Where it goes.
-        kind : str
-            Its classes.
-        arrow : bool
-            Whether it ends in an arrow head.
-        """
+        """Draw a line through points."""
         where = " ".join(f"{x:g},{y:g}" for x, y in points)
         end = f' marker-end="url(#{self.name}-head)"' if arrow else ""
         self.parts.append(f'<polyline class="{kind}" points="{where}"{end}/>')
@@ -93,16 +53,7 @@ class Drawing:
     ) -> None:
         """Draw a grid of cells, one for each letter.
 
-        Parameters
-        ----------
-        x, y : float
-            Upper left corner.
-        step : float
-            Side of a cell.
-        rows : list of str
-            A letter a cell.
-        kinds : dict of str
-            The classes of a letter; others are left out.
+        `kinds`: The classes of a letter; others are left out.
         """
         for row, letters in enumerate(rows):
             for col, letter in enumerate(letters):
@@ -110,13 +61,7 @@ class Drawing:
                     self.rect(x + col * step, y + row * step, step, step, f"cell {kinds[letter]}")
 
     def svg(self) -> str:
-        """Give the diagram.
-
-        Returns
-        -------
-        str
-            An SVG element.
-        """
+        """Return the diagram."""
         head = (
             f'<svg class="diagram" viewBox="0 0 {self.width} {self.height}" role="img" '
             f'aria-labelledby="{self.name}-title {self.name}-told" '

@@ -43,13 +43,7 @@ LOG = logging.getLogger(__name__)
 
 
 def draw_pictures(app: Sphinx) -> None:
-    """Write a picture of the inputs and one of every method, where they are out of date.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-    """
+    """Write a picture of the inputs and one of every method, where they are out of date."""
     folder = Path(app.srcdir) / "generated" / "methods"
     stamp, state = folder / "stamp.txt", _state()
     if stamp.exists() and stamp.read_text() == state:
@@ -82,7 +76,7 @@ def _state() -> str:
 
 
 def _cubes() -> tuple[xr.Dataset, xr.Dataset]:
-    """Give the scenes of both sensors between the base dates, clouds removed."""
+    """Return the scenes of both sensors between the base dates, clouds removed."""
     first, last = np.datetime64(FIRST), np.datetime64(LAST)
     cubes = []
     sensors: tuple[tuple[Any, Any, Any], ...] = (
@@ -193,17 +187,6 @@ def _draw_method(
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register with Sphinx.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-
-    Returns
-    -------
-    dict
-        What Sphinx wants to know of an extension.
-    """
+    """Register with Sphinx."""
     app.connect("builder-inited", draw_pictures)
     return {"parallel_read_safe": True}

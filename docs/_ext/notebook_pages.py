@@ -42,25 +42,7 @@ SURROUNDINGS = {
 
 
 def execute(source: Path, folder: Path = GENERATED) -> Path:
-    """Execute a notebook in a kernel of this interpreter, unless that was done already.
-
-    Parameters
-    ----------
-    source : pathlib.Path
-        The notebook as a script.
-    folder : pathlib.Path
-        Where the executed notebook is kept.
-
-    Returns
-    -------
-    pathlib.Path
-        The notebook with its outputs.
-
-    Raises
-    ------
-    nbclient.exceptions.CellExecutionError
-        If a cell fails; nothing is kept then.
-    """
+    """Execute a notebook in a kernel of this interpreter, unless that was done already."""
     target, digest = folder / f"{source.stem}.ipynb", _digest(source)
     if target.exists() and nbformat.read(target, 4).metadata.get("biastf_digest") == digest:
         return target
@@ -100,7 +82,7 @@ def _kernel_manager() -> AsyncKernelManager:
 
 @contextmanager
 def _own_loop() -> Iterator[None]:
-    """Give nbclient an event loop of its own and take it away again."""
+    """Return nbclient an event loop of its own and take it away again."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
@@ -123,13 +105,7 @@ def _digest(source: Path) -> str:
 
 
 def write_notebooks(app: Sphinx) -> None:
-    """Put every notebook, executed, below ``generated/``.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-    """
+    """Put every notebook, executed, below ``generated/``."""
     from sphinx.util import logging
 
     for source in NOTEBOOKS:
@@ -138,17 +114,6 @@ def write_notebooks(app: Sphinx) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register with Sphinx.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-
-    Returns
-    -------
-    dict
-        What Sphinx wants to know of an extension.
-    """
+    """Register with Sphinx."""
     app.connect("builder-inited", write_notebooks)
     return {"parallel_read_safe": True}

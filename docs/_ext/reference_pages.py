@@ -33,18 +33,7 @@ MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
 def describe_fields(cls: type) -> dict[str, tuple[str, str]]:
-    """Read the Attributes section of a NumPy-style class docstring.
-
-    Parameters
-    ----------
-    cls : type
-        A class.
-
-    Returns
-    -------
-    dict
-        Type as written and description, by attribute.
-    """
+    """Read the Attributes section of a NumPy-style class docstring."""
     text = inspect.getdoc(cls) or ""
     found: dict[str, tuple[str, str]] = {}
     _, _, section = text.partition("Attributes\n----------\n")
@@ -92,7 +81,7 @@ def _fields(cls: type) -> list[tuple[str, Any]]:
 
 
 def _choices(cls: type, name: str) -> str:
-    """Give the values of a field that takes a few strings."""
+    """Return the values of a field that takes a few strings."""
     hint = cls.model_fields[name].annotation if issubclass(cls, BaseModel) else None
     if typing.get_origin(hint) is typing.Literal:
         return ", ".join(f'"{v}"' for v in typing.get_args(hint))
@@ -102,17 +91,7 @@ def _choices(cls: type, name: str) -> str:
 def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
     """Write the table of a section's keys.
 
-    Parameters
-    ----------
-    cls : type
-        A pydantic model or a dataclass with an Attributes section.
-    leave_out : tuple of str
-        Fields that are sections of their own.
-
-    Returns
-    -------
-    str
-        Markdown.
+    `cls`: A pydantic model or a dataclass with an Attributes section.
     """
     told = describe_fields(cls)
     lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
@@ -132,13 +111,7 @@ def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
 
 
 def configuration_page() -> str:
-    """Write the reference of the TOML file.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Write the reference of the TOML file."""
     from biastf_xr import config
     from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
     from biastf_xr.sources.benchmark_sets import Benchmark
@@ -179,13 +152,7 @@ def configuration_page() -> str:
 
 
 def commands_page() -> str:
-    """Write the reference of the command line.
-
-    Returns
-    -------
-    str
-        Markdown: a table of all commands, then a section of each, groups with their own.
-    """
+    """Write the reference of the command line."""
     import typer.main
 
     from biastf_xr.cli import CODES
@@ -225,16 +192,8 @@ def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
 def examples_apart(text: str) -> str:
     """Turn the examples of a help text into blocks of code.
 
-    Parameters
-    ----------
-    text : str
-        Help of a command, Markdown; an example is a whole command in backticks, in a paragraph
-        that begins with "Example" or that is nothing else.
-
-    Returns
-    -------
-    str
-        Markdown.
+    `text`: Help of a command, Markdown; an example is a whole command in backticks, in a
+    paragraph that begins with "Example" or that is nothing else.
     """
     found = []
     for paragraph in inspect.cleandoc(text).split("\n\n"):
@@ -273,15 +232,7 @@ def _options(command: Any, *, common: bool = False) -> str:
 def options_of_method(name: str) -> str:
     """Write the table of a method's options.
 
-    Parameters
-    ----------
-    name : str
-        A method that needs no training.
-
-    Returns
-    -------
-    str
-        Markdown; fields that `Method.bind` sets, and the halo, are no options.
+    Returned: Markdown; fields that `Method.bind` sets, and the halo, are no options.
     """
     module, kind = UNTRAINED[name].split(":")
     cls = getattr(import_module(f"biastf_xr.methods.{module}"), kind)
@@ -291,13 +242,7 @@ def options_of_method(name: str) -> str:
 
 
 def configuration_schema() -> dict[str, Any]:
-    """Give the JSON schema of the TOML file, with what its keys mean.
-
-    Returns
-    -------
-    dict
-        For editors that complete and check TOML files.
-    """
+    """Return the JSON schema of the TOML file, with what its keys mean."""
     from biastf_xr import config
     from biastf_xr.methods.biastf import settings
 
@@ -315,26 +260,14 @@ def configuration_schema() -> dict[str, Any]:
 
 
 def write_schema(app: Sphinx) -> None:
-    """Write the schema of the TOML file where the pages can offer it.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-    """
+    """Write the schema of the TOML file where the pages can offer it."""
     folder = Path(app.srcdir) / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "biastf-xr.schema.json").write_text(json.dumps(configuration_schema(), indent=1))
 
 
 def exit_codes_table() -> str:
-    """Write the table of the exit codes of the scheduled job.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Write the table of the exit codes of the scheduled job."""
     from biastf_xr.nightly import ExitCode
 
     rows = (f"| {int(code)} | {code.meaning} | {code.remedy} |" for code in ExitCode)
@@ -342,13 +275,7 @@ def exit_codes_table() -> str:
 
 
 def failures_sections() -> str:
-    """Write what each failure of the scheduled job means, one heading an error.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """Write what each failure of the scheduled job means, one heading an error."""
     from biastf_xr.nightly.outcomes import FAILURES, UNKNOWN
 
     parts = []
@@ -369,35 +296,14 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def fill_in(app: Sphinx, _: str, source: list[str]) -> None:
-    """Replace the marks of a page.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-    _ : str
-        Name of the page.
-    source : list of str
-        Its text, one item, changed in place.
-    """
+    """Replace the marks of a page."""
     if MARK.search(source[0]):
         app.env.note_reread()
         source[0] = MARK.sub(lambda match: PAGES[match[1]](), source[0])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Register with Sphinx.
-
-    Parameters
-    ----------
-    app : sphinx.application.Sphinx
-        The build.
-
-    Returns
-    -------
-    dict
-        What Sphinx wants to know of an extension.
-    """
+    """Register with Sphinx."""
     app.connect("builder-inited", write_schema)
     app.connect("source-read", fill_in)
     return {"parallel_read_safe": True}

@@ -42,20 +42,12 @@ LonLat = "EPSG:4326"
 class Backfill(Section):
     """The section of the file that says which jobs there are.
 
-    Attributes
-    ----------
-    folder : pathlib.Path
-        Folder of all jobs.
-    years : tuple of int
-        Years in which the seasons begin.
-    first, last : str
-        Month and day of the first and last day of a season.
-    overlap : int
-        Days of scenes before and after it.
-    tile : int
-        Pixels along a side of a tile.
-    max_cpu_hours : float, optional
-        Estimated CPU time above which nothing is started.
+    `folder`: Folder of all jobs.
+    `years`: Years in which the seasons begin.
+    `first`, `last`: Month and day of the first and last day of a season.
+    `overlap`: Days of scenes before and after it.
+    `tile`: Pixels along a side of a tile.
+    `max_cpu_hours`: Estimated CPU time above which nothing is started.
     """
 
     folder: Path = Path("backfill")
@@ -67,18 +59,7 @@ class Backfill(Section):
     max_cpu_hours: Annotated[float, Field(gt=0)] | None = None
 
     def season(self, year: int) -> tuple[dt.date, dt.date]:
-        """Give the first and last day of a season.
-
-        Parameters
-        ----------
-        year : int
-            In which it begins.
-
-        Returns
-        -------
-        tuple of datetime.date
-            Both included.
-        """
+        """Return the first and last day of a season."""
         end = year + (self.last < self.first)
         return dt.date.fromisoformat(f"{year}-{self.first}"), dt.date.fromisoformat(
             f"{end}-{self.last}"
@@ -89,18 +70,9 @@ class Backfill(Section):
 class Job:
     """One tile and one year.
 
-    Attributes
-    ----------
-    name : str
-        Its folder below that of all jobs.
-    folder : pathlib.Path
-        Its folder.
-    config : Config
-        Its configuration.
-    texts : dict of str
-        Its files by name: the configuration and the tile.
-    pixels : int
-        Pixels of its tile times days of its season.
+    `name`: Its folder below that of all jobs.
+    `texts`: Its files by name: the configuration and the tile.
+    `pixels`: Pixels of its tile times days of its season.
     """
 
     name: str
@@ -111,20 +83,7 @@ class Job:
 
 
 def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
-    """Read the file and lay out the jobs; writes nothing.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The TOML file.
-
-    Returns
-    -------
-    Backfill
-        Its own section.
-    list of Job
-        Tile by tile, year by year; the same in every process.
-    """
+    """Read the file and lay out the jobs; writes nothing."""
     try:
         data = tomllib.loads(path.read_text())
         section = Backfill.model_validate(data.pop("backfill", {}))
@@ -153,18 +112,7 @@ def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
 
 
 def outline(grid: Any) -> str:
-    """Write the outline of a tile, half a pixel inside of it, so that it grows to the tile again.
-
-    Parameters
-    ----------
-    grid : odc.geo.geobox.GeoBox
-        Grid of the tile.
-
-    Returns
-    -------
-    str
-        GeoJSON, degrees.
-    """
+    """Return the outline of a tile, half a pixel inside, so that it grows to the tile again."""
     from odc.geo.geom import box
 
     half, bounds = grid.affine.a / 2, grid.boundingbox
@@ -176,26 +124,7 @@ def outline(grid: Any) -> str:
 def job_data(
     data: dict[str, Any], here: Path, season: tuple[dt.date, dt.date], overlap: int, crs: str
 ) -> dict[str, Any]:
-    """Derive the configuration of a job from that of the whole.
-
-    Parameters
-    ----------
-    data : dict
-        Sections of the whole.
-    here : pathlib.Path
-        Its folder.
-    season : tuple of datetime.date
-        First and last day of the job.
-    overlap : int
-        Days of scenes beyond them.
-    crs : str
-        CRS of all tiles.
-
-    Returns
-    -------
-    dict
-        Sections of the job.
-    """
+    """Derive the configuration of a job from that of the whole."""
     first, last = (
         season[0] - dt.timedelta(days=overlap),
         season[1] + dt.timedelta(days=overlap),
@@ -219,20 +148,7 @@ def job_data(
 
 
 def toml(data: dict[str, Any], path: tuple[str, ...] = ()) -> str:
-    """Write tables of plain values as TOML.
-
-    Parameters
-    ----------
-    data : dict
-        The table.
-    path : tuple of str
-        Its name.
-
-    Returns
-    -------
-    str
-        TOML.
-    """
+    """Write tables of plain values as TOML."""
     plain = {k: v for k, v in data.items() if not isinstance(v, dict)}
     lines = [f"[{'.'.join(path)}]"] if path else []
     lines += [f"{k} = {json.dumps(v, default=str)}" for k, v in plain.items() if v is not None]
@@ -244,20 +160,7 @@ def toml(data: dict[str, Any], path: tuple[str, ...] = ()) -> str:
 
 
 def look(job: Job, *, trial: bool) -> Totals | None:
-    """Say what a job would do.
-
-    Parameters
-    ----------
-    job : Job
-        The job.
-    trial : bool
-        Whether to try the speed of the method.
-
-    Returns
-    -------
-    Totals or None
-        From its cubes; None where they, or the model, are not there yet.
-    """
+    """Return what a job would do."""
     config = job.config
     cubes = config.fine.cube, config.coarse.cube
     if not all(store_at(path).exists() for path in cubes):
@@ -272,12 +175,9 @@ def look(job: Job, *, trial: bool) -> Totals | None:
 class Estimate:
     """What is left of all jobs.
 
-    Attributes
-    ----------
-    table : list of tuple of str
-        Number, job, state, and what is left, for people.
-    cpu_seconds, bytes_written : float or None
-        Of all that is left; None where no job has cubes to estimate from.
+    `table`: Number, job, state, and what is left, for people.
+    `cpu_seconds`, `bytes_written`: Of all that is left; None where no job has cubes to estimate
+    from.
     """
 
     table: list[tuple[str, ...]]
@@ -286,18 +186,7 @@ class Estimate:
 
 
 def estimate(jobs: list[Job]) -> Estimate:
-    """Look at all jobs; those without cubes are taken to cost as much a pixel as the others.
-
-    Parameters
-    ----------
-    jobs : list of Job
-        The jobs.
-
-    Returns
-    -------
-    Estimate
-        What is left.
-    """
+    """Look at all jobs; those without cubes are taken to cost as much a pixel as the others."""
     seen = [look(job, trial=False) for job in jobs]
     tried = next((n for n, totals in enumerate(seen) if totals and totals.pixels), None)
     rate = None
@@ -318,20 +207,7 @@ def estimate(jobs: list[Job]) -> Estimate:
 
 
 def state_of(job: Job, totals: Totals | None) -> str:
-    """Say how far a job is, as its cubes tell.
-
-    Parameters
-    ----------
-    job : Job
-        The job.
-    totals : Totals, optional
-        As from `look`.
-
-    Returns
-    -------
-    str
-        A few words.
-    """
+    """Return how far a job is, as its cubes tell."""
     if totals is None:
         begun = store_at(job.config.fine.cube).exists()
         return "ingest begun" if begun else "not begun"
@@ -339,13 +215,7 @@ def state_of(job: Job, totals: Totals | None) -> str:
 
 
 def write_files(job: Job) -> None:
-    """Write the files of a job where they differ.
-
-    Parameters
-    ----------
-    job : Job
-        The job.
-    """
+    """Write the files of a job where they differ."""
     for name, text in job.texts.items():
         path = job.folder / name
         if not path.exists() or path.read_text() != text:
@@ -353,13 +223,7 @@ def write_files(job: Job) -> None:
 
 
 def show(found: Estimate) -> None:
-    """Print the ledger of all jobs and what is left.
-
-    Parameters
-    ----------
-    found : Estimate
-        What is left.
-    """
+    """Print the ledger of all jobs and what is left."""
     for row in found.table:
         print("{:>5}  {:<16} {:<14} {:>14} left {:>10}".format(*row))
     if found.cpu_seconds is None or found.bytes_written is None:
@@ -375,17 +239,7 @@ def show(found: Estimate) -> None:
 def allowed(section: Backfill, jobs: list[Job]) -> bool:
     """Estimate the work, show it, and say whether it may start.
 
-    Parameters
-    ----------
-    section : Backfill
-        The limit.
-    jobs : list of Job
-        All jobs; if none has cubes, the first is ingested and its model fitted.
-
-    Returns
-    -------
-    bool
-        Whether the estimate is below the limit.
+    `jobs`: All jobs; if none has cubes, the first is ingested and its model fitted.
     """
     found = estimate(jobs)
     if found.cpu_seconds is None:
@@ -400,18 +254,7 @@ def allowed(section: Backfill, jobs: list[Job]) -> bool:
 
 
 def run(jobs: list[Job]) -> ExitCode:
-    """Do jobs, one after the other; one that fails does not keep the others from being done.
-
-    Parameters
-    ----------
-    jobs : list of Job
-        The jobs.
-
-    Returns
-    -------
-    ExitCode
-        That of the job that needs most care.
-    """
+    """Do jobs, one after the other; one that fails does not keep the others from being done."""
     codes: set[int] = set()
     for job in jobs:
         print(f"--- {job.name}")
@@ -425,26 +268,14 @@ def run(jobs: list[Job]) -> ExitCode:
 
 
 def prepare(job: Job) -> None:
-    """Ingest and fit one job, so that the rest can be estimated.
-
-    Parameters
-    ----------
-    job : Job
-        The job.
-    """
+    """Ingest and fit one job, so that the rest can be estimated."""
     write_files(job)
     nightly = job.config.nightly.model_copy(update={"steps": ("ingest", "train")})
     show_night(update(job.config.model_copy(update={"nightly": nightly})))
 
 
 def main() -> int:
-    """Read the command line and run.
-
-    Returns
-    -------
-    int
-        Exit code.
-    """
+    """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     here = Path(__file__).with_name("config.toml")
     parser.add_argument("config", nargs="?", type=Path, default=here)

@@ -17,13 +17,7 @@ from biastf_xr.nightly.show import show_night
 
 
 def main() -> int:
-    """Read the configuration named on the command line and run.
-
-    Returns
-    -------
-    int
-        Exit code.
-    """
+    """Read the configuration named on the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__)
     here = Path(__file__).with_name("config.toml")
     parser.add_argument("config", nargs="?", type=Path, default=here)

@@ -46,17 +46,11 @@ NEW, IN_USE = "new model", "model in use"
 class Training(Section):
     """The section of the file that says how models are compared.
 
-    Attributes
-    ----------
-    scenes : int
-        Newest clear scenes that are held out of the fit; those of `[fuse] withhold` where it names
-        some.
-    min_clear : float
-        Clear fraction that they need.
-    tolerance : float
-        By which share the error of the new model may be larger.
-    ingest : bool
-        Whether the cubes are brought up to date first.
+    `scenes`: Newest clear scenes that are held out of the fit; those of `[fuse] withhold` where
+    it names some.
+    `min_clear`: Clear fraction that they need.
+    `tolerance`: By which share the error of the new model may be larger.
+    `ingest`: Whether the cubes are brought up to date first.
     """
 
     scenes: Annotated[int, Field(ge=1)] = 3
@@ -69,20 +63,12 @@ class Training(Section):
 class Decision:
     """What came of a comparison.
 
-    Attributes
-    ----------
-    taken : bool
-        Whether the new model is now in use.
-    why : str
-        The rule, with its numbers.
-    dates : tuple of str
-        Scenes that were compared on.
-    errors : dict of float
-        Root mean square error by method.
-    model, replaced : str
-        Hashes of the new model and of the one that was in use, "" where there was none.
-    at : str
-        When, in UTC.
+    `taken`: Whether the new model is now in use.
+    `why`: The rule, with its numbers.
+    `dates`: Scenes that were compared on.
+    `errors`: Root mean square error by method.
+    `model`, `replaced`: Hashes of the new model and of the one that was in use, "" where there
+    was none.
     """
 
     taken: bool
@@ -95,20 +81,7 @@ class Decision:
 
 
 def read(path: Path) -> tuple[Config, Training]:
-    """Read the file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The TOML file.
-
-    Returns
-    -------
-    Config
-        The region.
-    Training
-        Its own section.
-    """
+    """Read the file."""
     try:
         data = tomllib.loads(path.read_text())
         section = Training.model_validate(data.pop("train", {}))
@@ -123,20 +96,7 @@ def read(path: Path) -> tuple[Config, Training]:
 
 
 def held_out(config: Config, section: Training) -> list[str]:
-    """Choose the scenes to compare on: the newest inner ones that the model in use has not seen.
-
-    Parameters
-    ----------
-    config : Config
-        The region.
-    section : Training
-        How many, and how clear.
-
-    Returns
-    -------
-    list of str
-        ISO dates, ascending.
-    """
+    """Choose the scenes to compare on: the newest inner ones that the model in use has not seen."""
     from biastf_xr.cube.guards import pair_cubes
     from biastf_xr.evaluation.designs import inner_dates
 
@@ -156,40 +116,14 @@ def held_out(config: Config, section: Training) -> list[str]:
 
 
 def trained_on(checkpoint: Path) -> set[str]:
-    """Give the dates that the model in use has learned from.
-
-    Parameters
-    ----------
-    checkpoint : pathlib.Path
-        The model; it may be missing.
-
-    Returns
-    -------
-    set of str
-        ISO dates.
-    """
+    """Return the dates that the model in use has learned from."""
     if not checkpoint.exists():
         return set()
     return set(load_method(checkpoint).describe().get("trained_on", ()))
 
 
 def compare(config: Config, candidate: Path, dates: list[str]) -> Scores:
-    """Score both models, and the free baselines, on the same pixels.
-
-    Parameters
-    ----------
-    config : Config
-        The region.
-    candidate : pathlib.Path
-        The new model.
-    dates : list of str
-        The scenes.
-
-    Returns
-    -------
-    Scores
-        The measures.
-    """
+    """Score both models, and the free baselines, on the same pixels."""
     from biastf_xr.evaluation.designs import LeaveOneOut
     from biastf_xr.evaluation.holdout import evaluate
 
@@ -204,21 +138,9 @@ def compare(config: Config, candidate: Path, dates: list[str]) -> Scores:
 
 
 def decide(scores: Scores, section: Training, candidate: Path, model: Path) -> Decision:
-    """Say whether the new model is taken.
+    """Return whether the new model is taken.
 
-    Parameters
-    ----------
-    scores : Scores
-        As from `compare`.
-    section : Training
-        The tolerance.
-    candidate, model : pathlib.Path
-        The new model and the one in use, which may be missing.
-
-    Returns
-    -------
-    Decision
-        The decision.
+    `candidate`, `model`: The new model and the one in use, which may be missing.
     """
     errors = {str(k): float(v) for k, v in scores.by_date().mean().items()}
     reference = IN_USE if IN_USE in errors else min(("linear", "direct"), key=lambda n: errors[n])
@@ -233,47 +155,17 @@ def decide(scores: Scores, section: Training, candidate: Path, model: Path) -> D
 
 
 def digest(path: Path) -> str:
-    """Hash a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    str
-        SHA-256; "" where there is none.
-    """
+    """Hash a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def beside(model: Path, what: str) -> Path:
-    """Give the name of another model of the region.
-
-    Parameters
-    ----------
-    model : pathlib.Path
-        The model in use.
-    what : str
-        "candidate" or "previous".
-
-    Returns
-    -------
-    pathlib.Path
-        A file in the same folder.
-    """
+    """Return the name of another model of the region."""
     return model.with_name(f"{model.stem}.{what}{model.suffix}")
 
 
 def take(candidate: Path, model: Path) -> None:
-    """Put the new model in the place of the one in use, which is kept as the previous one.
-
-    Parameters
-    ----------
-    candidate, model : pathlib.Path
-        The two.
-    """
+    """Put the new model in the place of the one in use, which is kept as the previous one."""
     if model.exists():
         copy = model.with_name(f".{model.name}.partial")
         shutil.copy2(model, copy)
@@ -285,20 +177,7 @@ def take(candidate: Path, model: Path) -> None:
 
 
 def run(config: Config, section: Training) -> ExitCode:
-    """Fit, compare, decide.
-
-    Parameters
-    ----------
-    config : Config
-        The region.
-    section : Training
-        How models are compared.
-
-    Returns
-    -------
-    ExitCode
-        What came of it.
-    """
+    """Fit, compare, decide."""
     from biastf_xr.evaluation.report import write_report
 
     if section.ingest:
@@ -329,13 +208,7 @@ def run(config: Config, section: Training) -> ExitCode:
 
 
 def main() -> int:
-    """Read the command line and run, alone on the region.
-
-    Returns
-    -------
-    int
-        Exit code.
-    """
+    """Read the command line and run, alone on the region."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     here = Path(__file__).with_name("config.toml")
     parser.add_argument("config", nargs="?", type=Path, default=here)

@@ -55,7 +55,7 @@ workers = 1
 
 @pytest.fixture(scope="module")
 def run():
-    """Give a function that runs a command in this process and returns what it printed."""
+    """Return a function that runs a command in this process and returns what it printed."""
 
     def _run(*arguments: object, code: int = 0) -> str:
         done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)

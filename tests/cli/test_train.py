@@ -16,7 +16,7 @@ SMALL = ("--epochs", 1, "--samples", 8)
 
 @pytest.fixture(scope="module")
 def train(small_cubes):
-    """Give a function that fits by flags and returns the model."""
+    """Return a function that fits by flags and returns the model."""
 
     def fit(path, *arguments):
         told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--output", path)

@@ -50,7 +50,7 @@ def write_days(store, days, version="1"):
 
 @pytest.fixture
 def cube(tmp_path):
-    """Give a fine cube of four days, and a function that adds days or writes some anew."""
+    """Return a fine cube of four days, and a function that adds days or writes some anew."""
     path = tmp_path / "cube.zarr"
     geobox = GeoBox(SHAPE, Affine(30, 0, 455_985, 0, -30, 6_171_015), "EPSG:32755")
     layout = Layout(1, 16, 16, 32, 32)

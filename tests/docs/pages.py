@@ -39,7 +39,7 @@ class Page(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Give the folder that relative links start from."""
+        """Return the folder that relative links start from."""
         return GENERATED if self.path.suffix == ".py" else self.path.parent
 
     @property
@@ -52,7 +52,7 @@ class Page(NamedTuple):
 
     @property
     def links(self) -> list[str]:
-        """Give the targets of links and images, and of the download role."""
+        """Return the targets of links and images, and of the download role."""
         found = re.findall(r"\{download\}`[^<`]*<([^>`]+)>`", self.text)
         for token in MarkdownIt().enable("table").parse(self.text):
             for part in token.children or ():
@@ -61,7 +61,7 @@ class Page(NamedTuple):
 
     @property
     def code(self) -> list[str]:
-        """Give what is set as code, in lines and in blocks."""
+        """Return what is set as code, in lines and in blocks."""
         spans = [
             part.content
             for token in MarkdownIt().enable("table").parse(self.text)
@@ -97,7 +97,7 @@ def _markdown_of(notebook: str) -> str:
 
 @cache
 def anchors(path: Path) -> set[str]:
-    """Give the anchors of the headings of a page, as MyST and GitHub make them."""
+    """Return the anchors of the headings of a page, as MyST and GitHub make them."""
     (page,) = [p for p in pages() if p.path == path]
     tokens = MarkdownIt().parse(page.text)
     titles = [

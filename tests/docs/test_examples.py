@@ -28,7 +28,7 @@ by_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 
 
 def commands_of(page) -> list[str]:
-    """Give the calls of biastf-xr in the blocks of a page, one line each."""
+    """Return the calls of biastf-xr in the blocks of a page, one line each."""
     lines = [
         line
         for block in page.blocks

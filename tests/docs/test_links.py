@@ -17,7 +17,7 @@ by_page = pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 
 
 def problem_of(page: Page, link: str) -> str:
-    """Say what is wrong with a link; nothing if it is good."""
+    """Return what is wrong with a link; nothing if it is good."""
     if EXTERNAL.match(link):
         url = urlsplit(link)
         good = url.scheme in {"http", "https"} and "." in url.netloc and " " not in link

@@ -40,7 +40,7 @@ class Cubes(NamedTuple):
 
 @pytest.fixture
 def cubes(small_cubes, tmp_path):
-    """Give copies of the two cubes that a test may change."""
+    """Return copies of the two cubes that a test may change."""
     folder = tmp_path / "in"
     paths = Cubes(folder / "fine.zarr", folder / "coarse.zarr")
     for source, target in zip(small_cubes, paths, strict=True):
@@ -224,7 +224,7 @@ def test_the_ledger_names_the_scenes(small_cubes, tmp_path):
 
 
 def lift_clouds(cube):
-    """Give every scene of a cube a value everywhere."""
+    """Fill every scene of a cube with a value."""
     group = zarr.open_group(cube, mode="r+", use_consolidated=False)
     for place in np.flatnonzero(group["scenes"][:] != ""):
         for band in BANDS:

@@ -177,7 +177,7 @@ def test_each_part_is_predicted_by_the_model_of_the_others(pair, monkeypatch):
     seen = []
 
     def stand_in(fine, coarse, method, **options):
-        """Give a method that can be told by its predictions."""
+        """Return a method that can be told by its predictions."""
         seen.append(np.isfinite(fine["nir"].values).all(axis=0))
         return module.get_method("linear" if len(seen) % 2 else "nearest")
 

@@ -31,7 +31,7 @@ BANDS = ("green", "red", "nir")
 
 @pytest.fixture
 def images():
-    """Give truth, base, coarse and coarse base image."""
+    """Return truth, base, coarse and coarse base image."""
     rng = np.random.default_rng(3)
     return [rng.uniform(0.05, 0.5, (3, 30, 24)).astype(np.float32) for _ in range(4)]
 

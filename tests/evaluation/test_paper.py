@@ -61,7 +61,7 @@ def days_of(dataset, *pairs):
 
 @pytest.fixture(scope="module")
 def cia(tmp_path_factory):
-    """Give a download of CIA with pairs 9 to 12, and its numbers."""
+    """Return a download of CIA with pairs 9 to 12, and its numbers."""
     root = tmp_path_factory.mktemp("cia")
     return root, write_download(root, "cia", SHAPE, days_of("cia", 9, 10, 11, 12))
 

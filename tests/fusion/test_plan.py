@@ -126,7 +126,7 @@ def test_tiles_cover_the_grid_once():
 
 
 def words(plan, fine=(), **rule):
-    """Give the numbers of a plan's inputs, with other versions of some fine scenes."""
+    """Return the numbers of a plan's inputs, with other versions of some fine scenes."""
     from dataclasses import replace
 
     plan = replace(plan, rule=replace(plan.rule, **rule))

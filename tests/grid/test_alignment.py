@@ -79,7 +79,7 @@ def test_clipped_tile_lies_inside():
 
 @st.composite
 def alignments(draw):
-    """Give a coarse grid that covers a fine grid, at a random offset."""
+    """Return a coarse grid that covers a fine grid, at a random offset."""
     ratio = draw(RATIOS)
     scale, shape = 1 / ratio, (draw(st.integers(3, 60)), draw(st.integers(3, 60)))
     axes = []
@@ -95,7 +95,7 @@ def alignments(draw):
 
 @st.composite
 def windows(draw, shape):
-    """Give a window that may reach outside the grid, or lie outside it."""
+    """Return a window that may reach outside the grid, or lie outside it."""
     y, x = (draw(st.integers(-n // 2 - 3, n + 2)) for n in shape)
     h, w = (draw(st.integers(1, n + 4)) for n in shape)
     return Tile(y, y + h, x, x + w)

@@ -28,14 +28,14 @@ def whole(source, target, image, how="auto"):
 
 
 def over_sinusoidal():
-    """Give a UTM grid of 480 m in the middle of the sinusoidal one."""
+    """Return a UTM grid of 480 m in the middle of the sinusoidal one."""
     centre = SIN[130:170, 140:180].extent.to_crs("utm").boundingbox
     crs = SIN[130:170, 140:180].extent.to_crs("utm").crs
     return GeoBox((30, 36), Affine(480, 0, centre.left, 0, -480, centre.top), crs)
 
 
 def field(geobox):
-    """Give a smooth field anywhere, evaluated at the pixel centres on the sinusoidal plane."""
+    """Return a smooth field anywhere, evaluated at the pixel centres on the sinusoidal plane."""
     y = geobox.affine.f + (np.arange(geobox.shape[0]) + 0.5) * geobox.affine.e
     x = geobox.affine.c + (np.arange(geobox.shape[1]) + 0.5) * geobox.affine.a
     x, y = np.meshgrid(x, y)

@@ -34,7 +34,7 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def make_model(tmp_path_factory):
-    """Give the factory of models with random or silent networks."""
+    """Return the factory of models with random or silent networks."""
 
     def make(*, silent=False, bands="each", factor=3, ratio=5.0, **options):
         networks = TwoNetworks(filters=(4, 3), kernels=(3, 3, 3), bands=bands)

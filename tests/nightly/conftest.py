@@ -32,7 +32,7 @@ steps = {steps}
 
 @pytest.fixture
 def region(tmp_path, small_scenes, small_cubes):
-    """Give a function that writes the configuration and reads it."""
+    """Return a function that writes the configuration and reads it."""
 
     def make(nightly="", fuse="", method="direct", steps=("fuse",)):
         text = TEXT.format(

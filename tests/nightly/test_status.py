@@ -63,7 +63,7 @@ def accuracy(date, own, linear=0.03, direct=0.025):
 
 @pytest.fixture
 def history(region):
-    """Give a region with a fused cube and some runs, the last of which failed."""
+    """Return a region with a fused cube and some runs, the last of which failed."""
     config = region('max_age_fine = 5\nhandbook = "https://example.org/operations.html"')
     update(config, today=TODAY)
     book = RunBook(config.nightly.folder)

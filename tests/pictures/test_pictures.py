@@ -27,7 +27,7 @@ def pair(make_pair):
 
 @pytest.fixture(scope="module")
 def fused(pair):
-    """Give a fused cube with an uncertainty, in memory."""
+    """Return a fused cube with an uncertainty, in memory."""
     made = biastf_xr.fuse(*pair, "linear").compute()
     made["nir_sigma"] = made["nir"] * 0 + 0.05
     made["nir_sigma"].attrs["standard_name"] = "surface_bidirectional_reflectance standard_error"

@@ -60,7 +60,7 @@ def region(small_scenes, tmp_path):
 
 @pytest.fixture
 def backfill(monkeypatch, capsys):
-    """Give a function that runs the pipeline; exit code and what was printed."""
+    """Return a function that runs the pipeline; exit code and what was printed."""
 
     def run(*arguments):
         capsys.readouterr()

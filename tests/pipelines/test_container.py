@@ -25,7 +25,7 @@ def steps():
 
 
 def ignored(path):
-    """Tell whether .dockerignore leaves a top-level path out; the last match counts."""
+    """Return whether .dockerignore leaves a top-level path out; the last match counts."""
     out = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!")

@@ -58,7 +58,7 @@ def one_night(small_scenes, tmp_path_factory):
 
 @pytest.fixture
 def second_night(one_night, tmp_path):
-    """Give a copy of that region, ready for its second night."""
+    """Return a copy of that region, ready for its second night."""
     shutil.copytree(one_night, tmp_path, dirs_exist_ok=True)
     last = tmp_path / "archive" / "landsat" / "LC08_L2SP_093084_20210503_20210512_02_T1"
     return tmp_path / "config.toml", tmp_path / "late", last
@@ -72,7 +72,7 @@ def without_model(config):
 
 @pytest.fixture
 def night(monkeypatch):
-    """Give a function that runs a night and gives its exit code."""
+    """Return a function that runs a night and gives its exit code."""
 
     def run(config, *options):
         monkeypatch.setattr(sys, "argv", ["main.py", str(config), *options])

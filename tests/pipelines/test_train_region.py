@@ -19,7 +19,7 @@ HELD_OUT = "2021-04-17"
 
 @pytest.fixture(scope="module")
 def job():
-    """Give a function that runs the pipeline."""
+    """Return a function that runs the pipeline."""
 
     def run(config, *options):
         with pytest.MonkeyPatch.context() as patch:

@@ -22,5 +22,5 @@ def fused_cube(small_cubes, tmp_path_factory):
 
 @pytest.fixture
 def own_cube(fused_cube, tmp_path):
-    """Give a copy of the fused cube that a test may change."""
+    """Return a copy of the fused cube that a test may change."""
     return shutil.copytree(fused_cube, tmp_path / "fused.zarr")

@@ -203,7 +203,7 @@ def test_nadir_reflectance_takes_the_inversions_asked_for(tmp_path):
 
 
 def ground(x, y):
-    """Give a smooth reflectance anywhere on the sinusoidal plane."""
+    """Return a smooth reflectance anywhere on the sinusoidal plane."""
     return 0.2 + 0.1 * np.sin(x / 40_000) * np.cos(y / 30_000)
 
 

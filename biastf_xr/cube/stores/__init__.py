@@ -14,7 +14,7 @@ ICECHUNK = "icechunk"
 
 
 def store_at(path: str | Path) -> CubeStore:
-    """Give the store at a path or URL, whether it exists or not.
+    """Return the store at a path or URL, whether it exists or not.
 
     Parameters
     ----------

@@ -38,11 +38,11 @@ class Edit(Protocol):
 
     @property
     def store(self) -> Any:
-        """Give what to write through, in this process."""
+        """Return what to write through, in this process."""
         ...
 
     def fork(self) -> Any:
-        """Give a picklable store that workers may write chunks through.
+        """Return a picklable store that workers may write chunks through.
 
         Everything written so far must have been made visible by `checkpoint`.
 
@@ -105,11 +105,11 @@ class CubeStore(Protocol):
 
     @property
     def url(self) -> str:
-        """Give its name in messages."""
+        """Return its name in messages."""
         ...
 
     def exists(self) -> bool:
-        """Tell whether there is something.
+        """Return whether there is something.
 
         Returns
         -------
@@ -170,7 +170,7 @@ class CubeStore(Protocol):
         ...
 
     def held_by(self, token: str) -> bool:
-        """Tell whether a holder still has the lock.
+        """Return whether a holder still has the lock.
 
         Workers ask before they write: what a dead driver left running must not write beside the
         next one.

@@ -28,17 +28,7 @@ ROLLED_BACK = "rolled-back-"
 
 
 class IcechunkEdit:
-    """A change of an Icechunk store: nothing is visible before a checkpoint, all of it after.
-
-    Parameters
-    ----------
-    repository : icechunk.Repository
-        The repository.
-    url : str
-        Its name in messages.
-    branch : str
-        Branch to commit to.
-    """
+    """A change of an Icechunk store: nothing is visible before a checkpoint, all of it after."""
 
     def __init__(self, repository: Any, url: str, branch: str = BRANCH) -> None:
         self._repository, self._url, self._branch = repository, url, branch
@@ -46,40 +36,22 @@ class IcechunkEdit:
 
     @property
     def store(self) -> Any:
-        """Give what to write through, in this process."""
+        """Return what to write through, in this process."""
         return self._session.store
 
     def fork(self) -> Any:
-        """Give a picklable store for workers; see `Edit.fork`.
-
-        Returns
-        -------
-        icechunk.IcechunkStore
-            The store of a forked session.
-        """
+        """Return a picklable store for workers; see `Edit.fork`."""
         # Of a session of its own: the one that commits may go on before the workers are back.
         return self._repository.writable_session(self._branch).fork().store
 
     def merge(self, forks: Iterable[Any]) -> None:
-        """Take over what workers wrote; see `Edit.merge`.
-
-        Parameters
-        ----------
-        forks : iterable of icechunk.IcechunkStore
-            What the workers handed back.
-        """
+        """Take over what workers wrote; see `Edit.merge`."""
         # Workers that are threads hand back one and the same store.
         unique = {id(fork): fork for fork in forks}.values()
         self._session.merge(*(fork.session for fork in unique))
 
     def checkpoint(self, message: str) -> None:
-        """Commit; see `Edit.checkpoint`.
-
-        Parameters
-        ----------
-        message : str
-            Message of the commit.
-        """
+        """Commit; see `Edit.checkpoint`."""
         import icechunk
 
         if not self._session.has_uncommitted_changes:
@@ -94,13 +66,7 @@ class IcechunkEdit:
         self._session = self._repository.writable_session(self._branch)
 
     def publish(self, message: str) -> None:
-        """Commit, and let readers see all commits; see `Edit.publish`.
-
-        Parameters
-        ----------
-        message : str
-            Message of the commit.
-        """
+        """Commit, and let readers see all commits; see `Edit.publish`."""
         self.checkpoint(message)
         if self._branch != BRANCH:
             self._repository.reset_branch(BRANCH, self._repository.lookup_branch(self._branch))
@@ -110,12 +76,8 @@ class IcechunkEdit:
 class IcechunkStore:
     """An Icechunk repository.
 
-    Attributes
-    ----------
-    place : str
-        A folder, or bucket and prefix.
-    protocol : {"", "s3"}
-        Where it is; empty for a folder.
+    `place`: A folder, or bucket and prefix.
+    `protocol`: Where it is; empty for a folder.
     """
 
     place: str
@@ -126,17 +88,11 @@ class IcechunkStore:
 
     @property
     def url(self) -> str:
-        """Give its name in messages."""
+        """Return its name in messages."""
         return f"icechunk+{self.protocol}://{self.place}" if self.protocol else self.place
 
     def exists(self) -> bool:
-        """Tell whether there is something; see `CubeStore.exists`.
-
-        Returns
-        -------
-        bool
-            True if there is a repository with a Zarr group.
-        """
+        """Return whether there is something; see `CubeStore.exists`."""
         import zarr
 
         if not self.protocol and not (Path(self.place) / "snapshots").is_dir():
@@ -152,31 +108,14 @@ class IcechunkStore:
         return True
 
     def reader(self, version: str | None = None) -> Any:
-        """Open it for reading; see `CubeStore.reader`.
-
-        Parameters
-        ----------
-        version : str, optional
-            Id of a snapshot, or a tag.
-
-        Returns
-        -------
-        icechunk.IcechunkStore
-            The store of a session that never changes.
-        """
+        """Open it for reading; see `CubeStore.reader`."""
         repository = self._repository()
         if version is None:
             return repository.readonly_session(BRANCH).store
         return repository.readonly_session(snapshot_id=self._find(repository, version)).store
 
     def versions(self) -> list[Version]:
-        """List the versions, newest first; see `CubeStore.versions`.
-
-        Returns
-        -------
-        list of Version
-            Those that led to the newest one.
-        """
+        """List the versions, newest first; see `CubeStore.versions`."""
         return [_version(s) for s in self._repository().ancestry(branch=BRANCH)]
 
     def roll_back(self, to: str) -> Version:
@@ -184,16 +123,6 @@ class IcechunkStore:
 
         The versions after it get a tag, ``rolled-back-<id>``, so that they can still be read and
         `roll_back` can go forward to them again.  Unpublished work is dropped.
-
-        Parameters
-        ----------
-        to : str
-            Id of a snapshot, or a tag.
-
-        Returns
-        -------
-        Version
-            What readers see now.
         """
         repository = self._repository()
         snapshot, newest = self._find(repository, to), repository.lookup_branch(BRANCH)
@@ -208,7 +137,7 @@ class IcechunkStore:
         return self.versions()[0]
 
     def _find(self, repository: Any, version: str) -> str:
-        """Give the snapshot that a version or tag stands for."""
+        """Return the snapshot that a version or tag stands for."""
         tags = repository.list_tags()
         if version in tags:
             return str(repository.lookup_tag(version))
@@ -225,44 +154,18 @@ class IcechunkStore:
         """Keep every other writer out; see `CubeStore.lock`.
 
         Behind a URL two writers are told apart when they commit.
-
-        Returns
-        -------
-        context manager
-            The lock.
         """
         return nullcontext("") if self.protocol else lock_folder(Path(self.place))
 
     def held_by(self, token: str) -> bool:
-        """Tell whether a holder still has the lock; see `CubeStore.held_by`.
-
-        Parameters
-        ----------
-        token : str
-            The holder's.
-
-        Returns
-        -------
-        bool
-            Always True: what is not committed by the holder is never seen.
-        """
+        """Return whether a holder still has the lock; see `CubeStore.held_by`."""
         return True
 
     @contextmanager
     def edit(self, message: str, *, hidden: bool = False) -> Iterator[IcechunkEdit]:
         """Change the cube that is there; see `CubeStore.edit`.
 
-        Parameters
-        ----------
-        message : str
-            Message of the last commit.
-        hidden : bool
-            Commit to a branch of its own until `IcechunkEdit.publish`.
-
-        Yields
-        ------
-        IcechunkEdit
-            The change.
+        `hidden`: Commit to a branch of its own until `IcechunkEdit.publish`.
         """
         repository = self._repository()
         edit = IcechunkEdit(repository, self.url, _branch_of(repository) if hidden else BRANCH)
@@ -275,17 +178,7 @@ class IcechunkStore:
     def build(self, message: str, *, replace: bool) -> Iterator[IcechunkEdit]:
         """Make the cube anew in one commit; older versions stay readable.
 
-        Parameters
-        ----------
-        message : str
-            Message of the commit.
-        replace : bool
-            Whether a cube that is there may be replaced.
-
-        Yields
-        ------
-        IcechunkEdit
-            An empty store.
+        `replace`: Whether a cube that is there may be replaced.
         """
         from zarr.core.sync import sync
 
@@ -328,7 +221,7 @@ def _version(snapshot: Any) -> Version:
 
 
 def _branch_of(repository: Any) -> str:
-    """Give the branch of unpublished work; one that did not start from what is public is old."""
+    """Return the branch of unpublished work; one that did not start from what is public is old."""
     public = repository.lookup_branch(BRANCH)
     if HIDDEN in repository.list_branches():
         if public in (s.id for s in repository.ancestry(branch=HIDDEN)):

@@ -32,23 +32,7 @@ def _refusal(url: str, holder: dict[str, Any], remedy: str) -> StoreLockedError:
 
 @contextmanager
 def writing_to(url: str) -> Iterator[None]:
-    """Name the store in errors of the system, as for a full disk or a lack of permission.
-
-    Parameters
-    ----------
-    url : str
-        The store's name in messages.
-
-    Yields
-    ------
-    None
-        While it is written.
-
-    Raises
-    ------
-    StoreWriteError
-        In place of an OSError.
-    """
+    """Name the store in errors of the system, as for a full disk or a lack of permission."""
     try:
         yield
     except BiastfError:
@@ -62,25 +46,7 @@ def writing_to(url: str) -> Iterator[None]:
 
 @contextmanager
 def lock_folder(path: Path) -> Iterator[str]:
-    """Lock a store on disk by a file beside it; the system drops the lock if the process dies.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The store.
-
-    Yields
-    ------
-    str
-        A token of this holder, for `holds_folder`.
-
-    Raises
-    ------
-    StoreLockedError
-        If another process holds it.
-    StoreWriteError
-        If the store cannot be written.
-    """
+    """Lock a store on disk by a file beside it; the system drops the lock if the process dies."""
     name = path.with_name(f".{path.name}.lock")
     with ExitStack() as stack:
         stack.enter_context(writing_to(str(path)))
@@ -101,20 +67,7 @@ def lock_folder(path: Path) -> Iterator[str]:
 
 
 def holds_folder(path: Path, token: str) -> bool:
-    """Tell whether a holder still has the lock of a store on disk.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The store.
-    token : str
-        As given by `lock_folder`.
-
-    Returns
-    -------
-    bool
-        False once the holder has died and another took the lock, or it was given back.
-    """
+    """Return whether a holder still has the lock of a store on disk."""
     try:
         return token in path.with_name(f".{path.name}.lock").read_text()
     except FileNotFoundError:
@@ -122,18 +75,7 @@ def holds_folder(path: Path, token: str) -> bool:
 
 
 def holder_of(path: Path) -> dict[str, Any] | None:
-    """Tell who holds the lock of a store on disk; changes nothing.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The store.
-
-    Returns
-    -------
-    dict or None
-        What the holder wrote of itself; None where no living process holds it.
-    """
+    """Return who holds the lock of a store on disk; changes nothing."""
     name = path.with_name(f".{path.name}.lock")
     try:
         with name.open("r+") as file:
@@ -158,27 +100,7 @@ def _flock(file: Any, name: Path) -> bool:
 
 @contextmanager
 def lock_object(filesystem: Any, path: str, url: str) -> Iterator[str]:
-    """Lock a store behind a URL by an object beside it, created only if it is not there.
-
-    Parameters
-    ----------
-    filesystem : fsspec.AbstractFileSystem
-        Where the store is.
-    path : str
-        The store, on that file system.
-    url : str
-        Its name in messages.
-
-    Yields
-    ------
-    str
-        A token of this holder.
-
-    Raises
-    ------
-    StoreLockedError
-        If another process holds it, or died and left it on another machine.
-    """
+    """Lock a store behind a URL by an object beside it, created only if it is not there."""
     name = f"{path.rstrip('/')}.lock"
     with writing_to(url):
         _clear_if_dead(filesystem, name)

@@ -22,41 +22,20 @@ if TYPE_CHECKING:
 class PlainEdit:
     """A change of a plain store: chunks appear as they are written, structure at checkpoints.
 
-    Attributes
-    ----------
-    store : zarr.abc.store.Store
-        What to write through.
+    `store`: What to write through.
     """
 
     store: Any
 
     def fork(self) -> Any:
-        """Give the store itself; see `Edit.fork`.
-
-        Returns
-        -------
-        zarr.abc.store.Store
-            The store.
-        """
+        """Return the store itself; see `Edit.fork`."""
         return self.store
 
     def merge(self, forks: Iterable[Any]) -> None:
-        """Do nothing: what workers wrote is there; see `Edit.merge`.
-
-        Parameters
-        ----------
-        forks : iterable of zarr.abc.store.Store
-            What the workers handed back.
-        """
+        """Do nothing: what workers wrote is there; see `Edit.merge`."""
 
     def checkpoint(self, message: str) -> None:
-        """Consolidate the metadata: one object, so that all arrays grow at once for a reader.
-
-        Parameters
-        ----------
-        message : str
-            Not kept; the cube's own history tells.
-        """
+        """Consolidate the metadata: one object, so that all arrays grow at once for a reader."""
         import zarr
 
         with warnings.catch_warnings():
@@ -64,13 +43,7 @@ class PlainEdit:
             zarr.consolidate_metadata(self.store)
 
     def publish(self, message: str) -> None:
-        """Make a checkpoint: nothing was held back; see `Edit.publish`.
-
-        Parameters
-        ----------
-        message : str
-            Not kept.
-        """
+        """Make a checkpoint: nothing was held back; see `Edit.publish`."""
         self.checkpoint(message)
 
 
@@ -97,13 +70,7 @@ def _refuse_existing(url: str, *, replace: bool) -> None:
 
 @dataclass(frozen=True)
 class FolderStore:
-    """A plain Zarr store in a folder.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        The folder.
-    """
+    """A plain Zarr store in a folder."""
 
     path: Path
     consolidated: ClassVar[bool] = True
@@ -112,32 +79,15 @@ class FolderStore:
 
     @property
     def url(self) -> str:
-        """Give its name in messages."""
+        """Return its name in messages."""
         return str(self.path)
 
     def exists(self) -> bool:
-        """Tell whether there is something; see `CubeStore.exists`.
-
-        Returns
-        -------
-        bool
-            True if there is a Zarr group.
-        """
+        """Return whether there is something; see `CubeStore.exists`."""
         return (self._recovered() / "zarr.json").exists()
 
     def reader(self, version: str | None = None) -> Any:
-        """Open it for reading; see `CubeStore.reader`.
-
-        Parameters
-        ----------
-        version : str, optional
-            Must be None.
-
-        Returns
-        -------
-        zarr.storage.LocalStore
-            The store.
-        """
+        """Open it for reading; see `CubeStore.reader`."""
         from zarr.storage import LocalStore
 
         if version is not None:
@@ -145,70 +95,23 @@ class FolderStore:
         return LocalStore(self._recovered(), read_only=True)
 
     def versions(self) -> list[Version]:
-        """List no versions; see `CubeStore.versions`.
-
-        Returns
-        -------
-        list of Version
-            Empty.
-        """
+        """List no versions; see `CubeStore.versions`."""
         return []
 
     def roll_back(self, to: str) -> Version:
-        """Refuse: there is only what is there now; see `CubeStore.roll_back`.
-
-        Parameters
-        ----------
-        to : str
-            Any version.
-
-        Returns
-        -------
-        Version
-            Never.
-        """
+        """Refuse: there is only what is there now; see `CubeStore.roll_back`."""
         raise _no_versions(self.url, to)
 
     def lock(self) -> AbstractContextManager[str]:
-        """Keep every other writer out; see `CubeStore.lock`.
-
-        Returns
-        -------
-        context manager
-            The lock.
-        """
+        """Keep every other writer out; see `CubeStore.lock`."""
         return lock_folder(self.path)
 
     def held_by(self, token: str) -> bool:
-        """Tell whether a holder still has the lock; see `CubeStore.held_by`.
-
-        Parameters
-        ----------
-        token : str
-            The holder's.
-
-        Returns
-        -------
-        bool
-            Whether it has.
-        """
+        """Return whether a holder still has the lock; see `CubeStore.held_by`."""
         return holds_folder(self.path, token)
 
     def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[PlainEdit]:
-        """Change the cube that is there; see `CubeStore.edit`.
-
-        Parameters
-        ----------
-        message : str
-            Not kept.
-        hidden : bool
-            Without effect: chunks appear as they are written.
-
-        Returns
-        -------
-        context manager of PlainEdit
-            The change.
-        """
+        """Change the cube that is there; see `CubeStore.edit`."""
         from zarr.storage import LocalStore
 
         return _checkpointed(PlainEdit(LocalStore(self._recovered())), message)
@@ -220,17 +123,7 @@ class FolderStore:
         A reader sees the old store or the finished new one; if the body raises, the old store is
         untouched and the unfinished one is removed.
 
-        Parameters
-        ----------
-        message : str
-            Not kept.
-        replace : bool
-            Whether a store that is there may be replaced.
-
-        Yields
-        ------
-        PlainEdit
-            An empty store.
+        `replace`: Whether a store that is there may be replaced.
         """
         from zarr.storage import LocalStore
 
@@ -278,11 +171,6 @@ class RemoteStore:
 
     Objects cannot be renamed there: `build` replaces the old store at its start, and if it fails
     removes what it wrote.
-
-    Attributes
-    ----------
-    url : str
-        The URL.
     """
 
     url: str
@@ -291,82 +179,31 @@ class RemoteStore:
     replaces_at_once: ClassVar[bool] = False
 
     def exists(self) -> bool:
-        """Tell whether there is something; see `CubeStore.exists`.
-
-        Returns
-        -------
-        bool
-            True if there is a Zarr group.
-        """
+        """Return whether there is something; see `CubeStore.exists`."""
         filesystem, path = self._open()
         return bool(filesystem.exists(f"{path.rstrip('/')}/zarr.json"))
 
     def reader(self, version: str | None = None) -> Any:
-        """Open it for reading; see `CubeStore.reader`.
-
-        Parameters
-        ----------
-        version : str, optional
-            Must be None.
-
-        Returns
-        -------
-        zarr.storage.FsspecStore
-            The store.
-        """
+        """Open it for reading; see `CubeStore.reader`."""
         if version is not None:
             raise _no_versions(self.url, version)
         return self._store(read_only=True)
 
     def versions(self) -> list[Version]:
-        """List no versions; see `CubeStore.versions`.
-
-        Returns
-        -------
-        list of Version
-            Empty.
-        """
+        """List no versions; see `CubeStore.versions`."""
         return []
 
     def roll_back(self, to: str) -> Version:
-        """Refuse: there is only what is there now; see `CubeStore.roll_back`.
-
-        Parameters
-        ----------
-        to : str
-            Any version.
-
-        Returns
-        -------
-        Version
-            Never.
-        """
+        """Refuse: there is only what is there now; see `CubeStore.roll_back`."""
         raise _no_versions(self.url, to)
 
     def lock(self) -> AbstractContextManager[str]:
-        """Keep every other writer out; see `CubeStore.lock`.
-
-        Returns
-        -------
-        context manager
-            The lock.
-        """
+        """Keep every other writer out; see `CubeStore.lock`."""
         filesystem, path = self._open()
         return lock_object(filesystem, path, self.url)
 
     def held_by(self, token: str) -> bool:
-        """Tell whether a holder still has the lock; see `CubeStore.held_by`.
-
-        Parameters
-        ----------
-        token : str
-            The holder's.
-
-        Returns
-        -------
-        bool
-            Whether it has.
-        """
+        """Return whether a holder still has the lock; see `CubeStore.held_by`."""
         filesystem, path = self._open()
         try:
             return token in filesystem.cat_file(f"{path.rstrip('/')}.lock").decode()
@@ -374,37 +211,14 @@ class RemoteStore:
             return False
 
     def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[PlainEdit]:
-        """Change the cube that is there; see `CubeStore.edit`.
-
-        Parameters
-        ----------
-        message : str
-            Not kept.
-        hidden : bool
-            Without effect: chunks appear as they are written.
-
-        Returns
-        -------
-        context manager of PlainEdit
-            The change.
-        """
+        """Change the cube that is there; see `CubeStore.edit`."""
         return _checkpointed(PlainEdit(self._store(read_only=False)), message)
 
     @contextmanager
     def build(self, message: str, *, replace: bool) -> Iterator[PlainEdit]:
         """Build the store in its place.
 
-        Parameters
-        ----------
-        message : str
-            Not kept.
-        replace : bool
-            Whether a store that is there may be replaced.
-
-        Yields
-        ------
-        PlainEdit
-            An empty store.
+        `replace`: Whether a store that is there may be replaced.
         """
         if self.exists():
             _refuse_existing(self.url, replace=replace)

@@ -25,21 +25,9 @@ def stack_channels(
 ) -> Float:
     """Put the input of one band's network together.
 
-    Parameters
-    ----------
-    inputs : str
-        Which images; see `NetworkShape`.
-    place : int
-        Place of the band.
-    change : ndarray of float32
-        Shape ``(..., band, Y, X)``: coarse changes on the fine grid, no NaN.
-    fine, coarse : ndarray of float32 or None
-        Same shape, or broadcastable: the base images, no NaN; None where they do not go in.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(..., channel, Y, X)``.
+    `change`: Shape ``(..., band, Y, X)``: coarse changes on the fine grid, no NaN.
+    `fine`, `coarse`: Same shape, or broadcastable: the base images, no NaN; None where they do
+    not go in.
     """
     if inputs == "all-changes":
         return change
@@ -54,17 +42,7 @@ def stack_channels(
 def standardise(images: Float, channels: Sequence[tuple[float, float]]) -> Float:
     """Bring the images of a network's input to its units.
 
-    Parameters
-    ----------
-    images : ndarray of float32
-        Shape ``(..., channel, Y, X)``, reflectance.
-    channels : sequence of tuple of float
-        Offset and scale of every channel.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape.
+    `images`: Shape ``(..., channel, Y, X)``, reflectance.
     """
     table = np.array(channels, np.float32)[:, :, None, None]
     made: Float = (images - table[:, 0]) / table[:, 1]
@@ -77,21 +55,8 @@ def fill_for_network(seen: Float, step: Float, upsample: Upsampler, how: Upsampl
     A missing coarse pixel takes the mean of its valid neighbours, else zero, which of a change is
     none.  The prediction itself stays missing there: this only keeps NaN out of the convolutions.
 
-    Parameters
-    ----------
-    seen : ndarray of float32
-        Shape ``(..., Y, X)``: the values on the fine grid; NaN is missing.
-    step : ndarray of float32
-        Shape ``(..., h, w)``: the same on the coarse grid.
-    upsample : Upsampler
-        What made `seen` of `step`.
-    how : {"bilinear", "nearest"}
-        The interpolation.
-
-    Returns
-    -------
-    ndarray of float32
-        `seen` without NaN.
+    `seen`: Shape ``(..., Y, X)``: the values on the fine grid; NaN is missing.
+    `step`: Shape ``(..., h, w)``: the same on the coarse grid.
     """
     missing = ~np.isfinite(seen)
     if not missing.any():
@@ -107,17 +72,10 @@ def smooth_coarse(values: Float, sigma: float) -> Float:
     The paper works on coarse images as they were delivered; denoising them is a reading that
     pays where the coarse sensor is noisy.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., h, w)``; NaN is missing.
-    sigma : float
-        Standard deviation in coarse pixels; 0 for no change.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape; NaN where `values` are.  A pixel depends on those within `smooth_radius`.
+    `values`: Shape ``(..., h, w)``; NaN is missing.
+    `sigma`: Standard deviation in coarse pixels; 0 for no change.
+    Returned: Same shape; NaN where `values` are. A pixel depends on those within
+    `smooth_radius`.
     """
     if sigma == 0:
         return values
@@ -130,34 +88,15 @@ def smooth_coarse(values: Float, sigma: float) -> Float:
 
 
 def smooth_radius(sigma: float) -> int:
-    """Give the reach of `smooth_coarse`.
+    """Return the reach of `smooth_coarse`.
 
-    Parameters
-    ----------
-    sigma : float
-        Standard deviation in coarse pixels.
-
-    Returns
-    -------
-    int
-        Coarse pixels.
+    `sigma`: Standard deviation in coarse pixels.
     """
     return int(np.ceil(CUT * sigma))
 
 
 def check_denoise(sigma: float) -> None:
-    """Check the option `denoise`.
-
-    Parameters
-    ----------
-    sigma : float
-        Its value.
-
-    Raises
-    ------
-    MethodError
-        If it is not a standard deviation of at most a few pixels.
-    """
+    """Check the option `denoise`."""
     if not 0 <= sigma <= 5:
         raise MethodError(f"denoise is {sigma!r}; expected 0 to 5 coarse pixels.")
 

@@ -40,47 +40,27 @@ BLOCK, FAST_KERNEL = 4, 5
 class Card:
     """What made a model.
 
-    Attributes
-    ----------
-    bands : tuple of str
-        Bands it has a network for.
-    ratio : float
-        Coarse over fine pixel size it was trained at.
-    resolution : float
-        Fine pixel size it was trained at, in units of the CRS.
-    filters, kernels, bias
-        The network; see `NetworkShape`.
-    scales : dict
-        Per network (of BiaSTF, per band), the scales of change and bias.
-    pairs : tuple of tuple of str
-        Pairs of days it was trained on.
-    settings : dict
-        Options of the fit.
-    history : dict
-        Per network, training and hold-out loss after every epoch.
-    seed : int
-        Seed of everything random.
-    versions : dict
-        Versions of the libraries.
-    format : int
-        Version of this card.
-    method : str
-        Name of the method.
-    inputs : str
-        What goes into the networks; see `NetworkShape`.
-    channels : dict
-        Per network, offset and scale of every image that goes in, where it is not the change alone.
-    outputs : int
-        Images that come out of a network.
-    laws : dict
-        Per band, how the squared error of one side grows; see `fit_error_law`.
-    data : dict
-        What the model was fitted on: grid, dates, number and hash of the samples.
-    start : dict
-        Of a warm start, the hash of the model it began with, and the dates that one has seen of
-        the same ground.
-    notes : dict
-        Per network, what a reader should know, as that there was nothing to learn.
+    `bands`: Bands it has a network for.
+    `ratio`: Coarse over fine pixel size it was trained at.
+    `resolution`: Fine pixel size it was trained at, in units of the CRS.
+    `filters`, `kernels`, `bias`: The network; see `NetworkShape`.
+    `scales`: Per network (of BiaSTF, per band), the scales of change and bias.
+    `pairs`: Pairs of days it was trained on.
+    `settings`: Options of the fit.
+    `history`: Per network, training and hold-out loss after every epoch.
+    `seed`: Seed of everything random.
+    `versions`: Versions of the libraries.
+    `format`: Version of this card.
+    `method`: Name of the method.
+    `inputs`: What goes into the networks; see `NetworkShape`.
+    `channels`: Per network, offset and scale of every image that goes in, where it is not the
+    change alone.
+    `outputs`: Images that come out of a network.
+    `laws`: Per band, how the squared error of one side grows; see `fit_error_law`.
+    `data`: What the model was fitted on: grid, dates, number and hash of the samples.
+    `start`: Of a warm start, the hash of the model it began with, and the dates that one has
+    seen of the same ground.
+    `notes`: Per network, what a reader should know, as that there was nothing to learn.
     """
 
     bands: tuple[str, ...]
@@ -107,7 +87,7 @@ class Card:
 
     @property
     def days(self) -> tuple[str, ...]:
-        """Give the fine dates the model has seen, ascending; of a warm start, the first model's.
+        """Return the fine dates the model has seen, ascending; of a warm start, the first model's.
 
         Dates that the first model has seen of other ground are left out.
         """
@@ -115,12 +95,12 @@ class Card:
 
     @property
     def all_bands(self) -> bool:
-        """Tell whether a network looks at all bands at once."""
+        """Return whether a network looks at all bands at once."""
         return self.inputs == "all-changes" or self.outputs > 1
 
     @property
     def halo(self) -> int:
-        """Give the fine pixels around a window that its result depends on, to the last bit.
+        """Return the fine pixels around a window that its result depends on, to the last bit.
 
         The receptive radius; where predictions come in blocks of rows, the rest of a block too.
         """
@@ -128,18 +108,7 @@ class Card:
         return sum(k // 2 for k in self.kernels) + (BLOCK - 1 if blocks else 0)
 
     def layers(self, network: str) -> Layers:
-        """Give the layers of a network.
-
-        Parameters
-        ----------
-        network : str
-            Its name.
-
-        Returns
-        -------
-        Layers
-            The layers.
-        """
+        """Return the layers of a network."""
         from biastf_xr.methods.training.loop import Layers
 
         channels = len(self.channels.get(network) or [0])
@@ -147,32 +116,13 @@ class Card:
 
 
 def takes_blocks(filters: Sequence[int], kernels: Sequence[int]) -> bool:
-    """Tell whether the second layer has a fast form that makes several rows at once.
-
-    Parameters
-    ----------
-    filters : sequence of int
-        Output channels of the layers.
-    kernels : sequence of int
-        Sides of their filters.
-
-    Returns
-    -------
-    bool
-        True for kernels of `FAST_KERNEL` and channels in whole multiples of 16, enough to pay.
-    """
+    """Return whether the second layer has a fast form that makes several rows at once."""
     inner, made = filters[:2]
     return kernels[1] == FAST_KERNEL and inner >= 32 and made >= 16 and (inner | made) % 16 == 0
 
 
 def library_versions() -> dict[str, str]:
-    """Give the versions that can change a model.
-
-    Returns
-    -------
-    dict of str
-        Version by name.
-    """
+    """Return the versions that can change a model."""
     import numpy as np
     import torch
 
@@ -185,36 +135,18 @@ def library_versions() -> dict[str, str]:
 
 
 class Fitted(Protocol):
-    """What a checkpoint keeps of a network.
-
-    Attributes
-    ----------
-    network : torch.nn.Sequential
-        The network.
-    """
+    """What a checkpoint keeps of a network."""
 
     @property
     def network(self) -> nn.Sequential:
-        """Give the network."""
+        """Return the network."""
         ...
 
 
 def write_checkpoint(path: Path, card: Card, models: Mapping[str, Fitted]) -> str:
     """Write a model.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        File to write; written beside its place and moved there when complete.
-    card : Card
-        What made it.
-    models : mapping of str to Fitted
-        The networks, by name.
-
-    Returns
-    -------
-    str
-        Sha256 of the file.
+    `path`: File to write; written beside its place and moved there when complete.
     """
     from safetensors.torch import save
 
@@ -232,23 +164,7 @@ def write_checkpoint(path: Path, card: Card, models: Mapping[str, Fitted]) -> st
 
 
 def read_fields(path: Path) -> dict[str, Any]:
-    """Read what a checkpoint says of itself, whatever method it is of.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The checkpoint.
-
-    Returns
-    -------
-    dict
-        The card, as stored.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing or unreadable.
-    """
+    """Read what a checkpoint says of itself, whatever method it is of."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -267,25 +183,7 @@ def read_fields(path: Path) -> dict[str, Any]:
 
 
 def read_card(path: Path) -> tuple[Card, str]:
-    """Read a model's card.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The checkpoint.
-
-    Returns
-    -------
-    Card
-        What made the model.
-    str
-        Sha256 of the file.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, unreadable, or of another format.
-    """
+    """Read a model's card."""
     fields = read_fields(path)
     if fields.get("format") not in range(1, FORMAT + 1):
         writer = fields.get("versions", {}).get("biastf_xr")
@@ -307,28 +205,7 @@ def load_networks(
 ) -> dict[str, ReadyNetwork]:
     """Load the networks of a checkpoint and lay them out for a device, once per process.
 
-    Parameters
-    ----------
-    path : str
-        The checkpoint.
-    sha256 : str
-        Hash it must have.
-    device : str
-        "cpu", "cuda", or "cuda:1" and so on.
-    precision : {"fp32", "bf16", "fp16"}
-        Of the convolutions.
-
-    Returns
-    -------
-    dict of ReadyNetwork
-        Networks by name: of BiaSTF by band.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing or has another hash.
-    MethodError
-        If the device is not on this worker.
+    `device`: "cpu", "cuda", or "cuda:1" and so on.
     """
     from biastf_xr.methods.biastf.inference import ReadyNetwork, place_on
 
@@ -343,27 +220,7 @@ def load_networks(
 
 
 def read_weights(path: str, sha256: str) -> tuple[Card, dict[str, OrderedDict[str, torch.Tensor]]]:
-    """Read card and weights of a checkpoint.
-
-    Parameters
-    ----------
-    path : str
-        The checkpoint.
-    sha256 : str
-        Hash it must have.
-
-    Returns
-    -------
-    Card
-        What made the model.
-    dict of OrderedDict
-        By network, its parameters.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing or has another hash.
-    """
+    """Read card and weights of a checkpoint."""
     from safetensors.torch import load
 
     data = _read_unaltered(path, sha256)

@@ -42,16 +42,7 @@ SETTINGS = ("weights", "highpass", "window", "upsampling", "denoise", "precision
 class KeptModel(Told):
     """A fitted method that refers to its checkpoint: what all of them do with it.
 
-    Attributes
-    ----------
-    name : str
-        Name of the method.
-    checkpoint : pathlib.Path
-        The model.
-    sha256 : str
-        Its hash.
-    card : Card
-        What made it.
+    `name`: Name of the method.
     """
 
     name: str
@@ -64,18 +55,7 @@ class KeptModel(Told):
         return summarise_networks(self.card, self.sha256, about)
 
     def save(self, path: str | Path) -> Self:
-        """Copy the checkpoint to a place of your own, with the readable copy of its card.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            File to write.
-
-        Returns
-        -------
-        Method
-            The same method, referring to that file.
-        """
+        """Copy the checkpoint to a place of your own, with the readable copy of its card."""
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.checkpoint, path)
@@ -85,40 +65,13 @@ class KeptModel(Told):
         return moved
 
     def plot_history(self, path: str | Path) -> Path:
-        """Draw the losses of the fit, network by network.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The picture to write.
-
-        Returns
-        -------
-        pathlib.Path
-            The picture.
-        """
+        """Draw the losses of the fit, network by network."""
         from biastf_xr.methods.training.curves import plot_history
 
         return plot_history(self.card.history, Path(path), f"{self.name}: loss")
 
     def bind(self, pair: CubePair) -> Self:
-        """Refuse cubes the model was not made for; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        Method
-            The method itself.
-
-        Raises
-        ------
-        CheckpointError
-            If a band has no network or the ratio of pixel sizes differs.
-        """
+        """Refuse cubes the model was not made for; see `Method.bind`."""
         missing = [b for b in pair.bands if b not in self.card.bands]
         if missing:
             raise CheckpointError(
@@ -140,22 +93,7 @@ class KeptModel(Told):
 
 
 def check_kind(path: Path, card: Card, method: str) -> None:
-    """Check that a checkpoint is of a method.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The checkpoint.
-    card : Card
-        Its card.
-    method : str
-        The method.
-
-    Raises
-    ------
-    CheckpointError
-        If it is of another.
-    """
+    """Check that a checkpoint is of a method."""
     if card.method != method:
         raise CheckpointError(
             f"{path} is a model of {card.method!r}, not of {method!r}. Load it with "
@@ -164,20 +102,7 @@ def check_kind(path: Path, card: Card, method: str) -> None:
 
 
 def check_precision(precision: str, device: str) -> None:
-    """Check the numbers of the convolutions.
-
-    Parameters
-    ----------
-    precision : str
-        Their name.
-    device : str
-        Where they run.
-
-    Raises
-    ------
-    MethodError
-        If the name is unknown, or the device has no such numbers.
-    """
+    """Check the numbers of the convolutions."""
     if precision not in PRECISIONS:
         raise MethodError(f"unknown precision {precision!r}; expected one of {list(PRECISIONS)}.")
     if precision == "fp16" and device == "cpu":
@@ -191,14 +116,9 @@ def check_precision(precision: str, device: str) -> None:
 class Workplace:
     """Where a fit writes.
 
-    Attributes
-    ----------
-    checkpoint : pathlib.Path
-        The model to write.
-    states : pathlib.Path or None
-        Folder of what is done so far; None where it is not kept.
-    started : float
-        When the fit began, seconds of a monotonic clock.
+    `checkpoint`: The model to write.
+    `states`: Folder of what is done so far; None where it is not kept.
+    `started`: When the fit began, seconds of a monotonic clock.
     """
 
     checkpoint: Path
@@ -209,13 +129,6 @@ class Workplace:
         """Write the model, and beside it a copy of its card to read, with how long the fit took.
 
         The duration is not in the model itself: the same fit gives the same bytes.
-
-        Parameters
-        ----------
-        card : Card
-            What made it.
-        models : mapping of str to Fitted
-            The networks.
         """
         sha256 = write_checkpoint(self.checkpoint, card, models)
         told = {"sha256": sha256, "seconds": round(time.monotonic() - self.started, 1)}
@@ -224,38 +137,16 @@ class Workplace:
 
 
 def card_path(checkpoint: Path) -> Path:
-    """Give where the readable copy of a model's card is.
-
-    Parameters
-    ----------
-    checkpoint : pathlib.Path
-        The model.
-
-    Returns
-    -------
-    pathlib.Path
-        A JSON file beside it.
-    """
+    """Return where the readable copy of a model's card is."""
     return checkpoint.with_name(f"{checkpoint.name}.json")
 
 
 @contextmanager
 def workplace(path: str | Path | None, name: str, *, resume: bool) -> Iterator[Workplace]:
-    """Give a fit its place; the state kept there is removed when the fit is complete.
+    """Return a fit its place; the state kept there is removed when the fit is complete.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path or None
-        The model to write; None for a temporary folder of this process.
-    name : str
-        Name of the method.
-    resume : bool
-        Whether state is kept, and an interrupted fit goes on from it.
-
-    Yields
-    ------
-    Workplace
-        The place.
+    `path`: The model to write; None for a temporary folder of this process.
+    `resume`: Whether state is kept, and an interrupted fit goes on from it.
     """
     target = Path(path).resolve() if path else _temporary_folder() / f"{name}.safetensors"
     states = target.with_name(f".{target.name}.fit")
@@ -268,15 +159,7 @@ def workplace(path: str | Path | None, name: str, *, resume: bool) -> Iterator[W
 def describe_data(pair: CubePair) -> dict[str, Any]:
     """Describe the cubes that a model is fitted on.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-
-    Returns
-    -------
-    dict
-        The fine grid in words, its extent in degrees, and first, last and number of days.
+    Returned: The fine grid in words, its extent in degrees, and first, last and number of days.
     """
     box = pair.geobox.geographic_extent.boundingbox
     days, coarse = pair.fine_days, pair.coarse_days
@@ -292,14 +175,8 @@ def describe_data(pair: CubePair) -> dict[str, Any]:
 class WarmStart:
     """A model to begin with.
 
-    Attributes
-    ----------
-    card : Card
-        What made it.
-    weights : dict
-        By network, the parameters as arrays.
-    told : dict
-        What the new card says of it.
+    `weights`: By network, the parameters as arrays.
+    `told`: What the new card says of it.
     """
 
     card: Card
@@ -312,28 +189,7 @@ def read_start(
 ) -> WarmStart:
     """Read the model that a fit begins with.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The checkpoint.
-    pair : CubePair
-        The cubes of the fit.
-    method : str
-        Name of the method.
-    data : dict
-        As from `describe_data`.
-    wanted : dict
-        Fields that its card must have with these values, for instance ``filters``.
-
-    Returns
-    -------
-    WarmStart
-        The model.
-
-    Raises
-    ------
-    CheckpointError
-        If it is of other bands, inputs, layers or ratio of pixel sizes.
+    `wanted`: Fields that its card must have with these values, for instance ``filters``.
     """
     path = Path(path).resolve()
     card, sha256 = read_card(path)
@@ -364,16 +220,6 @@ def note_constant(name: str) -> str:
 
     It is left at its start, so that the other bands can be used: without change there is no bias
     of change, and the prediction is that of the method without network.
-
-    Parameters
-    ----------
-    name : str
-        The network.
-
-    Returns
-    -------
-    str
-        For the card.
     """
     note = "constant over all samples: nothing learned"
     warnings.warn(
@@ -385,7 +231,7 @@ def note_constant(name: str) -> str:
 
 
 def _apart(a: list[float] | None, b: list[float]) -> bool:
-    """Tell whether two extents have no point in common; False where one is not known."""
+    """Return whether two extents have no point in common; False where one is not known."""
     if a is None:
         return False
     return a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
@@ -398,38 +244,12 @@ def _temporary_folder() -> Path:
 
 
 def plain(rule: Any) -> dict[str, Any]:
-    """Give the fields of a rule as JSON has them.
-
-    Parameters
-    ----------
-    rule : dataclass
-        The rule.
-
-    Returns
-    -------
-    dict
-        Dates as text.
-    """
+    """Return the fields of a rule as JSON has them."""
     return {k: str(v) if isinstance(v, dt.date) else v for k, v in asdict(rule).items()}
 
 
 def drawn_data(held_out: Any, held_days: tuple[str, ...], sha256: str) -> dict[str, Any]:
-    """Describe the samples of a fit.
-
-    Parameters
-    ----------
-    held_out : ndarray of bool
-        Which are kept for early stopping.
-    held_days : tuple of str
-        Dates that only those are of.
-    sha256 : str
-        Hash of all values.
-
-    Returns
-    -------
-    dict
-        For the card.
-    """
+    """Describe the samples of a fit."""
     return {
         "samples": len(held_out),
         "held_out": int(held_out.sum()),

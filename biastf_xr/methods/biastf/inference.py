@@ -51,14 +51,7 @@ class Size(NamedTuple):
 class Place(Protocol):
     """Where networks run.
 
-    Attributes
-    ----------
-    device : torch.device
-        The device.
-    precision : {"fp32", "bf16", "fp16"}
-        Of the convolutions.
-    size : Size or None
-        What runs at once; None before the first run of a place that finds out.
+    `size`: What runs at once; None before the first run of a place that finds out.
     """
 
     device: torch.device
@@ -66,34 +59,13 @@ class Place(Protocol):
     size: Size | None
 
     def free_bytes(self) -> int:
-        """Give the free memory, asked for where `size` is None.
-
-        Returns
-        -------
-        int
-            Bytes.
-        """
+        """Return the free memory, asked for where `size` is None."""
         ...
 
     def run(self, network: ReadyNetwork, batch: torch.Tensor) -> torch.Tensor:
         """Run a network.
 
-        Parameters
-        ----------
-        network : ReadyNetwork
-            The network.
-        batch : torch.Tensor
-            Shape ``(N, C, H, W)``, float32, on the device.
-
-        Returns
-        -------
-        torch.Tensor
-            Float32, without the network's radius on every side.
-
-        Raises
-        ------
-        torch.OutOfMemoryError
-            If the batch is too large.
+        `batch`: Shape ``(N, C, H, W)``, float32, on the device.
         """
         ...
 
@@ -102,14 +74,7 @@ class Place(Protocol):
 class CpuPlace:
     """The processor: one window of one image at a time, which stays in its cache.
 
-    Attributes
-    ----------
-    precision : {"fp32", "bf16"}
-        Of the convolutions.
-    device : torch.device
-        The processor.
-    size : Size
-        What runs at once.
+    `size`: What runs at once.
     """
 
     precision: Precision
@@ -117,30 +82,11 @@ class CpuPlace:
     size: Size | None = field(default_factory=lambda: Size(MICRO_TILE, 1))
 
     def free_bytes(self) -> int:
-        """Give nothing: see `Place.free_bytes`.
-
-        Returns
-        -------
-        int
-            Zero.
-        """
+        """Return nothing: see `Place.free_bytes`."""
         return 0
 
     def run(self, network: ReadyNetwork, batch: torch.Tensor) -> torch.Tensor:
-        """Run the layers in their fastest forms; see `Place.run`.
-
-        Parameters
-        ----------
-        network : ReadyNetwork
-            The network.
-        batch : torch.Tensor
-            One window.
-
-        Returns
-        -------
-        torch.Tensor
-            The result.
-        """
+        """Run the layers in their fastest forms; see `Place.run`."""
         window = batch.to(DTYPES[self.precision]).contiguous(memory_format=torch.channels_last)
         return network.on_cpu(window)
 
@@ -149,14 +95,7 @@ class CpuPlace:
 class GpuPlace:
     """A GPU: large windows of many images at a time, by deterministic algorithms, without TF32.
 
-    Attributes
-    ----------
-    device : torch.device
-        The GPU.
-    precision : {"fp32", "bf16", "fp16"}
-        Of the convolutions.
-    size : Size or None
-        What ran at once in this process; None before the first run.
+    `size`: What ran at once in this process; None before the first run.
     """
 
     device: torch.device
@@ -164,30 +103,11 @@ class GpuPlace:
     size: Size | None = None
 
     def free_bytes(self) -> int:
-        """Give the free memory of the GPU, whoever holds the rest.
-
-        Returns
-        -------
-        int
-            Bytes.
-        """
+        """Return the free memory of the GPU, whoever holds the rest."""
         return int(torch.cuda.mem_get_info(self.device)[0])
 
     def run(self, network: ReadyNetwork, batch: torch.Tensor) -> torch.Tensor:
-        """Run the layers as they are; see `Place.run`.
-
-        Parameters
-        ----------
-        network : ReadyNetwork
-            The network.
-        batch : torch.Tensor
-            The windows.
-
-        Returns
-        -------
-        torch.Tensor
-            The result.
-        """
+        """Run the layers as they are; see `Place.run`."""
         flags = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -200,22 +120,7 @@ class GpuPlace:
 def place_on(device: str, precision: Precision) -> Place:
     """Find a device on this worker.
 
-    Parameters
-    ----------
-    device : str
-        "cpu", "cuda", or "cuda:1" and so on.
-    precision : {"fp32", "bf16", "fp16"}
-        Of the convolutions.
-
-    Returns
-    -------
-    Place
-        Where networks run.
-
-    Raises
-    ------
-    MethodError
-        If the device is not there.
+    `device`: "cpu", "cuda", or "cuda:1" and so on.
     """
     if device == "cpu":
         return CpuPlace(precision)
@@ -235,24 +140,11 @@ def place_on(device: str, precision: Precision) -> Place:
 class ReadyNetwork(nn.Module):
     """A fitted network laid out for prediction in one place.
 
-    Parameters
-    ----------
-    network : torch.nn.Sequential
-        The network, which is copied.
-    place : Place
-        Where it runs.
-
-    Attributes
-    ----------
-    radius : int
-        Receptive radius: how far an output pixel's input reaches.
-    reach : int
-        Margin of input with which the result of a pixel does not depend on the window, to the
-        last bit.
-    outputs : int
-        Images that it gives.
-    extra : int
-        Rows of input that a window needs below, beyond the radius, to fill its last block.
+    `radius`: Receptive radius: how far an output pixel's input reaches.
+    `reach`: Margin of input with which the result of a pixel does not depend on the window, to
+    the last bit.
+    `outputs`: Images that it gives.
+    `extra`: Rows of input that a window needs below, beyond the radius, to fill its last block.
     """
 
     def __init__(self, network: nn.Sequential, place: Place) -> None:
@@ -277,7 +169,7 @@ class ReadyNetwork(nn.Module):
 
     @property
     def pixel_bytes(self) -> int:
-        """Give an estimate of the memory that a pixel takes on a GPU.
+        """Return an estimate of the memory that a pixel takes on a GPU.
 
         The images of two neighbouring layers exist at once, and the convolution works on a copy
         of the same size.
@@ -288,15 +180,7 @@ class ReadyNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Run the layers as they are.
 
-        Parameters
-        ----------
-        x : torch.Tensor
-            Shape ``(N, C, H, W)``, in the network's precision.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape ``(N, D, H - 2 * radius, W - 2 * radius)``.
+        `x`: Shape ``(N, C, H, W)``, in the network's precision.
         """
         *inner, last = self._layers()
         for layer in inner:
@@ -307,15 +191,8 @@ class ReadyNetwork(nn.Module):
     def on_cpu(self, x: torch.Tensor) -> torch.Tensor:
         """Run the layers in the forms that are fastest on a CPU.
 
-        Parameters
-        ----------
-        x : torch.Tensor
-            Shape ``(1, C, H, W)``, in the network's precision.
-
-        Returns
-        -------
-        torch.Tensor
-            Float32, shape ``(1, D, H - 2 * radius, W - 2 * radius)``.
+        `x`: Shape ``(1, C, H, W)``, in the network's precision.
+        Returned: Float32, shape ``(1, D, H - 2 * radius, W - 2 * radius)``.
         """
         *inner, last = self._layers()
         if self.rows:
@@ -330,29 +207,11 @@ def apply_network(
 ) -> Float:
     """Run a network over images.
 
-    Parameters
-    ----------
-    network : ReadyNetwork
-        The network.
-    images : ndarray of float32
-        Shape ``(N, Y, X)`` or ``(N, C, Y, X)`` with `margin`, no NaN.
-    origin : tuple of int
-        Row and column, on the whole grid, of the first output pixel.
-    margin : int
-        Pixels of margin on every side, at least the network's radius.  From ``network.reach`` on,
-        the result of a pixel on a CPU has the same bytes whatever window it is asked for in;
-        below, it agrees to rounding.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(N, Y - 2 * margin, X - 2 * margin)``, or with D images for each of N where the
-        network gives several.
-
-    Raises
-    ------
-    MethodError
-        If the margin is too small, or a GPU has no memory for the smallest batch.
+    `images`: Shape ``(N, Y, X)`` or ``(N, C, Y, X)`` with `margin`, no NaN.
+    `origin`: Row and column, on the whole grid, of the first output pixel.
+    `margin`: Pixels of margin on every side, at least the network's radius. From
+    ``network.reach`` on, the result of a pixel on a CPU has the same bytes whatever window it
+    is asked for in; below, it agrees to rounding.
     """
     if margin < network.radius:
         raise MethodError(
@@ -381,27 +240,8 @@ def run_in_batches(
     Where memory runs out, the batch and then the window is halved; what ran is remembered in
     ``network.place.size`` and so serves the process.
 
-    Parameters
-    ----------
-    network : ReadyNetwork
-        The network.
-    images : torch.Tensor
-        Shape ``(N, Y, X)`` or ``(N, C, Y, X)``, float32, on the network's device.
-    origin : tuple of int
-        Row and column, on the whole grid, of the first output pixel.
-    margin : int
-        Pixels of margin on every side.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(N, Y - 2 * margin, X - 2 * margin)``, or ``(N, D, ...)`` of a network that gives
-        several images, on the same device.
-
-    Raises
-    ------
-    MethodError
-        If one window of `MICRO_TILE` pixels does not fit.
+    `images`: Shape ``(N, Y, X)`` or ``(N, C, Y, X)``, float32, on the network's device.
+    `origin`: Row and column, on the whole grid, of the first output pixel.
     """
     if images.ndim == 3:
         images = images[:, None]
@@ -415,18 +255,7 @@ def run_in_batches(
 
 
 def start_size(network: ReadyNetwork) -> Size:
-    """Choose what to run at once from the free memory and the estimate of what a pixel takes.
-
-    Parameters
-    ----------
-    network : ReadyNetwork
-        The network.
-
-    Returns
-    -------
-    Size
-        The largest windows that fit, and how many of them.
-    """
+    """Choose what to run at once from the free memory and the estimate of what a pixel takes."""
     pixels = SHARE_OF_FREE * network.place.free_bytes() / network.pixel_bytes
     window = LARGEST_WINDOW
     while window > MICRO_TILE and pixels < (window + 2 * network.radius) ** 2:
@@ -435,25 +264,7 @@ def start_size(network: ReadyNetwork) -> Size:
 
 
 def smaller(size: Size, place: Place) -> Size:
-    """Halve the batch, or the window where the batch is one.
-
-    Parameters
-    ----------
-    size : Size
-        What did not fit.
-    place : Place
-        For the message.
-
-    Returns
-    -------
-    Size
-        What to try next.
-
-    Raises
-    ------
-    MethodError
-        If there is nothing smaller.
-    """
+    """Halve the batch, or the window where the batch is one."""
     if size.batch > 1:
         return Size(size.window, size.batch // 2)
     if size.window > MICRO_TILE:

@@ -49,18 +49,7 @@ STRIPE = 3380
 
 @cache
 def has_onednn(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN convolves numbers of this type on this processor.
-
-    Parameters
-    ----------
-    dtype : torch.dtype
-        The type.
-
-    Returns
-    -------
-    bool
-        True where it does.
-    """
+    """Return whether oneDNN convolves numbers of this type on this processor."""
     one = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
         torch.mkldnn_convolution(one, one, None, (0, 0), (1, 1), (1, 1), 1)
@@ -75,19 +64,7 @@ def convolve(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -
     Torch on its own takes other libraries for small images, which order their sums differently,
     so that the last bits of a pixel would depend on the window.
 
-    Parameters
-    ----------
-    x : torch.Tensor
-        Shape ``(1, C, H, W)``.
-    weight : torch.Tensor
-        The filters.
-    bias : torch.Tensor or None
-        The additive term.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape ``(1, D, H', W')``.
+    `x`: Shape ``(1, C, H, W)``.
     """
     if has_onednn(x.dtype):
         return torch.mkldnn_convolution(x, weight, bias, (0, 0), (1, 1), (1, 1), 1)
@@ -98,11 +75,6 @@ class Taps:
     """The last layer: every pixel times all taps, as a convolution of one pixel, then shifted sums.
 
     The taps are filled up to whole multiples of 16 channels, which the library handles best.
-
-    Parameters
-    ----------
-    layer : torch.nn.Conv2d
-        The layer, with one output channel.
     """
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -115,15 +87,7 @@ class Taps:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Run the layer.
 
-        Parameters
-        ----------
-        x : torch.Tensor
-            Shape ``(1, C, H, W)``, channels last.
-
-        Returns
-        -------
-        torch.Tensor
-            Float32, shape ``(1, 1, H', W')``.
+        `x`: Shape ``(1, C, H, W)``, channels last.
         """
         maps = convolve(x, self.weight, None)[0].float()
         rows, cols = (n - self.side + 1 for n in maps.shape[1:])
@@ -138,11 +102,6 @@ class FastRows:
 
     Rows come in blocks of four from the top of the window.  A pixel's rounding depends on all rows
     of its block, so a window must start at a multiple of four on the whole grid.
-
-    Parameters
-    ----------
-    first, second : torch.nn.Conv2d
-        The layers.
     """
 
     def __init__(self, first: nn.Conv2d, second: nn.Conv2d) -> None:
@@ -160,15 +119,8 @@ class FastRows:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Run the two layers, stripe by stripe.
 
-        Parameters
-        ----------
-        x : torch.Tensor
-            Shape ``(1, 1, H, W)``; the rows of the result are a multiple of four.
-
-        Returns
-        -------
-        torch.Tensor
-            Shape ``(1, C, H', W')``, channels last, after the second ReLU.
+        `x`: Shape ``(1, 1, H, W)``; the rows of the result are a multiple of four.
+        Returned: Shape ``(1, C, H', W')``, channels last, after the second ReLU.
         """
         lost = self.first.kernel_size[0] - 1 + FAST_KERNEL - 1
         rows, cols = (n - lost for n in x.shape[2:])

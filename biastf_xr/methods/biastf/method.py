@@ -115,17 +115,17 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
 
     @cached_property
     def halo(self) -> int:
-        """Give the halo: the network's receptive radius, and the rest of a block of rows."""
+        """Return the halo: the network's receptive radius, and the rest of a block of rows."""
         return self.card.halo
 
     @cached_property
     def fine_halo(self) -> int:  # type: ignore[override]
-        """Give the halo of the base images: as `halo` where they go into the networks."""
+        """Return the halo of the base images: as `halo` where they go into the networks."""
         return self.halo if self._sees_images else 0
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the window of the weights, or denoising and filling of gaps."""
+        """Return the coarse halo: the window of the weights, or denoising and filling of gaps."""
         return max(self.window // 2, 1 + smooth_radius(self.denoise))
 
     @property
@@ -134,25 +134,7 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> BiaSTF:
-        """Load a fitted method.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The checkpoint.
-        **options
-            Settings to change: weights, window, device, precision.
-
-        Returns
-        -------
-        BiaSTF
-            The method.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is not a readable checkpoint.
-        """
+        """Load a fitted method."""
         path = Path(path).resolve()
         card, sha256 = read_card(path)
         check_kind(path, card, "biastf")
@@ -161,18 +143,7 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
         return cls(path, sha256, card, **(stored | options))
 
     def weight(self, block: Block) -> Float:
-        """Weight the two sides; see `TwoSided.weight`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        ndarray of float32
-            As the option `weights` asks.
-        """
+        """Weight the two sides; see `TwoSided.weight`."""
         if self.weights != "learned":
             return two_sided_weight(block, self.weights, self.window, self.upsampling)
         weight = learned_weight(block, self.card.laws, self.window)
@@ -181,17 +152,7 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
     def side(self, block: Block, base: Base) -> Float:
         """Add the coarse change and its learned bias to the base image; see `TwoSided.side`.
 
-        Parameters
-        ----------
-        block : Block
-            The inputs, with at least the network's receptive radius of halo.
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        ndarray of float32
-            ``F_k + dC_k + G(dC_k)``.
+        `block`: The inputs, with at least the network's receptive radius of halo.
         """
         from biastf_xr.methods.biastf.inference import apply_network
 
@@ -214,13 +175,7 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
         return result
 
     def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The settings, the checkpoint's hash and the dates the model has seen.
-        """
+        """Describe; see `Method.describe`."""
         return {
             "method": self.name,
             "weights": self.weights,
@@ -243,7 +198,7 @@ class _Inputs:
         self.all_changes: Float | None = None
 
     def of(self, place: int, band: str) -> tuple[Float, Float]:
-        """Give the change with gaps, and the standardised input of the band's network."""
+        """Return the change with gaps, and the standardised input of the band's network."""
         card = self.method.card
         seen, change = self._change(place)
         if card.inputs == "change":
@@ -267,7 +222,7 @@ class _Inputs:
         return seen, _trimmed(change, self.trim)
 
     def _images(self, place: int) -> tuple[Float, Float]:
-        """Give base images of a band; where the fine one is masked, the coarse one stands in."""
+        """Return base images of a band; where the fine one is masked, the coarse one stands in."""
         upsample, how = self.block.upsample, self.method.upsampling
         image = smooth_coarse(self.base.coarse[place], self.method.denoise)
         seen = fill_for_network(upsample(image, how), image, upsample, how)
@@ -284,17 +239,7 @@ def _trimmed(images: Float, margin: int) -> Float:
 def check_sides(weights: str, window: int) -> None:
     """Check the choice of the sides' weights.
 
-    Parameters
-    ----------
-    weights : str
-        Its name.
-    window : int
-        Side of its window in coarse pixels.
-
-    Raises
-    ------
-    MethodError
-        If the name is unknown or the window is not odd.
+    `window`: Side of its window in coarse pixels.
     """
     check_weights("change" if weights == "learned" else weights, window)
 
@@ -322,55 +267,19 @@ def fit_biastf(
     Eager.  Reads the windows it samples, trains, and writes a checkpoint; the same fit gives the
     same bytes, whoever trains and however often it was interrupted.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes; dates to be predicted later must not be in the fine one.
-    network : NetworkShape, optional
-        The network and its inputs; Table 1 with 64, 32 and 32 filters by default.
-    samples : SampleRule, optional
-        Which dates are learned from, and how patches are drawn.
-    train : TrainRule, optional
-        How networks are trained.
-    base_rule : BracketRule, optional
-        Which fine dates are clear enough.
-    weights : {"change", "time", "equal", "learned"}
-        Weights of the two sides; see `BiaSTF`.
-    window : int
-        Side in coarse pixels of the window of "change" and "learned".
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid.
-    denoise : float
-        Standard deviation, in coarse pixels, of the Gaussian that the coarse change is denoised
-        by; see `smooth_coarse`.
-    seed : int
-        Seed of everything random.
-    path : str or pathlib.Path, optional
-        Where to write the checkpoint; by default a temporary folder of this process, so save it
-        to keep it.
-    start : str or pathlib.Path, optional
-        Checkpoint of a model, of another region or year for instance, whose networks are refined.
-    resume : bool
-        Whether the state of the fit is kept beside `path` after every epoch, and the fit goes on
-        from there if it was interrupted.
-    mapper : callable, optional
-        Who trains the bands; see `biastf_xr.methods.training.crew.run_jobs`.
-    progress : callable, optional
-        Called after every epoch of every band.
-
-    Returns
-    -------
-    BiaSTF
-        The fitted method.
-
-    Raises
-    ------
-    MissingPairError
-        If there are too few clear dates, or too few clear pixels on them.
-    CheckpointError
-        If `start` does not fit the cubes or the settings.
-    MethodError
-        If a loss is not finite.
+    `pair`: The cubes; dates to be predicted later must not be in the fine one.
+    `network`: The network and its inputs; Table 1 with 64, 32 and 32 filters by default.
+    `samples`: Which dates are learned from, and how patches are drawn.
+    `window`: Side in coarse pixels of the window of "change" and "learned".
+    `upsampling`: How the coarse change is brought to the fine grid.
+    `denoise`: Standard deviation, in coarse pixels, of the Gaussian that the coarse change is
+    denoised by; see `smooth_coarse`.
+    `path`: Where to write the checkpoint; by default a temporary folder of this process, so
+    save it to keep it.
+    `start`: Checkpoint of a model, of another region or year for instance, whose networks are
+    refined.
+    `resume`: Whether the state of the fit is kept beside `path` after every epoch, and the fit
+    goes on from there if it was interrupted.
     """
     from biastf_xr.methods.biastf.train import train_bands
 

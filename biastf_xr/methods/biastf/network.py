@@ -15,20 +15,7 @@ __all__ = ["build_network", "channels_last", "layers_of"]
 
 
 def layers_of(shape: NetworkShape, channels: int = 1) -> Layers:
-    """Give the layers of a shape.
-
-    Parameters
-    ----------
-    shape : NetworkShape
-        Filters and kernels.
-    channels : int
-        Images that go in.
-
-    Returns
-    -------
-    Layers
-        The layers, with one image out.
-    """
+    """Return the layers of a shape."""
     return Layers((channels, *shape.filters, 1), tuple(shape.kernels), shape.bias)
 
 
@@ -39,18 +26,6 @@ def build_network(shape: NetworkShape, seed: int = 0, channels: int = 1) -> nn.S
     sees anything but data.  He initialisation, last layer zero: an untrained network predicts
     no bias, which is the direct transfer of the change.
 
-    Parameters
-    ----------
-    shape : NetworkShape
-        Filters and kernels.
-    seed : int
-        Seed of the weights.
-    channels : int
-        Images that go in.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        Takes ``(N, C, H, W)``, gives ``(N, 1, H - 2 * radius, W - 2 * radius)``.
+    Returned: Takes ``(N, C, H, W)``, gives ``(N, 1, H - 2 * radius, W - 2 * radius)``.
     """
     return layers_of(shape, channels).build(seed)

@@ -30,23 +30,14 @@ if TYPE_CHECKING:
 class Samples:
     """Patches of coarse change with the bias of that change.
 
-    Attributes
-    ----------
-    change : ndarray of float32
-        Shape ``(N, band, P + 2 * halo, P + 2 * halo)``: dC on the fine grid, no NaN.
-    bias : ndarray of float32
-        Shape ``(N, band, P, P)``: ``dF - dC``; NaN where not clear.
-    held_out : ndarray of bool
-        Shape ``(N,)``: kept for early stopping.
-    pairs : tuple of tuple of str
-        The pairs of days used.
-    days : ndarray of int
-        Shape ``(N,)``: days between the two dates.
-    held_days : tuple of str
-        Dates that only patches held out are of.
-    fine, coarse : ndarray of float32 or None
-        Shape ``(N, 2, band, P + 2 * halo, P + 2 * halo)``: the images of both dates on the fine
-        grid, no NaN; None where no network asks for them.
+    `change`: Shape ``(N, band, P + 2 * halo, P + 2 * halo)``: dC on the fine grid, no NaN.
+    `bias`: Shape ``(N, band, P, P)``: ``dF - dC``; NaN where not clear.
+    `held_out`: Shape ``(N,)``: kept for early stopping.
+    `pairs`: The pairs of days used.
+    `days`: Shape ``(N,)``: days between the two dates.
+    `held_days`: Dates that only patches held out are of.
+    `fine`, `coarse`: Shape ``(N, 2, band, P + 2 * halo, P + 2 * halo)``: the images of both
+    dates on the fine grid, no NaN; None where no network asks for them.
     """
 
     change: Float
@@ -59,13 +50,7 @@ class Samples:
     coarse: Float | None = None
 
     def sha256(self) -> str:
-        """Give a hash of all values.
-
-        Returns
-        -------
-        str
-            Equal for equal samples.
-        """
+        """Return a hash of all values."""
         total = hashlib.sha256()
         for part in (self.change, self.bias, self.held_out, self.fine, self.coarse):
             if part is not None:
@@ -128,34 +113,7 @@ def draw_samples(
 
     Only values that both sensors observed clearly on both days are used: nothing is filled in.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes; read window by window.
-    rule : SampleRule
-        How to draw.
-    halo : int
-        Receptive radius of the network.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid.
-    base_rule : BracketRule
-        Which fine dates are clear enough.
-    seed : int
-        Seed of the draw and of the split.
-    inputs : str
-        What the networks see; see `NetworkShape`.
-    denoise : float
-        See `smooth_coarse`.
-
-    Returns
-    -------
-    Samples
-        The patches.
-
-    Raises
-    ------
-    MissingPairError
-        If fewer than two clear dates exist, or too little of them is clear on both.
+    `upsampling`: How the coarse change is brought to the fine grid.
     """
     groups = training_pairs(pair, rule, base_rule)
     reader = PatchReader(
@@ -181,18 +139,7 @@ def draw_samples(
 
 
 def held_days(sites: Sequence[Site]) -> tuple[str, ...]:
-    """List the dates that only patches held out are of.
-
-    Parameters
-    ----------
-    sites : sequence of Site
-        Where and when the patches are.
-
-    Returns
-    -------
-    tuple of str
-        Ascending.
-    """
+    """List the dates that only patches held out are of."""
     seen = [{day for s in sites if s.held_out == held for day in s.days} for held in (True, False)]
     return tuple(sorted(str(day) for day in seen[0] - seen[1]))
 

@@ -52,7 +52,7 @@ class NetworkShape:
 
     @property
     def radius(self) -> int:
-        """Give the receptive radius in fine pixels: how far a pixel's input reaches."""
+        """Return the receptive radius in fine pixels: how far a pixel's input reaches."""
         return sum(k // 2 for k in self.kernels)
 
     def channels(self, bands: int) -> int:

@@ -34,22 +34,8 @@ def fit_error_law(
     errors of patches held out with a logarithmic link.  The paper does not weight by predicted
     error; this is a reading of its own.
 
-    Parameters
-    ----------
-    samples : Samples
-        The patches.
-    place : int
-        Place of the band.
-    errors : ndarray of float64
-        Shape ``(N,)``: mean squared error of the held-out patches, NaN of the others, in units of
-        ``bias_scale ** 2``.
-    bias_scale : float
-        Reflectance.
-
-    Returns
-    -------
-    tuple of float
-        a, b, c.
+    `errors`: Shape ``(N,)``: mean squared error of the held-out patches, NaN of the others, in
+    units of ``bias_scale ** 2``.
     """
     known = np.isfinite(errors) & (errors > 0)
     squares = errors[known] * bias_scale**2
@@ -74,19 +60,8 @@ def learned_weight(block: Block, laws: Mapping[str, ErrorLaw], window: int) -> F
 
     The errors of the two sides are taken as independent.
 
-    Parameters
-    ----------
-    block : Block
-        The inputs, with both sides.
-    laws : mapping
-        Of every band.
-    window : int
-        Side in coarse pixels of the window that averages the change, odd.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(time, band, h, w)`` on the coarse grid; NaN where a change is missing.
+    `window`: Side in coarse pixels of the window that averages the change, odd.
+    Returned: Shape ``(time, band, h, w)`` on the coarse grid; NaN where a change is missing.
     """
     before, after = block.sides
     law = np.array([laws[band] for band in block.bands], np.float32)

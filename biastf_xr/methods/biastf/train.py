@@ -33,21 +33,14 @@ __all__ = ["BandModel", "Start", "TrainProgress", "train_bands"]
 class BandModel:
     """A trained network with its scales.
 
-    Attributes
-    ----------
-    network : torch.nn.Sequential
-        The network, in standardised units.
-    change_scale, bias_scale : float
-        ``bias = bias_scale * network(change / change_scale)``, reflectance.
-    history : list of tuple of float
-        Training and hold-out loss after every epoch, as a fraction of the loss of no bias there.
-    channels : list of tuple of float
-        Offset and scale of every image that goes in where there are more than the change; the
-        first is then not `change_scale`.
-    law : tuple of float
-        See `fit_error_law`.
-    constant : bool
-        Whether there was nothing to learn.
+    `network`: The network, in standardised units.
+    `change_scale`, `bias_scale`: ``bias = bias_scale * network(change / change_scale)``,
+    reflectance.
+    `history`: Training and hold-out loss after every epoch, as a fraction of the loss of no
+    bias there.
+    `channels`: Offset and scale of every image that goes in where there are more than the
+    change; the first is then not `change_scale`.
+    `constant`: Whether there was nothing to learn.
     """
 
     network: nn.Sequential
@@ -63,14 +56,9 @@ class BandModel:
 class Start:
     """What a warm start takes from another model, of one band.
 
-    Attributes
-    ----------
-    weights : dict of ndarray
-        By name of the parameter.
-    change_scale, bias_scale : float
-        Its scales, in whose units the weights are.
-    channels : list of tuple of float
-        Offset and scale of every image that goes in.
+    `weights`: By name of the parameter.
+    `change_scale`, `bias_scale`: Its scales, in whose units the weights are.
+    `channels`: Offset and scale of every image that goes in.
     """
 
     weights: dict[str, Any]
@@ -96,38 +84,7 @@ def train_bands(
     Mean squared error of the bias over clear pixels.  Every patch is shown in both directions of
     time: ``-dC`` has bias ``-B``.
 
-    Parameters
-    ----------
-    samples : Samples
-        The patches.
-    bands : sequence of str
-        Names of their bands.
-    shape : NetworkShape
-        The network.
-    rule : TrainRule
-        The optimisation.
-    seed : int
-        Seed of weights, order and augmentation.
-    start : dict of Start, optional
-        Models to begin with, by band.
-    states : pathlib.Path, optional
-        Folder that keeps what is done, for a fit that is interrupted.
-    mapper : callable, optional
-        Who trains; see `run_jobs`.
-    progress : callable, optional
-        Called after every epoch of every band.
-
-    Returns
-    -------
-    dict of BandModel
-        By band; the networks are those of the lowest hold-out loss, no bias at all included.
-
-    Raises
-    ------
-    MethodError
-        If a loss is not finite.
-    CheckpointError
-        If the models to begin with have other layers.
+    `states`: Folder that keeps what is done, for a fit that is interrupted.
     """
     begun = [start[band] if start else _fresh(samples, i, shape) for i, band in enumerate(bands)]
     jobs = [
@@ -173,7 +130,7 @@ def _offset_and_scale(values: Float) -> tuple[float, float]:
 
 
 def _scale(values: Float) -> float:
-    """Give the root mean square of the valid values; 1 where there is no variation at all."""
+    """Return the root mean square of the valid values; 1 where there is no variation at all."""
     valid = np.isfinite(values)
     if not valid.any():
         return 1.0
@@ -182,7 +139,7 @@ def _scale(values: Float) -> float:
 
 
 def _inputs(samples: Samples, place: int, shape: NetworkShape, scales: Start) -> Float:
-    """Give the inputs in both directions of time, (N, 2, C, Y, X)."""
+    """Return the inputs in both directions of time, (N, 2, C, Y, X)."""
     views = []
     for view, change in enumerate((samples.change, -samples.change)):
         fine, coarse = (

@@ -27,12 +27,8 @@ PIXELS_EACH = 3
 class Sensors:
     """How the two sensors compare, by band; estimated once, in the fit.
 
-    Attributes
-    ----------
-    response : ndarray of float32
-        What the coarse sensor makes of a fine change of 1.
-    spread : ndarray of float32
-        Standard deviation of coarse change minus response times fine change, reflectance.
+    `response`: What the coarse sensor makes of a fine change of 1.
+    `spread`: Standard deviation of coarse change minus response times fine change, reflectance.
     """
 
     response: Float
@@ -43,13 +39,9 @@ class Sensors:
 class Change:
     """The change of one target date since the base dates, at the coarse scale.
 
-    Attributes
-    ----------
-    position : ndarray of float32
-        Shape ``(h, w)``: 0 at the earlier base date, 1 at the later; 0 with one date.
-    anomaly : ndarray of float32
-        Shape ``(band, h, w)``: what the coarse image departs from that position, in the fine
-        sensor's reflectance; NaN where missing.
+    `position`: Shape ``(h, w)``: 0 at the earlier base date, 1 at the later; 0 with one date.
+    `anomaly`: Shape ``(band, h, w)``: what the coarse image departs from that position, in the
+    fine sensor's reflectance; NaN where missing.
     """
 
     position: Float
@@ -57,27 +49,14 @@ class Change:
 
 
 def as_seen(fine: Float, window: Tile, alignment: Alignment, under: Tile, blur: float) -> Float:
-    """Give fine images as the coarse sensor would see them.
+    """Return fine images as the coarse sensor would see them.
 
     The mean over the coarse pixel, then a Gaussian blur.
 
-    Parameters
-    ----------
-    fine : ndarray of float32
-        Shape ``(band, Y, X)``; NaN where masked or outside the grid.
-    window : Tile
-        Where it lies on the fine grid.
-    alignment : Alignment
-        How the grids lie.
-    under : Tile
-        Coarse pixels to give; those that the window covers in part are of that part.
-    blur : float
-        Standard deviation in coarse pixels, at most 1.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(band, h, w)``; NaN where less than half of a pixel is valid.
+    `fine`: Shape ``(band, Y, X)``; NaN where masked or outside the grid.
+    `under`: Coarse pixels to give; those that the window covers in part are of that part.
+    `blur`: Standard deviation in coarse pixels, at most 1.
+    Returned: Shape ``(band, h, w)``; NaN where less than half of a pixel is valid.
     """
     rows = alignment.rows.within(window.y0, under.y0, under.shape[0])
     cols = alignment.cols.within(window.x0, under.x0, under.shape[1])
@@ -87,17 +66,8 @@ def as_seen(fine: Float, window: Tile, alignment: Alignment, under: Tile, blur: 
 def blurred(image: Float, sigma: float) -> Float:
     """Blur with the three central taps of a Gaussian, missing values left out.
 
-    Parameters
-    ----------
-    image : ndarray of float32
-        Shape ``(..., h, w)``; NaN stays NaN.
-    sigma : float
-        In pixels; 0 for none.
-
-    Returns
-    -------
-    ndarray of float32
-        Same shape.
+    `image`: Shape ``(..., h, w)``; NaN stays NaN.
+    `sigma`: In pixels; 0 for none.
     """
     if sigma == 0:
         return image
@@ -128,23 +98,9 @@ def change_of(
     to the other comes nearest to the target's in all bands together, held to the share of time by
     `PlusRule.position`.  A field that was mown between them is at 0 until then and at 1 after.
 
-    Parameters
-    ----------
-    target : ndarray of float32
-        Shape ``(band, h, w)``; NaN is missing.
-    bases : sequence of ndarray of float32
-        Coarse images of the one or two base dates, earlier first.
-    share : float
-        Share of the time between the two dates that has passed.
-    sensors : Sensors
-        Response and spread.
-    rule : PlusRule
-        The options.
-
-    Returns
-    -------
-    Change
-        Position and anomaly.
+    `target`: Shape ``(band, h, w)``; NaN is missing.
+    `bases`: Coarse images of the one or two base dates, earlier first.
+    `share`: Share of the time between the two dates that has passed.
     """
     before = bases[0]
     step, moved = bases[-1] - before, target - before
@@ -166,16 +122,11 @@ def change_of(
 class Mixture:
     """What of an anomaly the base images explain.
 
-    Attributes
-    ----------
-    weights : ndarray of float32
-        Shape ``(band, P)``: coefficients of all bands of all base images.
-    constant : ndarray of float32
-        Shape ``(band,)``: makes the mean of what they explain zero.
-    mean : ndarray of float32
-        Shape ``(band,)``: mean of the anomaly.
-    energy : ndarray of float32
-        Shape ``(3,)``: mean squares, over bands, of the mean, of what is explained and of the rest.
+    `weights`: Shape ``(band, P)``: coefficients of all bands of all base images.
+    `constant`: Shape ``(band,)``: makes the mean of what they explain zero.
+    `mean`: Shape ``(band,)``: mean of the anomaly.
+    `energy`: Shape ``(3,)``: mean squares, over bands, of the mean, of what is explained and of
+    the rest.
     """
 
     weights: Float
@@ -184,25 +135,14 @@ class Mixture:
     energy: Float
 
     def packed(self) -> Float:
-        """Give all of it as one array, shape ``(band, P + 5)``; see `unpack`."""
+        """Return all of it as one array, shape ``(band, P + 5)``; see `unpack`."""
         energy = np.broadcast_to(self.energy, (len(self.mean), 3))
         columns = [self.weights, self.constant[:, None], self.mean[:, None], energy]
         return np.concatenate(columns, axis=1).astype(np.float32)
 
     @classmethod
     def unpack(cls, packed: Float) -> Mixture:
-        """Take a mixture out of an array.
-
-        Parameters
-        ----------
-        packed : ndarray of float32
-            As from `packed`.
-
-        Returns
-        -------
-        Mixture
-            The mixture.
-        """
+        """Take a mixture out of an array."""
         return cls(packed[:, :-5], packed[:, -5], packed[:, -4], packed[0, -3:])
 
 
@@ -212,21 +152,9 @@ def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = Tru
     Least squares with intercept and light shrinkage: what explains the coarse image explains the
     fine one too, because seeing coarsely is linear.
 
-    Parameters
-    ----------
-    anomaly : ndarray of float32
-        Shape ``(band, h, w)``.
-    seen : ndarray of float32
-        Shape ``(P, h, w)``: all bands of all base dates as the coarse sensor would see them.
-    ridge : float
-        Shrinkage, as a share of the variance of the standardised bands.
-    explain : bool
-        Whether to; otherwise only the mean is taken.
-
-    Returns
-    -------
-    Mixture
-        The mixture; nothing is explained where pixels are too few.
+    `seen`: Shape ``(P, h, w)``: all bands of all base dates as the coarse sensor would see
+    them.
+    `ridge`: Shrinkage, as a share of the variance of the standardised bands.
     """
     bands, count = len(anomaly), len(seen)
     there = np.isfinite(anomaly).all(axis=0) & np.isfinite(seen).all(axis=0)
@@ -248,21 +176,9 @@ def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = Tru
 
 
 def left_over(anomaly: Float, seen: Float, mixture: Mixture) -> Float:
-    """Give what a mixture leaves of an anomaly.
+    """Return what a mixture leaves of an anomaly.
 
-    Parameters
-    ----------
-    anomaly : ndarray of float32
-        Shape ``(band, h, w)``.
-    seen : ndarray of float32
-        Shape ``(P, h, w)``; where a band is missing the mixture explains nothing.
-    mixture : Mixture
-        As from `mixture_of`.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape of the anomaly; NaN where that is missing.
+    `seen`: Shape ``(P, h, w)``; where a band is missing the mixture explains nothing.
     """
     explained = np.tensordot(mixture.weights, seen, 1) + mixture.constant[:, None, None]
     explained = np.where(np.isfinite(explained), explained, np.float32(0))
@@ -271,21 +187,10 @@ def left_over(anomaly: Float, seen: Float, mixture: Mixture) -> Float:
 
 
 def gain(support: Float | float, energy: float, noise: float) -> Float:
-    """Give how much of what was seen is believed, as a Wiener filter does.
+    """Return how much of what was seen is believed, as a Wiener filter does.
 
-    Parameters
-    ----------
-    support : float or ndarray of float32
-        How many observations it is made of.
-    energy : float
-        Its mean square, reflectance squared.
-    noise : float
-        Standard deviation of the noise of one observation, reflectance.
-
-    Returns
-    -------
-    ndarray of float32
-        ``n energy / (n energy + noise**2)``; 1 without noise.
+    `energy`: Its mean square, reflectance squared.
+    `noise`: Standard deviation of the noise of one observation, reflectance.
     """
     power = np.asarray(support, np.float32) * np.float32(energy)
     if noise == 0:

@@ -85,14 +85,9 @@ class _Known:
 class _Drawn:
     """Pixels of a known date.
 
-    Attributes
-    ----------
-    step : ndarray of float32
-        Shape ``(band, n)``: how far the prediction departs from interpolation in time.
-    need : ndarray of float32
-        Same shape: how far the truth does.
-    parts : ndarray of float32
-        Shape ``(3, band, n)``: the terms of the error's variance.
+    `step`: Shape ``(band, n)``: how far the prediction departs from interpolation in time.
+    `need`: Same shape: how far the truth does.
+    `parts`: Shape ``(3, band, n)``: the terms of the error's variance.
     """
 
     step: Float
@@ -114,30 +109,9 @@ def fit_plus(
     Eager.  The coarse cube is held in memory near the fine dates; fine images are read tile by
     tile.  One clear date is enough: what cannot be learned then is assumed, and the card says so.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes; dates to be predicted later must not be in the fine one.
-    rule : PlusRule, optional
-        The options.
-    base_rule : BracketRule, optional
-        Which fine dates are clear enough.
-    path : str or pathlib.Path, optional
-        Where to write the model; by default a temporary folder of this process.
-    progress : callable, optional
-        Called with a step's name, how many are done and their number.
-    **options
-        Fields of `PlusRule`, instead of `rule`.
-
-    Returns
-    -------
-    Plus
-        The fitted method.
-
-    Raises
-    ------
-    MissingPairError
-        If no date is clear in both cubes.
+    `pair`: The cubes; dates to be predicted later must not be in the fine one.
+    `path`: Where to write the model; by default a temporary folder of this process.
+    `progress`: Called with a step's name, how many are done and their number.
     """
     from biastf_xr.version import __version__
 
@@ -186,15 +160,9 @@ def coarse_noise(pair: CubePair) -> tuple[Float, Float]:
 
     The spread of the differences, in classes of `biastf_xr.series.variety`, is fitted by a line.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes; some days of the coarse one are read.
-
-    Returns
-    -------
-    noise, jitter : ndarray of float32
-        By band, as of `biastf_xr.series.Smoothing`; `ASSUMED_NOISE` and 0 without such days.
+    `pair`: The cubes; some days of the coarse one are read.
+    `noise`, `jitter`: By band, as of `biastf_xr.series.Smoothing`; `ASSUMED_NOISE` and 0
+    without such days.
     """
     days = pair.coarse_days
     near = np.flatnonzero(np.diff(days).astype(int) <= NOISE_GAP)
@@ -231,7 +199,7 @@ def _noise_line(step: Float, varied: Float) -> tuple[float, float]:
 
 
 def _seen_on(pair: CubePair, day: Any, blur: float) -> Float:
-    """Give a fine image as the coarse sensor would see it, read tile by tile."""
+    """Return a fine image as the coarse sensor would see it, read tile by tile."""
     alignment = pair.alignment
     image = pair.fine.isel(time=int(np.searchsorted(pair.fine_days, day)))
     parts = []
@@ -248,7 +216,7 @@ def _window(image: Any, bands: tuple[str, ...], tile: Tile) -> Float:
 
 
 def _coarse_on(pair: CubePair, days: Any, method: Plus | None) -> tuple[Float, Float]:
-    """Give coarse images of days, as observed or smoothed as the method asks, and their support."""
+    """Return coarse images, observed or smoothed as the method asks, and their support."""
     held = pair.coarse_days
     near = np.flatnonzero((np.abs((held[:, None] - days).astype(int)) <= COARSE_REACH).any(axis=1))
     part = pair.coarse.isel(time=near)
@@ -275,7 +243,7 @@ def _response(coarse: Float, seen: list[Float]) -> Float:
 
 
 def _spread(coarse: Float, seen: list[Float], response: Float) -> Float:
-    """Give how much of the coarse change between consecutive dates the fine sensor did not see."""
+    """Compute how much of the coarse change between dates the fine sensor did not see."""
     if len(seen) == 1:
         return np.full(len(response), ASSUMED_SPREAD, np.float32)
     found = []
@@ -325,7 +293,7 @@ def _calibrate(method: Plus, known: _Known, say: FitProgress) -> dict[str, Any]:
 
 
 def _trust(drawn: list[_Drawn]) -> float:
-    """Tell how far to depart from interpolation in time.
+    """Return how far to depart from interpolation in time.
 
     The best share of the departure, all known dates and bands alike, with one more date on which
     the whole of it is best; that date departs as far as the others, but no further than was ever
@@ -342,7 +310,7 @@ def _trust(drawn: list[_Drawn]) -> float:
 
 
 def _errors(drawn: list[_Drawn], trust: float) -> tuple[Float, Float]:
-    """Give errors (band, n) with the terms of their variance (3, band, n)."""
+    """Return errors (band, n) with the terms of their variance (3, band, n)."""
     wrong = np.concatenate([np.float32(trust) * d.step - d.need for d in drawn], axis=1)
     parts = np.concatenate([d.parts for d in drawn], axis=2)
     parts[2] *= np.float32(trust**2)
@@ -411,7 +379,7 @@ def _sample(shape: tuple[int, int]) -> list[Tile]:
 
 
 def _coverage(wrong: Float, parts: Float, weights: Float) -> float:
-    """Give the share of errors within one standard deviation."""
+    """Return the share of errors within one standard deviation."""
     sigma = sigma_of_terms(parts[..., None], weights)[..., 0]
     return float((np.abs(wrong) <= sigma).mean())
 

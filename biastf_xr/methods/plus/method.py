@@ -115,12 +115,12 @@ class Plus(Told, Plain):
 
     @cached_property
     def rule(self) -> PlusRule:
-        """Give the options."""
+        """Return the options."""
         return PlusRule(**self.card.rule)
 
     @cached_property
     def sensors(self) -> Sensors:
-        """Give how the two sensors compare."""
+        """Return how the two sensors compare."""
         response = np.array(self.card.response, np.float32)
         if not self.rule.response:
             response = np.ones_like(response)
@@ -128,7 +128,7 @@ class Plus(Told, Plain):
 
     @property
     def smoothing(self) -> Smoothing | None:  # type: ignore[override]
-        """Give how the coarse series is smoothed."""
+        """Return how the coarse series is smoothed."""
         rule = self.rule
         if not rule.smoothing:
             return None
@@ -139,22 +139,7 @@ class Plus(Told, Plain):
     def load(cls, path: str | Path, **options: Any) -> Plus:
         """Load a fitted method.
 
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The model.
-        **options
-            ``uncertain``; those of where networks run mean nothing here.
-
-        Returns
-        -------
-        Plus
-            The method.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is not a readable model.
+        `**options`: ``uncertain``; those of where networks run mean nothing here.
         """
         path = Path(path).resolve()
         card, sha256 = read_model(path)
@@ -162,41 +147,14 @@ class Plus(Told, Plain):
         return cls(path, sha256, card, **own)
 
     def save(self, path: str | Path) -> Plus:
-        """Copy the model to a place of your own.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            File to write.
-
-        Returns
-        -------
-        Plus
-            The same method, referring to that file.
-        """
+        """Copy the model to a place of your own."""
         path = Path(path).resolve()
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(self.checkpoint, path)
         return replace(self, checkpoint=path)
 
     def bind(self, pair: CubePair) -> Self:
-        """Size the halo on the grids; see `Method.bind`.
-
-        Parameters
-        ----------
-        pair : CubePair
-            The cubes.
-
-        Returns
-        -------
-        Plus
-            The method for these cubes.
-
-        Raises
-        ------
-        CheckpointError
-            If the bands or the ratio of pixel sizes differ from those of the fit.
-        """
+        """Size the halo on the grids; see `Method.bind`."""
         if set(pair.bands) != set(self.card.bands):
             raise CheckpointError(
                 f"the model was fitted on the bands {list(self.card.bands)}, these cubes have "
@@ -214,18 +172,6 @@ class Plus(Told, Plain):
         """Estimate the mixture of every target date from whole coarse images.
 
         The fine image of every base date is seen once, the coarse ones in batches of dates.
-
-        Parameters
-        ----------
-        scene : SceneView
-            The scene.
-
-        Returns
-        -------
-        dict
-            By base date, for each target date: "support", observations behind the coarse image,
-            as a mean over the scene; "one", the mixture from this date alone; and the mixture
-            with each later date, named after it.  Shapes ``()``, ``(band, P + 5)``, as packed.
         """
         seen = self._seen(scene)
         days, targets = scene.days, scene.targets
@@ -270,25 +216,14 @@ class Plus(Told, Plain):
         return mixture_of(change.anomaly, seen_all, rule.ridge, explain=rule.mixture).packed()
 
     def _seen(self, scene: SceneView) -> dict[np.datetime64, Float]:
-        """Give whole base images as the coarse sensor would see them."""
+        """Return whole base images as the coarse sensor would see them."""
         alignment = scene.alignment
         covered = covered_area(alignment.rows, alignment.cols, alignment.shape)
         parts = scene.fold(partial(look, alignment=alignment), list.__add__)
         return {day: whole(found, covered, self.rule.footprint) for day, found in parts.items()}
 
     def fuse(self, block: Block) -> Prediction:
-        """Predict; see `Method.fuse`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs.
-
-        Returns
-        -------
-        Prediction
-            From both base dates at once, or from the one there is; with `Prediction.sigma`.
-        """
+        """Predict; see `Method.fuse`."""
         bases = [b for b in (block.before, block.after) if b is not None]
         alignment, under = block.upsample.alignment, block.upsample.coarse
         window = block.tile.padded(self.fine_halo)
@@ -363,21 +298,9 @@ class Plus(Told, Plain):
     def spread(self, rest: Float, fine: list[Float], mixture: Mixture, support: float) -> Float:
         """Bring the anomaly to the fine grid: what the mixture explains, its mean, and the rest.
 
-        Parameters
-        ----------
-        rest : ndarray of float32
-            Shape ``(band, y, x)``: what the mixture leaves, interpolated.
-        fine : list of ndarray of float32
-            Base images, shape ``(band, y, x)``.
-        mixture : Mixture
-            As from `mixture_of`.
-        support : float
-            Observations behind the coarse image, as a mean over the scene.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(band, y, x)``.
+        `rest`: Shape ``(band, y, x)``: what the mixture leaves, interpolated.
+        `fine`: Base images, shape ``(band, y, x)``.
+        `support`: Observations behind the coarse image, as a mean over the scene.
         """
         rule = self.rule
         believed = gain(support, mixture.energy[1], rule.noise_mixture)
@@ -391,13 +314,7 @@ class Plus(Told, Plain):
         return added
 
     def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The options, the model's hash and the dates it has seen.
-        """
+        """Describe; see `Method.describe`."""
         return {
             "method": self.name,
             **self.card.rule,
@@ -412,24 +329,7 @@ Part = tuple["Tile", Any, Any]
 
 
 def look(_: np.datetime64, image: Float, tile: Tile, *, alignment: Alignment) -> list[Part]:
-    """Sum a tile over coarse pixels.
-
-    Parameters
-    ----------
-    _ : numpy.datetime64
-        Its date.
-    image : ndarray of float32
-        Shape ``(band, y, x)``.
-    tile : Tile
-        Where it lies.
-    alignment : Alignment
-        How the grids lie.
-
-    Returns
-    -------
-    list of tuple
-        One part for `whole`.
-    """
+    """Sum a tile over coarse pixels."""
     under = alignment.coarse_tile(tile)
     rows = alignment.rows.within(tile.y0, under.y0, under.shape[0])
     cols = alignment.cols.within(tile.x0, under.x0, under.shape[1])
@@ -439,19 +339,8 @@ def look(_: np.datetime64, image: Float, tile: Tile, *, alignment: Alignment) ->
 def whole(parts: list[Part], covered: Any, blur: float) -> Float:
     """Join sums over tiles into an image as the coarse sensor would see it.
 
-    Parameters
-    ----------
-    parts : list of tuple
-        As from `look`.
-    covered : ndarray of float64
-        Area of every coarse pixel that the fine grid covers.
-    blur : float
-        Standard deviation of the footprint in coarse pixels.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(band, h, w)`` of the coarse grid.
+    `covered`: Area of every coarse pixel that the fine grid covers.
+    `blur`: Standard deviation of the footprint in coarse pixels.
     """
     shape = (len(parts[0][1]), *covered.shape)
     total, weight = np.zeros(shape), np.zeros(shape)

@@ -20,38 +20,25 @@ FORMAT, NAME = 1, "biastf-plus"
 class PlusCard:
     """What was learned of two sensors, and from what.
 
-    Attributes
-    ----------
-    bands : tuple of str
-        Bands it holds for.
-    ratio : float
-        Coarse over fine pixel size.
-    rule : dict
-        The options; see `PlusRule`.
-    response : tuple of float
-        What the coarse sensor makes of a fine change of 1, by band.
-    spread : tuple of float
-        Standard deviation of the coarse change that the fine sensor does not share, by band.
-    noise, jitter : tuple of float
-        Noise of one coarse observation, by band; see `biastf_xr.series.Smoothing`.
-    error : dict
-        By number of base dates ("one", "two"), for every band the three terms of the variance of
-        the error; see `biastf_xr.methods.plus.uncertainty`.
-    trust : dict
-        By number of base dates, how far predictions depart from interpolation in time: 1 where
-        that pays on known dates, less down to 0 where it does not.
-    calibrated : dict
-        By number of base dates, how many dates the terms were fitted on; 0 where they are assumed.
-    days : tuple of str
-        Fine dates the fit has seen, ascending.
-    coverage : dict
-        By number of base dates, share of errors within the nominal 68 % interval on those dates.
-    versions : dict
-        Versions of the libraries.
-    format : int
-        Version of this card.
-    method : str
-        "biastf-plus".
+    `bands`: Bands it holds for.
+    `ratio`: Coarse over fine pixel size.
+    `rule`: The options; see `PlusRule`.
+    `response`: What the coarse sensor makes of a fine change of 1, by band.
+    `spread`: Standard deviation of the coarse change that the fine sensor does not share, by
+    band.
+    `noise`, `jitter`: Noise of one coarse observation, by band; see
+    `biastf_xr.series.Smoothing`.
+    `error`: By number of base dates ("one", "two"), for every band the three terms of the
+    variance of the error; see `biastf_xr.methods.plus.uncertainty`.
+    `trust`: By number of base dates, how far predictions depart from interpolation in time: 1
+    where that pays on known dates, less down to 0 where it does not.
+    `calibrated`: By number of base dates, how many dates the terms were fitted on; 0 where they
+    are assumed.
+    `days`: Fine dates the fit has seen, ascending.
+    `coverage`: By number of base dates, share of errors within the nominal 68 % interval on
+    those dates.
+    `versions`: Versions of the libraries.
+    `format`: Version of this card.
     """
 
     bands: tuple[str, ...]
@@ -74,17 +61,7 @@ class PlusCard:
 def write_model(path: Path, card: PlusCard) -> str:
     """Write a model.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-        File to write; written beside its place and moved there when complete.
-    card : PlusCard
-        The model.
-
-    Returns
-    -------
-    str
-        Sha256 of the file.
+    `path`: File to write; written beside its place and moved there when complete.
     """
     from safetensors.numpy import save
 
@@ -97,25 +74,7 @@ def write_model(path: Path, card: PlusCard) -> str:
 
 
 def read_model(path: Path) -> tuple[PlusCard, str]:
-    """Read a model.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-
-    Returns
-    -------
-    PlusCard
-        The model.
-    str
-        Sha256 of the file.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing or damaged, or its card of another format or incomplete.
-    """
+    """Read a model."""
     from biastf_xr.methods.biastf.checkpoint import read_fields
 
     fields = read_fields(path)

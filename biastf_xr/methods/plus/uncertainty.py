@@ -38,18 +38,7 @@ ROUNDS = 3
 
 
 def local_square(image: Float) -> Float:
-    """Give the mean square in a small window around every pixel, missing values left out.
-
-    Parameters
-    ----------
-    image : ndarray of float32
-        Shape ``(band, y + 4, x + 4)``.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(band, y, x)``; 0 where all are missing.
-    """
+    """Return the mean square in a small window around every pixel, missing values left out."""
     from scipy.ndimage import uniform_filter
 
     inner, sides = (..., slice(REACH, -REACH), slice(REACH, -REACH)), (1, WINDOW, WINDOW)
@@ -67,22 +56,12 @@ def local_square(image: Float) -> Float:
 
 
 def terms(apart: Float | None, share: float, change: Float) -> Float:
-    """Give what the three terms multiply.
+    """Return what the three terms multiply.
 
-    Parameters
-    ----------
-    apart : ndarray of float32 or None
-        Shape ``(band, y, x)``: `local_square` of the difference of the two base images; None with
-        one date.
-    share : float
-        Share of the time between the base dates that has passed.
-    change : ndarray of float32
-        Shape ``(band, y + 4, x + 4)``: what the prediction adds to the base images.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(3, band, y, x)``; missing values count as none.
+    `apart`: Shape ``(band, y, x)``: `local_square` of the difference of the two base images;
+    None with one date.
+    `share`: Share of the time between the base dates that has passed.
+    `change`: Shape ``(band, y + 4, x + 4)``: what the prediction adds to the base images.
     """
     moved = local_square(change)
     out = np.ones((3, *moved.shape), np.float32)
@@ -92,20 +71,7 @@ def terms(apart: Float | None, share: float, change: Float) -> Float:
 
 
 def sigma_of_terms(parts: Float, weights: NDArray[np.float32]) -> Float:
-    """Give the standard deviation.
-
-    Parameters
-    ----------
-    parts : ndarray of float32
-        As from `terms`.
-    weights : ndarray of float32
-        Shape ``(band, 3)``.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(band, y, x)``, reflectance.
-    """
+    """Return the standard deviation."""
     sigma: Float = np.sqrt(np.einsum("kbyx,bk->byx", parts, weights, optimize=True))
     return sigma
 
@@ -117,17 +83,7 @@ def fit_terms(error: Float, parts: Float) -> NDArray[np.float64]:
     one factor brings the observed coverage nearest to the nominal one, because errors have heavier
     tails than a normal distribution.
 
-    Parameters
-    ----------
-    error : ndarray of float32
-        Shape ``(n,)``, reflectance, no NaN.
-    parts : ndarray of float32
-        Shape ``(3, n)``.
-
-    Returns
-    -------
-    ndarray of float64
-        The three weights.
+    `error`: Shape ``(n,)``, reflectance, no NaN.
     """
     from scipy.optimize import nnls
 
@@ -144,18 +100,7 @@ def fit_terms(error: Float, parts: Float) -> NDArray[np.float64]:
 
 
 def observed(ratio: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Give the share of errors within the intervals of `LEVELS`.
-
-    Parameters
-    ----------
-    ratio : ndarray of float
-        Absolute error in standard deviations.
-
-    Returns
-    -------
-    ndarray of float64
-        One share for each level.
-    """
+    """Return the share of errors within the intervals of `LEVELS`."""
     from scipy.stats import norm
 
     limits = norm.ppf(0.5 + LEVELS / 2)

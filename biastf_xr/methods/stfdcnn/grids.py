@@ -20,19 +20,8 @@ Scalar = TypeVar("Scalar", bound="np.generic")
 def covering(fine: Tile, factor: int, margin: int = 0) -> Tile:
     """Find the pixels of the middle resolution that touch a fine window.
 
-    Parameters
-    ----------
-    fine : Tile
-        Window on the whole fine grid.
-    factor : int
-        Fine pixels, a side, in one of them.
-    margin : int
-        How many more on every side.
-
-    Returns
-    -------
-    Tile
-        Window in pixels of the middle resolution; it may reach outside the grid.
+    `factor`: Fine pixels, a side, in one of them.
+    Returned: Window in pixels of the middle resolution; it may reach outside the grid.
     """
     return Tile(
         fine.y0 // factor - margin,
@@ -43,38 +32,16 @@ def covering(fine: Tile, factor: int, margin: int = 0) -> Tile:
 
 
 def fine_of(window: Tile, factor: int) -> Tile:
-    """Give the fine pixels of a window of the middle resolution.
+    """Return the fine pixels of a window of the middle resolution.
 
-    Parameters
-    ----------
-    window : Tile
-        Window in pixels of the middle resolution.
-    factor : int
-        Fine pixels, a side, in one of them.
-
-    Returns
-    -------
-    Tile
-        Window on the whole fine grid.
+    `window`: Window in pixels of the middle resolution.
+    `factor`: Fine pixels, a side, in one of them.
     """
     return Tile(*(factor * n for n in (window.y0, window.y1, window.x0, window.x1)))
 
 
 def cut(values: NDArray[Scalar], held: Tile, wanted: Tile) -> NDArray[Scalar]:
-    """Cut a window out of an array of the window around it.
-
-    Parameters
-    ----------
-    values : ndarray
-        Shape ``(..., y, x)`` over `held`.
-    held, wanted : Tile
-        The windows, on one grid.
-
-    Returns
-    -------
-    ndarray
-        Over `wanted`.
-    """
+    """Cut a window out of an array of the window around it."""
     rows = slice(wanted.y0 - held.y0, wanted.y1 - held.y0)
     cols = slice(wanted.x0 - held.x0, wanted.x1 - held.x0)
     return values[..., rows, cols]
@@ -83,18 +50,11 @@ def cut(values: NDArray[Scalar], held: Tile, wanted: Tile) -> NDArray[Scalar]:
 def downsample(values: Float, factor: int) -> Float:
     """Average fine pixels over those of the middle resolution, missing ones left out.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., factor * h, factor * w)``, from the first fine pixel of one; NaN is missing.
-    factor : int
-        Fine pixels, a side, in one.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape ``(..., h, w)``; NaN where more than half of the fine pixels are missing.  The order
-        of every sum is the same wherever the window lies.
+    `values`: Shape ``(..., factor * h, factor * w)``, from the first fine pixel of one; NaN is
+    missing.
+    `factor`: Fine pixels, a side, in one.
+    Returned: Shape ``(..., h, w)``; NaN where more than half of the fine pixels are missing.
+    The order of every sum is the same wherever the window lies.
     """
     valid = np.isfinite(values)
     whole = bool(valid.all())
@@ -121,21 +81,9 @@ def upsample(values: Float, held: Tile, wanted: Tile, factor: int) -> Float:
 
     The paper's interpolation is not verified; this is a reading.
 
-    Parameters
-    ----------
-    values : ndarray of float32
-        Shape ``(..., h, w)`` over `held`.
-    held : Tile
-        Window in pixels of the middle resolution, one more on every side than touch `wanted`.
-    wanted : Tile
-        Window on the whole fine grid.
-    factor : int
-        Fine pixels, a side, in one.
-
-    Returns
-    -------
-    ndarray of float32
-        Over `wanted`.
+    `held`: Window in pixels of the middle resolution, one more on every side than touch
+    `wanted`.
+    `factor`: Fine pixels, a side, in one.
     """
     tall = _lerp(values, np.arange(wanted.y0, wanted.y1), held.y0, factor, -2)
     return _lerp(tall, np.arange(wanted.x0, wanted.x1), held.x0, factor, -1)

@@ -105,22 +105,22 @@ class STFDCNN(KeptModel, Plain, SceneFree):
 
     @property
     def factor(self) -> int:
-        """Give the fine pixels, a side, in a pixel of the middle resolution."""
+        """Return the fine pixels, a side, in a pixel of the middle resolution."""
         return int(self.card.settings["factor"])
 
     @cached_property
     def fine_halo(self) -> int:
-        """Give the halo of the base images: weights, second network, interpolation."""
+        """Return the halo of the base images: weights, second network, interpolation."""
         return self._reach + 2 * self.factor
 
     @cached_property
     def halo(self) -> int:
-        """Give the halo of the coarse images: that, and weights and network of the first stage."""
+        """Return the coarse halo: that, the weights and the network of the first stage."""
         return self.fine_halo + self.factor * self._reach
 
     @property
     def coarse_halo(self) -> int:
-        """Give the coarse halo: the filling of gaps."""
+        """Return the coarse halo: the filling of gaps."""
         return 1
 
     @property
@@ -130,25 +130,7 @@ class STFDCNN(KeptModel, Plain, SceneFree):
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> STFDCNN:
-        """Load a fitted method.
-
-        Parameters
-        ----------
-        path : str or pathlib.Path
-            The checkpoint.
-        **options
-            Settings to change: highpass, window, device, precision.
-
-        Returns
-        -------
-        STFDCNN
-            The method.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is not a readable checkpoint of this method.
-        """
+        """Load a fitted method."""
         path = Path(path).resolve()
         card, sha256 = read_card(path)
         check_kind(path, card, "stfdcnn")
@@ -156,18 +138,7 @@ class STFDCNN(KeptModel, Plain, SceneFree):
         return cls(path, sha256, card, **(stored | options))
 
     def fuse(self, block: Block) -> Prediction:
-        """Predict; see `Method.fuse`.
-
-        Parameters
-        ----------
-        block : Block
-            The inputs, with both base dates.
-
-        Returns
-        -------
-        Prediction
-            The result, where the base images and the coarse images of all three dates are there.
-        """
+        """Predict; see `Method.fuse`."""
         from biastf_xr.methods.stfdcnn.stages import Stages
 
         stages = Stages(self, block)
@@ -181,13 +152,7 @@ class STFDCNN(KeptModel, Plain, SceneFree):
         return from_both(made, np.zeros_like(there))
 
     def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`.
-
-        Returns
-        -------
-        dict
-            The settings, the checkpoint's hash and the dates the model has seen.
-        """
+        """Describe; see `Method.describe`."""
         return {
             "method": self.name,
             "highpass": self.highpass,
@@ -225,54 +190,15 @@ def fit_stfdcnn(
     Eager.  Reads the windows it samples, trains, and writes a checkpoint.  Training by Adam on
     mean squared error; the paper's own optimisation is not verified.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes; dates to be predicted later must not be in the fine one.
-    factor : int, optional
-        Fine pixels, a side, in a pixel of the middle resolution; see `TwoNetworks`.
-    filters, kernels : tuple of int
-        Layers of both networks; see `TwoNetworks`.
-    bands : {"each", "together"}
-        A network for each band, or one for all.
-    samples : SampleRule, optional
-        Which dates are learned from, and how patches are drawn.
-    train : TrainRule, optional
-        How networks are trained.
-    base_rule : BracketRule, optional
-        Which fine dates are clear enough.
-    highpass : {"multiplicative", "additive"}
-        How details are brought to the target date; see `modulate`.
-    window : int
-        Side of the window of the weights; see `STFDCNN`.
-    upsampling : {"bilinear", "nearest"}
-        How coarse images are brought to the fine grid.
-    seed : int
-        Seed of everything random.
-    path : str or pathlib.Path, optional
-        Where to write the checkpoint; by default a temporary folder of this process.
-    start : str or pathlib.Path, optional
-        Checkpoint of a model whose networks are refined.
-    resume : bool
-        Whether an interrupted fit goes on from its last epoch.
-    mapper : callable, optional
-        Who trains the networks; see `biastf_xr.methods.training.crew.run_jobs`.
-    progress : callable, optional
-        Called after every epoch of every network.
-
-    Returns
-    -------
-    STFDCNN
-        The fitted method.
-
-    Raises
-    ------
-    MissingPairError
-        If there are too few clear dates or pixels.
-    CheckpointError
-        If `start` does not fit the cubes or the settings.
-    MethodError
-        If an option is unusable or a loss is not finite.
+    `pair`: The cubes; dates to be predicted later must not be in the fine one.
+    `factor`: Fine pixels, a side, in a pixel of the middle resolution; see `TwoNetworks`.
+    `bands`: A network for each band, or one for all.
+    `samples`: Which dates are learned from, and how patches are drawn.
+    `highpass`: How details are brought to the target date; see `modulate`.
+    `window`: Side of the window of the weights; see `STFDCNN`.
+    `upsampling`: How coarse images are brought to the fine grid.
+    `path`: Where to write the checkpoint; by default a temporary folder of this process.
+    `resume`: Whether an interrupted fit goes on from its last epoch.
     """
     from biastf_xr.methods.stfdcnn.train import train_stages
 

@@ -23,19 +23,7 @@ def modulate(image: Float, then: Float, now: Float, form: HighPass) -> Float:
     The first form is recalled from a paper of the same authors on one pair, the second is that of
     a re-implementation; both are readings.
 
-    Parameters
-    ----------
-    image : ndarray of float32
-        ``L_k``, the known image.
-    then, now : ndarray of float32
-        ``U_k`` and ``U_2``, the transitional images of both dates.
-    form : {"multiplicative", "additive"}
-        The form.
-
-    Returns
-    -------
-    ndarray of float32
-        The image of the other date.
+    `then`, `now`: ``U_k`` and ``U_2``, the transitional images of both dates.
     """
     if form == "additive":
         return image + (now - then)
@@ -53,21 +41,9 @@ def fuse_stage(
 ) -> Float:
     """Fuse both sides: ``v_1 P_1 + v_3 P_3``, ``v_k`` inverse to ``|U_2 - U_k|``.
 
-    Parameters
-    ----------
-    images : tuple of ndarray
-        ``L_1`` and ``L_3``.
-    transitional : tuple of ndarray
-        ``U_1``, ``U_2`` and ``U_3``, with `window` // 2 pixels of margin.
-    form : {"multiplicative", "additive"}
-        See `modulate`.
-    window : int
-        Side of the window that averages the change for the weights, odd; 1 for single pixels.
-
-    Returns
-    -------
-    ndarray of float32
-        Shape of the images.
+    `transitional`: ``U_1``, ``U_2`` and ``U_3``, with `window` // 2 pixels of margin.
+    `window`: Side of the window that averages the change for the weights, odd; 1 for single
+    pixels.
     """
     before, now, after = transitional
     margin = window // 2

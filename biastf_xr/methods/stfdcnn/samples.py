@@ -32,21 +32,14 @@ if TYPE_CHECKING:
 class TwoSamples:
     """Samples of both networks.
 
-    Attributes
-    ----------
-    coarse : ndarray of float32
-        Shape ``(N, band, ...)``: the coarse image at the middle resolution, with the network's
-        margin, no NaN.
-    middle : ndarray of float32
-        The fine image at the middle resolution, without margin; NaN where not clear.
-    blurred : ndarray of float32
-        The fine image at the middle resolution, interpolated to fine pixels, with margin, no NaN.
-    fine : ndarray of float32
-        The fine image, without margin; NaN where not clear.
-    held_out : ndarray of bool
-        Shape ``(N,)``: kept for early stopping.
-    days, held_days : tuple of str
-        Dates of the samples; those that only samples held out are of.
+    `coarse`: Shape ``(N, band, ...)``: the coarse image at the middle resolution, with the
+    network's margin, no NaN.
+    `middle`: The fine image at the middle resolution, without margin; NaN where not clear.
+    `blurred`: The fine image at the middle resolution, interpolated to fine pixels, with
+    margin, no NaN.
+    `fine`: The fine image, without margin; NaN where not clear.
+    `held_out`: Shape ``(N,)``: kept for early stopping.
+    `days`, `held_days`: Dates of the samples; those that only samples held out are of.
     """
 
     coarse: Float
@@ -58,13 +51,7 @@ class TwoSamples:
     held_days: tuple[str, ...]
 
     def sha256(self) -> str:
-        """Give a hash of all values.
-
-        Returns
-        -------
-        str
-            Equal for equal samples.
-        """
+        """Return a hash of all values."""
         total = hashlib.sha256()
         for part in (self.coarse, self.middle, self.blurred, self.fine, self.held_out):
             total.update(np.ascontiguousarray(part).tobytes())
@@ -123,24 +110,7 @@ class _Cutter:
 def training_dates(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> list[Group]:
     """List the single dates to learn from.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    rule : SampleRule
-        All clear dates, the two around its target, or those before it.
-    base_rule : BracketRule
-        Which fine dates are clear enough.
-
-    Returns
-    -------
-    list of tuple of numpy.datetime64
-        Ascending.
-
-    Raises
-    ------
-    MissingPairError
-        If there is none.
+    `rule`: All clear dates, the two around its target, or those before it.
     """
     days = training_days(pair, rule, base_rule)
     if rule.target is not None and rule.dates != "all":
@@ -168,32 +138,10 @@ def draw_two_samples(
 ) -> TwoSamples:
     """Draw patches of clear dates; reads only the windows it needs.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    rule : SampleRule
-        How to draw; ``patch`` and ``count`` tell the area, in patches of 8 middle pixels a side.
-    factor : int
-        Fine pixels, a side, in a pixel of the middle resolution.
-    radius : int
-        Receptive radius of the networks.
-    upsampling : {"bilinear", "nearest"}
-        How coarse images are brought to the fine grid.
-    base_rule : BracketRule
-        Which fine dates are clear enough.
-    seed : int
-        Seed of the draw and of the split.
-
-    Returns
-    -------
-    TwoSamples
-        The samples.
-
-    Raises
-    ------
-    MissingPairError
-        If there are too few clear dates or pixels.
+    `rule`: How to draw; ``patch`` and ``count`` tell the area, in patches of 8 middle pixels a
+    side.
+    `factor`: Fine pixels, a side, in a pixel of the middle resolution.
+    `upsampling`: How coarse images are brought to the fine grid.
     """
     side = factor * max(1, min(LSR_PATCH, min(pair.alignment.shape) // factor))
     count = max(16, round(rule.count * (rule.patch / side) ** 2))

@@ -59,11 +59,11 @@ class TwoNetworks:
 
     @property
     def radius(self) -> int:
-        """Give the receptive radius of either network, in pixels of its grid."""
+        """Return the receptive radius of either network, in pixels of its grid."""
         return sum(k // 2 for k in self.kernels)
 
     def factor_for(self, ratio: float) -> int:
-        """Give the factor for a ratio of pixel sizes.
+        """Return the factor for a ratio of pixel sizes.
 
         Parameters
         ----------

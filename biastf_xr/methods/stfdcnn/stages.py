@@ -24,14 +24,11 @@ if TYPE_CHECKING:
 class BaseImages:
     """What a base date gives to both stages.
 
-    Attributes
-    ----------
-    middle, fine : ndarray of float32
-        The known image, shape ``(band, y, x)``, at the middle resolution and on the block's tile.
-    middle_transitional, fine_transitional : ndarray of float32
-        What the networks make for the date, with the margin of the weights' window.
-    clear : ndarray of bool
-        Where both sensors saw it, on the block's tile.
+    `middle`, `fine`: The known image, shape ``(band, y, x)``, at the middle resolution and on
+    the block's tile.
+    `middle_transitional`, `fine_transitional`: What the networks make for the date, with the
+    margin of the weights' window.
+    `clear`: Where both sensors saw it, on the block's tile.
     """
 
     middle: Float
@@ -44,12 +41,7 @@ class BaseImages:
 class Stages:
     """The two stages over one block.
 
-    Parameters
-    ----------
-    method : STFDCNN
-        The method.
-    block : Block
-        The inputs, with the method's halos.
+    `block`: The inputs, with the method's halos.
     """
 
     def __init__(self, method: STFDCNN, block: Block) -> None:
@@ -67,19 +59,9 @@ class Stages:
         self.wide = self.middle.padded(half)
 
     def predict(self, coarse: Float, before: BaseImages, after: BaseImages) -> Float:
-        """Give the fine image of a target date.
+        """Return the fine image of a target date.
 
-        Parameters
-        ----------
-        coarse : ndarray of float32
-            Its coarse image, shape ``(band, h, w)``.
-        before, after : BaseImages
-            The base dates.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(band, y, x)`` of the tile.
+        `coarse`: Its coarse image, shape ``(band, h, w)``.
         """
         form, window = self.method.highpass, self.method.window
         middle = fuse_stage(
@@ -100,18 +82,7 @@ class Stages:
         )
 
     def base(self, base: Base) -> BaseImages:
-        """Make the images of a base date; where it is masked, its coarse image stands in.
-
-        Parameters
-        ----------
-        base : Base
-            The base date.
-
-        Returns
-        -------
-        BaseImages
-            The images.
-        """
+        """Make the images of a base date; where it is masked, its coarse image stands in."""
         coarse, seen = self._on_fine(base.coarse)
         filled = np.where(np.isfinite(base.fine), base.fine, cut(coarse, self.held, self.held_fine))
         middle = downsample(
@@ -125,20 +96,20 @@ class Stages:
         return BaseImages(middle, self._mapped(coarse), known, self._sharpened(middle), clear)
 
     def _on_fine(self, coarse: Float) -> tuple[Float, NDArray[np.bool_]]:
-        """Give a coarse image on the fine grid, filled, and where it was seen."""
+        """Return a coarse image on the fine grid, filled, and where it was seen."""
         how, upsampler = self.method.upsampling, self.block.upsample
         seen = upsampler(coarse, how)
         filled = fill_for_network(seen, coarse, upsampler, how)
         return filled, np.asarray(np.isfinite(seen).all(axis=0))
 
     def _mapped(self, filled: Float) -> Float:
-        """Give what the first network makes of a coarse image on the fine grid."""
+        """Return what the first network makes of a coarse image on the fine grid."""
         window = self.wide.padded(self.method.card.halo)
         given = downsample(cut(filled, self.held, fine_of(window, self.factor)), self.factor)
         return self._run("nlm", given, self.wide)
 
     def _sharpened(self, middle: Float) -> Float:
-        """Give what the second network makes of an image of the middle resolution."""
+        """Return what the second network makes of an image of the middle resolution."""
         wide = self.fine.padded(self.method.card.halo)
         return self._run("sr", upsample(middle, self.middle, wide, self.factor), self.fine)
 

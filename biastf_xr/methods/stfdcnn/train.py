@@ -31,18 +31,12 @@ Channels = list[tuple[float, float]]
 class StageModel:
     """A trained network with its scales.
 
-    Attributes
-    ----------
-    network : torch.nn.Sequential
-        The network: what it gives is added to its input.
-    channels : list of tuple of float
-        Offset and scale of every image that goes in.
-    scale : float
-        Of what comes out, reflectance.
-    history : list of tuple of float
-        Training and hold-out loss after every epoch, as a fraction of that of the input itself.
-    constant : bool
-        Whether there was nothing to learn.
+    `network`: The network: what it gives is added to its input.
+    `channels`: Offset and scale of every image that goes in.
+    `scale`: Of what comes out, reflectance.
+    `history`: Training and hold-out loss after every epoch, as a fraction of that of the input
+    itself.
+    `constant`: Whether there was nothing to learn.
     """
 
     network: nn.Sequential
@@ -56,14 +50,9 @@ class StageModel:
 class StageStart:
     """What a warm start takes from another model, of one network.
 
-    Attributes
-    ----------
-    weights : dict of ndarray
-        By name of the parameter.
-    channels : list of tuple of float
-        Offset and scale of every image that goes in.
-    scale : float
-        Of what comes out.
+    `weights`: By name of the parameter.
+    `channels`: Offset and scale of every image that goes in.
+    `scale`: Of what comes out.
     """
 
     weights: dict[str, Any] = field(default_factory=dict)
@@ -72,20 +61,7 @@ class StageStart:
 
 
 def network_names(bands: Sequence[str], networks: TwoNetworks) -> dict[str, list[int]]:
-    """Name the networks of a stage, without the stage.
-
-    Parameters
-    ----------
-    bands : sequence of str
-        Bands of the model.
-    networks : TwoNetworks
-        Whether each has its own.
-
-    Returns
-    -------
-    dict
-        Places of the bands that go in, by name.
-    """
+    """Name the networks of a stage, without the stage."""
     if networks.bands == "together":
         return {"all": list(range(len(bands)))}
     return {band: [i] for i, band in enumerate(bands)}
@@ -103,41 +79,7 @@ def train_stages(
     mapper: Mapper | None = None,
     progress: TrainProgress | None = None,
 ) -> dict[str, StageModel]:
-    """Train all networks of both stages; none of them waits for another.
-
-    Parameters
-    ----------
-    samples : TwoSamples
-        The samples.
-    bands : sequence of str
-        Names of their bands.
-    networks : TwoNetworks
-        The networks.
-    rule : TrainRule
-        The optimisation.
-    seed : int
-        Seed of weights, order and augmentation.
-    start : dict of StageStart, optional
-        Models to begin with, by network.
-    states : pathlib.Path, optional
-        Folder that keeps what is done.
-    mapper : callable, optional
-        Who trains; see `run_jobs`.
-    progress : callable, optional
-        Called after every epoch of every network.
-
-    Returns
-    -------
-    dict of StageModel
-        By name: the band (or "all") with ".nlm" or ".sr".
-
-    Raises
-    ------
-    MethodError
-        If a loss is not finite.
-    CheckpointError
-        If the models to begin with have other layers.
-    """
+    """Train all networks of both stages; none of them waits for another."""
     margin = networks.radius
     begun: dict[str, StageStart] = {}
     jobs: list[FitJob] = []

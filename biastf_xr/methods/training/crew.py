@@ -26,20 +26,10 @@ def run_jobs(
     A network is fitted by one thread of a processor, whose sums then come out alike everywhere:
     the result has the same bytes with any number of cores and with any mapper.
 
-    Parameters
-    ----------
-    jobs : sequence of FitJob
-        The networks.
-    mapper : callable, optional
-        Runs them elsewhere, as `on_client` gives; by default threads of this process do, one
-        for each core, or one after the other on a GPU.
-    progress : callable, optional
-        Called after every epoch of every network; for networks fitted elsewhere afterwards.
-
-    Returns
-    -------
-    dict of FittedNetwork
-        By name.
+    `mapper`: Runs them elsewhere, as `on_client` gives; by default threads of this process do,
+    one for each core, or one after the other on a GPU.
+    `progress`: Called after every epoch of every network; for networks fitted elsewhere
+    afterwards.
     """
     if mapper is None:
         fitted: Sequence[FittedNetwork] = _in_threads(jobs, progress)
@@ -53,18 +43,7 @@ def run_jobs(
 
 
 def on_client(client: Any) -> Mapper:
-    """Give a mapper that runs jobs on the workers of a Dask client.
-
-    Parameters
-    ----------
-    client : distributed.Client
-        The client.
-
-    Returns
-    -------
-    callable
-        For `run_jobs`.
-    """
+    """Return a mapper that runs jobs on the workers of a Dask client."""
 
     def _mapped(
         function: Callable[[FitJob], FittedNetwork], jobs: Sequence[FitJob]

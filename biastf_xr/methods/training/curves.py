@@ -14,20 +14,8 @@ def plot_history(
 ) -> Path:
     """Draw the losses of every network over the epochs.
 
-    Parameters
-    ----------
-    history : mapping
-        By network, training and hold-out loss after every epoch, as a fraction of that of
-        answering zero.
-    path : pathlib.Path
-        The picture to write.
-    title : str
-        Its title.
-
-    Returns
-    -------
-    pathlib.Path
-        The picture.
+    `history`: By network, training and hold-out loss after every epoch, as a fraction of that
+    of answering zero.
     """
     from matplotlib.figure import Figure
 

@@ -24,22 +24,7 @@ LEAST_DATES = 6
 
 
 def training_days(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> list[Day]:
-    """List the dates that are clear in both cubes and may be learned from.
-
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    rule : SampleRule
-        For the target, which is never among them.
-    base_rule : BracketRule
-        Which fine dates are clear enough.
-
-    Returns
-    -------
-    list of numpy.datetime64
-        Ascending.
-    """
+    """List the dates that are clear in both cubes and may be learned from."""
     days = usable_dates(pair, base_rule)
     days = days[np.isin(days, pair.coarse_days)]
     if rule.target is not None:
@@ -51,25 +36,6 @@ def training_pairs(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> 
     """List the pairs of dates to learn a change from.
 
     The paper does not say which pairs it trains on; the choices are readings.
-
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    rule : SampleRule
-        The choice.
-    base_rule : BracketRule
-        Which fine dates are clear enough.
-
-    Returns
-    -------
-    list of tuple of numpy.datetime64
-        Earlier and later date.
-
-    Raises
-    ------
-    MissingPairError
-        If there is none.
     """
     days = training_days(pair, rule, base_rule)
     reach = np.timedelta64(rule.max_pair_gap, "D")
@@ -102,24 +68,7 @@ def _chosen(days: Sequence[Day], rule: SampleRule) -> list[Group]:
 def split_dates(
     groups: Sequence[Group], share: float, rng: np.random.Generator
 ) -> tuple[list[Group], list[Group]]:
-    """Hold out dates: a group with a date held out is not learned from.
-
-    Parameters
-    ----------
-    groups : sequence of tuple of numpy.datetime64
-        Pairs of dates, or single dates.
-    share : float
-        Fraction of the dates to hold out.
-    rng : numpy.random.Generator
-        Draws them.
-
-    Returns
-    -------
-    list of tuple
-        Groups to learn from.
-    list of tuple
-        Groups for early stopping: the same where there are fewer than `LEAST_DATES` dates.
-    """
+    """Hold out dates: a group with a date held out is not learned from."""
     days = sorted({day for group in groups for day in group})
     count = max(1, round(share * len(days))) if share else 0
     if len(days) < LEAST_DATES or not count:

@@ -38,14 +38,9 @@ NOTHING = 1e-8
 class Layers:
     """A chain of convolutions with ReLU between them.
 
-    Attributes
-    ----------
-    channels : tuple of int
-        Channels before, between and after the layers.
-    kernels : tuple of int
-        Sides of the filters, odd.
-    bias : bool
-        Whether the convolutions have an additive term.
+    `channels`: Channels before, between and after the layers.
+    `kernels`: Sides of the filters, odd.
+    `bias`: Whether the convolutions have an additive term.
     """
 
     channels: tuple[int, ...]
@@ -56,16 +51,6 @@ class Layers:
         """Build the network: He initialisation, last layer zero, so that it answers zero.
 
         Convolutions are not padded: they see only data.
-
-        Parameters
-        ----------
-        seed : int
-            Seed of the weights.
-
-        Returns
-        -------
-        torch.nn.Sequential
-            The network, laid out for channels-last convolutions, the faster kind.
         """
         generator = torch.Generator().manual_seed(seed)
         layers: list[nn.Module] = []
@@ -84,18 +69,7 @@ class Layers:
 
 
 def channels_last(network: nn.Sequential) -> nn.Sequential:
-    """Lay the weights out for channels-last convolutions, the faster kind on CPU and GPU.
-
-    Parameters
-    ----------
-    network : torch.nn.Sequential
-        The network, changed in place.
-
-    Returns
-    -------
-    torch.nn.Sequential
-        The same network.
-    """
+    """Lay the weights out for channels-last convolutions, the faster kind on CPU and GPU."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
@@ -104,27 +78,14 @@ def channels_last(network: nn.Sequential) -> nn.Sequential:
 class FitJob:
     """One network to fit; travels to a worker.
 
-    Attributes
-    ----------
-    name : str
-        Name of the network.
-    layers : Layers
-        Its shape.
-    inputs : ndarray of float32
-        Shape ``(N, K, C, Y, X)``, standardised, no NaN: K equivalent views of every patch, of
-        which one is drawn at every step.
-    targets : ndarray of float32
-        Shape ``(N, K, D, y, x)``, without the network's margin; NaN where not clear.
-    held_out : ndarray of bool
-        Shape ``(N,)``: kept for early stopping.
-    rule : TrainRule
-        The optimisation.
-    seed : int
-        Seed of weights, order and augmentation.
-    start : dict of ndarray, optional
-        Weights to begin with, by name of the parameter.
-    state : pathlib.Path, optional
-        File that keeps the state after every epoch; a fit of the same job goes on from it.
+    `name`: Name of the network.
+    `inputs`: Shape ``(N, K, C, Y, X)``, standardised, no NaN: K equivalent views of every
+    patch, of which one is drawn at every step.
+    `targets`: Shape ``(N, K, D, y, x)``, without the network's margin; NaN where not clear.
+    `held_out`: Shape ``(N,)``: kept for early stopping.
+    `seed`: Seed of weights, order and augmentation.
+    `start`: Weights to begin with, by name of the parameter.
+    `state`: File that keeps the state after every epoch; a fit of the same job goes on from it.
     """
 
     name: str
@@ -138,13 +99,7 @@ class FitJob:
     state: Path | None = None
 
     def key(self) -> str:
-        """Give a hash of all that the result depends on.
-
-        Returns
-        -------
-        str
-            Equal for equal jobs, wherever their state is kept.
-        """
+        """Return a hash of all that the result depends on."""
         told = {"layers": asdict(self.layers), "rule": asdict(self.rule), "seed": self.seed}
         total = hashlib.sha256(json.dumps(told | {"torch": torch.__version__}).encode())
         for part in (self.inputs, self.targets, self.held_out, *(self.start or {}).values()):
@@ -156,16 +111,12 @@ class FitJob:
 class FittedNetwork:
     """A fitted network.
 
-    Attributes
-    ----------
-    weights : dict of ndarray
-        By name of the parameter; those of the lowest hold-out loss.
-    history : list of tuple of float
-        Training and hold-out loss after every epoch, as a fraction of that of answering zero.
-    errors : ndarray of float64
-        Shape ``(N,)``: mean squared error of every patch held out, NaN of the others, standardised.
-    constant : bool
-        Whether there was nothing to learn: targets or inputs are zero throughout.
+    `weights`: By name of the parameter; those of the lowest hold-out loss.
+    `history`: Training and hold-out loss after every epoch, as a fraction of that of answering
+    zero.
+    `errors`: Shape ``(N,)``: mean squared error of every patch held out, NaN of the others,
+    standardised.
+    `constant`: Whether there was nothing to learn: targets or inputs are zero throughout.
     """
 
     weights: dict[str, NDArray[Any]]
@@ -191,23 +142,6 @@ def run_job(job: FitJob, progress: TrainProgress | None = None) -> FittedNetwork
     Mean squared error over clear pixels, Adam, random flips, transposes and views.  The weights
     kept are those of the lowest hold-out loss, those at the start included.  The same job gives
     the same bytes on every processor with the same kernels, also when it was interrupted.
-
-    Parameters
-    ----------
-    job : FitJob
-        What to fit.
-    progress : callable, optional
-        Called after every epoch.
-
-    Returns
-    -------
-    FittedNetwork
-        The result.
-
-    Raises
-    ------
-    MethodError
-        If the loss is not finite.
     """
     if _nothing_to_learn(job):
         weights = {n: v.numpy() for n, v in job.layers.build(job.seed).state_dict().items()}
@@ -313,7 +247,7 @@ class _Run:
         return out.float()
 
     def _held_loss(self) -> float:
-        """Give the mean squared error of the patches held out, over all their views."""
+        """Return the mean squared error of the patches held out, over all their views."""
         errors, counts = self._held_sums()
         return float(errors.sum() / max(counts.sum(), 1))
 
@@ -323,7 +257,7 @@ class _Run:
         return made
 
     def _held_sums(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give sum of squares and number of clear values, by patch and view."""
+        """Return sum of squares and number of clear values, by patch and view."""
         self.network.eval()
         batch, views = self.job.rule.batch, self.x_held.shape[1]
         errors, counts = np.zeros((2, len(self.x_held), views))
@@ -376,7 +310,7 @@ def _mean_square(y: torch.Tensor) -> float:
 
 
 def _errors(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Give squared errors, zero where the target is not clear."""
+    """Return squared errors, zero where the target is not clear."""
     return torch.where(target.isnan(), torch.zeros_like(output), output - target).square()
 
 

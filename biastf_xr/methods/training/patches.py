@@ -38,14 +38,8 @@ LEAST_PATCHES = 2
 class Site:
     """Where and when a patch is.
 
-    Attributes
-    ----------
-    days : tuple of numpy.datetime64
-        Its dates.
-    tile : Tile
-        Its place on the fine grid, without halo.
-    held_out : bool
-        Whether it is kept for early stopping.
+    `tile`: Its place on the fine grid, without halo.
+    `held_out`: Whether it is kept for early stopping.
     """
 
     days: Group
@@ -57,16 +51,10 @@ class Site:
 class Patch:
     """What both sensors saw at a site.
 
-    Attributes
-    ----------
-    site : Site
-        The site.
-    fine : ndarray of float32
-        Shape ``(day, band, y, x)`` with the reader's `fine_halo`; NaN where masked or outside.
-    coarse : ndarray of float32
-        Shape ``(day, band, h, w)`` on the coarse grid; NaN where missing.
-    upsample : Upsampler
-        Brings `coarse` to the tile with the reader's `halo`.
+    `fine`: Shape ``(day, band, y, x)`` with the reader's `fine_halo`; NaN where masked or
+    outside.
+    `coarse`: Shape ``(day, band, h, w)`` on the coarse grid; NaN where missing.
+    `upsample`: Brings `coarse` to the tile with the reader's `halo`.
     """
 
     site: Site
@@ -79,16 +67,10 @@ class Patch:
 class PatchReader:
     """Reads patches window by window; a few windows are held, never a whole image.
 
-    Attributes
-    ----------
-    pair : CubePair
-        The cubes.
-    patch : int
-        Side of a patch.
-    halo, fine_halo : int
-        Fine pixels around it of what `Patch.upsample` gives, and of the fine images.
-    coarse_halo : int
-        Coarse pixels around what the interpolation touches.
+    `patch`: Side of a patch.
+    `halo`, `fine_halo`: Fine pixels around it of what `Patch.upsample` gives, and of the fine
+    images.
+    `coarse_halo`: Coarse pixels around what the interpolation touches.
     """
 
     pair: CubePair
@@ -102,18 +84,7 @@ class PatchReader:
         object.__setattr__(self, "_held", held)
 
     def read(self, site: Site) -> Patch:
-        """Read a patch.
-
-        Parameters
-        ----------
-        site : Site
-            Where and when.
-
-        Returns
-        -------
-        Patch
-            The images.
-        """
+        """Read a patch."""
         padded = site.tile.padded(self.fine_halo)
         block = self._block(site.tile)
         whole = block.padded(self.fine_halo)
@@ -122,18 +93,7 @@ class PatchReader:
         return Patch(site, fine, self.coarse(site), self._upsampler(site))
 
     def coarse(self, site: Site) -> Float:
-        """Read the coarse images of a patch alone.
-
-        Parameters
-        ----------
-        site : Site
-            Where and when.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(day, band, h, w)``.
-        """
+        """Read the coarse images of a patch alone."""
         whole = self.pair.alignment.coarse_tile(
             self._block(site.tile).padded(self.halo), margin=self.coarse_halo
         )
@@ -141,18 +101,7 @@ class PatchReader:
         return np.stack([self._window("coarse", d, whole)[:, rows, cols] for d in site.days])
 
     def order(self, site: Site) -> tuple[int, int, Group]:
-        """Give the place of a site in an order that reads every window but once or twice.
-
-        Parameters
-        ----------
-        site : Site
-            The site.
-
-        Returns
-        -------
-        tuple
-            For sorting.
-        """
+        """Return the place of a site in an order that reads every window but once or twice."""
         return site.tile.y0 // BLOCK, site.tile.x0 // BLOCK, site.days
 
     def _block(self, tile: Tile) -> Tile:
@@ -206,28 +155,7 @@ def draw_patches(
 ) -> list[tuple[Site, T]]:
     """Draw patches over all groups of dates and all of the area.
 
-    Parameters
-    ----------
-    reader : PatchReader
-        Reads them.
-    groups : sequence of tuple of numpy.datetime64
-        Pairs of dates, or single dates.
-    rule : SampleRule
-        How to draw.
-    make : callable
-        Makes of a patch what is learned from, or None where too little of it is clear.
-    seed : int
-        Seed of the draw and of the split.
-
-    Returns
-    -------
-    list of tuple
-        Sites with what was made, at least `LEAST_PATCHES`; some are held out and some are not.
-
-    Raises
-    ------
-    MissingPairError
-        If there are fewer.
+    `make`: Makes of a patch what is learned from, or None where too little of it is clear.
     """
     rng = np.random.default_rng(seed)
     strata = _strata(reader, groups, rule, rng)
@@ -250,20 +178,7 @@ def draw_patches(
 
 
 def lay_cells(shape: tuple[int, int], patch: int) -> list[Tile]:
-    """Lay patches over the scene, each overlapping the next by half.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the scene.
-    patch : int
-        Side of a patch.
-
-    Returns
-    -------
-    list of Tile
-        Their places.
-    """
+    """Lay patches over the scene, each overlapping the next by half."""
     step = max(patch // 2, 1)
     ys, xs = (range(0, n - patch + 1, step) for n in shape)
     return [Tile(y, y + patch, x, x + patch) for y in ys for x in xs]
@@ -274,23 +189,7 @@ def split_cells(
 ) -> tuple[list[Tile], NDArray[np.bool_]]:
     """Hold out whole blocks of patches; what straddles the line is on neither side.
 
-    Parameters
-    ----------
-    cells : sequence of Tile
-        Places of patches.
-    shape : tuple of int
-        Rows and columns of the scene.
-    rule : SampleRule
-        How much is held out, in blocks of what size.
-    rng : numpy.random.Generator
-        Draws the blocks.
-
-    Returns
-    -------
-    list of Tile
-        The places that are on either side.
-    ndarray of bool
-        Which of them are held out.
+    `rule`: How much is held out, in blocks of what size.
     """
     side = (cells[0].y1 - cells[0].y0) * rule.hold_out_block
     rows, cols = (-(-n // side) for n in shape)
@@ -375,7 +274,7 @@ def _fill(
 
 
 def _inside(window: Tile, whole: Tile) -> tuple[slice, slice]:
-    """Give the slices of a window into an array of the window around it."""
+    """Return the slices of a window into an array of the window around it."""
     return (
         slice(window.y0 - whole.y0, window.y1 - whole.y0),
         slice(window.x0 - whole.x0, window.x1 - whole.x0),

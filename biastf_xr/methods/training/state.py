@@ -12,17 +12,7 @@ if TYPE_CHECKING:
 
 
 def write_state(path: Path, key: str, state: dict[str, Any]) -> None:
-    """Keep a state; what was there is replaced at once or not at all.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    key : str
-        Hash of the job it belongs to.
-    state : dict
-        Tensors and plain values.
-    """
+    """Keep a state; what was there is replaced at once or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     torch.save({"key": key, "state": state}, partial)
@@ -30,20 +20,7 @@ def write_state(path: Path, key: str, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path, key: str) -> dict[str, Any] | None:
-    """Read the state of a job.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The file.
-    key : str
-        Hash of the job.
-
-    Returns
-    -------
-    dict or None
-        The state; None where there is none, or that of another job, or a damaged one.
-    """
+    """Read the state of a job."""
     try:
         kept = torch.load(path, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):

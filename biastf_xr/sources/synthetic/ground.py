@@ -24,16 +24,10 @@ _NEIGHBOUR = 0.12
 class Ground:
     """The landscape with its weather and the flood.
 
-    Attributes
-    ----------
-    landscape : Landscape
-        What does not change.
-    rain : ndarray of float64, shape (pattern, day)
-        Wetness that each rain pattern adds on each day.
-    first_day_of_year : float
-        Day of the year (1 January = 0) of day 0.
-    event_day : int
-        Day on which the flood crests; a day before there is none.
+    `landscape`: What does not change.
+    `rain`: shape (pattern, day), wetness that each rain pattern adds on each day.
+    `first_day_of_year`: Day of the year (1 January = 0) of day 0.
+    `event_day`: Day on which the flood crests; a day before there is none.
     """
 
     landscape: Landscape
@@ -44,15 +38,7 @@ class Ground:
     def reflectance(self, day: int) -> FloatArray:
         """Evaluate what the fine sensor would see without clouds and noise.
 
-        Parameters
-        ----------
-        day : int
-            Days since the start of the season.
-
-        Returns
-        -------
-        ndarray of float32, shape (band, y, x)
-            In 0.001..1.
+        Returned: shape (band, y, x), in 0.001..1.
         """
         land, calendar = self.landscape, self.landscape.calendar
         doy = self.first_day_of_year + day
@@ -82,15 +68,8 @@ class Ground:
     def flood(self, day: int) -> tuple[FloatArray, FloatArray]:
         """Evaluate the flood.
 
-        Parameters
-        ----------
-        day : int
-            Days since the start of the season.
-
-        Returns
-        -------
-        flood, mud : ndarray of float32, shape (y, x)
-            Share of the pixel under flood water, and how much the ground still shows that it was.
+        `flood`, `mud`: shape (y, x), share of the pixel under flood water, and how much the ground
+        still shows that it was.
         """
         height = self.landscape.flood_height
         since = day - self.event_day
@@ -104,29 +83,21 @@ class Ground:
         return flood.astype(np.float32), mud.astype(np.float32)
 
     def water(self, day: int) -> NDArray[np.bool_]:
-        """Tell where water covers most of the pixel.
+        """Return where water covers most of the pixel.
 
-        Parameters
-        ----------
-        day : int
-            Days since the start of the season.
-
-        Returns
-        -------
-        ndarray of bool, shape (y, x)
-            Lakes, the river and the flood.
+        Returned: shape (y, x), lakes, the river and the flood.
         """
         lasting = self.landscape.calendar.cover == Cover.WATER
         return np.asarray(lasting[self.landscape.label] | (self.flood(day)[0] > 0.5))
 
     def _soaks(self) -> FloatArray:
-        """Give how much the ground of a parcel darkens when wet."""
+        """Return how much the ground of a parcel darkens when wet."""
         cover = self.landscape.calendar.cover
         soaks = np.where(cover == Cover.BUILT, 0.35, 1.0)
         return np.where(cover == Cover.WATER, 0.0, soaks).astype(np.float32)
 
     def _drowns(self) -> FloatArray:
-        """Give how much the canopy of a parcel suffers from standing water."""
+        """Return how much the canopy of a parcel suffers from standing water."""
         return np.where(self.landscape.calendar.cover == Cover.FOREST, 0.1, 1.0).astype(np.float32)
 
 

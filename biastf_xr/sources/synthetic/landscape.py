@@ -28,23 +28,18 @@ _CROP_WEIGHTS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Landscape:
-    """
-    Everything about the ground that does not change with time, on the padded canvas.
+    """Everything about the ground that does not change with time, on the padded canvas.
 
-    Attributes
-    ----------
-    label : ndarray of int32, shape (y, x)
-        Row of `calendar` that each pixel belongs to.
-    calendar : CropCalendar
-        One row per parcel; the first rows are water, forest, natural grass and built-up land.
-    vigour : ndarray of float32, shape (y, x)
-        Factor on the green fraction (mean 1): growth differences inside a parcel.
-    tone : ndarray of float32, shape (y, x)
-        Factor on the reflectance of the whole pixel (mean 1): stones, tracks, canopy shade.
-    flood_height : ndarray of float32, shape (y, x)
-        Height above the river as a share of the flood's crest: below 1 is under water at the crest.
-    rain_patterns : ndarray of float32, shape (pattern, y, x)
-        Where a shower falls, 0..1.
+    `label`: shape (y, x), row of `calendar` that each pixel belongs to.
+    `calendar`: One row per parcel; the first rows are water, forest, natural grass and built-up
+    land.
+    `vigour`: shape (y, x), factor on the green fraction (mean 1): growth differences inside a
+    parcel.
+    `tone`: shape (y, x), factor on the reflectance of the whole pixel (mean 1): stones, tracks,
+    canopy shade.
+    `flood_height`: shape (y, x), height above the river as a share of the flood's crest: below
+    1 is under water at the crest.
+    `rain_patterns`: shape (pattern, y, x), where a shower falls, 0..1.
     """
 
     label: NDArray[np.int32]
@@ -58,24 +53,11 @@ class Landscape:
 def fractal_noise(
     shape: tuple[int, int], rng: np.random.Generator, *, slope: float, longest: float | None = None
 ) -> FloatArray:
-    """
-    Draw a periodic Gaussian random field whose amplitude falls as a power of frequency.
+    """Draw a periodic Gaussian random field whose amplitude falls as a power of frequency.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns.
-    rng : numpy.random.Generator
-        Source of randomness.
-    slope : float
-        Exponent of the amplitude spectrum; 1 is rough, 2.5 is very smooth.
-    longest : float, optional
-        Wavelength in pixels above which the spectrum is flat.
-
-    Returns
-    -------
-    ndarray of float32, shape (y, x)
-        Field with mean 0 and standard deviation 1.
+    `slope`: Exponent of the amplitude spectrum; 1 is rough, 2.5 is very smooth.
+    `longest`: Wavelength in pixels above which the spectrum is flat.
+    Returned: shape (y, x), field with mean 0 and standard deviation 1.
     """
     fy = np.fft.fftfreq(shape[0])[:, None]
     fx = np.fft.rfftfreq(shape[1])[None, :]
@@ -90,22 +72,10 @@ def fractal_noise(
 def build_landscape(
     shape: tuple[int, int], window: tuple[slice, slice], rng: np.random.Generator
 ) -> Landscape:
-    """
-    Draw a farmed river plain.
+    """Draw a farmed river plain.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the canvas, in fine pixels.
-    window : tuple of slice
-        Part of the canvas that the fine sensor sees; the river crosses it.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    Landscape
-        The canvas; memory is about 30 bytes a pixel.
+    `shape`: Rows and columns of the canvas, in fine pixels.
+    `window`: Part of the canvas that the fine sensor sees; the river crosses it.
     """
     yy, xx = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     relief = fractal_noise(shape, rng, slope=1.8, longest=220.0)

@@ -40,7 +40,7 @@ class RegionLayout:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Give the names of the bands, in the order of the band axis."""
+        """Return the names of the bands, in the order of the band axis."""
         return BANDS
 
     @property
@@ -52,12 +52,12 @@ class RegionLayout:
 
     @property
     def fine_dates(self) -> NDArray[np.datetime64]:
-        """Give the days on which the fine sensor passes, datetime64[ns]."""
+        """Return the days on which the fine sensor passes, datetime64[ns]."""
         return self.dates[:: self.fine_revisit]
 
     @property
     def coarse_dates(self) -> NDArray[np.datetime64]:
-        """Give the days on which the coarse sensor passes: all of them."""
+        """Return the days on which the coarse sensor passes: all of them."""
         return self.dates
 
     @property
@@ -95,13 +95,13 @@ class RegionLayout:
 
     @property
     def coarse_shape(self) -> tuple[int, int]:
-        """Give the rows and columns of the coarse grid."""
+        """Return the rows and columns of the coarse grid."""
         rows, cols = (-(-n // self.ratio) + 2 * self.coarse_margin for n in self.shape)
         return rows, cols
 
     @property
     def canvas_shape(self) -> tuple[int, int]:
-        """Give the rows and columns of the landscape, in fine pixels."""
+        """Return the rows and columns of the landscape, in fine pixels."""
         rows, cols = ((n + 2 * PAD) * self.ratio for n in self.coarse_shape)
         return rows, cols
 
@@ -112,7 +112,7 @@ class RegionLayout:
         return slice(first, first + self.shape[0]), slice(first, first + self.shape[1])
 
     def _coarse_grid(self, factor: int) -> GeoBox:
-        """Give the grid of coarse pixels enlarged by a factor."""
+        """Return the grid of coarse pixels enlarged by a factor."""
         lead = self.coarse_margin * self.ratio * self.resolution
         size = self.resolution * self.ratio * factor
         rows, cols = (-(-n // factor) for n in self.coarse_shape)
@@ -120,18 +120,7 @@ class RegionLayout:
         return GeoBox((rows, cols), Affine(size, 0, corner[0], 0, -size, corner[1]), self.crs)
 
     def day_of(self, date: DateLike) -> int:
-        """Turn a date into days since the start.
-
-        Parameters
-        ----------
-        date : str or numpy.datetime64
-            A day of the season.
-
-        Returns
-        -------
-        int
-            0 on the first day.
-        """
+        """Turn a date into days since the start."""
         day = int(
             (np.datetime64(date).astype("datetime64[D]") - np.datetime64(self.start, "D")).astype(
                 int

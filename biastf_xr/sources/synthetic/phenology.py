@@ -55,31 +55,21 @@ PETALS = np.array([0.045, 0.210, 0.200, 0.420, 0.200, 0.095])
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CropCalendar:
-    """
-    Timing and colour of every parcel; all arrays share the first axis (parcel).
+    """Timing and colour of every parcel; all arrays share the first axis (parcel).
 
     Days are days of the year (1 January = 0) and repeat every year.
 
-    Attributes
-    ----------
-    cover : ndarray of int64, shape (parcel,)
-        `Cover` code.
-    base : ndarray, shape (parcel,)
-        Green fraction outside the growing seasons.
-    seasons : ndarray, shape (season, 5, parcel)
-        Amplitude, greening day, browning day, and the two time constants in days.
-    straw : ndarray, shape (4, parcel)
-        Lasting share of straw, share of stubble, day the stubble appears, day it is ploughed in.
-    bloom : ndarray, shape (2, parcel)
-        Petal fraction at the peak, and its day.
-    mowing : ndarray, shape (3, parcel)
-        Share of green lost at a cut, day of a cut, days between cuts.
-    canopy : ndarray, shape (band, parcel)
-        Reflectance at full green cover.
-    ground : ndarray, shape (band, parcel)
-        Reflectance of the dry ground without straw.
-    straw_colour : ndarray, shape (band, parcel)
-        Reflectance of straw.
+    `cover`: shape (parcel,), `Cover` code.
+    `base`: shape (parcel,), green fraction outside the growing seasons.
+    `seasons`: shape (season, 5, parcel), amplitude, greening day, browning day, and the two
+    time constants in days.
+    `straw`: shape (4, parcel), lasting share of straw, share of stubble, day the stubble
+    appears, day it is ploughed in.
+    `bloom`: shape (2, parcel), petal fraction at the peak, and its day.
+    `mowing`: shape (3, parcel), share of green lost at a cut, day of a cut, days between cuts.
+    `canopy`: shape (band, parcel), reflectance at full green cover.
+    `ground`: shape (band, parcel), reflectance of the dry ground without straw.
+    `straw_colour`: shape (band, parcel), reflectance of straw.
     """
 
     cover: NDArray[np.int64]
@@ -93,18 +83,9 @@ class CropCalendar:
     straw_colour: NDArray[np.float64]
 
     def green(self, day: float) -> FloatArray:
-        """
-        Evaluate the green fraction.
+        """Evaluate the green fraction.
 
-        Parameters
-        ----------
-        day : float
-            Day of the year.
-
-        Returns
-        -------
-        ndarray of float32, shape (parcel,)
-            Fraction 0..0.97.
+        Returned: shape (parcel,), fraction 0..0.97.
         """
         total = self.base.copy()
         for amplitude, start, end, rise, fall in self.seasons:
@@ -114,35 +95,17 @@ class CropCalendar:
         return np.clip(total, 0.0, 0.97).astype(np.float32)
 
     def petals(self, day: float) -> FloatArray:
-        """
-        Evaluate the share of the canopy that is in flower.
+        """Evaluate the share of the canopy that is in flower.
 
-        Parameters
-        ----------
-        day : float
-            Day of the year.
-
-        Returns
-        -------
-        ndarray of float32, shape (parcel,)
-            Fraction 0..1.
+        Returned: shape (parcel,), fraction 0..1.
         """
         away = np.mod(day - self.bloom[1] + _YEAR / 2, _YEAR) - _YEAR / 2
         return np.asarray(self.bloom[0] * np.exp(-0.5 * (away / 13.0) ** 2), dtype=np.float32)
 
     def background(self, day: float) -> FloatArray:
-        """
-        Evaluate the reflectance of what lies under the canopy: soil, clods and straw, all dry.
+        """Evaluate the reflectance of what lies under the canopy: soil, clods and straw, all dry.
 
-        Parameters
-        ----------
-        day : float
-            Day of the year.
-
-        Returns
-        -------
-        ndarray of float32, shape (band, parcel)
-            Reflectance.
+        Returned: shape (band, parcel), reflectance.
         """
         lasting, share, appears, ploughed = self.straw
         straw = np.clip(lasting + share * _season(day, appears, ploughed, 4.0, 2.0), 0.0, 0.95)
@@ -152,20 +115,9 @@ class CropCalendar:
 
 
 def draw_calendar(cover: NDArray[np.int64], rng: np.random.Generator) -> CropCalendar:
-    """
-    Draw timing and colour for every parcel.
+    """Draw timing and colour for every parcel.
 
-    Parameters
-    ----------
-    cover : ndarray of int64, shape (parcel,)
-        `Cover` codes.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    CropCalendar
-        One row per parcel.
+    `cover`: shape (parcel,), `Cover` codes.
     """
     n = len(cover)
     seasons = np.zeros((2, 5, n))

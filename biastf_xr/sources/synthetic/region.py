@@ -41,40 +41,21 @@ class SyntheticRegion(RegionLayout):
     disturbed by view angle.  Both have clouds and shadows.  Nothing is computed before it is asked
     for; the static landscape is kept for the last few regions used.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Rows and columns of the fine grid.
-    ratio : int
-        Fine pixels along the side of a coarse pixel.
-    start : str
-        First day, ISO format; the crop calendar is that of the southern temperate zone.
-    days : int
-        Length of the season in days.
-    fine_revisit : int
-        Days between fine passes, the first on the first day.
-    seed : int
-        Equal arguments and equal seed give equal values, in any order of calls.
-    resolution : float
-        Side of a fine pixel in CRS units (metres).
-    crs : str
-        A projected CRS.
-    coarse_margin : int
-        Coarse pixels by which the coarse grid extends beyond the fine one on every side.
+    `shape`: Rows and columns of the fine grid.
+    `ratio`: Fine pixels along the side of a coarse pixel.
+    `start`: First day, ISO format; the crop calendar is that of the southern temperate zone.
+    `days`: Length of the season in days.
+    `fine_revisit`: Days between fine passes, the first on the first day.
+    `seed`: Equal arguments and equal seed give equal values, in any order of calls.
+    `resolution`: Side of a fine pixel in CRS units (metres).
+    `coarse_margin`: Coarse pixels by which the coarse grid extends beyond the fine one on every
+    side.
     """
 
     def truth(self, date: DateLike) -> FloatArray:
         """Evaluate what the fine sensor would see without clouds and noise.
 
-        Parameters
-        ----------
-        date : str, datetime.date or numpy.datetime64
-            Any day of the season.
-
-        Returns
-        -------
-        ndarray of float32, shape (band, y, x)
-            Surface reflectance on the fine grid.
+        Returned: shape (band, y, x), surface reflectance on the fine grid.
         """
         rows, cols = self.canvas_window
         return _surface(self, self.day_of(date))[:, rows, cols].copy()
@@ -82,32 +63,14 @@ class SyntheticRegion(RegionLayout):
     def coarse_truth(self, date: DateLike) -> FloatArray:
         """Evaluate what the coarse sensor would see without clouds, view effects and noise.
 
-        Parameters
-        ----------
-        date : str, datetime.date or numpy.datetime64
-            Any day of the season.
-
-        Returns
-        -------
-        ndarray of float32, shape (band, y, x)
-            Surface reflectance on the coarse grid: bandpass, footprint and misregistration.
+        Returned: shape (band, y, x), surface reflectance on the coarse grid: bandpass, footprint
+        and misregistration.
         """
         day = self.day_of(date)
         return self._observe(day, 0.0, _coarse_surface(self, day))
 
     def fine_scene(self, date: DateLike) -> FineScene:
-        """Take a fine scene.
-
-        Parameters
-        ----------
-        date : str, datetime.date or numpy.datetime64
-            One of `fine_dates`.
-
-        Returns
-        -------
-        FineScene
-            Reflectance and quality bits.
-        """
+        """Take a fine scene."""
         day = self.day_of(date)
         if day % self.fine_revisit:
             raise TargetDateError(
@@ -135,18 +98,7 @@ class SyntheticRegion(RegionLayout):
         return FineScene(reflectance=seen.astype(np.float32), qa_pixel=qa, clear=clear)
 
     def coarse_scene(self, date: DateLike) -> CoarseScene:
-        """Take a coarse scene.
-
-        Parameters
-        ----------
-        date : str, datetime.date or numpy.datetime64
-            Any day of the season.
-
-        Returns
-        -------
-        CoarseScene
-            Reflectance, state bits and view angle.
-        """
+        """Take a coarse scene."""
         day = self.day_of(date)
         sky = _sky(self).clouds(day, drift=_COARSE_DRIFT)
         view = sensors.view_angle(day)
@@ -175,10 +127,8 @@ class SyntheticRegion(RegionLayout):
     def fine_cube(self) -> xr.Dataset:
         """Take all fine scenes, clouds and shadows removed with the true mask.
 
-        Returns
-        -------
-        xarray.Dataset
-            In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8 `clear`.
+        Returned: In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8
+        `clear`.
         """
         scenes = ((s.reflectance, s.clear) for s in map(self.fine_scene, self.fine_dates))
         return stack_scenes(scenes, self.fine_dates, self.fine_geobox)
@@ -186,27 +136,14 @@ class SyntheticRegion(RegionLayout):
     def coarse_cube(self) -> xr.Dataset:
         """Take all coarse scenes, clouds and shadows removed with the true mask.
 
-        Returns
-        -------
-        xarray.Dataset
-            In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8 `clear`.
+        Returned: In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8
+        `clear`.
         """
         scenes = ((s.reflectance, s.clear) for s in map(self.coarse_scene, self.coarse_dates))
         return stack_scenes(scenes, self.coarse_dates, self.coarse_geobox)
 
     def truth_cube(self, dates: Iterable[DateLike]) -> xr.Dataset:
-        """Evaluate the truth on several days.
-
-        Parameters
-        ----------
-        dates : iterable of str, datetime.date or numpy.datetime64
-            Days of the season.
-
-        Returns
-        -------
-        xarray.Dataset
-            In memory, laid out as `fine_cube`, `clear` everywhere.
-        """
+        """Evaluate the truth on several days."""
         days = self.dates[[self.day_of(date) for date in dates]]
         everywhere = np.ones(self.shape, dtype=bool)
         return stack_scenes(((self.truth(d), everywhere) for d in days), days, self.fine_geobox)

@@ -39,20 +39,10 @@ def write_landsat(
 ) -> list[Path]:
     """Write every fine scene as Landsat 8 Collection-2 Level-2 files, one folder per scene.
 
-    Parameters
-    ----------
-    region : SyntheticRegion
-        The region.
-    folder : pathlib.Path
-        Made if need be; files already there are replaced.
-    progress : callable, optional
-        Called with the number of scenes done and the number of all scenes.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files, scene by scene: ``SR_B2`` to ``SR_B7``, ``QA_PIXEL`` and ``QA_RADSAT``, uint16.
-        Bands hold ``(reflectance + 0.2) / 2.75e-5``, 0 outside the swath.
+    `folder`: Made if need be; files already there are replaced.
+    `progress`: Called with the number of scenes done and the number of all scenes.
+    Returned: The files, scene by scene: ``SR_B2`` to ``SR_B7``, ``QA_PIXEL`` and ``QA_RADSAT``,
+    uint16. Bands hold ``(reflectance + 0.2) / 2.75e-5``, 0 outside the swath.
     """
     written = []
     for i, date in enumerate(region.fine_dates):
@@ -82,20 +72,10 @@ def write_mod09ga(
     The files lie on the region's own projected grid, as after a request with reprojection, not on
     the sinusoidal grid.
 
-    Parameters
-    ----------
-    region : SyntheticRegion
-        The region.
-    folder : pathlib.Path
-        Made if need be; files already there are replaced.
-    progress : callable, optional
-        Called with the number of days done and the number of all days.
-
-    Returns
-    -------
-    list of pathlib.Path
-        The files, day by day: six bands, int16, ``reflectance * 10000`` with fill -28672, and
-        ``state_1km``, uint16 with fill 65535, on pixels twice as large.
+    `folder`: Made if need be; files already there are replaced.
+    `progress`: Called with the number of days done and the number of all days.
+    Returned: The files, day by day: six bands, int16, ``reflectance * 10000`` with fill -28672,
+    and ``state_1km``, uint16 with fill 65535, on pixels twice as large.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -49,15 +49,12 @@ STATE_FILL = 65535
 
 
 def coarse_response() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give the coarse sensor's linear response to fine reflectance, by band and cover.
+    """Return the coarse sensor's linear response to fine reflectance, by band and cover.
 
     Real bandpasses differ by less; the gains stand for bandpass, directional effects and
     atmospheric residue together, which is what the changes of two sensors differ by.
 
-    Returns
-    -------
-    gain, offset : ndarray of float32, shape (band, cover)
-        ``coarse = gain * fine + offset`` for pure ground.
+    `gain`, `offset`: shape (band, cover), ``coarse = gain * fine + offset`` for pure ground.
     """
     visible = np.arange(6) < 3
     departure = np.array([np.where(visible, *_COVER_GAIN[c]) for c in Cover]).T
@@ -67,38 +64,13 @@ def coarse_response() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def misregistration(seed: int, day: int) -> tuple[float, float]:
-    """Give the coarse sensor's geolocation error on a day.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the region.
-    day : int
-        Days since the start of the season.
-
-    Returns
-    -------
-    tuple of float
-        Shift down and right, in coarse pixels.
-    """
+    """Return the coarse sensor's geolocation error on a day."""
     jitter = np.random.default_rng([seed, 51, day]).normal(0.0, _JITTER, 2)
     return float(_SHIFT[0] + jitter[0]), float(_SHIFT[1] + jitter[1])
 
 
 def view_angle(day: int) -> float:
-    """Give the coarse sensor's signed view zenith angle on a day.
-
-    Parameters
-    ----------
-    day : int
-        Days since the start of the season.
-
-    Returns
-    -------
-    float
-        Degrees; negative on the forward-scattering side.  Repeats every 16 days and is near nadir
-        when the fine sensor passes.
-    """
+    """Return the coarse sensor's signed view zenith angle on a day."""
     return float(_STEEPEST_VIEW * np.sin(2.0 * np.pi * (day * 7 % 16 + 0.35) / 16.0))
 
 
@@ -107,21 +79,11 @@ def footprint(
 ) -> FloatArray:
     """Build the weights with which coarse pixels see canvas pixels along one axis.
 
-    Parameters
-    ----------
-    coarse, canvas : int
-        Pixels along the axis of the coarse grid and of the canvas.
-    ratio : int
-        Fine pixels in a coarse pixel.
-    pad : int
-        Coarse pixels by which the canvas extends beyond the coarse grid on each side.
-    shift, blur : float
-        Misregistration and standard deviation of the blur, in coarse pixels.
-
-    Returns
-    -------
-    ndarray of float32, shape (coarse, canvas)
-        Rows sum to 1.
+    `coarse`, `canvas`: Pixels along the axis of the coarse grid and of the canvas.
+    `ratio`: Fine pixels in a coarse pixel.
+    `pad`: Coarse pixels by which the canvas extends beyond the coarse grid on each side.
+    `shift`, `blur`: Misregistration and standard deviation of the blur, in coarse pixels.
+    Returned: shape (coarse, canvas), rows sum to 1.
     """
     at = (np.arange(canvas) + 0.5) / ratio
     centre = np.arange(coarse) + pad + 0.5 + shift
@@ -132,37 +94,15 @@ def footprint(
 
 
 def blur_at(view: float) -> tuple[float, float]:
-    """Give the blur of the footprint, which widens along the scan away from nadir.
-
-    Parameters
-    ----------
-    view : float
-        View zenith angle, degrees.
-
-    Returns
-    -------
-    tuple of float
-        Standard deviation down and right, in coarse pixels.
-    """
+    """Return the blur of the footprint, which widens along the scan away from nadir."""
     return _BLUR[0], float(_BLUR[1] / np.cos(np.deg2rad(view)))
 
 
 def view_factor(view: float, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
     """Draw the factor that view angle and atmosphere put on coarse reflectance.
 
-    Parameters
-    ----------
-    view : float
-        Signed view zenith angle, degrees.
-    shape : tuple of int
-        Rows and columns of the coarse grid.
-    rng : numpy.random.Generator
-        Source of randomness.
-
-    Returns
-    -------
-    ndarray of float32, shape (band, y, x)
-        Around 1.
+    `view`: Signed view zenith angle, degrees.
+    Returned: shape (band, y, x), around 1.
     """
     relative = view / _STEEPEST_VIEW
     directional = 0.045 * relative + 0.03 * relative**2
@@ -184,17 +124,9 @@ def landsat_qa(
 ) -> NDArray[np.uint16]:
     """Set the bits of a Landsat Collection-2 QA_PIXEL band.
 
-    Parameters
-    ----------
-    cloud, shadow, near_cloud, water, fill : ndarray of bool, shape (y, x)
-        Cloud, cloud shadow, dilated cloud, water, outside the swath.
-    thin : bool
-        Whether the clouds are cirrus.
-
-    Returns
-    -------
-    ndarray of uint16, shape (y, x)
-        For example 21824 is clear land, 22280 cloud, 23888 shadow, 1 fill.
+    `cloud`, `shadow`, `near_cloud`, `water`, `fill`: shape (y, x), cloud, cloud shadow, dilated
+    cloud, water, outside the swath.
+    Returned: shape (y, x), for example 21824 is clear land, 22280 cloud, 23888 shadow, 1 fill.
     """
     qa = np.full(cloud.shape, _QA_LOW, dtype=np.uint16)
     qa[~(cloud | near_cloud)] |= np.uint16(_QA_CLEAR)
@@ -220,19 +152,10 @@ def modis_state(
 ) -> NDArray[np.uint16]:
     """Set the bits of a MOD09GA ``state_1km`` band.
 
-    Parameters
-    ----------
-    cloud, shadow, water : ndarray of float32, shape (y, x)
-        Greatest share of cloud, of shadow, and mean share of water in each 1-km pixel.
-    adjacent, fill : ndarray of bool, shape (y, x)
-        Next to a cloudy pixel; no observation.
-    thin : bool
-        Whether the clouds are cirrus.
-
-    Returns
-    -------
-    ndarray of uint16, shape (y, x)
-        65535 where there is no observation.
+    `cloud`, `shadow`, `water`: shape (y, x), greatest share of cloud, of shadow, and mean share
+    of water in each 1-km pixel.
+    `adjacent`, `fill`: shape (y, x), next to a cloudy pixel; no observation.
+    Returned: shape (y, x), 65535 where there is no observation.
     """
     cloudy, mixed = cloud > 0.5, (cloud > 0.02) & (cloud <= 0.5)
     state = np.where(cloudy, 1, np.where(mixed, 2, 0)).astype(np.uint16)

@@ -27,14 +27,9 @@ _SPIN_UP_DAYS = 30
 class CloudField:
     """Sky at one overpass, on the canvas.
 
-    Attributes
-    ----------
-    opacity : ndarray of float32, shape (y, x)
-        Share of the light that clouds replace, 0..1.
-    shade : ndarray of float32, shape (y, x)
-        Share of the light that shadows take away, 0..1.
-    thin : bool
-        Whether the clouds are high and thin (cirrus).
+    `opacity`: shape (y, x), share of the light that clouds replace, 0..1.
+    `shade`: shape (y, x), share of the light that shadows take away, 0..1.
+    `thin`: Whether the clouds are high and thin (cirrus).
     """
 
     opacity: FloatArray
@@ -43,12 +38,12 @@ class CloudField:
 
     @property
     def cloudy(self) -> NDArray[np.bool_]:
-        """Tell which pixels clouds brighten noticeably."""
+        """Return which pixels clouds brighten noticeably."""
         return self.opacity > _TRACE
 
     @property
     def shaded(self) -> NDArray[np.bool_]:
-        """Tell which pixels outside clouds shadows darken noticeably."""
+        """Return which pixels outside clouds shadows darken noticeably."""
         return (self.shade > _TRACE) & ~self.cloudy
 
 
@@ -56,18 +51,11 @@ class CloudField:
 class Sky:
     """Weather of a season.
 
-    Attributes
-    ----------
-    cover : ndarray of float64, shape (day,)
-        Share of the fine grid under cloud.
-    rain : ndarray of float64, shape (pattern, day)
-        Wetness that each rain pattern adds on each day.
-    textures : tuple of ndarray of float32, shape (y, x)
-        Periodic fields that clouds are cut from, from broken to layered.
-    window : tuple of slice
-        Fine grid within the canvas.
-    seed : int
-        Seed of the daily draws.
+    `cover`: shape (day,), share of the fine grid under cloud.
+    `rain`: shape (pattern, day), wetness that each rain pattern adds on each day.
+    `textures`: shape (y, x), periodic fields that clouds are cut from, from broken to layered.
+    `window`: Fine grid within the canvas.
+    `seed`: Seed of the daily draws.
     """
 
     cover: NDArray[np.float64]
@@ -79,17 +67,7 @@ class Sky:
     def clouds(self, day: int, drift: int = 0) -> CloudField:
         """Draw the clouds of a day.
 
-        Parameters
-        ----------
-        day : int
-            Days since the start of the season.
-        drift : int
-            Fine pixels that the clouds have moved east since the fine sensor's overpass.
-
-        Returns
-        -------
-        CloudField
-            Empty where the day's cover is 0.
+        `drift`: Fine pixels that the clouds have moved east since the fine sensor's overpass.
         """
         cover = float(self.cover[day])
         rng = np.random.default_rng([self.seed, 41, day])
@@ -127,25 +105,10 @@ def build_sky(
 ) -> Sky:
     """Draw the weather of a season.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the canvas.
-    window : tuple of slice
-        Fine grid within the canvas.
-    days : int
-        Length of the season.
-    acquisitions : sequence of int
-        Days on which the fine sensor passes; the first and the last are nearly clear.
-    after_event : int
-        Position in `acquisitions` of the first pass after the event, which is nearly clear too.
-    seed : int
-        Seed.
-
-    Returns
-    -------
-    Sky
-        Same seed, same sky.
+    `acquisitions`: Days on which the fine sensor passes; the first and the last are nearly
+    clear.
+    `after_event`: Position in `acquisitions` of the first pass after the event, which is nearly
+    clear too.
     """
     rng = np.random.default_rng([seed, 40])
     latent = np.zeros(days + _SPIN_UP_DAYS)

@@ -25,14 +25,10 @@ if TYPE_CHECKING:
 class FineScene:
     """One overpass of the fine sensor.
 
-    Attributes
-    ----------
-    reflectance : ndarray of float32, shape (band, y, x)
-        With clouds, shadows and noise; NaN outside the swath.
-    qa_pixel : ndarray of uint16, shape (y, x)
-        Landsat Collection-2 quality bits; they flag all clouds and shadows and a rim around them.
-    clear : ndarray of bool, shape (y, x)
-        True clear sky inside the swath, which no real product knows.
+    `reflectance`: shape (band, y, x), with clouds, shadows and noise; NaN outside the swath.
+    `qa_pixel`: shape (y, x), landsat Collection-2 quality bits; they flag all clouds and
+    shadows and a rim around them.
+    `clear`: shape (y, x), true clear sky inside the swath, which no real product knows.
     """
 
     reflectance: FloatArray
@@ -44,17 +40,12 @@ class FineScene:
 class CoarseScene:
     """One day of the coarse sensor.
 
-    Attributes
-    ----------
-    reflectance : ndarray of float32, shape (band, y, x)
-        With clouds, shadows, view-angle effects and noise; NaN where there is no observation.
-    state_1km : ndarray of uint16, shape (ceil(y / 2), ceil(x / 2))
-        MOD09GA state bits on pixels twice as large, sharing the upper left corner; a pixel whose
-        bits 0 to 2 are zero holds no cloud and no shadow.
-    view_zenith : float
-        View zenith angle, degrees.
-    clear : ndarray of bool, shape (y, x)
-        True clear sky, which no real product knows.
+    `reflectance`: shape (band, y, x), with clouds, shadows, view-angle effects and noise; NaN
+    where there is no observation.
+    `state_1km`: shape (ceil(y / 2), mOD09GA state bits on pixels twice as large, sharing the
+    upper left corner; a pixel whose bits 0 to 2 are zero holds no cloud and no shadow.
+    `view_zenith`: View zenith angle, degrees.
+    `clear`: shape (y, x), true clear sky, which no real product knows.
     """
 
     reflectance: FloatArray
@@ -66,17 +57,8 @@ class CoarseScene:
 def grow(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
     """Dilate a mask.
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (y, x)
-        Any mask.
-    steps : int
-        Pixels to grow by, in all eight directions.
-
-    Returns
-    -------
-    ndarray of bool, shape (y, x)
-        Contains `mask`.
+    `mask`: shape (y, x), any mask.
+    Returned: shape (y, x), contains `mask`.
     """
     return np.asarray(ndi.binary_dilation(mask, ndi.generate_binary_structure(2, 2), steps))
 
@@ -84,17 +66,8 @@ def grow(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
 def blocks(array: FloatArray, reduce: Callable[..., FloatArray]) -> FloatArray:
     """Reduce blocks of 2 x 2 pixels; where the count is odd the last row or column is repeated.
 
-    Parameters
-    ----------
-    array : ndarray of float32, shape (y, x)
-        Any layer.
-    reduce : callable
-        Such as `numpy.max`.
-
-    Returns
-    -------
-    ndarray of float32, shape (ceil(y / 2), ceil(x / 2))
-        One value a block.
+    `array`: shape (y, x), any layer.
+    Returned: shape (ceil(y / 2), one value a block.
     """
     rows, cols = array.shape
     even = np.pad(array, ((0, rows % 2), (0, cols % 2)), mode="edge")
@@ -109,19 +82,11 @@ def stack_scenes(
 ) -> xr.Dataset:
     """Stack scenes into a Dataset with one variable per band.
 
-    Parameters
-    ----------
-    scenes : iterable of (ndarray, ndarray)
-        Reflectance of shape (band, y, x) and clear mask of shape (y, x), one a date.
-    dates : ndarray of datetime64[ns], shape (time,)
-        Their dates.
-    geobox : GeoBox
-        Their grid.
-
-    Returns
-    -------
-    xarray.Dataset
-        In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8 `clear`.
+    `scenes`: (ndarray, ndarray), reflectance of shape (band, y, x) and clear mask of shape (y,
+    x), one a date.
+    `dates`: shape (time,), their dates.
+    Returned: In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8
+    `clear`.
     """
     bands = np.empty((len(BANDS), len(dates), *geobox.shape), dtype=np.float32)
     flags = np.empty((len(dates), *geobox.shape), dtype=np.uint8)

@@ -23,36 +23,12 @@ CHECK_FAILED, TRY_AGAIN, BUSY = 1, 3, 4
 
 
 def worth_another_try(_: Any, __: Any, state: Any) -> bool:
-    """Tell whether the next run would do what this one could not.
-
-    Parameters
-    ----------
-    _, __ : object
-        The task and its run.
-    state : prefect.State
-        How it ended.
-
-    Returns
-    -------
-    bool
-        True after exit code 3 alone.
-    """
+    """Return whether the next run would do what this one could not."""
     return bool(state.message == message_of(TRY_AGAIN))
 
 
 def message_of(code: int) -> str:
-    """Say how a run ended.
-
-    Parameters
-    ----------
-    code : int
-        Exit code.
-
-    Returns
-    -------
-    str
-        Message of the state.
-    """
+    """Return how a run ended."""
     return f"biastf-xr update ended with exit code {code}"
 
 
@@ -60,18 +36,7 @@ def message_of(code: int) -> str:
     name="update", retries=RETRIES, retry_delay_seconds=DELAY, retry_condition_fn=worth_another_try
 )
 def update(config: str) -> Any:
-    """Run the job in a process of its own, which owns its memory and its signals.
-
-    Parameters
-    ----------
-    config : str
-        TOML file of the region.
-
-    Returns
-    -------
-    prefect.State
-        Completed, also where a check failed or another run is at work, which its name says.
-    """
+    """Run the job in a process of its own, which owns its memory and its signals."""
     command = [sys.executable, "-c", "from biastf_xr.cli import main; main()", "update", config]
     done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  (ours)
     logger = get_run_logger()
@@ -89,18 +54,7 @@ def update(config: str) -> Any:
 
 @flow(name="regional-daily")
 def regional_daily(config: str) -> Any:
-    """Bring one region up to date.
-
-    Parameters
-    ----------
-    config : str
-        TOML file of the region.
-
-    Returns
-    -------
-    prefect.State
-        That of the run.
-    """
+    """Bring one region up to date."""
     ended = update(config, return_state=True)
     if ended.is_completed():
         return Completed(name=ended.name, message=ended.message)

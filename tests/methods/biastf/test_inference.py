@@ -66,7 +66,7 @@ WHOLE = (300, 330)  # of the output; more than one micro-tile, and no multiple o
 
 @pytest.fixture(scope="module")
 def wholes():
-    """Give every network with its output over a whole image, made once."""
+    """Return every network with its output over a whole image, made once."""
     made = {}
 
     def give(name, precision):

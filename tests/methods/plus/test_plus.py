@@ -40,7 +40,7 @@ SURE = {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0}
 
 
 def seen_by_both(fine: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
-    """Give the coarse cube as the mean of the fine one on its dates, margins by repetition."""
+    """Return the coarse cube as the mean of the fine one on its dates, margins by repetition."""
     pair = pair_cubes(fine, coarse)
     made = coarse.sel(time=fine.time).copy(deep=True)
     rows, cols = pair.alignment.rows, pair.alignment.cols
