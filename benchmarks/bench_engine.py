@@ -99,8 +99,8 @@ def write_empty(store: Any, spec: Any, days: int, seen: Sequence[int]) -> None:
     """Write a cube's metadata, with one clear scene on each of the days seen."""
     import zarr
 
-    from biastf_xr.cube.ledger import DayRecord, Entry, create_ledger, write_records
-    from biastf_xr.cube.template import build_template, write_template
+    from biastf_xr.cube._ledger import DayRecord, Entry, create_ledger, write_records
+    from biastf_xr.cube._template import build_template, write_template
 
     axis = START + np.arange(days)
     there = np.isin(np.arange(days), seen)
@@ -127,10 +127,10 @@ def write_model(
     import torch
 
     import biastf_xr
-    from biastf_xr.methods.biastf.checkpoint import Card, write_checkpoint
-    from biastf_xr.methods.biastf.network import build_network
+    from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint
+    from biastf_xr.methods.biastf._network import build_network
+    from biastf_xr.methods.biastf._train import BandModel
     from biastf_xr.methods.biastf.settings import NetworkShape
-    from biastf_xr.methods.biastf.train import BandModel
 
     shape = NetworkShape(filters=filters)
     models = {}
@@ -170,8 +170,8 @@ def cost(folder: Path, size: int, dates: int) -> Row:
     import torch
 
     import biastf_xr
-    from biastf_xr.methods.biastf.checkpoint import load_networks
-    from biastf_xr.methods.biastf.inference import apply_network
+    from biastf_xr.methods.biastf._checkpoint import load_networks
+    from biastf_xr.methods.biastf._inference import apply_network
 
     torch.set_num_threads(1)
     fine = write_cube(folder / "fine.zarr", "fine", size, 17, [0, 16])
@@ -335,7 +335,7 @@ def plan(folder: Path, size: int, dates: int) -> Row:
                     swath = (column - day * 7) % 16 < 3
                     counts[day] = swath * (rng.random(counts.shape[1:]) < 0.7)
     code = (
-        "import resource, sys, time; import biastf_xr, biastf_xr.engine.preview, pandas;"
+        "import resource, sys, time; import biastf_xr, biastf_xr.fusion.preview, pandas;"
         "from biastf_xr.brackets import BracketRule; from biastf_xr.fusion.plan import FusionRule;"
         "imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10;"
         "rule = FusionRule(bracket=BracketRule(max_layers=32, max_gap=32));"

@@ -59,7 +59,7 @@ def bare_loop(folder: Path, path: Path, size: int) -> None:
     import rasterio
     import zarr
 
-    from biastf_xr.cube.encoding import codecs
+    from biastf_xr.cube._encoding import codecs
 
     group = zarr.create_group(path)
     shard = min(1024, size)
@@ -127,10 +127,10 @@ def write_long_cube(path: Path, days: int) -> None:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
+    from biastf_xr.cube._template import build_template, write_template
     from biastf_xr.cube.spec import CubeSpec, Layout
     from biastf_xr.cube.store import write_window
     from biastf_xr.cube.stores import store_at
-    from biastf_xr.cube.template import build_template, write_template
     from biastf_xr.grid import Tile
 
     box = GeoBox((256, 256), Affine(30, 0, 0, 0, -30, 0), "EPSG:32655")
@@ -167,7 +167,7 @@ def packings(size: int) -> None:
     import zarr
     from scipy.ndimage import gaussian_filter
 
-    from biastf_xr.cube.encoding import codecs, round_mantissa
+    from biastf_xr.cube._encoding import codecs, round_mantissa
 
     rng = np.random.default_rng(1)
     image = (

@@ -30,7 +30,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
 import numpy as np  # noqa: E402  (after the threads are set)
 import torch  # noqa: E402
 
-from biastf_xr.methods.similar import (  # noqa: E402
+from biastf_xr.methods._similar import (  # noqa: E402
     DN,
     SLACK,
     most_similar,

@@ -28,7 +28,7 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMB
 import numpy as np  # noqa: E402  (after the threads are set)
 
 from biastf_xr.brackets import Bracket  # noqa: E402
-from biastf_xr.fusion.kernel import CoarseImages, coarse_window, fuse_unit  # noqa: E402
+from biastf_xr.fusion._kernel import CoarseImages, coarse_window, fuse_unit  # noqa: E402
 from biastf_xr.fusion.plan import Unit  # noqa: E402
 from biastf_xr.grid import Alignment, AxisMap, Tile  # noqa: E402
 from biastf_xr.methods import get_method  # noqa: E402
@@ -163,7 +163,7 @@ def unit() -> float:
     """Return the CPU seconds per megapixel of one bare forward pass of the network."""
     import torch
 
-    from biastf_xr.methods.biastf.network import build_network
+    from biastf_xr.methods.biastf._network import build_network
     from biastf_xr.methods.biastf.settings import NetworkShape
 
     torch.set_num_threads(1)

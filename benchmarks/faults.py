@@ -89,7 +89,7 @@ def prepare(folder: Path) -> None:
 
     from biastf_xr.cube.ingest import ingest
     from biastf_xr.sources import build_product
-    from biastf_xr.sources.synthetic import SyntheticRegion, write_landsat, write_mod09ga
+    from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
     region = SyntheticRegion(shape=(192, 160), days=48)
     write_landsat(region, folder / "landsat")

@@ -14,10 +14,10 @@ from biastf_xr.version import __version__
 if TYPE_CHECKING:
     from biastf_xr.cube.ingest import ingest
     from biastf_xr.cube.store import open_cube
-    from biastf_xr.engine.preview import plan
-    from biastf_xr.engine.run import write_fused
     from biastf_xr.evaluation.holdout import evaluate
     from biastf_xr.fusion.lazy import fuse
+    from biastf_xr.fusion.preview import plan
+    from biastf_xr.fusion.run import write_fused
     from biastf_xr.methods import fit, load_method
 
 __all__ = [
@@ -39,8 +39,8 @@ _HOMES = {
     "ingest": "biastf_xr.cube.ingest",
     "load_method": "biastf_xr.methods",
     "open_cube": "biastf_xr.cube.store",
-    "plan": "biastf_xr.engine.preview",
-    "write_fused": "biastf_xr.engine.run",
+    "plan": "biastf_xr.fusion.preview",
+    "write_fused": "biastf_xr.fusion.run",
 }
 
 

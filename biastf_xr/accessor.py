@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from biastf_xr.engine.preview import Preview
-    from biastf_xr.evaluation.scores import Scores
-    from biastf_xr.fusion.overview import Brackets
+    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.fusion._overview import Brackets
     from biastf_xr.fusion.plan import FusionRule
+    from biastf_xr.fusion.preview import Preview
     from biastf_xr.methods.base import Method
-    from biastf_xr.pictures.animation import Animation
-    from biastf_xr.pictures.canvas import Drawing
+    from biastf_xr.pictures._animation import Animation
+    from biastf_xr.pictures._canvas import Drawing
 
 
 @xr.register_dataset_accessor("biastf")  # type: ignore[no-untyped-call]
@@ -75,7 +75,7 @@ class BiastfAccessor:
         Preview
             The plan, a table of dates, and totals.
         """
-        from biastf_xr.engine.preview import plan
+        from biastf_xr.fusion.preview import plan
 
         return plan(
             self._ds, coarse, None, method, dates=dates, withhold=withhold, rule=rule, **options
@@ -98,9 +98,9 @@ class BiastfAccessor:
         Returns
         -------
         Brackets
-            As from `biastf_xr.fusion.overview.list_brackets`.
+            As from `biastf_xr.fusion._overview.list_brackets`.
         """
-        from biastf_xr.fusion.overview import list_brackets
+        from biastf_xr.fusion._overview import list_brackets
 
         return list_brackets(self._ds, coarse, dates=dates, rule=rule)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
 
 Day = np.datetime64
 
@@ -185,7 +185,7 @@ def doubted(fine: xr.Dataset) -> np.ndarray[Any, np.dtype[Any]]:
     Returns
     -------
     ndarray of bool
-        One value per date; see `biastf_xr.cube.quality`.
+        One value per date; see `biastf_xr.cube._quality`.
     """
     if "pair_flag" not in fine.coords:
         return np.zeros(fine.sizes["time"], bool)

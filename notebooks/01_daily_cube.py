@@ -27,7 +27,7 @@ import xarray as xr
 
 import biastf_xr
 from biastf_xr.sources import build_product
-from biastf_xr.sources.synthetic import SyntheticRegion, write_landsat, write_mod09ga
+from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("first_daily_cube")
 

@@ -28,7 +28,7 @@ import biastf_xr
 from biastf_xr.cluster import ClusterSpec, connect, dashboard
 from biastf_xr.pictures import count_units, draw_work
 from biastf_xr.sources import build_product
-from biastf_xr.sources.synthetic import SyntheticRegion, write_landsat, write_mod09ga
+from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("on_a_cluster")
 

@@ -24,10 +24,10 @@ from pathlib import Path
 from IPython.display import Image
 
 import biastf_xr
-from biastf_xr.evaluation.statistics import comparisons
+from biastf_xr.evaluation._statistics import comparisons
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 from biastf_xr.pictures import draw_bias
-from biastf_xr.sources.synthetic import SyntheticRegion
+from biastf_xr.testing import SyntheticRegion
 
 BANDS = ["green", "red", "nir"]
 

@@ -27,7 +27,7 @@ import sys
 
 PREPARE = """
 import biastf_xr
-from biastf_xr.sources.synthetic import SyntheticRegion
+from biastf_xr.testing import SyntheticRegion
 
 region = SyntheticRegion(shape=(96, 96), start="2021-06-20", days=176)
 bands = ["blue", "red", "nir"]

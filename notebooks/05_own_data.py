@@ -26,7 +26,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import biastf_xr
-from biastf_xr.sources.synthetic import SyntheticRegion, write_landsat, write_mod09ga
+from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("own_data")
 REGION = SyntheticRegion(shape=(176, 176), days=52)
@@ -122,7 +122,7 @@ ingest(config.coarse, "coarse")
 # that a mask missed, are not used as pairs.
 
 # %%
-from biastf_xr.cube.quality import update_quality
+from biastf_xr.cube._quality import update_quality
 from biastf_xr.cube.spec import PAIR_FLAG
 
 pairs = update_quality(config.fine.cube, config.coarse.cube)

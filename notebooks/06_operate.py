@@ -33,7 +33,7 @@ import xarray as xr
 import biastf_xr
 from biastf_xr.cube.stores import roll_back, versions
 from biastf_xr.cube.verify import verify
-from biastf_xr.sources.synthetic import SyntheticRegion, write_landsat, write_mod09ga
+from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("operate").resolve()
 region = SyntheticRegion(shape=(96, 96), days=49, seed=4)

@@ -33,7 +33,7 @@ class CubePaths(NamedTuple):
 @pytest.fixture(scope="session")
 def small_region():
     """Return the region of the tests: 96 x 80 fine pixels, 48 days, three fine passes."""
-    from biastf_xr.sources.synthetic import SyntheticRegion
+    from biastf_xr.testing import SyntheticRegion
 
     return SyntheticRegion(shape=(96, 80), days=48)
 
@@ -41,7 +41,7 @@ def small_region():
 @pytest.fixture(scope="session")
 def small_scenes(small_region, tmp_path_factory) -> ScenePaths:
     """Write the scene files of the small region, once; not to be changed by a test."""
-    from biastf_xr.sources.synthetic import write_landsat, write_mod09ga
+    from biastf_xr.testing import write_landsat, write_mod09ga
 
     folder = tmp_path_factory.mktemp("scenes")
     write_landsat(small_region, folder / "landsat")
@@ -118,11 +118,11 @@ def random_model(tmp_path_factory):
     ):
         import torch
 
-        from biastf_xr.methods.biastf.checkpoint import Card, write_checkpoint
-        from biastf_xr.methods.biastf.method import BiaSTF
-        from biastf_xr.methods.biastf.network import build_network
+        from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint
+        from biastf_xr.methods.biastf._method import BiaSTF
+        from biastf_xr.methods.biastf._network import build_network
+        from biastf_xr.methods.biastf._train import BandModel
         from biastf_xr.methods.biastf.settings import NetworkShape
-        from biastf_xr.methods.biastf.train import BandModel
 
         shape = NetworkShape(filters=filters, inputs=inputs)
         count = shape.channels(len(bands))

@@ -51,7 +51,7 @@ def season(days, shape, block=20, seed=0):
 
 def write_download(root, dataset, shape, days, seed=0):
     """Write the images of some days; returns the digital numbers of both sensors by day."""
-    from biastf_xr.evaluation.paper_inputs import expected_file
+    from biastf_xr.paper._inputs import expected_file
 
     images = season(days, shape, seed=seed)
     for day, (fine, coarse) in images.items():

@@ -14,7 +14,7 @@ from biastf_xr.brackets import (
     choose_targets,
     usable_dates,
 )
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import MissingPairError, TargetDateError
 
 START = np.datetime64("2021-04-01")

@@ -27,7 +27,7 @@ def test_import_loads_nothing_heavier_than_xarray():
 
 
 def test_command_line_loads_nothing_heavy_before_a_command_runs():
-    assert loaded_by("import biastf_xr.cli.app") == []
+    assert loaded_by("import biastf_xr.cli._app") == []
 
 
 def test_help_names_every_command():

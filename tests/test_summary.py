@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import biastf_xr
+from biastf_xr._summary import ROWS, Summary
 from biastf_xr.cube.ingest import IngestReport
-from biastf_xr.engine.report import FailedUnit, RunReport
-from biastf_xr.summary import ROWS, Summary
+from biastf_xr.fusion._report import FailedUnit, RunReport
 
 EVIL = "<script>alert(1)</script>"
 

@@ -18,8 +18,8 @@ def main() -> None:
 
     Exit code 3 says that a run did all it could, but some of its units failed.
     """
-    from biastf_xr.cli.app import app
-    from biastf_xr.cli.command import FORM, fail
+    from biastf_xr.cli._app import app
+    from biastf_xr.cli._command import FORM, fail
     from biastf_xr.errors import BiastfError, FusionRunError
 
     try:

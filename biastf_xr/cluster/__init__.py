@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cluster.backends import CLASSES, HINTS, starting
-from biastf_xr.cluster.gateway import cluster_arguments, gateway_arguments, open_gateway
-from biastf_xr.cluster.kubernetes import kubernetes_arguments, manifest_yaml, open_kubernetes
-from biastf_xr.cluster.machine import cuda_arguments, local_arguments, open_machine
-from biastf_xr.cluster.queue import job_script, open_queue, pbs_arguments, slurm_arguments
-from biastf_xr.cluster.spec import ClusterSpec, Kind, check_options
+from biastf_xr.cluster._backends import CLASSES, HINTS, starting
+from biastf_xr.cluster._gateway import cluster_arguments, gateway_arguments, open_gateway
+from biastf_xr.cluster._kubernetes import kubernetes_arguments, manifest_yaml, open_kubernetes
+from biastf_xr.cluster._machine import cuda_arguments, local_arguments, open_machine
+from biastf_xr.cluster._queue import job_script, open_queue, pbs_arguments, slurm_arguments
+from biastf_xr.cluster._spec import ClusterSpec, Kind, check_options
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:

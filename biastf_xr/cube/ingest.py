@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.axis import days_between, grow, prepend
-from biastf_xr.cube.compose import Job
-from biastf_xr.cube.fill import Progress, Run, fill
-from biastf_xr.cube.guards import check_same_structure
-from biastf_xr.cube.ledger import (
+from biastf_xr._summary import Summary, Told
+from biastf_xr.cube._axis import days_between, grow, prepend
+from biastf_xr.cube._compose import Job
+from biastf_xr.cube._fill import Progress, Run, fill
+from biastf_xr.cube._guards import check_same_structure
+from biastf_xr.cube._ledger import (
     create_ledger,
     read_ledger,
     stored_days,
     write_records,
 )
-from biastf_xr.cube.selection import compare, usable
+from biastf_xr.cube._selection import compare, usable
+from biastf_xr.cube._template import build_template, history_line, write_template
 from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout, sort_bands
 from biastf_xr.cube.store import open_cube, read_group, spec_of
 from biastf_xr.cube.stores import store_at
-from biastf_xr.cube.template import build_template, history_line, write_template
 from biastf_xr.errors import (
     BiastfError,
     CubeStructureError,
@@ -35,7 +36,6 @@ from biastf_xr.errors import (
 )
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources.base import options_of
-from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,7 +170,7 @@ def ingest(
         LGC and BOREAS are).  They are averaged, by area, to pixels of this size.
     shift : tuple of float
         How far to move every scene, x and y in units of its CRS: corrects a misregistration that
-        `biastf_xr.cube.quality` measured.
+        `biastf_xr.cube._quality` measured.
     resampling : {"auto", "nearest", "bilinear", "cubic", "average"}
         How scenes with other pixels are brought to the grid.
     shard : int

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from biastf_xr.cube.encoding import round_mantissa
+from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.cube.spec import (
     STANDARD_ERROR,
     STRUCTURE_VERSION,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.guards import CubePair, pair_cubes
+from biastf_xr.cube._guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import STATUS, to_days
 from biastf_xr.cube.store import bands_of
 from biastf_xr.errors import (
@@ -19,18 +19,18 @@ from biastf_xr.errors import (
     MissingPairError,
     TargetDateError,
 )
-from biastf_xr.evaluation.designs import Design, LeaveOneOut
-from biastf_xr.evaluation.folds import Fold
-from biastf_xr.evaluation.judged import Judged, Predicted
-from biastf_xr.evaluation.predictions import (
+from biastf_xr.evaluation._designs import Design, LeaveOneOut
+from biastf_xr.evaluation._folds import Fold
+from biastf_xr.evaluation._judged import Judged, Predicted
+from biastf_xr.evaluation._predictions import (
     Candidate,
     EvaluationProgress,
     band_stack,
     predict_fold,
     sigma_stack,
 )
-from biastf_xr.evaluation.scores import ScoreBook, Scores
-from biastf_xr.evaluation.tally import tally_date
+from biastf_xr.evaluation._scores import ScoreBook, Scores
+from biastf_xr.evaluation._tally import tally_date
 from biastf_xr.grid import geobox_of
 from biastf_xr.methods import BASELINES
 from biastf_xr.methods.base import Method
@@ -74,7 +74,7 @@ def evaluate(
         fine and the coarse cube and give a fitted method, called for every fold.  A dict gives
         them the names by which the tables call them.
     design : Design, optional
-        What is withheld; see `biastf_xr.evaluation.designs`.  Leave-one-out by default.
+        What is withheld; see `biastf_xr.evaluation._designs`.  Leave-one-out by default.
     dates : array_like of dates, optional
         Dates to score; by default the design chooses among those at least `min_clear` clear.
     together : bool

@@ -1,6 +1,6 @@
 """The measures of the field, on reflectance 0 to 1, over pixels valid in both images.
 
-Each takes whole images in memory.  `biastf_xr.evaluation.image_sums` gives the same figures from
+Each takes whole images in memory.  `biastf_xr.evaluation._image_sums` gives the same figures from
 sums taken window by window.  Definitions follow Li et al. (2020) as far as its tables determine
 them; where they leave a choice the docstring says which.
 """
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.evaluation.image_sums import MEASURES, ImageSums, spectral_angles
-from biastf_xr.evaluation.moments import Mean, Moments
-from biastf_xr.evaluation.spatial import edge_map, ssim_map, texture_map
+from biastf_xr.evaluation._image_sums import MEASURES, ImageSums, spectral_angles
+from biastf_xr.evaluation._moments import Mean, Moments
+from biastf_xr.evaluation._spatial import edge_map, ssim_map, texture_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr import html
-from biastf_xr.evaluation.gallery import Gallery, chart_by_date, chart_calibration
-from biastf_xr.evaluation.image_sums import MEASURES
-from biastf_xr.evaluation.page import page, table
-from biastf_xr.evaluation.statistics import LEVEL, RIVAL, comparisons, ratio_table
-from biastf_xr.evaluation.tally import UNCHANGED
+from biastf_xr import _html as html
+from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
+from biastf_xr.evaluation._image_sums import MEASURES
+from biastf_xr.evaluation._page import page, table
+from biastf_xr.evaluation._statistics import LEVEL, RIVAL, comparisons, ratio_table
+from biastf_xr.evaluation._tally import UNCHANGED
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from biastf_xr.evaluation.scores import Scores
-    from biastf_xr.evaluation.statistics import Comparison
+    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.evaluation._statistics import Comparison
 
 Table = dict[str, Any]
 

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.guards import CubePair, pair_cubes
+from biastf_xr.cube._guards import CubePair, pair_cubes
 from biastf_xr.cube.spec import dtype_of
-from biastf_xr.fusion.kernel import (
+from biastf_xr.fusion._kernel import (
     CoarseSeries,
     coarse_dates,
     coarse_window,
     fill_coarse,
     fuse_unit,
 )
+from biastf_xr.fusion._scene import prepare
+from biastf_xr.fusion._template import fused_spec, fused_template
 from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
-from biastf_xr.fusion.scene import prepare
-from biastf_xr.fusion.template import fused_spec, fused_template
 from biastf_xr.methods import get_method
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import (
     Bracket,
     BracketRule,
@@ -18,14 +19,13 @@ from biastf_xr.brackets import (
 )
 from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.grid import Tile
-from biastf_xr.summary import Summary, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Method
 
@@ -173,7 +173,7 @@ class FusionPlan(Told):
     seen: NDArray[np.bool_]
 
     def _summary(self) -> Summary:
-        from biastf_xr.fusion.overview import summarise_plan
+        from biastf_xr.fusion._overview import summarise_plan
 
         return summarise_plan(self)
 
@@ -443,7 +443,7 @@ class ClearPixels:
     Attributes
     ----------
     counts : dict of ndarray
-        Clear pixels per shard, by day, as from `biastf_xr.cube.ledger.read_clear_pixels`.
+        Clear pixels per shard, by day, as from `biastf_xr.cube._ledger.read_clear_pixels`.
     shard : tuple of int
         Rows and columns of a shard.
     """

@@ -1,6 +1,6 @@
 """The analysis grid: tiles with halos, regions, and the steps between grids."""
 
-from biastf_xr.grid.alignment import (
+from biastf_xr.grid._alignment import (
     ALIGNMENT_TOLERANCE,
     Alignment,
     AxisMap,
@@ -15,10 +15,10 @@ from biastf_xr.grid.alignment import (
     mean_of,
     same_lattice,
 )
-from biastf_xr.grid.region import coarse_grid, fine_grid, read_region
-from biastf_xr.grid.resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
-from biastf_xr.grid.tiles import Float, Tile, read_padded, split_tiles
-from biastf_xr.grid.windows import box_mean
+from biastf_xr.grid._region import coarse_grid, fine_grid, read_region
+from biastf_xr.grid._resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
+from biastf_xr.grid._tiles import Float, Tile, read_padded, split_tiles
+from biastf_xr.grid._windows import box_mean
 
 __all__ = [
     "ALIGNMENT_TOLERANCE",

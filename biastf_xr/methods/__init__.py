@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ UNTRAINED = {
 }
 # Of each learned method its module, its class and what fits it.
 LEARNED = {
-    "biastf-plus": ("plus.fit", "Plus", "fit_plus"),
-    "biastf": ("biastf.method", "BiaSTF", "fit_biastf"),
-    "stfdcnn": ("stfdcnn.method", "STFDCNN", "fit_stfdcnn"),
+    "biastf-plus": ("plus._fit", "Plus", "fit_plus"),
+    "biastf": ("biastf._method", "BiaSTF", "fit_biastf"),
+    "stfdcnn": ("stfdcnn._method", "STFDCNN", "fit_stfdcnn"),
 }
 METHODS = (*UNTRAINED, *LEARNED)
 
@@ -112,9 +112,9 @@ def fit(
         Dask client on whose workers the networks are fitted, one task each; by default threads of
         this process fit them.  The result has the same bytes.
     **options
-        Options of the method; see `biastf_xr.methods.plus.fit.fit_plus`,
-        `biastf_xr.methods.biastf.method.fit_biastf` and
-        `biastf_xr.methods.stfdcnn.method.fit_stfdcnn`.
+        Options of the method; see `biastf_xr.methods.plus._fit.fit_plus`,
+        `biastf_xr.methods.biastf._method.fit_biastf` and
+        `biastf_xr.methods.stfdcnn._method.fit_stfdcnn`.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def name_of_model(path: str | Path) -> str:
     CheckpointError
         If the file is missing, damaged or of a method that this version does not know.
     """
-    from biastf_xr.methods.biastf.checkpoint import read_fields
+    from biastf_xr.methods.biastf._checkpoint import read_fields
 
     name = str(read_fields(Path(path)).get("method", "biastf"))
     if name not in LEARNED:
@@ -240,6 +240,6 @@ def _mapper(method: str, client: Any) -> dict[str, Any]:
     """Return the option that makes the workers of a client fit."""
     if client is None or method == "biastf-plus":  # no network, nothing to share out
         return {}
-    from biastf_xr.methods.training.crew import on_client
+    from biastf_xr.methods.training._crew import on_client
 
     return {"mapper": on_client(client)}

@@ -21,9 +21,9 @@ from biastf_xr.grid import box_mean
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr._series import Smoothing
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Alignment, Tile, Upsampler, Upsampling
-    from biastf_xr.series import Smoothing
 
 Float = NDArray[np.float32]
 Weights = Literal["change", "time", "equal"]

@@ -21,7 +21,7 @@ from biastf_xr.methods.base import (
 from biastf_xr.methods.interpolation import add_change
 
 if TYPE_CHECKING:
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
 
 CHOICES: dict[str, tuple[Any, ...]] = {"upsampling": ("bilinear", "nearest")}

@@ -9,20 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.base import (
-    Block,
-    Float,
-    Plain,
-    Prediction,
-    Prepared,
-    bound,
-    check_choices,
-    check_positive,
-    from_both,
-    options_of,
-)
-from biastf_xr.methods.compiled import compiled
-from biastf_xr.methods.similar import (
+from biastf_xr.methods._compiled import compiled
+from biastf_xr.methods._similar import (
     SLACK,
     WindowUnit,
     check_range,
@@ -38,11 +26,23 @@ from biastf_xr.methods.similar import (
     window_offsets,
     window_reach,
 )
+from biastf_xr.methods.base import (
+    Block,
+    Float,
+    Plain,
+    Prediction,
+    Prepared,
+    bound,
+    check_choices,
+    check_positive,
+    from_both,
+    options_of,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Tile, Upsampling
     from biastf_xr.methods.base import SceneView
 

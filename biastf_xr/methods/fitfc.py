@@ -9,6 +9,16 @@ import numpy as np
 
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import AxisMap
+from biastf_xr.methods._similar import (
+    WindowUnit,
+    check_window,
+    gather,
+    most_similar,
+    share_weights,
+    window_distances,
+    window_mean,
+    window_reach,
+)
 from biastf_xr.methods.base import (
     Base,
     Block,
@@ -22,19 +32,9 @@ from biastf_xr.methods.base import (
     inside_grid,
 )
 from biastf_xr.methods.interpolation import WeightedSides
-from biastf_xr.methods.similar import (
-    WindowUnit,
-    check_window,
-    gather,
-    most_similar,
-    share_weights,
-    window_distances,
-    window_mean,
-    window_reach,
-)
 
 if TYPE_CHECKING:
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
 
 CHOICES: dict[str, tuple[Any, ...]] = {

@@ -10,22 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from biastf_xr.errors import MethodError
-from biastf_xr.grid.alignment import ALIGNMENT_TOLERANCE
-from biastf_xr.methods.base import (
-    Base,
-    Block,
-    Float,
-    Prepared,
-    Weights,
-    bound,
-    check_choices,
-    check_positive,
-    check_weights,
-    inside_grid,
-)
-from biastf_xr.methods.compiled import compiled
-from biastf_xr.methods.interpolation import WeightedSides
-from biastf_xr.methods.similar import (
+from biastf_xr.grid._alignment import ALIGNMENT_TOLERANCE
+from biastf_xr.methods._compiled import compiled
+from biastf_xr.methods._similar import (
     DN,
     WindowUnit,
     add_moments,
@@ -41,12 +28,25 @@ from biastf_xr.methods.similar import (
     window_distances,
     window_reach,
 )
-from biastf_xr.methods.surface import spline_up
+from biastf_xr.methods._surface import spline_up
+from biastf_xr.methods.base import (
+    Base,
+    Block,
+    Float,
+    Prepared,
+    Weights,
+    bound,
+    check_choices,
+    check_positive,
+    check_weights,
+    inside_grid,
+)
+from biastf_xr.methods.interpolation import WeightedSides
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import AxisMap, Tile, Upsampling
     from biastf_xr.methods.base import SceneView
 

@@ -8,6 +8,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from biastf_xr.errors import MethodError
+from biastf_xr.methods._compiled import compiled
+from biastf_xr.methods._similar import (
+    DN,
+    SLACK,
+    WindowUnit,
+    check_window,
+    known_of,
+    row_order,
+    scene_deviation,
+    similarity_threshold,
+    window_distances,
+    window_offsets,
+    window_reach,
+)
 from biastf_xr.methods.base import (
     Base,
     Block,
@@ -21,26 +35,12 @@ from biastf_xr.methods.base import (
     check_weights,
     from_both,
 )
-from biastf_xr.methods.compiled import compiled
 from biastf_xr.methods.interpolation import WeightedSides
-from biastf_xr.methods.similar import (
-    DN,
-    SLACK,
-    WindowUnit,
-    check_window,
-    known_of,
-    row_order,
-    scene_deviation,
-    similarity_threshold,
-    window_distances,
-    window_offsets,
-    window_reach,
-)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.guards import CubePair
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
     from biastf_xr.methods.base import SceneView
 

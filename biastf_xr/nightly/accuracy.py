@@ -13,8 +13,8 @@ from biastf_xr.nightly.records import Accuracy
 
 if TYPE_CHECKING:
     from biastf_xr.config import Config
+    from biastf_xr.evaluation._scores import Scores
     from biastf_xr.evaluation.holdout import OnPrediction
-    from biastf_xr.evaluation.scores import Scores
     from biastf_xr.methods.base import Method
 
 # Learned methods that are fitted in seconds, and so may be fitted anew for a score.
@@ -65,8 +65,8 @@ def choose_trial(config: Config) -> Trial:
 
 def _newest_clear(config: Config, *, inner: bool) -> str:
     """Return the newest fine scene that is clear and on a coarse day, if need be with one after."""
-    from biastf_xr.cube.guards import pair_cubes
-    from biastf_xr.evaluation.designs import clear_pairs
+    from biastf_xr.cube._guards import pair_cubes
+    from biastf_xr.evaluation._designs import clear_pairs
 
     fine, coarse = (open_cube(p, chunks=None) for p in (config.fine.cube, config.coarse.cube))
     days = clear_pairs(pair_cubes(fine, coarse), config.nightly.min_clear)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.cube.ledger import stored_days
+from biastf_xr.cube._ledger import stored_days
 from biastf_xr.cube.store import read_group
-from biastf_xr.engine.ledger import RECIPE, open_ledger
+from biastf_xr.fusion._ledger import RECIPE, open_ledger
 from biastf_xr.nightly.records import write_text
 
 if TYPE_CHECKING:

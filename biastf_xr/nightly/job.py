@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cube.stores.lock import lock_folder
-from biastf_xr.engine.report import RunLog
+from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import BiastfError, FusionRunError, StoreLockedError
+from biastf_xr.fusion._report import RunLog
 from biastf_xr.nightly.health import failed_checks, newest_days
 from biastf_xr.nightly.outcomes import Outcome, outcome_of
 from biastf_xr.nightly.records import Accuracy, NightReport, RunBook, StepRecord, folder_of

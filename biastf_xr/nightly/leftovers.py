@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube.stores import store_at
-from biastf_xr.cube.stores.lock import holder_of, lock_folder
+from biastf_xr.cube.stores._lock import holder_of, lock_folder
 from biastf_xr.errors import StoreLockedError
 from biastf_xr.nightly.health import paths_of
 from biastf_xr.nightly.records import folder_of
@@ -158,7 +158,7 @@ def _remove(found: Leftover) -> None:
 
 def show_leftovers(found: tuple[Leftover, ...], *, dry_run: bool) -> None:
     """Print what was found."""
-    from biastf_xr.engine.preview import size
+    from biastf_xr.fusion.preview import size
     from biastf_xr.steps.terminal import console
 
     if not found:

@@ -68,7 +68,7 @@ def _train(config: Config, *, fine_news: bool) -> tuple[str, dict[str, Any]]:
 
 
 def _fuse(config: Config, news: dict[str, list[str]]) -> tuple[str, dict[str, Any]]:
-    from biastf_xr.engine.preview import plan
+    from biastf_xr.fusion.preview import plan
     from biastf_xr.steps.fuse import fusion_options
     from biastf_xr.steps.train import built_method
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cube.stores.lock import writing_to
-from biastf_xr.engine.report import library_versions, utc_now
+from biastf_xr.cube.stores._lock import writing_to
+from biastf_xr.fusion._report import library_versions, utc_now
 from biastf_xr.nightly.outcomes import ExitCode, Outcome
 
 if TYPE_CHECKING:

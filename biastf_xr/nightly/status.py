@@ -7,10 +7,10 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from biastf_xr import html
-from biastf_xr.engine.report import library_versions, utc_now
+from biastf_xr import _html as html
 from biastf_xr.errors import BiastfError
-from biastf_xr.evaluation.page import LONG, page
+from biastf_xr.evaluation._page import LONG, page
+from biastf_xr.fusion._report import library_versions, utc_now
 from biastf_xr.nightly.charts import class_shares, coverage_chart, trend_chart
 from biastf_xr.nightly.health import KINDS, age, coverage, newest_days
 from biastf_xr.nightly.outcomes import ExitCode, Outcome, failure_of
@@ -294,6 +294,6 @@ def _shown(value: object) -> str:
 
 
 def _duration(seconds: float) -> str:
-    from biastf_xr.engine.preview import duration
+    from biastf_xr.fusion.preview import duration
 
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

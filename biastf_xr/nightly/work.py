@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from biastf_xr.config import Config
     from biastf_xr.cube.ingest import IngestReport
-    from biastf_xr.evaluation.gallery import Gallery
-    from biastf_xr.evaluation.scores import Scores
+    from biastf_xr.evaluation._gallery import Gallery
+    from biastf_xr.evaluation._scores import Scores
     from biastf_xr.nightly.records import Accuracy
 
 DONE, NOTHING_NEW, SKIPPED = "done", "nothing new", "skipped"
@@ -123,7 +123,7 @@ def fuse(night: Night) -> Result:
 
 def evaluate(night: Night) -> Result:
     """Score the newest withheld scene."""
-    from biastf_xr.evaluation.gallery import Gallery
+    from biastf_xr.evaluation._gallery import Gallery
     from biastf_xr.nightly.accuracy import choose_trial, score_trial
 
     if not night.changed and night.scored_before is not None:

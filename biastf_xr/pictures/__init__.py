@@ -4,13 +4,13 @@ Every function gives a figure that a notebook shows by itself, and saves it wher
 matplotlib loads with the first picture.
 """
 
-from biastf_xr.pictures.animation import Animation, animate
-from biastf_xr.pictures.bias import draw_bias, learned_bias
-from biastf_xr.pictures.calendar import draw_calendar
-from biastf_xr.pictures.flags import count_status, draw_distance, draw_status
-from biastf_xr.pictures.frames import draw_comparison, draw_quicklook
-from biastf_xr.pictures.series import draw_series
-from biastf_xr.pictures.work import count_units, draw_work
+from biastf_xr.pictures._animation import Animation, animate
+from biastf_xr.pictures._bias import draw_bias, learned_bias
+from biastf_xr.pictures._calendar import draw_calendar
+from biastf_xr.pictures._flags import count_status, draw_distance, draw_status
+from biastf_xr.pictures._frames import draw_comparison, draw_quicklook
+from biastf_xr.pictures._series import draw_series
+from biastf_xr.pictures._work import count_units, draw_work
 
 __all__ = [
     "Animation",

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from biastf_xr.cube.digests import day_digests
+from biastf_xr.cube._digests import day_digests
 from biastf_xr.cube.export import write_cog
 from biastf_xr.cube.spec import sigma_of, to_days
 from biastf_xr.cube.store import bands_of, open_cube
 from biastf_xr.cube.stores import store_at
-from biastf_xr.cube.stores.lock import lock_folder, writing_to
+from biastf_xr.cube.stores._lock import lock_folder, writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
-from biastf_xr.publish import stac
-from biastf_xr.publish.thumbnail import thumbnail
+from biastf_xr.publish import _stac as stac
+from biastf_xr.publish._thumbnail import thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -104,7 +104,7 @@ class Mcd43a4:
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene, digital numbers and quality; see `Product.open_scene`."""
         if "granule" in scene.files:
-            from biastf_xr.sources.hdfeos import open_granule, scale_of
+            from biastf_xr.sources._hdfeos import open_granule, scale_of
 
             path = Path(scene.files["granule"])
             check_scale(path, scale_of(path, "Nadir_Reflectance_Band1"))

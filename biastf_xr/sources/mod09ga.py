@@ -138,7 +138,7 @@ class Mod09ga:
         all its bits are set.
         """
         if "granule" in scene.files:
-            from biastf_xr.sources.hdfeos import open_granule, scale_of
+            from biastf_xr.sources._hdfeos import open_granule, scale_of
 
             path = Path(scene.files["granule"])
             check_scale(path, scale_of(path, "sur_refl_b01_1"))

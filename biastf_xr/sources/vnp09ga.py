@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Literal, get_args
 import xarray as xr
 
 from biastf_xr.errors import ConfigError
+from biastf_xr.sources._hdfeos5 import open_granule
 from biastf_xr.sources.base import Scene, bit, in_order, join_layers, require_folder, scale
-from biastf_xr.sources.hdfeos5 import open_granule
 from biastf_xr.sources.mod09ga import granule_scene, how_seen, seen_attrs
 
 Platform = Literal["all", "snpp", "noaa20", "noaa21"]

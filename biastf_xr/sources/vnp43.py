@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from biastf_xr.errors import ConfigError
+from biastf_xr.sources._hdfeos5 import open_granule
 from biastf_xr.sources.base import (
     Scene,
     in_order,
@@ -21,7 +22,6 @@ from biastf_xr.sources.base import (
     lacking,
     require_folder,
 )
-from biastf_xr.sources.hdfeos5 import open_granule
 from biastf_xr.sources.mcd43a4 import Quality, nadir_reflectance
 from biastf_xr.sources.mod09ga import other_collection
 

@@ -47,7 +47,7 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict
     `output`: Folder to work in; what an earlier demo left there is replaced.
     """
     from biastf_xr.config import read_config
-    from biastf_xr.sources.synthetic import SyntheticRegion
+    from biastf_xr.testing import SyntheticRegion
 
     started = time.perf_counter()
     region = SyntheticRegion(shape=(size, size), days=days)
@@ -93,7 +93,7 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict
 
 def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
     """Return what the demo would write."""
-    from biastf_xr.sources.synthetic import SyntheticRegion
+    from biastf_xr.testing import SyntheticRegion
 
     season = SyntheticRegion(shape=(size, size), days=days).dates
     told = {
@@ -110,7 +110,7 @@ def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
 def _write_scenes(region: Any, output: Path) -> None:
     import shutil
 
-    from biastf_xr.sources.synthetic import write_landsat, write_mod09ga
+    from biastf_xr.testing import write_landsat, write_mod09ga
 
     for name, label, write in (
         ("landsat", "Landsat Collection 2 Level-2 GeoTIFFs", write_landsat),
@@ -132,9 +132,9 @@ def _config(workers: int | None, withhold: tuple[str, ...]) -> str:
 
 def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
     """Choose every other of the clear inner dates, so that pairs remain."""
-    from biastf_xr.cube.guards import pair_cubes
+    from biastf_xr.cube._guards import pair_cubes
     from biastf_xr.cube.store import open_cube
-    from biastf_xr.evaluation.designs import inner_dates
+    from biastf_xr.evaluation._designs import inner_dates
 
     pair = pair_cubes(open_cube(config.fine.cube), open_cube(config.coarse.cube))
     inner = inner_dates(pair, min_clear=0.7)
@@ -144,7 +144,7 @@ def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
 def draw_sheet(config: Config, path: Path) -> Path:
     """Draw the picture sheet of a run that withheld dates."""
     from biastf_xr.cube.store import drop_days, open_cube
-    from biastf_xr.evaluation.sheet import picture_sheet
+    from biastf_xr.evaluation._sheet import picture_sheet
     from biastf_xr.fusion.lazy import fuse
 
     fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)

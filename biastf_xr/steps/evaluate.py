@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from biastf_xr.config import Config
-    from biastf_xr.evaluation.designs import Design
-    from biastf_xr.evaluation.scores import Scores
+    from biastf_xr.evaluation._designs import Design
+    from biastf_xr.evaluation._scores import Scores
 
 
 def evaluate_step(
@@ -40,7 +40,7 @@ def evaluate_step(
     `report`: HTML file for the report; its numbers go beside it as JSON.
     """
     from biastf_xr.cube.store import open_cube
-    from biastf_xr.evaluation.gallery import Gallery
+    from biastf_xr.evaluation._gallery import Gallery
     from biastf_xr.evaluation.holdout import evaluate, score_cube
     from biastf_xr.evaluation.report import write_report
 

@@ -27,7 +27,7 @@ def ingest_step(
     config: Config, *, overwrite: bool = False, strict: bool = False
 ) -> tuple[IngestReport, IngestReport]:
     """Bring both cubes up to date with their archives, then compare the two sensors."""
-    from biastf_xr.cube.quality import archive_shift
+    from biastf_xr.cube._quality import archive_shift
 
     with tasks_on(config.cluster) as executor:
         fine_grid, coarse_grid = grids(config.grid)
@@ -122,7 +122,7 @@ def _grid_around(config: Config, source: Source) -> GeoBox:
 
 def check_step(config: Config) -> xr.Dataset | None:
     """Compare the two sensors on the days that both have, and say what is in doubt."""
-    from biastf_xr.cube.quality import explain, update_quality
+    from biastf_xr.cube._quality import explain, update_quality
     from biastf_xr.cube.spec import PAIR_FLAG
 
     with progress_bar("compare the sensors", "days") as advance:

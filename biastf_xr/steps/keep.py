@@ -48,7 +48,7 @@ def export_step(path: str, folder: Path, *, dates: tuple[str, ...], **options: A
 
 def publish_step(path: str, folder: Path, **options: Any) -> PublishReport:
     """Write or update the STAC catalogue of a cube."""
-    from biastf_xr.engine.preview import size
+    from biastf_xr.fusion.preview import size
     from biastf_xr.publish.catalogue import publish
 
     with progress_bar("publish", "dates") as advance:
@@ -69,7 +69,7 @@ def publish_step(path: str, folder: Path, **options: Any) -> PublishReport:
 def rechunk_step(path: str, output: str, purpose: Any, **options: Any) -> RechunkReport:
     """Copy a cube to another layout."""
     from biastf_xr.cube.rechunk import rechunk
-    from biastf_xr.engine.preview import size
+    from biastf_xr.fusion.preview import size
 
     with progress_bar("rechunk", "blocks") as advance:
         report = rechunk(

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from biastf_xr.errors import ConfigError, FusionRunError
-from biastf_xr.evaluation.published import PUBLISHED_METHODS
+from biastf_xr.paper._published import PUBLISHED_METHODS
 from biastf_xr.steps.terminal import console, facts, progress_bar
 
 # Characters that the names of a line take; the narrowest column, and what is between two.
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from biastf_xr.evaluation.paper import PaperProgress, PaperRun
-    from biastf_xr.evaluation.paper_protocol import Protocol
-    from biastf_xr.evaluation.paper_tables import MeasureTable
+    from biastf_xr.paper._paper import PaperProgress, PaperRun
+    from biastf_xr.paper._protocol import Protocol
+    from biastf_xr.paper._tables import MeasureTable
 
 
 def preview_paper(
@@ -39,7 +39,7 @@ def preview_paper(
 
     `revise`: Whether results of other inputs or settings may be replaced.
     """
-    from biastf_xr.evaluation.paper import cells_of
+    from biastf_xr.paper._paper import cells_of
 
     cells, kept, _ = cells_of(root, output, protocol, revise=revise)
     told = {
@@ -58,8 +58,8 @@ def paper_step(
 
     `revise`: Whether results of other inputs or settings may be replaced.
     """
-    from biastf_xr.evaluation.paper import run_paper
-    from biastf_xr.evaluation.paper_tables import measure_tables, write_results
+    from biastf_xr.paper._paper import run_paper
+    from biastf_xr.paper._tables import measure_tables, write_results
 
     with _stages() as advance:
         run = run_paper(root, output, protocol, revise=revise, progress=advance)
@@ -94,7 +94,7 @@ def _stages() -> Iterator[PaperProgress]:
 
 
 def _draw(run: PaperRun) -> None:
-    from biastf_xr.evaluation.paper_figures import draw_target
+    from biastf_xr.paper._figures import draw_target
 
     targets = run.protocol.targets
     with progress_bar("draw", "targets") as advance:
@@ -130,7 +130,7 @@ def _table(block: MeasureTable, methods: list[str], part: slice) -> Table:
 
 
 def _tell(run: PaperRun) -> None:
-    from biastf_xr.evaluation.paper_protocol import READINGS
+    from biastf_xr.paper._protocol import READINGS
 
     console.print("`*` marks the best of a line. What the paper did is known in part; readings:")
     for text in READINGS:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from biastf_xr.config import Config, Source
-    from biastf_xr.evaluation.designs import Design
+    from biastf_xr.evaluation._designs import Design
 
 
 def preview_ingest_step(config: Config, *, overwrite: bool = False) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def preview_source(source: Source, kind: str, *, overwrite: bool = False) -> dic
 
 def preview_train_step(config: Config) -> dict[str, Any]:
     """Return what a fit would learn from."""
-    from biastf_xr.cube.guards import pair_cubes
+    from biastf_xr.cube._guards import pair_cubes
     from biastf_xr.cube.store import drop_days, open_cube
-    from biastf_xr.methods.training.dates import training_days
+    from biastf_xr.methods.training._dates import training_days
 
     method = config.method
     told: dict[str, Any] = {"method": method.name, "learned": method.learned}
@@ -95,9 +95,9 @@ def preview_evaluate_step(
     """
     import numpy as np
 
-    from biastf_xr.cube.guards import pair_cubes
+    from biastf_xr.cube._guards import pair_cubes
     from biastf_xr.cube.store import open_cube
-    from biastf_xr.evaluation.designs import LeaveOneOut
+    from biastf_xr.evaluation._designs import LeaveOneOut
     from biastf_xr.methods import BASELINES
 
     withheld = list(map(str, config.fuse.withhold))

@@ -10,7 +10,7 @@ from biastf_xr.steps.terminal import console, facts, frame_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from biastf_xr.summary import Summary
+    from biastf_xr._summary import Summary
 
 
 def show_model(path: Path) -> dict[str, Any]:
@@ -28,14 +28,14 @@ def show_model(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[Any, str, Summary]:
     from biastf_xr.methods import name_of_model
-    from biastf_xr.methods.model_summary import summarise_networks, summarise_plus
+    from biastf_xr.methods._model_summary import summarise_networks, summarise_plus
 
     if name_of_model(path) == "biastf-plus":
-        from biastf_xr.methods.plus.model import read_model
+        from biastf_xr.methods.plus._model import read_model
 
         plus, sha256 = read_model(path)
         return plus, sha256, summarise_plus(plus, sha256)
-    from biastf_xr.methods.biastf.checkpoint import read_card
+    from biastf_xr.methods.biastf._checkpoint import read_card
 
     card, sha256 = read_card(path)
     return card, sha256, summarise_networks(card, sha256, {})

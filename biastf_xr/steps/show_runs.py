@@ -10,9 +10,9 @@ from rich.table import Table
 from biastf_xr.steps.terminal import MANY, console, facts, frame_table, shown, tell_rest
 
 if TYPE_CHECKING:
-    from biastf_xr.engine.preview import Preview
-    from biastf_xr.engine.report import RunReport, RunState
-    from biastf_xr.evaluation.scores import Scores
+    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.fusion._report import RunReport, RunState
+    from biastf_xr.fusion.preview import Preview
 
 # Measures that fit a terminal; a report has all.
 SHOWN_MEASURES = ("RMSE", "CC", "SSIM", "SSIM11", "ERGAS", "SAM", "EDGE")
@@ -36,7 +36,7 @@ def show_plan(preview: Preview) -> None:
 
 def run_note(state: RunState) -> str:
     """Return how fast a run is, and how much memory its workers have."""
-    from biastf_xr.engine.preview import size
+    from biastf_xr.fusion.preview import size
 
     memory = state.memory.values()
     told = f"; workers {size(min(memory))} to {size(max(memory))}" if memory else ""
@@ -65,8 +65,8 @@ def show_run(report: RunReport) -> None:
 
 def show_scores(scores: Scores) -> None:
     """Print the measures: the mean over dates, RMSE per date and band, and the verdicts."""
+    from biastf_xr.evaluation._statistics import comparisons, ratio_table
     from biastf_xr.evaluation.report import calibration_gaps, told
-    from biastf_xr.evaluation.statistics import comparisons, ratio_table
 
     dates = scores.table["date"].nunique()
     pixels = scores.table.groupby("date")["pixels"].first()

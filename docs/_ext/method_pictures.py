@@ -15,9 +15,9 @@ from sphinx.util import logging
 
 import biastf_xr
 from biastf_xr.methods import UNTRAINED
-from biastf_xr.pictures.colour import composite, stretch
-from biastf_xr.sources.synthetic import SyntheticRegion
-from biastf_xr.sources.synthetic.views import stack_scenes
+from biastf_xr.pictures._colour import composite, stretch
+from biastf_xr.testing import SyntheticRegion
+from biastf_xr.testing._views import stack_scenes
 
 if TYPE_CHECKING:
     import xarray as xr

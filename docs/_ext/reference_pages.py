@@ -156,7 +156,7 @@ def commands_page() -> str:
     import typer.main
 
     from biastf_xr.cli import CODES
-    from biastf_xr.cli.app import app
+    from biastf_xr.cli._app import app
 
     root: Any = typer.main.get_command(app)
     found = [*_commands(root, ())]
@@ -210,7 +210,7 @@ def examples_apart(text: str) -> str:
 
 def _options(command: Any, *, common: bool = False) -> str:
     """Write the table of a command's own options, or of those that every command has."""
-    from biastf_xr.cli.command import VOICE
+    from biastf_xr.cli._command import VOICE
 
     lines = []
     for option in command.params:

@@ -26,9 +26,9 @@ from pydantic import Field
 
 from biastf_xr.config import Config, Section, build_config, explain
 from biastf_xr.cube.store import open_cube
-from biastf_xr.cube.stores.lock import lock_folder
-from biastf_xr.engine.report import utc_now
+from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import BiastfError, ConfigError, MissingPairError
+from biastf_xr.fusion._report import utc_now
 from biastf_xr.methods import load_method
 from biastf_xr.nightly import ExitCode
 from biastf_xr.nightly.outcomes import outcome_of
@@ -38,7 +38,7 @@ from biastf_xr.steps.show_runs import show_scores
 from biastf_xr.steps.train import train_step
 
 if TYPE_CHECKING:
-    from biastf_xr.evaluation.scores import Scores
+    from biastf_xr.evaluation._scores import Scores
 
 NEW, IN_USE = "new model", "model in use"
 
@@ -97,8 +97,8 @@ def read(path: Path) -> tuple[Config, Training]:
 
 def held_out(config: Config, section: Training) -> list[str]:
     """Choose the scenes to compare on: the newest inner ones that the model in use has not seen."""
-    from biastf_xr.cube.guards import pair_cubes
-    from biastf_xr.evaluation.designs import inner_dates
+    from biastf_xr.cube._guards import pair_cubes
+    from biastf_xr.evaluation._designs import inner_dates
 
     if config.fuse.withhold:
         return sorted(map(str, config.fuse.withhold))
@@ -124,7 +124,7 @@ def trained_on(checkpoint: Path) -> set[str]:
 
 def compare(config: Config, candidate: Path, dates: list[str]) -> Scores:
     """Score both models, and the free baselines, on the same pixels."""
-    from biastf_xr.evaluation.designs import LeaveOneOut
+    from biastf_xr.evaluation._designs import LeaveOneOut
     from biastf_xr.evaluation.holdout import evaluate
 
     device = {"device": config.method.device, "precision": config.method.precision}

@@ -15,7 +15,7 @@ import rasterio
 import xarray as xr
 from typer.testing import CliRunner
 
-from biastf_xr.cli.app import app
+from biastf_xr.cli._app import app
 from biastf_xr.cube.store import open_cube
 from biastf_xr.errors import BiastfError, ConfigError, MethodError, SceneError
 from biastf_xr.sources.base import without_grid_warning
@@ -246,7 +246,7 @@ def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, conf
 
 def test_a_run_that_leaves_units_undone_says_so_in_its_exit_code(monkeypatch):
     from biastf_xr import cli
-    from biastf_xr.cli import app
+    from biastf_xr.cli import _app as app
     from biastf_xr.errors import FusionRunError
 
     def fail():

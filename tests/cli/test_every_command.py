@@ -15,8 +15,8 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from biastf_xr.cli import CODES
-from biastf_xr.cli.app import app
-from biastf_xr.cli.command import plain
+from biastf_xr.cli._app import app
+from biastf_xr.cli._command import plain
 from biastf_xr.cube.ingest import IngestReport
 from biastf_xr.errors import ConfigError
 
@@ -244,7 +244,7 @@ def test_init_offers_geotiff_where_no_product_is_known(tmp_path):
 def test_init_asks_a_person_and_nobody_else(tmp_path, small_scenes, monkeypatch):
     with pytest.raises(ConfigError, match="--fine-folder"):
         run("init", tmp_path / "r.toml")
-    monkeypatch.setattr("biastf_xr.cli.start._is_a_person_there", lambda: True)
+    monkeypatch.setattr("biastf_xr.cli._start._is_a_person_there", lambda: True)
     typed = f"{small_scenes.landsat}\n{small_scenes.modis}\n\n"
     done = CliRunner().invoke(app, ["init", str(tmp_path / "r.toml")], input=typed)
     assert done.exit_code == 0, done.output

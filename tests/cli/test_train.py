@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 import biastf_xr
-from biastf_xr.cli.app import app
-from biastf_xr.cli.settings import method_section
+from biastf_xr.cli._app import app
+from biastf_xr.cli._settings import method_section
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError, MethodError, MissingPairError
 

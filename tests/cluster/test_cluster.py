@@ -19,7 +19,7 @@ from biastf_xr.cluster import (
     slurm_arguments,
     tasks_on_demand,
 )
-from biastf_xr.cluster.kubernetes import manifest
+from biastf_xr.cluster._kubernetes import manifest
 from biastf_xr.errors import ConfigError
 
 SLURM = {"kind": "slurm", "workers": 1, "memory": "1GiB"}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from biastf_xr.cube.encoding import MANTISSA_BITS, round_mantissa
+from biastf_xr.cube._encoding import MANTISSA_BITS, round_mantissa
 
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 float32 = st.floats(width=32, allow_nan=True, allow_infinity=True, allow_subnormal=True)

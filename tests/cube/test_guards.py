@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube.store import open_cube
 from biastf_xr.errors import (
     CubeStructureError,
@@ -36,7 +36,7 @@ def test_clock_time_of_an_acquisition_does_not_matter(make_pair):
 
 
 def test_ingested_cubes_are_paired_without_reading_pixels(small_cubes, monkeypatch):
-    from biastf_xr.cube import guards
+    from biastf_xr.cube import _guards as guards
 
     monkeypatch.setattr(guards, "_check_sample", lambda *_: pytest.fail("pixels were read"))
     fine = open_cube(small_cubes.fine)

@@ -413,7 +413,7 @@ def test_cluster_starts_with_the_first_task(tmp_path, scenes, monkeypatch):
 
 
 def test_interrupted_run_is_completed_by_the_next(tmp_path, scenes, monkeypatch):
-    from biastf_xr.cube import fill as module
+    from biastf_xr.cube import _fill as module
 
     for day in range(10, 30):
         write_tiff(scenes, f"200105{day}")
@@ -437,7 +437,7 @@ def test_interrupted_run_is_completed_by_the_next(tmp_path, scenes, monkeypatch)
 
 KILLED = """
 import os, sys
-from biastf_xr.cube import compose, ingest
+from biastf_xr.cube import _compose as compose, ingest
 from biastf_xr.sources import build_product
 write, count = compose.write_window, [0]
 def dying(*args):
@@ -471,7 +471,7 @@ def test_second_ingest_at_once_is_refused_by_name(scenes, store):
 
 
 def test_full_disk_keeps_what_was_finished(tmp_path, scenes, store, monkeypatch):
-    from biastf_xr.cube import compose
+    from biastf_xr.cube import _compose as compose
 
     before = open_cube(store).load()
     write_tiff(scenes, "20010425")

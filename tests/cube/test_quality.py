@@ -9,9 +9,8 @@ import pytest
 import xarray as xr
 
 from biastf_xr.brackets import BracketRule, usable_dates
-from biastf_xr.cube.guards import pair_cubes
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.quality import (
+from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.cube._quality import (
     PairRule,
     archive_shift,
     check_pairs,
@@ -19,11 +18,12 @@ from biastf_xr.cube.quality import (
     read_quality,
     update_quality,
 )
-from biastf_xr.cube.registration import correlation_surface, find_peak
+from biastf_xr.cube._registration import correlation_surface, find_peak
+from biastf_xr.cube.ingest import ingest
 from biastf_xr.cube.spec import PAIR_FLAG
 from biastf_xr.cube.store import open_cube
 from biastf_xr.grid import aggregate, geobox_of
-from biastf_xr.grid.alignment import AxisMap
+from biastf_xr.grid._alignment import AxisMap
 from biastf_xr.sources import build_product
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

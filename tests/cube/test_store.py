@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from biastf_xr.cube._template import build_template, write_template
 from biastf_xr.cube.spec import CubeSpec, Layout
 from biastf_xr.cube.store import (
     bands_of,
@@ -21,7 +22,6 @@ from biastf_xr.cube.store import (
     write_window,
 )
 from biastf_xr.cube.stores import store_at
-from biastf_xr.cube.template import build_template, write_template
 from biastf_xr.errors import CubeExistsError, CubeStructureError
 from biastf_xr.grid import Tile, geobox_of
 

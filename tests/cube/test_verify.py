@@ -9,7 +9,7 @@ import pytest
 import zarr
 
 import biastf_xr
-from biastf_xr.cube.ledger import DayRecord, write_records
+from biastf_xr.cube._ledger import DayRecord, write_records
 from biastf_xr.cube.verify import verify
 from biastf_xr.errors import CubeStructureError
 

@@ -15,7 +15,7 @@ import typer.main
 from pages import ROOT, pages
 
 import biastf_xr
-from biastf_xr.cli.app import app
+from biastf_xr.cli._app import app
 from biastf_xr.config import Config
 from biastf_xr.sources import build_product
 

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 import biastf_xr
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import LeakError, MissingPairError, TargetDateError
-from biastf_xr.evaluation.designs import (
+from biastf_xr.evaluation._designs import (
     DESIGNS,
     Forward,
     LeaveGap,
@@ -17,10 +17,10 @@ from biastf_xr.evaluation.designs import (
     LeaveRegion,
     design_named,
 )
-from biastf_xr.evaluation.folds import without_part
+from biastf_xr.evaluation._folds import without_part
+from biastf_xr.evaluation._predictions import predict_fold
+from biastf_xr.evaluation._scores import ScoreBook
 from biastf_xr.evaluation.holdout import evaluate
-from biastf_xr.evaluation.predictions import predict_fold
-from biastf_xr.evaluation.scores import ScoreBook
 from biastf_xr.grid import Tile
 from biastf_xr.methods import BASELINES
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
@@ -172,7 +172,7 @@ def test_a_part_cannot_matter_to_what_is_fitted_on_the_others(poison, pair):
 
 
 def test_each_part_is_predicted_by_the_model_of_the_others(pair, monkeypatch):
-    from biastf_xr.evaluation import predictions as module
+    from biastf_xr.evaluation import _predictions as module
 
     seen = []
 

@@ -13,9 +13,9 @@ from matplotlib.image import imread
 from biastf_xr.cube.spec import VALID_MAX, VALID_MIN, to_days
 from biastf_xr.cube.store import drop_days
 from biastf_xr.errors import CubeStructureError, TargetDateError
-from biastf_xr.evaluation import figures
-from biastf_xr.evaluation.figures import draw_all, draw_bias
-from biastf_xr.evaluation.maps import (
+from biastf_xr.evaluation import _figures as figures
+from biastf_xr.evaluation._figures import draw_all, draw_bias
+from biastf_xr.evaluation._maps import (
     Case,
     bias_error_map,
     bias_map,
@@ -155,6 +155,6 @@ def test_wrong_shapes_and_bands_are_refused(tmp_path, case):
 
 
 def test_drawing_needs_no_pyplot():
-    code = "import sys, biastf_xr.evaluation.figures; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, biastf_xr.evaluation._figures; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

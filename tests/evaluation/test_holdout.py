@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import biastf_xr
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube.store import drop_days
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
-from biastf_xr.evaluation.designs import inner_dates
+from biastf_xr.evaluation._designs import inner_dates
+from biastf_xr.evaluation._sheet import picture_sheet
 from biastf_xr.evaluation.holdout import evaluate, score_cube
 from biastf_xr.evaluation.metrics import MEASURES
-from biastf_xr.evaluation.sheet import picture_sheet
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
 QUICK = {
@@ -38,7 +38,7 @@ def test_every_inner_date_is_left_out_in_turn_beside_the_baselines(pair):
 
 
 def test_a_learned_method_is_fitted_without_the_date_it_is_scored_on(pair, monkeypatch):
-    from biastf_xr.evaluation import predictions
+    from biastf_xr.evaluation import _predictions as predictions
 
     seen = []
     real = predictions.fit

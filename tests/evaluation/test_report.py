@@ -11,15 +11,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from biastf_xr.evaluation import predictions
-from biastf_xr.evaluation.gallery import Gallery
+from biastf_xr._html import shown
+from biastf_xr.evaluation import _predictions as predictions
+from biastf_xr.evaluation._gallery import Gallery
+from biastf_xr.evaluation._image_sums import BEST
+from biastf_xr.evaluation._judged import Judged
+from biastf_xr.evaluation._page import table
+from biastf_xr.evaluation._statistics import comparisons
 from biastf_xr.evaluation.holdout import evaluate
-from biastf_xr.evaluation.image_sums import BEST
-from biastf_xr.evaluation.judged import Judged
-from biastf_xr.evaluation.page import table
 from biastf_xr.evaluation.report import report_data, told, write_report
-from biastf_xr.evaluation.statistics import comparisons
-from biastf_xr.html import shown
 
 DAYS = ("2021-04-06", "2021-04-10", "2021-04-14")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

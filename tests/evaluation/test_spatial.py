@@ -8,14 +8,14 @@ from skimage.feature import local_binary_pattern
 from skimage.filters import roberts_neg_diag, roberts_pos_diag
 from skimage.metrics import structural_similarity
 
-from biastf_xr.evaluation.metrics import edge, ssim_gaussian, texture
-from biastf_xr.evaluation.spatial import (
+from biastf_xr.evaluation._spatial import (
     HALO,
     binary_patterns,
     normalised_difference,
     roberts_edges,
     ssim_map,
 )
+from biastf_xr.evaluation.metrics import edge, ssim_gaussian, texture
 
 
 @pytest.fixture

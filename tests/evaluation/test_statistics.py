@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap, ttest_1samp
 
-from biastf_xr.evaluation.scores import Scores
-from biastf_xr.evaluation.statistics import (
+from biastf_xr.evaluation._scores import Scores
+from biastf_xr.evaluation._statistics import (
     best_rival,
     compare,
     comparisons,

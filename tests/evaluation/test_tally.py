@@ -6,13 +6,13 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from biastf_xr.evaluation.calibration import LEVELS, Inside, coverage
-from biastf_xr.evaluation.image_sums import ImageSums, windows
-from biastf_xr.evaluation.judged import Predicted
+from biastf_xr.evaluation._calibration import LEVELS, Inside, coverage
+from biastf_xr.evaluation._image_sums import ImageSums, windows
+from biastf_xr.evaluation._judged import Predicted
+from biastf_xr.evaluation._moments import Mean, Moments
+from biastf_xr.evaluation._spatial import HALO
+from biastf_xr.evaluation._tally import Tally, tally_date
 from biastf_xr.evaluation.metrics import score_image
-from biastf_xr.evaluation.moments import Mean, Moments
-from biastf_xr.evaluation.spatial import HALO
-from biastf_xr.evaluation.tally import Tally, tally_date
 
 BANDS = ("red", "nir")
 DAY = np.datetime64("2021-04-06")

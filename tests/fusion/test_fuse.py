@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube.spec import NO_COARSE_GAP, STATUS, VALID_MAX, VALID_MIN
 from biastf_xr.errors import (
     CubeStructureError,
@@ -68,7 +68,7 @@ def test_any_tile_size_gives_the_same_cube(cloudy, random_model, name, tile, day
 
 def test_a_tile_sees_only_its_halo(cloudy, random_model):
     """What lies beyond the halo cannot matter, because it is never read."""
-    from biastf_xr.fusion.kernel import (
+    from biastf_xr.fusion._kernel import (
         CoarseSeries,
         coarse_dates,
         coarse_window,
@@ -101,7 +101,7 @@ def test_a_tile_sees_only_its_halo(cloudy, random_model):
 @pytest.mark.parametrize("name", ["direct", "biastf"])
 def test_the_coarse_window_is_just_large_enough(cloudy, random_model, name):
     """One coarse pixel less on every side changes the result."""
-    from biastf_xr.fusion.kernel import (
+    from biastf_xr.fusion._kernel import (
         CoarseSeries,
         coarse_dates,
         coarse_window,
@@ -315,7 +315,7 @@ def test_a_day_without_any_coarse_image_nearby_says_so(make_pair):
 
 
 def test_further_base_dates_are_read_only_where_pixels_are_open(make_pair):
-    from biastf_xr.fusion.kernel import CoarseSeries, coarse_window, fill_coarse, fuse_unit
+    from biastf_xr.fusion._kernel import CoarseSeries, coarse_window, fill_coarse, fuse_unit
 
     pair = pair_cubes(*make_pair(fine_days=(0, 4, 12, 16)))
     method = get_method("linear")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule, reach_of
-from biastf_xr.cube.guards import pair_cubes
-from biastf_xr.engine.inputs import Archive, Inputs
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import TargetDateError
-from biastf_xr.fusion.overview import OWN_SCENE
+from biastf_xr.fusion._inputs import Archive, Inputs
+from biastf_xr.fusion._overview import OWN_SCENE
 from biastf_xr.fusion.plan import ClearPixels, FusionPlan, FusionRule, TileGrid, build_plan
 from biastf_xr.methods import get_method
 

@@ -10,7 +10,7 @@ from odc.geo.geom import Geometry
 
 from biastf_xr.errors import ConfigError, GridMismatchError
 from biastf_xr.grid import align, coarse_grid, fine_grid, read_region
-from biastf_xr.grid.region import scene_centre
+from biastf_xr.grid._region import scene_centre
 
 POLYGON = {"type": "Polygon", "coordinates": [[[146, -35], [147, -35], [146.5, -34.5], [146, -35]]]}
 

@@ -13,7 +13,7 @@ import xarray as xr
 import biastf_xr
 from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.methods import get_method
-from biastf_xr.methods.similar import window_offsets
+from biastf_xr.methods._similar import window_offsets
 
 SHARED = Path(__file__).parents[3] / "shared"
 pytestmark = pytest.mark.skipif(

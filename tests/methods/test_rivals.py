@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import biastf_xr
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
 from biastf_xr.fusion.plan import FusionRule

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.similar import (
+from biastf_xr.methods._similar import (
     add_moments,
     deviation_of,
     gather,

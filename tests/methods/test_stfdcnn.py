@@ -13,13 +13,13 @@ import biastf_xr
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.grid import Tile
-from biastf_xr.methods.biastf.checkpoint import Card, write_checkpoint
-from biastf_xr.methods.stfdcnn.grids import covering, cut, downsample, fine_of, upsample
-from biastf_xr.methods.stfdcnn.method import STFDCNN
-from biastf_xr.methods.stfdcnn.modulation import fuse_stage, modulate
+from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint
+from biastf_xr.methods.stfdcnn._grids import covering, cut, downsample, fine_of, upsample
+from biastf_xr.methods.stfdcnn._method import STFDCNN
+from biastf_xr.methods.stfdcnn._modulation import fuse_stage, modulate
+from biastf_xr.methods.stfdcnn._train import StageModel, network_names
 from biastf_xr.methods.stfdcnn.settings import TwoNetworks
-from biastf_xr.methods.stfdcnn.train import StageModel, network_names
-from biastf_xr.methods.training.loop import Layers
+from biastf_xr.methods.training._loop import Layers
 from biastf_xr.methods.training.settings import SampleRule, TrainRule
 
 BANDS = ("red", "nir")

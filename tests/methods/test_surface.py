@@ -7,7 +7,7 @@ import pytest
 from scipy.interpolate import RBFInterpolator
 
 from biastf_xr.grid import Alignment, AxisMap, Tile, Upsampler
-from biastf_xr.methods.surface import spline_up, spline_weights
+from biastf_xr.methods._surface import spline_up, spline_weights
 
 SHAPE = (60, 54)
 

@@ -10,9 +10,9 @@ import fsspec
 import pytest
 from typer.testing import CliRunner
 
-from biastf_xr.cli.app import app
+from biastf_xr.cli._app import app
 from biastf_xr.config import read_config
-from biastf_xr.cube.stores.lock import holder_of, lock_folder
+from biastf_xr.cube.stores._lock import holder_of, lock_folder
 from biastf_xr.nightly.leftovers import DAY, tidy
 
 TEXT = """
@@ -81,7 +81,7 @@ def test_a_young_file_stays(region, tmp_path):
 def test_a_build_of_a_living_process_stays(region, tmp_path):
     build = make(tmp_path / ".fused.zarr.partial" / "zarr.json")
     code = (
-        "import sys, pathlib; from biastf_xr.cube.stores.lock import lock_folder\n"
+        "import sys, pathlib; from biastf_xr.cube.stores._lock import lock_folder\n"
         f"with lock_folder(pathlib.Path({str(tmp_path / 'fused.zarr')!r})):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )

@@ -17,7 +17,7 @@ from biastf_xr import pictures
 from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.methods.interpolation import Direct
-from biastf_xr.pictures.colour import STATUS_COLOURS, choose_colours, composite, stretch
+from biastf_xr.pictures._colour import STATUS_COLOURS, choose_colours, composite, stretch
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_work_is_counted_by_worker(small_cubes, tmp_path):
 def test_pictures_load_matplotlib_with_the_first_and_never_pyplot():
     code = (
         "import sys, biastf_xr.pictures; a = 'matplotlib' in sys.modules; "
-        "import biastf_xr.pictures.canvas; print(a, 'matplotlib.pyplot' in sys.modules)"
+        "import biastf_xr.pictures._canvas; print(a, 'matplotlib.pyplot' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

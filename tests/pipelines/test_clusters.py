@@ -176,9 +176,9 @@ def test_kubernetes_manifest_fits_the_definition_of_the_operator():
 
 
 def test_keywords_are_those_of_the_classes():
-    from biastf_xr.cluster.backends import load_class
-    from biastf_xr.cluster.kubernetes import CREATION
-    from biastf_xr.cluster.spec import keywords_of
+    from biastf_xr.cluster._backends import load_class
+    from biastf_xr.cluster._kubernetes import CREATION
+    from biastf_xr.cluster._spec import keywords_of
 
     pytest.importorskip("dask_kubernetes", reason="the extra k8s is not installed")
     pytest.importorskip("dask_gateway", reason="the extra gateway is not installed")

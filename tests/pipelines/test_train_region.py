@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from biastf_xr.cube.stores.lock import lock_folder
+from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.methods import load_method
 
 JOB = Path(__file__).parents[2] / "pipelines" / "train_region"

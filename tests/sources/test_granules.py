@@ -9,7 +9,8 @@ from biastf_xr.cube.ingest import ingest
 from biastf_xr.cube.store import open_cube
 from biastf_xr.errors import SceneError
 from biastf_xr.grid import coarse_grid, fine_grid, read_region
-from biastf_xr.sources import build_product, hdfeos
+from biastf_xr.sources import _hdfeos as hdfeos
+from biastf_xr.sources import build_product
 
 pytest.importorskip("pyhdf")
 

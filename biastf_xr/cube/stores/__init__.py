@@ -35,19 +35,19 @@ def store_at(path: str | Path) -> CubeStore:
     """
     scheme, rest = _split(str(path))
     if scheme.split("+")[0] == ICECHUNK:
-        from biastf_xr.cube.stores.icechunk_store import IcechunkStore
+        from biastf_xr.cube.stores._icechunk_store import IcechunkStore
 
         return IcechunkStore(rest, scheme.partition("+")[2])
     if scheme:
-        from biastf_xr.cube.stores.plain import RemoteStore
+        from biastf_xr.cube.stores._plain import RemoteStore
 
         return RemoteStore(str(path))
     folder = Path(path)
     if (folder / "snapshots").is_dir() and not (folder / "zarr.json").exists():
-        from biastf_xr.cube.stores.icechunk_store import IcechunkStore
+        from biastf_xr.cube.stores._icechunk_store import IcechunkStore
 
         return IcechunkStore(str(folder), "")
-    from biastf_xr.cube.stores.plain import FolderStore
+    from biastf_xr.cube.stores._plain import FolderStore
 
     return FolderStore(folder)
 

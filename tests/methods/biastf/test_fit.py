@@ -11,12 +11,12 @@ import torch
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
-from biastf_xr.methods.biastf.channels import fill_for_network
-from biastf_xr.methods.biastf.checkpoint import load_networks, read_card
-from biastf_xr.methods.biastf.method import BiaSTF
-from biastf_xr.methods.biastf.samples import draw_samples
+from biastf_xr.methods.biastf._channels import fill_for_network
+from biastf_xr.methods.biastf._checkpoint import load_networks, read_card
+from biastf_xr.methods.biastf._method import BiaSTF
+from biastf_xr.methods.biastf._samples import draw_samples
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
 QUICK = {
@@ -113,7 +113,7 @@ def test_what_the_coarse_sensor_did_not_see_is_no_sample(biased):
 
 
 def test_held_out_patches_share_no_pixel_with_the_others():
-    from biastf_xr.methods.training.patches import lay_cells, split_cells
+    from biastf_xr.methods.training._patches import lay_cells, split_cells
 
     rule = SampleRule(patch=16, hold_out=0.3, hold_out_block=2)
     cells, held = split_cells(lay_cells((200, 168), 16), (200, 168), rule, np.random.default_rng(5))

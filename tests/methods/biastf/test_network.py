@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.biastf.network import build_network
+from biastf_xr.methods.biastf._network import build_network
 from biastf_xr.methods.biastf.settings import NetworkShape, TrainRule
 
 

@@ -13,10 +13,10 @@ from biastf_xr.errors import MethodError
 from biastf_xr.fusion.plan import FusionRule
 from biastf_xr.grid import Alignment, AxisMap, Tile, Upsampler
 from biastf_xr.methods.base import Base, Block, SideMemo
-from biastf_xr.methods.biastf.channels import smooth_coarse, smooth_radius, stack_channels
-from biastf_xr.methods.biastf.samples import Samples
+from biastf_xr.methods.biastf._channels import smooth_coarse, smooth_radius, stack_channels
+from biastf_xr.methods.biastf._samples import Samples
+from biastf_xr.methods.biastf._sides import fit_error_law, learned_weight
 from biastf_xr.methods.biastf.settings import INPUTS, NetworkShape
-from biastf_xr.methods.biastf.sides import fit_error_law, learned_weight
 
 DATES = ["2021-04-03", "2021-04-07", "2021-04-10"]
 

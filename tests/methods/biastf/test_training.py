@@ -12,16 +12,16 @@ import xarray as xr
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.grid import Tile
-from biastf_xr.methods.biastf.checkpoint import read_card, read_weights
-from biastf_xr.methods.biastf.samples import draw_samples
+from biastf_xr.methods.biastf._checkpoint import read_card, read_weights
+from biastf_xr.methods.biastf._samples import draw_samples
 from biastf_xr.methods.biastf.settings import INPUTS, NetworkShape, SampleRule, TrainRule
-from biastf_xr.methods.training.crew import run_jobs
-from biastf_xr.methods.training.dates import split_dates, training_pairs
-from biastf_xr.methods.training.loop import FitJob, Layers, run_job
-from biastf_xr.methods.training.patches import PatchReader, Site, draw_patches
+from biastf_xr.methods.training._crew import run_jobs
+from biastf_xr.methods.training._dates import split_dates, training_pairs
+from biastf_xr.methods.training._loop import FitJob, Layers, run_job
+from biastf_xr.methods.training._patches import PatchReader, Site, draw_patches
 from biastf_xr.methods.training.settings import SampleRule as SharedRule
 
 QUICK = {

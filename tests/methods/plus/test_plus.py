@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 
 import biastf_xr
-from biastf_xr.cube.guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube.store import bands_of, drop_days
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.evaluation.holdout import evaluate
 from biastf_xr.grid import AxisMap, Tile, aggregate
-from biastf_xr.methods.plus.change import (
+from biastf_xr.methods.plus._change import (
     Mixture,
     Sensors,
     as_seen,
@@ -24,9 +24,8 @@ from biastf_xr.methods.plus.change import (
     left_over,
     mixture_of,
 )
-from biastf_xr.methods.plus.fit import coarse_noise, fit_plus
-from biastf_xr.methods.plus.settings import PlusRule
-from biastf_xr.methods.plus.uncertainty import (
+from biastf_xr.methods.plus._fit import coarse_noise, fit_plus
+from biastf_xr.methods.plus._uncertainty import (
     LEVELS,
     fit_terms,
     local_square,
@@ -34,6 +33,7 @@ from biastf_xr.methods.plus.uncertainty import (
     sigma_of_terms,
     terms,
 )
+from biastf_xr.methods.plus.settings import PlusRule
 
 PLAIN = {"smoothing": 0.0, "footprint": 0.0}
 SURE = {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0}
@@ -220,7 +220,7 @@ def test_an_abrupt_darkening_ends_at_zero(agreeing):
 
 @pytest.fixture(scope="module")
 def region():
-    from biastf_xr.sources.synthetic.region import SyntheticRegion
+    from biastf_xr.testing._region import SyntheticRegion
 
     made = SyntheticRegion(shape=(96, 112), ratio=16, seed=5, days=64)
     fine, coarse = made.fine_cube(), made.coarse_cube()

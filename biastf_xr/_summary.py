@@ -1,0 +1,111 @@
+"""What an object tells of itself: one summary, as text and as HTML for notebooks."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr._html import bullets, facts, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+# Rows of a table that are shown.
+ROWS = 60
+
+# Longer texts may be folded.
+LONG = 32
+
+# Takes its colours from the page, so that it is readable on light and on dark ones.
+STYLE = """
+.biastf { font-size: .92em; line-height: 1.4; max-width: 72em; }
+.biastf > strong { display: block; margin-bottom: .3em; }
+.biastf dl { display: grid; grid-template-columns: max-content minmax(0, 1fr);
+  gap: .1em 1.2em; margin: .3em 0; }
+.biastf dt { opacity: .75; font-weight: normal; }
+.biastf dd { margin: 0; overflow-wrap: anywhere; }
+.biastf .scroll { max-height: 22em; overflow: auto; margin: .5em 0; }
+.biastf table { border-collapse: collapse; margin: 0; font-variant-numeric: tabular-nums; }
+.biastf caption { text-align: left; opacity: .75; caption-side: top; padding: 0 0 .2em; }
+.biastf th, .biastf td { text-align: right; padding: .15em .7em; white-space: nowrap !important;
+  color: inherit; background: none; border: 0 solid; border-bottom-width: 1px;
+  border-color: color-mix(in srgb, currentColor 22%, transparent); }
+.biastf th[scope=row], .biastf td.text { text-align: left; }
+.biastf td.wide { white-space: normal !important; min-width: 14em; }
+.biastf ul { margin: .3em 0; padding-left: 1.4em; }
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A heading, facts, tables and remarks.
+
+    `tables`: By caption; an index without a name is left out.
+    `notes`: What a reader should know.
+    """
+
+    title: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Write it for a terminal."""
+        width = max([len(str(k)) for k in self.facts], default=0) + 2
+        lines = [self.title, *(f"  {k:{width}}{v}" for k, v in self.facts.items())]
+        for caption, frame in self.tables.items():
+            told = frame.to_string(index=frame.index.name is not None, max_rows=ROWS)
+            lines += ["", caption, told]
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
+
+    def html(self) -> str:
+        """Write it for a notebook."""
+        parts = [f"<style>{STYLE}</style><strong>{escape(self.title)}</strong>"]
+        parts += [facts(self.facts)] if self.facts else []
+        parts += [_table(caption, frame) for caption, frame in self.tables.items()]
+        parts += [bullets(self.notes)] if self.notes else []
+        return f'<div class="biastf">{"".join(parts)}</div>'
+
+
+class Told:
+    """Gives an object its text and its HTML from one summary."""
+
+    @abstractmethod
+    def _summary(self) -> Summary:
+        """Return what there is to know."""
+
+    def __repr__(self) -> str:
+        return self._summary().text()
+
+    def _repr_html_(self) -> str:
+        return self._summary().html()
+
+
+def _table(caption: str, frame: pd.DataFrame) -> str:
+    """Write a table; its index names the rows if it has a name itself."""
+    named = frame.index.name is not None
+    heads = [str(frame.index.name)] * named + [str(c) for c in frame.columns]
+    rows = []
+    for index, *values in frame.head(ROWS).itertuples():
+        head = f'<th scope="row">{escape(str(index))}</th>' if named else ""
+        rows.append(f"<tr>{head}{''.join(_cell(v) for v in values)}</tr>")
+    more = f"; {len(frame) - ROWS} more rows" if len(frame) > ROWS else ""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    return (
+        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
+        f"<caption>{escape(caption + more)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        kind = "text wide" if len(value) > LONG else "text"
+        return f'<td class="{kind}">{escape(value)}</td>'
+    there = not (isinstance(value, float) and math.isnan(value))
+    return f"<td>{escape(shown(value if there else None))}</td>"

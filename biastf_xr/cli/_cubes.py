@@ -1,0 +1,205 @@
+"""Commands that show, check and hand on cubes and models."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from biastf_xr.cli._app import CUBES, app
+from biastf_xr.cli._command import Answer, DryRun, command
+from biastf_xr.cli._parameters import DAY, Cube, Overwrite
+from biastf_xr.cli._settings import days
+
+
+@command(app, panel=CUBES)
+def info(
+    path: Annotated[str, typer.Argument(help="A cube, or the file of a fitted method.")],
+    other: Annotated[
+        list[str] | None, typer.Option("--beside", help="Another cube for the calendar.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Draw the calendar into this PNG.")] = None,
+) -> Any:
+    """Show what a cube or a checkpoint holds: grid, dates, gaps, size, a calendar, the history.
+
+    Examples: `biastf-xr info demo_output/cubes/fused.zarr`, or
+
+    `biastf-xr info fine.zarr --beside coarse.zarr --picture calendar.png`
+    """
+    from biastf_xr.steps.show_cubes import show_cube
+    from biastf_xr.steps.show_models import show_model
+
+    if Path(path).is_file():
+        return show_model(Path(path))
+    found = show_cube(path)
+    if picture is not None:
+        from biastf_xr.pictures import draw_calendar
+        from biastf_xr.steps.terminal import console
+
+        draw_calendar([path, *(other or [])], path=picture)
+        console.print(f"calendar in {picture}")
+    return found
+
+
+@command(app, panel=CUBES)
+def verify(path: Cube) -> Any:
+    """Read a whole cube back: checksums, masks, ranges, unfinished days. Exit code 1 if damaged.
+
+    Example: `biastf-xr verify fine.zarr`
+    """
+    from biastf_xr.steps.keep import verify_step
+
+    found = verify_step(path)
+    return Answer(found, 0 if found.sound else 1)
+
+
+@command(app, panel=CUBES, interrupted="Files that are there are complete.")
+def export(
+    path: Cube,
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    date: Annotated[
+        list[datetime] | None,
+        typer.Option(formats=DAY, help="Date to export; may be repeated. Default: all."),
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="As red,nir or status_flag. Default: all bands.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32, or int16 (numbers of 0.0001).")] = "float32",
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> Any:
+    """Write Cloud-Optimised GeoTIFFs for GIS, one per date and band.
+
+    Example: `biastf-xr export fused.zarr cogs --date 2020-10-20 --bands nir`
+    """
+    from biastf_xr.steps.keep import export_step
+
+    dtype = _one_of("--dtype", dtype, ("float32", "int16"))
+    return export_step(
+        path,
+        folder,
+        dates=days(date),
+        bands=_names(bands),
+        dtype=dtype,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+
+
+@command(app, panel=CUBES, interrupted="Finished dates are kept; the same command goes on.")
+def publish(
+    path: Cube,
+    folder: Annotated[Path, typer.Argument(help="Where the catalogue goes.")],
+    licence: Annotated[
+        str, typer.Option(help="SPDX identifier of the data's licence, as CC-BY-4.0.")
+    ] = "other",
+    licence_url: Annotated[str | None, typer.Option(help="Where its text is.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the collection.")] = None,
+    date: Annotated[
+        list[datetime] | None,
+        typer.Option(formats=DAY, help="Date to publish; may be repeated. Default: all."),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(help="As red,nir,status_flag. Default: bands, sigmas and status_flag."),
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="int16 (numbers of 0.0001), or float32.")] = "int16",
+    dry_run: DryRun = False,
+) -> Any:
+    """Write a static STAC catalogue: an item of Cloud-Optimised GeoTIFFs for every date.
+
+    Run again, it writes the dates that are new or made anew, and keeps the rest. Any web server,
+    or a folder, serves it; pystac and odc.stac open it.
+
+    Example: `biastf-xr publish fused.zarr catalogue --licence CC-BY-4.0`
+    """
+    from biastf_xr.steps.keep import publish_step
+
+    return publish_step(
+        path,
+        folder,
+        licence=licence,
+        licence_url=licence_url,
+        title=title,
+        dates=days(date) or None,
+        layers=_names(bands),
+        dtype=_one_of("--dtype", dtype, ("int16", "float32")),
+        dry_run=dry_run,
+    )
+
+
+@command(app, panel=CUBES, interrupted="The copy does not show yet; the same command starts anew.")
+def rechunk(
+    path: Cube,
+    output: Annotated[str, typer.Argument(help="The copy: a folder, a URL, or icechunk://.")],
+    purpose: Annotated[
+        str, typer.Option("--for", help="timeseries (long time chunks), or maps (one day each).")
+    ] = "timeseries",
+    memory: Annotated[
+        float, typer.Option(min=0.1, help="GiB to stay below, all threads together.")
+    ] = 1.0,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+) -> Any:
+    """Copy a cube to a layout that suits how it is read.
+
+    A fused cube has one day in a chunk: maps are read fast, the series of a pixel touches a chunk a
+    day. Run again, the copy is brought up to date.
+
+    Example: `biastf-xr rechunk fused.zarr series.zarr --for timeseries`
+    """
+    from biastf_xr.steps.keep import rechunk_step
+
+    return rechunk_step(
+        path,
+        output,
+        _one_of("--for", purpose, ("timeseries", "maps")),
+        memory=int(memory * 2**30),
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+
+
+@command(app, panel=CUBES)
+def versions(path: Cube) -> Any:
+    """List the versions of a cube in Icechunk, newest first.
+
+    Example: `biastf-xr versions icechunk://cubes/fused`
+    """
+    from biastf_xr.steps.keep import versions_step
+
+    return [version._asdict() for version in versions_step(path)]
+
+
+@command(app, "roll-back", panel=CUBES)
+def roll_back(
+    path: Cube,
+    to: Annotated[str, typer.Argument(help="A version, as `versions` lists them.")],
+    dry_run: DryRun = False,
+) -> Any:
+    """Make an earlier version of a cube in Icechunk the one that readers see; nothing is lost.
+
+    The version that was newest keeps a tag. The next run makes what is missing then: exclude the
+    scene that must not come back first.
+
+    Example: `biastf-xr roll-back icechunk://cubes/fused VDKJ1YXM6TT2W0RKMX20`
+    """
+    from biastf_xr.steps.keep import roll_back_step
+
+    return roll_back_step(path, to, dry_run=dry_run)._asdict()
+
+
+def _names(text: str | None) -> list[str] | None:
+    """Read a list of variables."""
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _one_of(flag: str, value: str, known: tuple[str, ...]) -> Any:
+    """Refuse a value that is not known."""
+    from biastf_xr.errors import ConfigError
+
+    if value not in known:
+        raise ConfigError(f"{flag} is {value!r}; expected {' or '.join(known)}.")
+    return value

@@ -1,0 +1,145 @@
+"""The time axis of fine and coarse cubes: one place for every day, growing at either end.
+
+A day keeps its place however late its scene arrives, so writing one never moves another, and a
+reader that opened the cube earlier still reads the right days.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube._ledger import stored_days
+from biastf_xr.errors import CubeStructureError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from biastf_xr.cube.stores.base import CubeStore
+
+Day = np.datetime64
+ONE_DAY = np.timedelta64(1, "D")
+
+
+def days_between(first: Day, last: Day) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return every day from the first to the last."""
+    return np.arange(first, last + ONE_DAY, dtype="datetime64[D]")
+
+
+def grow(store: Any, last: Day) -> None:
+    """Add places up to a day at the end of the axis; readers see them at the next checkpoint.
+
+    `last`: The last day; if it has a place already, nothing happens.
+    """
+    import zarr
+
+    days = stored_days(zarr.open_group(store, mode="r", use_consolidated=False))
+    if last > days[-1]:
+        append_days(store, days_between(days[-1] + ONE_DAY, last))
+
+
+def append_days(store: Any, new: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Add places at the end of the axis; readers see them at the next checkpoint."""
+    import zarr
+
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    time: Any = group["time"]
+    count = time.shape[0]
+    for array in _along_time(group):
+        array.resize((count + new.size, *array.shape[1:]))
+    time = group["time"]
+    time[count:] = _seconds(new)
+
+
+def insert_days(store: CubeStore, new: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Insert days before the last one of a fused cube, which has one day a chunk.
+
+    `store`: Where the cube is; it is copied, compressed chunks as they are.
+    """
+    days = stored_days(_group_of(store))
+    every = np.union1d(days, new)
+    places = np.searchsorted(every, days)
+    _rebuild(store, every, places, lambda chunk: int(places[chunk]), f"days from {new[0]} on")
+
+
+def prepend(store: CubeStore, first: Day) -> None:
+    """Add places before the first day; the cube is copied, compressed chunks as they are.
+
+    `first`: A day before the first; the axis starts there or up to one chunk earlier.
+    """
+    old = _group_of(store)
+    days = stored_days(old)
+    step = max(int((a.shards or a.chunks)[0]) for a in _along_time(old) if a.ndim > 1)
+    chunks = -(-int((days[0] - first).astype(int)) // step)
+    every = days_between(days[0] - chunks * step * ONE_DAY, days[-1])
+    places = np.arange(days.size) + chunks * step
+    _rebuild(store, every, places, lambda chunk: chunk + chunks, f"a scene is of {first}")
+
+
+def _group_of(store: CubeStore) -> Any:
+    import zarr
+
+    return zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+
+
+def _rebuild(
+    store: CubeStore, every: Any, places: Any, move: Callable[[int], int], message: str
+) -> None:
+    """Copy a cube to a longer axis: day n goes to ``places[n]``, chunk n to ``move(n)``."""
+    import zarr
+
+    old = _group_of(store)
+    if not store.replaces_at_once:
+        raise CubeStructureError(
+            f"{store.url} starts on {stored_days(old)[0]}, {message}: that would "
+            "move every object of a plain store behind a URL. Leave those days out with `start`, "
+            "build the cube anew with --overwrite, or keep it in Icechunk."
+        )
+    timed = {a.path for a in _along_time(old)}
+    with store.build(message, replace=True) as edit:
+        _copy(old.store, edit.store, timed, move, metadata=True)
+        group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+        for array in _along_time(group):
+            array.resize((every.size, *array.shape[1:]))
+            if array.ndim == 1:
+                values = array[:]
+                values[places] = old[array.path][:]
+                array[:] = values
+        time: Any = group["time"]
+        time[:] = _seconds(every)
+        _copy(old.store, edit.store, timed, move, metadata=False)
+
+
+def _along_time(group: Any) -> list[Any]:
+    import zarr
+
+    arrays: list[Any] = [a for _, a in group.members(max_depth=None) if isinstance(a, zarr.Array)]
+    return [a for a in arrays if (a.metadata.dimension_names or ("",))[0] == "time"]
+
+
+def _seconds(days: Any) -> Any:
+    return days.astype("datetime64[s]").astype("int64")
+
+
+def _copy(
+    source: Any, target: Any, timed: set[str], move: Callable[[int], int], *, metadata: bool
+) -> None:
+    """Copy the metadata or the chunks of a store; along time, chunks move."""
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    async def copy() -> None:
+        async for key in source.list():
+            array, mark, place = key.partition("/c/")
+            if metadata == bool(mark):
+                continue
+            moved = key
+            if array in timed:
+                first, *rest = place.split("/")
+                if not rest:
+                    continue  # one-dimensional: written anew
+                moved = "/".join([f"{array}/c", str(move(int(first))), *rest])
+            await target.set(moved, await source.get(key, default_buffer_prototype()))
+
+    sync(copy())

@@ -1,0 +1,224 @@
+"""One window of one group of days: read the scenes, mask, resample, compose, write whole shards.
+
+Everything here runs inside a task, next to the pixels: no scene is ever read whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube._guards import check_reflectance
+from biastf_xr.cube.spec import fill_of
+from biastf_xr.cube.store import write_window
+from biastf_xr.errors import BiastfError, GridMismatchError, SceneError, StoreWriteError
+from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.grid import Resampling, Tile
+    from biastf_xr.sources.base import Product, Scene
+
+# Memory that GDAL may keep of files it has read, in a process.
+GDAL_CACHE = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of an ingest share.  Small: it travels to the workers.
+
+    `product`: What the scenes are.
+    `lattice`: Grid whose pixels the scenes must share; None if they are brought to the cube's
+    grid whatever their own.
+    `shift`: How far scenes are moved before anything else, x and y in units of their CRS.
+    `resampling`: How scenes are brought to the cube's grid.
+    """
+
+    product: Product
+    spec: CubeSpec
+    lattice: GeoBox | None
+    shift: tuple[float, float] = (0.0, 0.0)
+    resampling: Resampling = "auto"
+
+
+@dataclass(frozen=True)
+class Window:
+    """The work of one task: the shards of a group of days at one tile.
+
+    `times`: The group's places on the time axis.
+    `days`: The days to write, by place, with their scenes in the order of composition.
+    `keep`: Whether other days of the group are in the cube and must stay.
+    """
+
+    times: slice
+    days: Mapping[int, tuple[Scene, ...]]
+    keep: bool
+    tile: Tile
+
+
+@dataclass
+class Outcome:
+    """What a task found.
+
+    `store`: The store it wrote through.
+    `clear`: Clear pixels of each day, by place.
+    `scenes`: Clear pixels of each scene that reaches the tile, by id.
+    `problems`: Scenes that cannot be used, by id; if there is any, nothing was written.
+    """
+
+    store: Any
+    clear: dict[int, int] = field(default_factory=dict)
+    scenes: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def ingest_window(job: Job, store: Any, window: Window, *, write: bool = True) -> Outcome:
+    """Read, compose and write one window.
+
+    `write`: False only tries whether every scene can be read.
+    """
+    import rasterio
+
+    outcome = Outcome(store)
+    images: dict[int, dict[str, NDArray[Any]]] = {}
+    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+        for place, scenes in window.days.items():
+            image = _compose(job, scenes, window.tile, outcome)
+            outcome.clear[place] = int(image["clear"].sum())
+            images[place] = image
+    if write and not outcome.problems:
+        try:
+            _write(job, store, window, images)
+        except OSError as error:
+            raise StoreWriteError(
+                f"the cube cannot be written ({error}). Days finished so far are kept; free the "
+                "disk or correct the permissions and run the same command again."
+            ) from error
+    return outcome
+
+
+def _compose(
+    job: Job, scenes: tuple[Scene, ...], tile: Tile, outcome: Outcome
+) -> dict[str, NDArray[Any]]:
+    """Compose the scenes of a day: a pixel comes from the first scene that is clear there."""
+    image = _empty(job.spec, tile.shape)
+    bands = np.full((len(job.spec.bands), *tile.shape), np.nan, np.float32)
+    for n, scene in enumerate(scenes, 1):
+        try:
+            read = _read(job, scene, tile)
+        except (BiastfError, OSError) as error:
+            outcome.problems[scene.id] = str(error)
+            continue
+        if read is None:
+            continue
+        values, extras = read
+        valid = np.isfinite(values).all(axis=0)
+        outcome.scenes[scene.id] = int(valid.sum())
+        take = valid & (image["source"] == 0)
+        np.copyto(bands, values, where=take)
+        image["source"][take] = n
+        for name, layer in extras.items():
+            image[name][take] = layer[take]
+    image["clear"] = (image["source"] > 0).astype(np.uint8)
+    return image | dict(zip(job.spec.bands, bands, strict=True))
+
+
+def _empty(spec: CubeSpec, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    return {m: np.full(shape, fill_of(a), np.uint8) for m, a in spec.masks.items()}
+
+
+def _read(
+    job: Job, scene: Scene, tile: Tile
+) -> tuple[NDArray[np.float32], dict[str, NDArray[np.uint8]]] | None:
+    """Read the part of a scene that lies under a tile, on the tile's pixels; None if there is none.
+
+    A pixel is clear in every band or missing in every band.
+    """
+    raw = job.product.open_scene(scene)
+    source = shifted(geobox_of(raw, f"scene {scene.id}"), *job.shift)
+    _check_lattice(job, source)
+    rows, cols = tile.slices
+    plan = plan_resampling(source, job.spec.geobox[rows, cols], job.resampling)
+    if plan is None:
+        return None
+    y, x = plan.window.slices
+    part = _load(raw.isel(y=y, x=x), scene)
+    ready = job.product.to_reflectance(part)
+    values = np.stack([ready[b].values for b in job.spec.bands])
+    check_reflectance(values, "its pixels")
+    np.copyto(values, np.float32(np.nan), where=~np.isfinite(values).all(axis=0))
+    extras = {
+        name: plan.categories(ready[name].values, fill_of(attrs))
+        for name, attrs in job.spec.extras.items()
+    }
+    return plan(values), extras
+
+
+def _load(part: xr.Dataset, scene: Scene) -> xr.Dataset:
+    try:
+        return part.load()
+    except BiastfError:
+        raise
+    except OSError as error:
+        raise SceneError(
+            f"cannot be read ({error.__cause__ or error}): {_broken(part, scene)}. "
+            "Download it again."
+        ) from error
+
+
+def _broken(part: xr.Dataset, scene: Scene) -> str:
+    """Name the files that cannot be read; all of them where that cannot be told apart."""
+    files = {n: f for n, f in scene.files.items() if n in part and not _readable(part[n])}
+    names = sorted({str(f) for f in (files or scene.files).values()})
+    return names[0] if len(names) == 1 else f"one of {names}"
+
+
+def _readable(layer: xr.DataArray) -> bool:
+    try:
+        layer.load()
+    except OSError:
+        return False
+    return True
+
+
+def _check_lattice(job: Job, source: GeoBox) -> None:
+    if job.lattice is None or same_lattice(source, job.lattice):
+        return
+    raise GridMismatchError(
+        f"lies on {describe(source)}, the cube on {describe(job.lattice)}: other pixels. "
+        "State the grid (`[grid]` with a region) to have every scene brought to it, or move the "
+        "scene out of the folder."
+    )
+
+
+def _write(
+    job: Job, store: Any, window: Window, images: Mapping[int, Mapping[str, NDArray[Any]]]
+) -> None:
+    """Write the days of a window; other days of its shards keep what they have."""
+    import zarr
+
+    start = window.times.start
+    shape = (window.times.stop - start, *window.tile.shape)
+    fills: dict[str, Any] = dict.fromkeys(job.spec.bands, np.float32(np.nan))
+    fills |= {mask: np.uint8(fill_of(attrs)) for mask, attrs in job.spec.masks.items()}
+    group = zarr.open_group(store, mode="r", use_consolidated=False) if window.keep else None
+    data = {}
+    for name, fill in fills.items():
+        array: Any = group[name] if group is not None else None
+        block = (
+            np.full(shape, fill)
+            if array is None
+            else np.array(array[(window.times, *window.tile.slices)])
+        )
+        for place, image in images.items():
+            block[place - start] = image[name]
+        data[name] = block
+    write_window(store, window.times, window.tile, data)

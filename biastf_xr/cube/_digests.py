@@ -1,0 +1,76 @@
+"""What every day of a cube was made from, as one short text: tells copies what has changed.
+
+Read from the ledgers alone, so that it costs no pixel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.cube._ledger import ARRAY, GROUP, stored_days
+from biastf_xr.cube.store import read_group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import zarr
+
+# Where a rechunked copy keeps the digests of the days it holds.
+COPY, COPY_ARRAY = "copy", "digest"
+
+# Where a fused cube keeps what its pixels owe to scenes, and the fields that pixels depend on.
+FUSED_ARRAY, FUSED_FIELDS = "fusion/record", ("fine", "content")
+
+# Attributes that hold for every pixel.
+STRUCTURE = (
+    "biastf_kind",
+    "biastf_structure",
+    "biastf_product",
+    "biastf_shift",
+    "proj:code",
+    "proj:wkt2",
+    "spatial:transform",
+    "spatial:shape",
+)
+
+
+def day_digests(path: str | Path) -> dict[np.datetime64, str]:
+    """Digest what every day of a cube was made from.
+
+    Two equal digests stand for equal pixels; a day that is made anew from the same scenes keeps
+    its digest.
+
+    `path`: The cube: fine, coarse, fused, or a rechunked copy of one.
+    """
+    return digests_of(read_group(path))
+
+
+def digests_of(group: zarr.Group) -> dict[np.datetime64, str]:
+    """Digest what every day of an opened cube was made from; see `day_digests`."""
+    days = stored_days(group)
+    if f"{COPY}/{COPY_ARRAY}" in group:
+        copied: Any = group[f"{COPY}/{COPY_ARRAY}"]
+        return dict(zip(days, map(str, copied[:]), strict=True))
+    structure = json.dumps([group.attrs.get(name) for name in STRUCTURE])
+    texts = _records(group)
+    return {
+        day: hashlib.sha256(f"{structure}{day}{text}".encode()).hexdigest()[:16] if text else ""
+        for day, text in zip(days, texts or [""] * days.size, strict=True)
+    }
+
+
+def _records(group: zarr.Group) -> list[str]:
+    """Return what the ledger says of every day; nothing for a cube without one."""
+    if FUSED_ARRAY in group:
+        record: Any = group[FUSED_ARRAY]
+        places = [list(record.attrs["fields"]).index(name) for name in FUSED_FIELDS]
+        rows = record[:][..., places]
+        return [row.tobytes().hex() if row.any() else "" for row in rows]
+    if f"{GROUP}/{ARRAY}" in group:
+        ledger: Any = group[f"{GROUP}/{ARRAY}"]
+        # A day without a scene is known too: it is empty.
+        return [str(text) or "no scene" for text in ledger[:]]
+    return []

@@ -1,0 +1,207 @@
+"""Write the days of an ingest: tasks for groups of days and tiles, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube._compose import Job, Outcome, Window, ingest_window
+from biastf_xr.cube._ledger import (
+    CLEAR_ARRAY,
+    GROUP,
+    DayRecord,
+    entry_of,
+    write_along_time,
+    write_records,
+)
+from biastf_xr.grid import split_tiles
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from biastf_xr.cube._selection import Selection
+    from biastf_xr.cube.stores.base import Edit
+    from biastf_xr.sources.base import Scene
+
+Day = np.datetime64
+
+# Called as scenes are finished, with the id of one, the number done and the number in all.
+Progress = Callable[[str, int, int], None]
+
+OUTSIDE = (
+    "lies outside the cube's region. Move it out of the folder, or choose a larger region and "
+    "another cube."
+)
+
+# Groups of days, and tasks, between two checkpoints.
+BATCH_GROUPS, BATCH_TASKS = 16, 64
+
+
+@dataclass
+class Run:
+    """How far a run has come.
+
+    `selection`: What there is to do; scenes that turn out to be unusable are moved to its
+    rejected ones.
+    `before`: What the days were made from before.
+    `clear`: Clear fraction of the scenes taken, by id.
+    """
+
+    selection: Selection
+    before: dict[Day, DayRecord]
+    clear: dict[str, float] = field(default_factory=dict)
+    removed: list[Day] = field(default_factory=list)
+    done: int = 0
+
+    def record(self, day: Day) -> DayRecord:
+        """Return what a day was made from before this run."""
+        return self.before.get(day, DayRecord(()))
+
+
+def fill(
+    edit: Edit,
+    job: Job,
+    run: Run,
+    axis: Any,
+    pool: Executor,
+    progress: Progress | None,
+) -> None:
+    """Write the days, batch by batch; each batch becomes visible when it is complete.
+
+    `run`: What there is to do; told what was done.
+    `pool`: Where the tasks run, one for each group of days and tile.
+    """
+    days = run.selection.days
+    step = job.spec.layout.time
+    groups: dict[int, dict[int, tuple[Scene, ...]]] = {}
+    for day in sorted(days):
+        place = int(np.searchsorted(axis, day))
+        groups.setdefault(place // step, {})[place] = days[day]
+    tiles = list(split_tiles(job.spec.shape, job.spec.layout.shards[1:]))
+    recorded = {int(np.searchsorted(axis, d)) for d, r in run.before.items() if r.entries}
+    total = sum(map(len, days.values()))
+    size = max(1, min(BATCH_GROUPS, BATCH_TASKS // len(tiles)))
+    ids = sorted(groups)
+    for i in range(0, len(ids), size):
+        batch = {
+            g: _windows(groups[g], g, step, tiles, recorded, axis.size) for g in ids[i : i + size]
+        }
+        _write_batch(edit, job, batch, pool, run)
+        for g, windows in batch.items():
+            _finish(edit, job, axis, windows, run, groups[g])
+        for scene in (s for g in batch for scenes in groups[g].values() for s in scenes):
+            run.done += 1
+            if progress:
+                progress(scene.id, run.done, total)
+        edit.checkpoint(f"{axis[min(groups[ids[i]])]} and later")
+
+
+_Windows = list[tuple[Window, Outcome]]
+
+
+def _windows(
+    days: dict[int, tuple[Scene, ...]],
+    group: int,
+    step: int,
+    tiles: list[Any],
+    recorded: set[int],
+    size: int,
+) -> _Windows:
+    times = slice(group * step, min((group + 1) * step, size))
+    others = (recorded - set(days)) & set(range(times.start, times.stop))
+    return [(Window(times, days, bool(others), tile), Outcome(None)) for tile in tiles]
+
+
+def _write_batch(
+    edit: Edit, job: Job, batch: dict[int, _Windows], pool: Executor, run: Run
+) -> None:
+    """Run the tasks of a batch; groups with an unusable scene are done again without it."""
+    fork = edit.fork()
+    replacing = {
+        g
+        for g, windows in batch.items()
+        for scenes in windows[0][0].days.values()
+        if any(s.id in run.selection.replaced for s in scenes)
+    }
+    # What is in the cube is not overwritten before its replacement was read once from end to end.
+    _run_tasks(job, fork, batch, replacing, pool, run, write=False)
+    edit.merge(_run_tasks(job, fork, batch, set(batch), pool, run, write=True))
+
+
+def _run_tasks(
+    job: Job,
+    fork: Any,
+    batch: dict[int, _Windows],
+    groups: set[int],
+    pool: Executor,
+    run: Run,
+    *,
+    write: bool,
+) -> list[Any]:
+    stores: list[Any] = []
+    while groups:
+        futures = {
+            (g, n): pool.submit(ingest_window, job, fork, window, write=write)
+            for g in sorted(groups)
+            for n, (window, _) in enumerate(batch[g])
+            if window.days
+        }
+        groups = set()
+        for (g, n), future in futures.items():
+            outcome = future.result()
+            batch[g][n] = (batch[g][n][0], outcome)
+            stores.append(outcome.store)
+            if outcome.problems:
+                run.selection.rejected |= outcome.problems
+                groups.add(g)
+        for g in groups:
+            batch[g] = [(_without(window, run.selection), outcome) for window, outcome in batch[g]]
+    return stores
+
+
+def _without(window: Window, selection: Selection) -> Window:
+    """Leave rejected scenes out; where one was to replace another, the day stays as it is."""
+    days = {}
+    for place, scenes in window.days.items():
+        bad = [s.id for s in scenes if s.id in selection.rejected]
+        if not any(b in selection.replaced for b in bad):
+            days[place] = tuple(s for s in scenes if s.id not in bad)
+    stay = set(window.days) - set(days)
+    return replace(window, days=days, keep=window.keep or bool(stay))
+
+
+def _finish(edit: Edit, job: Job, axis: Any, windows: _Windows, run: Run, places: Any) -> None:
+    """Record the days of a group: from which scenes, and how clear they are."""
+    import json
+
+    import zarr
+
+    pixels = float(np.prod(job.spec.shape))
+    outcomes = [outcome for _, outcome in windows]
+    written = windows[0][0].days
+    records: dict[int, DayRecord | None] = {p: run.record(axis[p]) for p in places}
+    fraction, ids, counts = {}, {}, {}
+    tiles = job.spec.layout.tiles(job.spec.shape)
+    for place, scenes in written.items():
+        clear = {s.id: sum(o.scenes.get(s.id, 0) for o in outcomes) / pixels for s in scenes}
+        outside = {s.id for s in scenes if not any(s.id in o.scenes for o in outcomes)}
+        run.selection.rejected |= dict.fromkeys(outside, OUTSIDE)
+        run.clear |= {name: share for name, share in clear.items() if name not in outside}
+        if not run.selection.days[axis[place]]:
+            run.removed.append(axis[place])
+        # Scenes outside are remembered too: they need not be looked at again.
+        entries = tuple(entry_of(s, clear[s.id]) for s in scenes)
+        records[place] = DayRecord(entries) if entries else None
+        seen = len(outside) < len(scenes)
+        counts[place] = np.reshape([o.clear[place] for o in outcomes], tiles)
+        fraction[place] = sum(o.clear[place] for o in outcomes) / pixels if seen else np.nan
+        # In the order of composition: the numbers in `source`.
+        ids[place] = json.dumps([s.id for s in scenes]) if seen else ""
+    group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+    write_along_time(group["clear_fraction"], fraction)
+    write_along_time(group["scenes"], ids)
+    write_along_time(group[f"{GROUP}/{CLEAR_ARRAY}"], counts)
+    write_records(edit.store, records)

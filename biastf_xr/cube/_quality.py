@@ -1,0 +1,376 @@
+"""Do the two sensors agree?  Displacement and radiometric relation of every pair of one day."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube._guards import CubePair, pair_cubes
+from biastf_xr.cube._ledger import write_along_time
+from biastf_xr.cube._registration import (
+    NO_SHIFT,
+    Shift,
+    blur,
+    correlation_surface,
+    find_peak,
+)
+from biastf_xr.cube.spec import PAIR_FLAG, to_days
+from biastf_xr.cube.store import open_cube, read_group
+from biastf_xr.cube.stores import store_at
+from biastf_xr.grid import geobox_of, plan_resampling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+GROUP = "pair_quality"
+
+# Sub-pixels of a coarse pixel on which displacements are searched.
+SUB_PIXELS = 8
+# Windows that are compared, along each axis, and their side in sub-pixels: large scenes are
+# sampled, so that memory does not grow with them.
+WINDOWS, SIDE = 2, 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRule:
+    """When a pair of one day is doubted.  None of these is published; all are [assumed].
+
+    `psf`: Full width at half maximum of the coarse sensor's point spread function, in coarse
+    pixels.
+    `reach`: Largest displacement looked for, in units of the CRS (metres).
+    `largest_shift`: Displacement above which a day is flagged ``shifted``, in coarse pixels, or
+    in widths of the point spread function if that is wider.
+    `min_cover`: Clear share of a coarse pixel in the fine image, to take part.
+    `min_pixels`: Coarse pixels needed to judge a day.
+    `min_shift_pixels`: Coarse pixels needed to measure a displacement.
+    `min_correlation`: A day whose correlation (median over bands) is lower, and lower than the
+    archive's median by `drop` too, is flagged ``low_correlation``.
+    `sure`: Correlation at the peak from which a measured displacement is trusted.
+    """
+
+    psf: float = 1.0
+    reach: float = 1500.0
+    largest_shift: float = 0.5
+    min_cover: float = 0.9
+    min_pixels: int = 25
+    min_shift_pixels: int = 100
+    min_correlation: float = 0.6
+    drop: float = 0.15
+    sure: float = 0.6
+
+
+def check_pairs(
+    fine: xr.Dataset,
+    coarse: xr.Dataset,
+    *,
+    days: Any = None,
+    rule: PairRule | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> xr.Dataset:
+    """Compare the fine and the coarse image of every day that has both.
+
+    Eager; reads at most four windows of 64 coarse pixels a side per day and cube.
+
+    `days`: Days to compare; by default all that are in both.
+    `progress`: Called with the day, the number done and the number in all.
+    Returned: Along ``time``: ``shift_x`` and ``shift_y`` (how far the coarse image must be
+    moved to lie on the fine one; units of the CRS, east and north positive), ``shift_pixels``
+    (in coarse pixels), ``shift_correlation``, ``pixels``, ``pair_flag``; along ``time`` and
+    ``band``: ``correlation``, ``slope``, ``offset`` (fine = slope * coarse + offset) and
+    ``rmse``.
+    """
+    rule = rule or PairRule()
+    pair = pair_cubes(fine, coarse)
+    common = np.intersect1d(pair.fine_days, pair.coarse_days)
+    if days is not None:
+        common = np.intersect1d(common, to_days(days))
+    rows = []
+    for done, day in enumerate(common, 1):
+        rows.append(_check_day(pair, day, rule))
+        if progress:
+            progress(str(day), done, len(common))
+    return judge(_table(pair, common, rows), rule)
+
+
+def judge(table: xr.Dataset, rule: PairRule | None = None) -> xr.Dataset:
+    """Set the flag of every day, comparing it with the whole archive."""
+    rule = rule or PairRule()
+    enough = table["pixels"].values >= rule.min_pixels
+    r = _median(table["correlation"].values)
+    usual = np.nanmedian(r[enough]) if enough.any() else np.nan
+    low = (r < rule.min_correlation) & ((r < usual - rule.drop) | (enough.sum() < 3))
+    largest = rule.largest_shift * max(rule.psf, 1.0)
+    moved = (table["shift_pixels"].values > largest) & (
+        table["shift_correlation"].values >= rule.sure
+    )
+    flags = np.full(r.shape, PAIR_FLAG["good"], np.uint8)
+    flags[low] = PAIR_FLAG["low_correlation"]
+    flags[moved] = PAIR_FLAG["shifted"]
+    flags[~enough] = PAIR_FLAG["too_few_pixels"]
+    return table.assign(pair_flag=("time", flags))
+
+
+def explain(table: xr.Dataset, day: Any) -> str:
+    """Return why a day is flagged as it is."""
+    row = table.sel(time=np.datetime64(day, "ns"))
+    flag = int(row["pair_flag"])
+    r = {str(b): float(v) for b, v in zip(table["band"].values, row["correlation"].values,
+                                          strict=True)}  # fmt: skip
+    worst = min(r, key=lambda b: r[b] if np.isfinite(r[b]) else 2.0)
+    if flag == PAIR_FLAG["too_few_pixels"]:
+        return f"only {int(row['pixels'])} coarse pixels are clear in both images"
+    if flag == PAIR_FLAG["shifted"]:
+        return (
+            f"the coarse image is displaced by {float(row['shift_pixels']):.2f} of its pixels: "
+            f"move it by ({float(row['shift_x']):.0f}, {float(row['shift_y']):.0f})"
+        )
+    here = float(np.nanmedian(list(r.values())))
+    usual = float(np.nanmedian(_median(table["correlation"].values)))
+    text = f"{worst}: r {r[worst]:.2f}; median over bands {here:.2f}, over the archive {usual:.2f}"
+    if flag == PAIR_FLAG["low_correlation"]:
+        return f"{text}: perhaps a cloud that one of the masks missed"
+    return text
+
+
+def archive_shift(table: xr.Dataset, rule: PairRule | None = None) -> tuple[float, float] | None:
+    """Return the one displacement of a whole archive of coarse images."""
+    rule = rule or PairRule()
+    sure = table["shift_correlation"].values >= rule.sure
+    if not sure.any():
+        return None
+    x, y = (table[name].values[sure] for name in ("shift_x", "shift_y"))
+    middle = float(np.median(x)), float(np.median(y))
+    spread = np.median(np.hypot(x - middle[0], y - middle[1]))
+    if spread > 0.5 * rule.psf * float(table.attrs["coarse_resolution"]):
+        return None
+    return middle
+
+
+# --- kept with the fine cube ----------------------------------------------------------------------
+
+
+def update_quality(
+    fine: str | Path,
+    coarse: str | Path,
+    *,
+    rule: PairRule | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> xr.Dataset | None:
+    """Check the pairs whose scenes are new, and keep the result with the fine cube.
+
+    The table lies in the group ``pair_quality`` of the fine cube, its flags in the coordinate
+    ``pair_flag``, from which `biastf_xr.brackets` leaves out days of low correlation.
+
+    `progress`: Called with the day, the number done and the number in all.
+    """
+    import xarray as xr
+
+    a, b = open_cube(fine, chunks=None), open_cube(coarse, chunks=None)
+    days = np.intersect1d(to_days(a["time"].values), to_days(b["time"].values))
+    if days.size == 0:
+        return None
+    made_of = {d: _made_of(a, b, d) for d in days}
+    options = repr(rule or PairRule())
+    old = read_quality(fine)
+    if old is not None and old.attrs.get("rule") == options:
+        same = [made_of.get(d) == str(m) for d, m in
+                zip(to_days(old["time"].values), old["made_of"].values, strict=True)]  # fmt: skip
+        old = old.isel(time=np.flatnonzero(same))
+    else:
+        old = None
+    known = set() if old is None else set(to_days(old["time"].values))
+    missing = [d for d in days if d not in known]
+    if not missing and old is not None:
+        return old
+    new = check_pairs(a, b, days=missing, rule=rule, progress=progress)
+    texts = [made_of[d] for d in to_days(new["time"].values)]
+    new = new.assign(made_of=("time", np.array(texts, np.dtypes.StringDType())))
+    if old is not None and old.sizes["time"]:
+        new = xr.concat([old, new], "time").sortby("time").assign_attrs(new.attrs)
+    table = judge(new, rule).assign_attrs(new.attrs | {"rule": options})
+    _store(fine, table)
+    return table
+
+
+def read_quality(fine: str | Path) -> xr.Dataset | None:
+    """Read the table that `update_quality` keeps."""
+    import xarray as xr
+
+    if GROUP not in read_group(fine):
+        return None
+    store = store_at(fine).reader()
+    table: xr.Dataset = xr.open_zarr(store, group=GROUP, consolidated=False, chunks=None)
+    return table.load()
+
+
+def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
+    """Return the two images apart from any earlier ones: their scenes, and the cubes as built."""
+    when = np.datetime64(day, "ns")
+    parts = []
+    for cube in (fine, coarse):
+        built = str(cube.attrs.get("history", "")).partition("\n")[0]
+        options = str(cube.attrs.get("biastf_product", ""))
+        parts.append([str(cube["scenes"].sel(time=when).values), options, built])
+    return json.dumps(parts)
+
+
+def _store(fine: str | Path, table: xr.Dataset) -> None:
+    import zarr
+
+    from biastf_xr.cube._ledger import stored_days
+
+    store = store_at(fine)
+    with store.lock(), store.edit("pair quality") as edit:
+        bare = table.drop_encoding()
+        bare.to_zarr(edit.store, group=GROUP, mode="w", consolidated=False, zarr_format=3)
+        group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+        places = np.searchsorted(stored_days(group), to_days(table["time"].values))
+        flags = table["pair_flag"].values
+        write_along_time(group["pair_flag"], dict(zip(places.tolist(), flags, strict=True)))
+
+
+# --- one day --------------------------------------------------------------------------------------
+
+
+def _check_day(pair: CubePair, day: Any, rule: PairRule) -> dict[str, Any]:
+    images = [
+        ds[list(pair.bands)].isel(time=int(np.flatnonzero(days == day)[0]))
+        for ds, days in ((pair.fine, pair.fine_days), (pair.coarse, pair.coarse_days))
+    ]
+    surfaces, weights, samples = [], [], []
+    for window in _windows(pair):
+        fine, coarse, cover = _on_coarse(images, pair, window)
+        keep: Any = np.isfinite(coarse[0]) & np.isfinite(fine[0]) & (cover >= rule.min_cover)
+        samples.append(tuple(np.compress(keep.ravel(), image.reshape(image.shape[0], -1), axis=1)
+                             for image in (fine, coarse)))  # fmt: skip
+        for surface, count in _surfaces(images, pair, window, rule):
+            surfaces.append(surface)
+            weights.append(np.where(np.isfinite(surface), count, 0.0))
+    shift = _peak(surfaces, weights, pair)
+    fine, coarse = (np.concatenate(part, axis=1) for part in zip(*samples, strict=True))
+    return {"shift": shift, "pixels": fine.shape[1], **_relation(fine, coarse)}
+
+
+def _windows(pair: CubePair) -> Iterator[GeoBox]:
+    """Return the coarse windows to compare: all of a small cube, a few of a large one."""
+    box = geobox_of(pair.coarse, "coarse cube")
+    starts = []
+    for size in box.shape:
+        side = min(SIDE // _sub_pixels(pair), size)
+        count = 1 if size <= side else WINDOWS
+        starts.append([(int(s), side) for s in np.linspace(0, size - side, count)])
+    for y, h in starts[0]:
+        for x, w in starts[1]:
+            yield box[y : y + h, x : x + w]
+
+
+def _sub_pixels(pair: CubePair) -> int:
+    return max(1, min(SUB_PIXELS, int(pair.alignment.ratio)))
+
+
+def _read(image: xr.Dataset, source: GeoBox, target: GeoBox, how: Any) -> Any:
+    """Bring an image to a window, shape (band + 1, y, x); the last is 1 where it was valid."""
+    plan = plan_resampling(source, target, how)
+    if plan is None:
+        return None
+    rows, cols = plan.window.slices
+    part = image.isel(y=rows, x=cols)
+    values = np.stack([part[b].values for b in part.data_vars]).astype(np.float32)
+    valid = np.asarray(np.isfinite(values).all(axis=0))
+    np.copyto(values, np.float32(np.nan), where=~valid)
+    return np.concatenate([plan(values), plan(valid[None].astype(np.float32))])
+
+
+def _on_coarse(images: list[xr.Dataset], pair: CubePair, window: GeoBox) -> tuple[Any, Any, Any]:
+    """Return both images on the coarse pixels, and the clear share of each in the fine one."""
+    coarse_box = geobox_of(pair.coarse, "coarse cube")
+    how = "average" if pair.alignment.ratio > 1 + 1e-6 else "auto"
+    fine = _read(images[0], pair.geobox, window, how)
+    coarse = _read(images[1], coarse_box, window, "auto")
+    if fine is None or coarse is None:
+        empty = np.full((len(pair.bands), *window.shape), np.nan, np.float32)
+        return empty, empty, empty[0]
+    return fine[:-1], coarse[:-1], np.nan_to_num(fine[-1])
+
+
+def _surfaces(
+    images: list[xr.Dataset], pair: CubePair, window: GeoBox, rule: PairRule
+) -> Iterator[tuple[Any, Any]]:
+    """Correlate every band of both images over displacements, on sub-pixels of the coarse ones."""
+    sub = _sub_pixels(pair)
+    lattice = window.zoom_out(1 / sub)
+    how = "average" if pair.alignment.ratio / sub > 1 + 1e-6 else "auto"
+    fine = _read(images[0], pair.geobox, lattice, how)
+    coarse_box = geobox_of(pair.coarse, "coarse cube")
+    coarse = _read(images[1], coarse_box, lattice, "bilinear" if sub > 1 else "auto")
+    if fine is None or coarse is None:
+        return
+    reach = max(2, int(np.ceil(rule.reach / lattice.affine.a)))
+    sigma = rule.psf * sub / 2.3548
+    for a, b in zip(fine[:-1], coarse[:-1], strict=True):
+        if min(np.isfinite(a).sum(), np.isfinite(b).sum()) >= rule.min_shift_pixels * sub**2:
+            yield correlation_surface(blur(a, sigma), b, reach)
+
+
+def _peak(surfaces: list[Any], weights: list[Any], pair: CubePair) -> Shift:
+    if not surfaces:
+        return NO_SHIFT
+    stack, weight = np.stack(surfaces), np.stack(weights)
+    total = weight.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(total > 0, np.nansum(stack * weight, axis=0) / total, np.nan)
+    rows, cols, r = find_peak(mean)
+    step = float(geobox_of(pair.coarse, "coarse cube").affine.a) / _sub_pixels(pair)
+    return Shift(cols * step, -rows * step, r)
+
+
+def _relation(fine: Any, coarse: Any) -> dict[str, Any]:
+    """Fit fine = slope * coarse + offset in every band."""
+    n = max(fine.shape[1], 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_f, mean_c = fine.sum(axis=1) / n, coarse.sum(axis=1) / n
+        df, dc = fine - mean_f[:, None], coarse - mean_c[:, None]
+        sff, scc, sfc = (df**2).sum(1), (dc**2).sum(1), (df * dc).sum(1)
+        slope = sfc / scc
+        return {
+            "correlation": sfc / np.sqrt(sff * scc),
+            "slope": slope,
+            "offset": mean_f - slope * mean_c,
+            "rmse": np.sqrt(((fine - coarse) ** 2).sum(1) / n),
+        }
+
+
+def _median(r: Any) -> Any:
+    """Return the median over bands, NaN where there is none."""
+    some = np.asarray(np.isfinite(r).any(axis=1))
+    result = np.full(r.shape[0], np.nan)
+    result[some] = np.nanmedian(r[some], axis=1)
+    return result
+
+
+def _table(pair: CubePair, days: Any, rows: list[dict[str, Any]]) -> xr.Dataset:
+    import xarray as xr
+
+    size = float(geobox_of(pair.coarse, "coarse cube").affine.a)
+    shifts = [row["shift"] for row in rows]
+    along = {
+        "shift_x": [s.x for s in shifts],
+        "shift_y": [s.y for s in shifts],
+        "shift_pixels": [np.hypot(s.x, s.y) / size for s in shifts],
+        "shift_correlation": [s.correlation for s in shifts],
+        "pixels": [row["pixels"] for row in rows],
+    }
+    data: dict[str, Any] = {k: ("time", np.array(v, np.float32)) for k, v in along.items()}
+    for name in ("correlation", "slope", "offset", "rmse"):
+        values = np.array([row[name] for row in rows], np.float32).reshape(-1, len(pair.bands))
+        data[name] = (("time", "band"), values)
+    bands = np.array(pair.bands, np.dtypes.StringDType())
+    coords = {"time": days.astype("datetime64[ns]"), "band": ("band", bands)}
+    return xr.Dataset(data, coords, {"coarse_resolution": size})

@@ -1,0 +1,110 @@
+"""Which scenes of an archive go into a cube: the difference between the two, scene by scene."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from biastf_xr.cube._ledger import DayRecord, Entry, entry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from biastf_xr.sources.base import Scene
+
+Day = np.datetime64
+
+
+@dataclass
+class Selection:
+    """What is to be done.
+
+    `days`: Scenes to compose, by day; an empty tuple takes the day out of the cube.
+    `rejected`: Why a scene is not taken, by id.
+    `replaced`: Ids of scenes in the cube whose newer processing takes their place, by the new
+    id.
+    `kept`: Ids of scenes in the cube that are no longer in the archive.
+    `unchanged`: Ids of scenes in the cube that are as they were.
+    """
+
+    days: dict[Day, tuple[Scene, ...]] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)
+    kept: list[str] = field(default_factory=list)
+    unchanged: list[str] = field(default_factory=list)
+
+
+def usable(
+    scenes: Iterable[Scene], *, start: Day | None, end: Day | None, exclude: frozenset[Day]
+) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
+    """Sort out what an archive offers."""
+    newest: dict[str, Scene] = {}
+    rejected, excluded = {}, []
+    for scene in scenes:
+        if not np.isnat(scene.date) and (
+            (start is not None and scene.date < start) or (end is not None and scene.date > end)
+        ):
+            continue
+        if scene.problem:
+            rejected[scene.id] = scene.problem
+        elif scene.date in exclude:
+            excluded.append(scene.id)
+        else:
+            known = newest.get(scene.acquisition)
+            if known is None or scene.version > known.version:
+                newest[scene.acquisition] = scene  # a dict keeps the place of the first
+    days: dict[Day, list[Scene]] = {}
+    for scene in newest.values():
+        days.setdefault(scene.date, []).append(scene)
+    return days, rejected, excluded
+
+
+def compare(
+    offered: Mapping[Day, list[Scene]], ledger: Mapping[Day, DayRecord], exclude: frozenset[Day]
+) -> Selection:
+    """Find what an archive has that a cube has not."""
+    selection = Selection()
+    for day in sorted({*offered, *ledger}):
+        record = ledger.get(day, DayRecord(()))
+        if day in exclude:
+            if day in ledger:
+                selection.days[day] = ()
+            continue
+        _compare_day(day, offered.get(day, []), record, selection)
+    return selection
+
+
+def _compare_day(day: Day, scenes: list[Scene], record: DayRecord, selection: Selection) -> None:
+    known = {e.key: e for e in record.entries}
+    gone = [e for key, e in known.items() if key not in {s.acquisition for s in scenes}]
+    selection.kept += [e.id for e in gone]
+    changed = [s for s in scenes if _differs(s, known.get(s.acquisition))]
+    if record.finished and not changed:
+        selection.unchanged += [s.id for s in scenes]
+        return
+    if gone and record.entries:
+        # A mosaic without one of its scenes would lose pixels that the cube has.
+        for scene in changed or scenes:
+            selection.rejected[scene.id] = (
+                f"{day} is composed with {', '.join(e.id for e in gone)}, which is no longer in "
+                "the folder; composing it anew would lose pixels. Put that scene back, or exclude "
+                "the day first."
+            )
+        return
+    if scenes:
+        selection.days[day] = tuple(scenes)
+    for scene in changed:
+        old = known.get(scene.acquisition)
+        if old is not None:
+            selection.replaced[scene.id] = old.id
+
+
+def _differs(scene: Scene, entry: Entry | None) -> bool:
+    """Return whether a scene is new, newer, or another file of the same name."""
+    if entry is None:
+        return True
+    if scene.version < entry.version:
+        return False  # the cube has a newer processing than the archive
+    return entry_of(scene).fingerprint != entry.fingerprint

@@ -1,0 +1,230 @@
+"""Hold-out designs: what a prediction may see, and what it is scored on.
+
+A design turns the dates to score into folds.  What a fold withholds is taken out of the cubes by
+`Fold.reachable` before anything else looks at them, so no method can come by it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from biastf_xr.brackets import clear_fractions
+from biastf_xr.errors import MissingPairError, TargetDateError
+from biastf_xr.evaluation._folds import Fold
+from biastf_xr.fusion.plan import TileGrid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from biastf_xr.cube._guards import CubePair
+
+    Day = np.datetime64
+    Days = NDArray[np.datetime64]
+
+DESIGNS = ("leave-one-out", "leave-gap", "forward", "leave-region")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design(ABC):
+    """What all designs share; a design says which fold a date makes.
+
+    `name`: Its name on the command line.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return in one sentence what is withheld."""
+
+    def choose(self, pair: CubePair, min_clear: float) -> Days:
+        """Choose the dates to score where none are named: by default `inner_dates`.
+
+        `min_clear`: Clear fraction that a date needs.
+        """
+        return self._choose(clear_pairs(pair, min_clear), min_clear)
+
+    def folds(self, pair: CubePair, days: Days) -> list[Fold]:
+        """Lay out the rounds."""
+        return [self._fold(pair, day) for day in days]
+
+    def _choose(self, clear: Days, min_clear: float) -> Days:
+        if clear.size < 3:
+            raise MissingPairError(
+                f"only {clear.size} dates are at least {min_clear:.0%} clear in the fine cube and "
+                "present in the coarse one; leaving one out needs 3. Name the dates to withhold, "
+                "or lower `min_clear` (`--min-clear`)."
+            )
+        return clear[1:-1]
+
+    def _fold(self, pair: CubePair, day: Day) -> Fold:
+        return Fold((day,), (day,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneOut(Design):
+    """Withhold each date in turn; the dates that flank it stay.
+
+    `together`: Whether all dates are withheld at once, with one fit, instead of one at a time.
+    """
+
+    name = "leave-one-out"
+    together: bool = False
+
+    def describe(self) -> str:
+        """Return what is withheld."""
+        if self.together:
+            return "The fine scenes of all scored dates are withheld at once; all others stay."
+        return "The fine scene of each scored date is withheld in turn; all others stay."
+
+    def folds(self, pair: CubePair, days: Days) -> list[Fold]:
+        """Lay out the rounds."""
+        return [Fold(tuple(days), tuple(days))] if self.together else super().folds(pair, days)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveGap(Design):
+    """Withhold every fine scene around the scored date, as a cloudy season does.
+
+    `days`: Scenes at most so many days before or after are withheld too.
+    """
+
+    name = "leave-gap"
+    days: int = 32
+
+    def __post_init__(self) -> None:
+        if self.days < 1:
+            raise TargetDateError(f"the gap is {self.days} days; expected at least 1.")
+
+    def describe(self) -> str:
+        """Return what is withheld."""
+        return f"Every fine scene within {self.days} days of the scored date is withheld."
+
+    def _choose(self, clear: Days, min_clear: float) -> Days:
+        """Choose the dates that have a clear date on both sides of their gap."""
+        gap = np.timedelta64(self.days, "D")
+        chosen = clear[(clear - gap > clear[:1]) & (clear + gap < clear[-1:])]
+        if not chosen.size:
+            raise MissingPairError(
+                f"none of the {clear.size} dates that are at least {min_clear:.0%} clear has a "
+                f"clear date more than {self.days} days before and after it. Shorten the gap, "
+                "name the dates to score, or lower `min_clear` (`--min-clear`)."
+            )
+        return chosen
+
+    def _fold(self, pair: CubePair, day: Day) -> Fold:
+        near = np.abs(pair.fine_days - day) <= np.timedelta64(self.days, "D")
+        return Fold((day,), _withheld(pair, near, day))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward(Design):
+    """Predict from the past alone, as in near real time.
+
+    Every fine scene from the scored date on is withheld, and the coarse series ends with that date;
+    learned methods are fitted on what came before.
+
+    `history`: Clear dates that must come before a date which is chosen by default.
+    """
+
+    name = "forward"
+    history: int = 2
+
+    def describe(self) -> str:
+        """Return what is withheld."""
+        return (
+            "Every fine scene on or after the scored date is withheld, and every coarse image "
+            "after it."
+        )
+
+    def _choose(self, clear: Days, min_clear: float) -> Days:
+        """Choose the dates that have enough clear dates before them."""
+        if clear.size <= self.history:
+            raise MissingPairError(
+                f"only {clear.size} dates are at least {min_clear:.0%} clear in the fine cube and "
+                f"present in the coarse one; predicting forward needs {self.history} before the "
+                "first that is scored. Name the dates to score, or lower `min_clear` "
+                "(`--min-clear`)."
+            )
+        return clear[self.history :]
+
+    def _fold(self, pair: CubePair, day: Day) -> Fold:
+        return Fold((day,), _withheld(pair, pair.fine_days >= day, day), until=day)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveRegion(Design):
+    """Fit on one part of the area and score on the other, dates left out one by one too.
+
+    The area is cut into parts.  Each is predicted by learned methods as fitted on all the others,
+    so that the whole image of a date is made of predictions by models that never saw its place.
+
+    `rows`, `columns`: Into how many parts the area is cut.
+    """
+
+    name = "leave-region"
+    rows: int = 2
+    columns: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.rows, self.columns) < 1 or self.rows * self.columns < 2:
+            raise TargetDateError(
+                f"the area is cut into {self.rows} x {self.columns} parts; expected at least two."
+            )
+
+    def describe(self) -> str:
+        """Return what is withheld."""
+        return (
+            f"The area is cut into {self.rows} x {self.columns} parts, and learned methods predict "
+            "each as fitted on the others; the fine scene of each scored date is withheld in turn."
+        )
+
+    def _fold(self, pair: CubePair, day: Day) -> Fold:
+        shape = pair.alignment.shape
+        tiles = TileGrid(shape, (-(-shape[0] // self.rows), -(-shape[1] // self.columns)))
+        down, across = tiles.counts
+        parts = tuple(tuple(tiles[r * across + c] for c in range(across)) for r in range(down))
+        return Fold((day,), (day,), parts=parts)
+
+
+def design_named(
+    name: str = "leave-one-out",
+    *,
+    gap_days: int | None = None,
+    parts: tuple[int, int] | None = None,
+    together: bool = False,
+) -> Design:
+    """Return a design by its name."""
+    if name not in DESIGNS:
+        raise TargetDateError(f"design is {name!r}; expected one of {', '.join(DESIGNS)}.")
+    given = (("gap_days", gap_days, "leave-gap"), ("parts", parts, "leave-region"),
+             ("together", together or None, "leave-one-out"))  # fmt: skip
+    for option, value, owner in given:
+        if value is not None and name != owner:
+            raise TargetDateError(f"{option} belongs to the design {owner}; the design is {name}.")
+    if name == "leave-gap":
+        return LeaveGap() if gap_days is None else LeaveGap(days=gap_days)
+    if name == "leave-region":
+        return LeaveRegion() if parts is None else LeaveRegion(rows=parts[0], columns=parts[1])
+    return Forward() if name == "forward" else LeaveOneOut(together=together)
+
+
+def inner_dates(pair: CubePair, min_clear: float) -> Days:
+    """List the clear fine dates that have a clear date on both sides."""
+    return LeaveOneOut().choose(pair, min_clear)
+
+
+def clear_pairs(pair: CubePair, min_clear: float) -> Days:
+    """List the fine dates that are clear and in the coarse cube too."""
+    clear = clear_fractions(pair.fine, pair.bands) >= min_clear
+    days: Days = pair.fine_days[clear & np.isin(pair.fine_days, pair.coarse_days)]
+    return days
+
+
+def _withheld(pair: CubePair, chosen: Any, day: Day) -> tuple[Day, ...]:
+    """Return the chosen fine dates, and the scored one whether or not there is a scene."""
+    return tuple(np.union1d(pair.fine_days[chosen], [day]))

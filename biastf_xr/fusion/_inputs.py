@@ -1,0 +1,244 @@
+"""What every date of every tile is to be made from, as numbers that can be compared at once.
+
+A fused pixel owes its value to the fine scenes of its base dates, to the coarse scenes around
+its target and base dates, and to the method.  Of each tile and date this module gives one number
+for the fine scenes and the method, and one for the coarse scenes, both independent of scenes that
+have no clear pixel there.  A number that differs from the one in the ledger is work to be done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube._ledger import read_ledger
+from biastf_xr.cube.store import read_group
+from biastf_xr.errors import CubeStructureError
+from biastf_xr.fusion.plan import window_sums
+from biastf_xr.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.methods.base import Method
+
+# Goes up when the same inputs give other pixels: cubes of an older one are made anew.
+ARITHMETIC = 1
+
+# A base date before a target and the same one after it are not the same input.
+BEFORE, AFTER = np.uint64(5), np.uint64(7)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What the days of a cube were ingested from.
+
+    `sensor`: Which cube it is.
+    `scenes`: Id, version and fingerprint of the scenes, by day.
+    """
+
+    sensor: str
+    scenes: dict[np.datetime64, list[list[str]]]
+
+    @classmethod
+    def read(cls, path: str | Path, sensor: str) -> Archive:
+        """Read it from the ledger of a cube."""
+        try:
+            ledger = read_ledger(read_group(path))
+        except CubeStructureError:
+            return cls(sensor, {})
+        return cls(
+            sensor,
+            {d: [[e.id, e.version, e.fingerprint] for e in r.entries] for d, r in ledger.items()},
+        )
+
+    def text(self, day: np.datetime64) -> str:
+        """Describe a day."""
+        scenes = self.scenes.get(day, [])
+        return json.dumps({"sensor": self.sensor, "day": str(day), "scenes": scenes})
+
+    def word(self, day: np.datetime64) -> int:
+        """Return the number that stands for a day and its scenes."""
+        return word_of(self.text(day))
+
+    def words(self, days: Any) -> NDArray[np.uint64]:
+        """Return the numbers of several days."""
+        return np.array([self.word(day) for day in days], np.uint64)
+
+
+def word_of(text: str) -> int:
+    """Return the number that stands for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a plan is made from.
+
+    `fine`, `coarse`: The scenes of the two cubes.
+    `coarse_days`: Days of the coarse cube.
+    """
+
+    plan: FusionPlan
+    method: Method
+    fine: Archive
+    coarse: Archive
+    coarse_days: NDArray[np.datetime64]
+
+    @cached_property
+    def setting(self) -> str:
+        """Return, as JSON, what holds for every date: the method and the rule."""
+        rule = self.plan.rule
+        return json.dumps(
+            {
+                "arithmetic": ARITHMETIC,
+                "method": self.method.describe(),
+                "bands": list(self.plan.bands),
+                "coarse_gaps": rule.coarse_gaps,
+                "coarse_max_gap": rule.coarse_max_gap,
+                "keep_observed": rule.keep_observed,
+            },
+            sort_keys=True,
+        )
+
+    @cached_property
+    def own_words(self) -> NDArray[np.uint64]:
+        """Return, of every target and tile, what it owes to the method and its own acquisition."""
+        plan = self.plan
+        setting = [word_of(f"{self.setting} {day}") for day in plan.targets]
+        total = np.repeat(np.array(setting, np.uint64)[:, None], len(plan.tiles), axis=1)
+        own = self.fine.words(plan.targets[plan.observed])
+        total[plan.observed] += plan.seen[plan.observed] * own[:, None]
+        return total
+
+    @cached_property
+    def base_words(self) -> NDArray[np.uint64]:
+        """Return the number of every base date."""
+        return self.fine.words(self.plan.base)
+
+    @cached_property
+    def _ranks(self) -> tuple[NDArray[np.int16], NDArray[np.uint64]]:
+        """Count, per tile, the base dates up to each; add up their numbers by that count."""
+        covered = self.plan.covered
+        shape = (covered.shape[0] + 1, covered.shape[1])
+        count, running = np.zeros(shape, np.int16), np.zeros(shape, np.uint64)
+        np.cumsum(covered, axis=0, dtype=np.int16, out=count[1:])
+        np.cumsum(covered * self.base_words[:, None], axis=0, dtype=np.uint64, out=running[1:])
+        by_rank = np.zeros_like(running)
+        np.put_along_axis(by_rank, count.astype(np.intp), running, axis=0)
+        return count, by_rank
+
+    def fine_word(
+        self, target: int, before: NDArray[np.intp], after: NDArray[np.intp]
+    ) -> NDArray[np.uint64]:
+        """Return what a target owes to method and fine scenes, if it looks at so many base dates.
+
+        `before`, `after`: Per tile, the number of base dates from near to far.
+        """
+        reach = self.plan.reach
+        count, by_rank = self._ranks
+        first, split, resume, last = (
+            count[p[target]].astype(np.intp)
+            for p in (reach.first, reach.split, reach.resume, reach.last)
+        )
+
+        def _total(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.uint64]:
+            """Add up the numbers of the base dates of these ranks."""
+            ends = np.take_along_axis(by_rank, np.stack([low, high]), axis=0)
+            found: NDArray[np.uint64] = ends[1] - ends[0]
+            return found
+
+        word = self.own_words[target] + _total(np.maximum(split - before, first), split) * BEFORE
+        word += _total(resume, np.minimum(resume + after, last)) * AFTER
+        found: NDArray[np.uint64] = np.maximum(word, np.uint64(1))
+        return found
+
+    @cached_property
+    def coarse_words(self) -> NDArray[np.uint64]:
+        """Return, of every target and tile, what it owes to coarse scenes."""
+        plan = self.plan
+        running = np.zeros(self.coarse_days.size + 1, np.uint64)
+        np.cumsum(self.coarse.words(self.coarse_days), dtype=np.uint64, out=running[1:])
+        own = plan.rule.coarse_max_gap if plan.rule.coarse_gaps == "fill" else 0
+        targets = self._around(running, plan.targets, own)
+        bases = self._around(running, plan.base, plan.rule.coarse_max_gap)
+        total = targets[:, None] * np.uint64(3) + self._over_bases(bases)
+        found: NDArray[np.uint64] = np.maximum(total, np.uint64(1))
+        return found
+
+    def _around(self, running: Any, days: Any, reach: int) -> NDArray[np.uint64]:
+        """Add up the coarse scenes near some days."""
+        step = np.timedelta64(reach, "D")
+        low = np.searchsorted(self.coarse_days, days - step, "left")
+        high = np.searchsorted(self.coarse_days, days + step, "right")
+        total: NDArray[np.uint64] = running[high] - running[low]
+        return total
+
+    def _over_bases(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """Add up what the base dates of every target and tile stand for; sides count apart."""
+        reach, covered = self.plan.reach, self.plan.covered
+        before = window_sums(covered, words * BEFORE, reach.first, reach.split)
+        after = window_sums(covered, words * AFTER, reach.resume, reach.last)
+        return before + after
+
+    def bits(self, target: int, tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the bits by which the base dates of a tile are named."""
+        reach = self.plan.reach
+        before, after = self.plan.bases_of(target, tile)
+        size = int(reach.split[target] - reach.first[target])
+        return (
+            tuple(1 << int(n - reach.first[target]) for n in before[::-1]),
+            tuple(1 << int(size + n - reach.resume[target]) for n in after),
+        )
+
+    def recipe(self, target: int) -> str:
+        """Describe what one date is made from."""
+        plan, reach = self.plan, self.plan.reach
+        day = plan.targets[target]
+        before = plan.base[reach.first[target] : reach.split[target]]
+        after = plan.base[reach.resume[target] : reach.last[target]]
+        step = np.timedelta64(plan.rule.coarse_max_gap, "D")
+        near = np.abs(self.coarse_days[:, None] - np.array([day, *before, *after])) <= step
+        coarse = self.coarse_days[near.any(axis=1)]
+        return json.dumps(
+            {
+                "day": str(day),
+                "bases": [[str(d), self.fine.word(d)] for d in (*before, *after)],
+                "observed": self.fine.word(day) if plan.observed[target] else None,
+                "coarse": [[str(d), self.coarse.word(d)] for d in coarse],
+                "setting": json.loads(self.setting),
+                "biastf_xr": __version__,
+            },
+            sort_keys=True,
+        )
+
+    def scene_texts(self, targets: Any) -> list[str]:
+        """Describe every day that the recipes of some targets name."""
+        plan, reach = self.plan, self.plan.reach
+        used = {
+            day
+            for t in targets
+            for low, high in ((reach.first, reach.split), (reach.resume, reach.last))
+            for day in plan.base[low[t] : high[t]]
+        }
+        used |= {plan.targets[t] for t in targets if plan.observed[t]}
+        texts = [self.fine.text(d) for d in sorted(used)]
+        texts += [self.coarse.text(d) for d in self.coarse_days]
+        return [json.dumps(json.loads(text) | {"number": word_of(text)}) for text in texts]
+
+    def digest(self) -> str:
+        """Return the digest of the whole plan."""
+        total = hashlib.blake2b(digest_size=8)
+        everything = np.full(len(self.plan.tiles), len(self.plan.base), np.intp)
+        fine = [self.fine_word(t, everything, everything) for t in range(self.plan.targets.size)]
+        for part in (self.plan.targets.astype("int64"), *fine, self.coarse_words):
+            total.update(part.tobytes())
+        return total.hexdigest()

@@ -1,0 +1,157 @@
+"""Look at brackets: which base dates flank every target date, and which scenes are no base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from biastf_xr._summary import Summary, Told
+from biastf_xr.brackets import (
+    build_brackets,
+    choose_targets,
+    clear_fractions,
+    doubted,
+    usable_dates,
+)
+from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.cube.spec import to_days
+from biastf_xr.fusion.plan import FusionRule
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from biastf_xr.brackets import Bracket
+    from biastf_xr.cube._guards import CubePair
+    from biastf_xr.fusion.plan import FusionPlan
+
+# What becomes of a target date that has a fine scene.
+OWN_SCENE = "its own scene is kept"
+
+
+@dataclass(frozen=True, repr=False)
+class Brackets(Told, Sequence["Bracket"]):
+    """The brackets of some target dates: a sequence of `Bracket` that can be looked at.
+
+    `brackets`: In order of time; together they hold every target once.
+    `rule`: How base dates were chosen.
+    `left_out`: Why a fine scene serves as no base, by day.
+    """
+
+    brackets: tuple[Bracket, ...]
+    rule: FusionRule
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.brackets)
+
+    @overload
+    def __getitem__(self, place: int) -> Bracket: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Bracket, ...]: ...
+    def __getitem__(self, place: int | slice) -> Bracket | tuple[Bracket, ...]:
+        return self.brackets[place]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Return one row per bracket.
+
+        First and last target, number of targets, base dates on both sides from near to far, how
+        many layers a pixel may try, and a note: why nothing can be predicted, for instance.
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "first": str(b.targets[0]),
+                "last": str(b.targets[-1]),
+                "days": len(b.targets),
+                "before": ", ".join(map(str, b.before)) or "-",
+                "after": ", ".join(map(str, b.after)) or "-",
+                "layers": len(b.layers),
+                "note": self._note(b),
+            }
+            for b in self.brackets
+        ]
+        return pd.DataFrame(rows)
+
+    def _note(self, bracket: Bracket) -> str:
+        if bracket.observed:
+            return OWN_SCENE
+        if bracket.layers:
+            return "" if bracket.before and bracket.after else "base dates on one side only"
+        limit = self.rule.bracket.max_gap
+        within = f" within {limit} days" if limit else ""
+        return f"cannot be predicted: no clear fine scene{within}"
+
+    def _summary(self) -> Summary:
+        import pandas as pd
+
+        rule, days = self.rule.bracket, sum(len(b.targets) for b in self.brackets)
+        sides = [sum(len(b.targets) for b in self.brackets if bool(b.before) + bool(b.after) == n)
+                 for n in (2, 1, 0)]  # fmt: skip
+        gap = "any distance" if rule.max_gap is None else f"at most {rule.max_gap} days away"
+        told = {
+            "target dates": f"{days}; base dates on both sides of {sides[0]}, on one side of "
+            f"{sides[1]}, on none of {sides[2]}",
+            "base dates": f"at least {rule.min_clear:.0%} clear, {gap}, up to {rule.max_layers} "
+            "a side; a pixel takes the nearest that are clear there",
+        }
+        tables = {"brackets": self.table}
+        if self.left_out:
+            rows = pd.DataFrame({"scene": self.left_out.keys(), "why": self.left_out.values()})
+            tables["fine scenes that serve as no base"] = rows
+        return Summary(f"{len(self)} brackets", told, tables)
+
+
+def list_brackets(
+    fine: xr.Dataset, coarse: xr.Dataset, *, dates: Any = "daily", rule: FusionRule | None = None
+) -> Brackets:
+    """Return which base dates `fuse` uses for which target dates; reads metadata only.
+
+    `rule`: How base dates and coarse gaps are dealt with.
+    """
+    rule, pair = rule or FusionRule(), pair_cubes(fine, coarse)
+    targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
+    base = usable_dates(pair, rule.bracket)
+    keep = pair.fine_days if rule.keep_observed else to_days([])
+    made = build_brackets(base, targets, rule.bracket, keep=keep)
+    return Brackets(tuple(made), rule, _left_out(pair, base, rule))
+
+
+def _left_out(pair: CubePair, base: Any, rule: FusionRule) -> dict[str, str]:
+    """Return of every fine scene that is no base date why."""
+    clear, doubt = clear_fractions(pair.fine, pair.bands), doubted(pair.fine)
+    first, last = pair.coarse_days[0], pair.coarse_days[-1]
+    why = {}
+    for place in np.flatnonzero(~np.isin(pair.fine_days, base)):
+        day = pair.fine_days[place]
+        if not first <= day <= last:
+            why[str(day)] = f"outside the coarse season {first} to {last}"
+        elif doubt[place]:
+            why[str(day)] = "disagrees with the coarse image of the day"
+        else:
+            least = rule.bracket.min_clear
+            why[str(day)] = f"{clear[place]:.1%} clear, {least:.1%} are asked for"
+    return why
+
+
+def summarise_plan(plan: FusionPlan) -> Summary:
+    """Return how much a plan is."""
+    days, base, tiles = plan.targets, plan.base, plan.tiles
+    before, after = plan.base_dates()
+    none = int((np.isnat(before) & np.isnat(after)).sum())
+    fills, gap = plan.rule.coarse_gaps == "fill", plan.rule.coarse_max_gap
+    told = {
+        "bands": ", ".join(plan.bands),
+        "target dates": f"{days.size}, {days[0]} to {days[-1]}; {none} without a base date, "
+        f"{int(plan.observed.sum())} with a fine scene of the day",
+        "base dates": f"{base.size}, {base[0]} to {base[-1]}",
+        "tiles": f"{len(tiles)} of at most {tiles.size[0]} x {tiles.size[1]} pixels, "
+        f"{tiles.shape[0]} x {tiles.shape[1]} in all",
+        "coarse gaps": f"filled over at most {gap} days" if fills else "left",
+    }
+    return Summary("Plan of a fusion", told)

@@ -1,0 +1,160 @@
+"""What a run says of itself: its progress, its log in JSON lines, its record, its outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr._summary import Summary, Told
+from biastf_xr.cube.stores._lock import writing_to
+
+if TYPE_CHECKING:
+    from biastf_xr.fusion._worker import UnitOutcome
+
+
+@dataclass
+class RunState:
+    """How far a run has come.
+
+    `done`: Units done or given up.
+    `pixels`: Pixels and dates made.
+    `unchanged`: Dates of tiles that were found to be as they are.
+    `memory`: Bytes resident, by worker.
+    `seconds`: Time spent in each stage, over all workers.
+    `started`: When it began, in seconds of `time.perf_counter`.
+    """
+
+    total: int
+    done: int = 0
+    pixels: int = 0
+    unchanged: int = 0
+    memory: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def elapsed(self) -> float:
+        """Return the seconds since it began."""
+        return time.perf_counter() - self.started
+
+    @property
+    def rate(self) -> float:
+        """Return the megapixels and dates made per second."""
+        return self.pixels / 1e6 / max(self.elapsed, 1e-9)
+
+    def add(self, outcome: UnitOutcome) -> None:
+        """Count a unit."""
+        self.done += 1
+        self.pixels += outcome.pixels
+        self.unchanged += outcome.unchanged
+        self.memory[outcome.worker] = outcome.memory
+        for stage, seconds in outcome.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+
+
+# Called after every unit.
+RunProgress = Callable[[RunState], None]
+
+
+@dataclass(frozen=True)
+class FailedUnit:
+    """A unit that failed every time it was tried.
+
+    `trace`: Its traceback on the worker.
+    """
+
+    tile: str
+    dates: tuple[str, ...]
+    bases: tuple[str, ...]
+    error: str
+    trace: str
+
+
+@dataclass(frozen=True, repr=False)
+class RunReport(Told):
+    """What a run did.
+
+    `units`: Units that were made.
+    `kept`: Dates of tiles that were there already.
+    `revised`: Dates of tiles that were made anew because their inputs changed.
+    `unchanged`: Dates of tiles whose new coarse scenes were found to change nothing.
+    `pixels`: Pixels and dates made.
+    `seconds`: How long it took.
+    `stages`: Seconds spent to read, wait, infer and write, over all workers.
+    `failed`: Units that could not be made.
+    """
+
+    path: str
+    units: int = 0
+    kept: int = 0
+    revised: int = 0
+    unchanged: int = 0
+    pixels: int = 0
+    seconds: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+    failed: tuple[FailedUnit, ...] = ()
+
+    def _summary(self) -> Summary:
+        told = {
+            "cube": self.path,
+            "made": f"{self.units} units, {self.pixels / 1e6:.2f} Mpx and dates "
+            f"in {self.seconds:.1f} s",
+            "dates of tiles": f"{self.kept} there already, {self.revised} made anew, "
+            f"{self.unchanged} found unchanged",
+        }
+        if self.stages:
+            told["workers"] = ", ".join(f"{k} {v:.1f} s" for k, v in self.stages.items())
+        failed = [f"failed: {u.tile}, {u.dates[0]} to {u.dates[-1]}: {u.error}"
+                  for u in self.failed]  # fmt: skip
+        return Summary("Run", told, notes=tuple(failed))
+
+
+class RunLog:
+    """Writes one JSON object a line, each with its UTC time."""
+
+    def __init__(self, path: str | Path | None) -> None:
+        self._file = None
+        if path is not None:
+            with writing_to(str(path)):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  (see close)
+
+    def write(self, event: str, **about: Any) -> None:
+        """Write one line."""
+        if self._file is None:
+            return
+        line = {"time": utc_now(), "event": event, **about}
+        with contextlib.suppress(OSError):  # a full disk stops the run elsewhere, by its name
+            self._file.write(json.dumps(line, default=str) + "\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+
+def utc_now() -> str:
+    """Return the time."""
+    return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what computes and writes, without loading it."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("biastf-xr", "numpy", "torch", "zarr", "numcodecs", "dask", "icechunk"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""The protocol of the BiaSTF paper: its data sets, tables and figures."""

@@ -1,0 +1,122 @@
+"""A few dates of a cube side by side, and one date beside what it was made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.cube.spec import sigma_of, to_days
+from biastf_xr.cube.store import bands_of
+from biastf_xr.pictures._colour import choose_colours, stretch, told_colours
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import xarray as xr
+
+    from biastf_xr.pictures._canvas import Drawing
+
+# Dates that are shown where none is asked for.
+FRAMES = 6
+
+
+def draw_quicklook(
+    ds: xr.Dataset,
+    dates: Any = None,
+    *,
+    colours: str | Sequence[str] | None = None,
+    limits: tuple[float, float] | None = None,
+    path: str | Path | None = None,
+) -> Drawing:
+    """Show one date or a few, all with the same stretch.
+
+    Eager for the dates it shows, of which it reads what is drawn.
+
+    `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile of
+    what is shown.
+    """
+    from biastf_xr.pictures._canvas import finished, panels, scale_bar, show_image, thinned
+
+    chosen = choose_colours(bands_of(_stacked(ds)), colours)
+    images = thinned(_frames(_stacked(ds), dates)[[*dict.fromkeys(chosen)]]).load()
+    limits = limits or stretch(images, chosen)
+    figure, axes = panels(images.sizes["time"], (images.sizes["y"], images.sizes["x"]), across=3)
+    for place, axis in enumerate(axes):
+        image = images.isel(time=place)
+        show_image(axis, image, chosen, limits, str(to_days([image["time"].values])[0]))
+    scale_bar(axes[0], images)
+    figure.suptitle(told_colours(chosen, limits), fontsize=10)
+    return finished(figure, path)
+
+
+def draw_comparison(
+    fused: xr.Dataset,
+    day: Any,
+    fine: xr.Dataset,
+    coarse: xr.Dataset,
+    *,
+    band: str | None = None,
+    colours: str | Sequence[str] | None = None,
+    path: str | Path | None = None,
+) -> Drawing:
+    """Show a fused date between its fine base images, with the coarse image it follows.
+
+    Eager for the one date.
+
+    `fused`: Fused cube; its standard deviation is shown where it has one.
+    `band`: Of the standard deviation; near infrared by default, where there is one.
+    """
+    from biastf_xr.pictures import _canvas as canvas
+
+    made = canvas.thinned(canvas.at_day(fused, day, "the fused cube"))
+    chosen = choose_colours(bands_of(_stacked(made)), colours)
+    band = canvas.band_to_show(_stacked(made), band)
+    images = {}
+    for side in ("before", "after"):
+        base = made[side].values if side in made.coords else np.datetime64("NaT")
+        if not np.isnat(base):
+            image = canvas.thinned(canvas.at_day(fine, base, "the fine cube"))
+            images[f"fine, {to_days([base])[0]}"] = image
+    days = to_days(coarse["time"].values)
+    if to_days([day])[0] in days:
+        nearest = canvas.at_day(coarse, day).sel(y=made["y"], x=made["x"], method="nearest")
+        images[f"coarse, {to_days([day])[0]}"] = nearest
+    images[f"fused, {to_days([day])[0]}"] = made
+    images = {title: image.load() for title, image in images.items()}
+    order = sorted(images, key=lambda title: (title.split(", ")[1], title))
+    limits = stretch(images[f"fused, {to_days([day])[0]}"], chosen)
+    sigma = sigma_of(band)
+    count = len(order) + (sigma in made)
+    figure, axes = canvas.panels(count, (made.sizes["y"], made.sizes["x"]), across=5)
+    for axis, title in zip(axes, order, strict=False):
+        canvas.show_image(axis, images[title], chosen, limits, title)
+    canvas.scale_bar(axes[0], made)
+    if sigma in made:
+        canvas.show_map(
+            figure, axes[-1], made[sigma].values, f"uncertainty of {band}",
+            "standard deviation, reflectance", cmap="cividis", vmin=0,
+        )  # fmt: skip
+    figure.suptitle(told_colours(chosen, limits), fontsize=10)
+    return canvas.finished(figure, path)
+
+
+def _stacked(ds: xr.Dataset) -> xr.Dataset:
+    """Return a time axis to a single date."""
+    return ds if "time" in ds.dims else ds.expand_dims("time")
+
+
+def _frames(ds: xr.Dataset, dates: Any) -> xr.Dataset:
+    """Choose the dates to show."""
+    import xarray as xr
+
+    from biastf_xr.pictures._canvas import at_day
+
+    if dates is None:
+        count = min(FRAMES, ds.sizes["time"])
+        places = np.linspace(0, ds.sizes["time"] - 1, count).round().astype(int)
+        return ds.isel(time=places)
+    one = isinstance(dates, str) or np.ndim(dates) == 0
+    wanted = [at_day(ds, day) for day in ([dates] if one else dates)]
+    return xr.concat(wanted, "time", coords="minimal", compat="override", join="override")
