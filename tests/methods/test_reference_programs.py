@@ -1,7 +1,13 @@
-"""The methods against what the circulated programs make of real images, where those are at hand."""
+"""The methods against what the circulated programs make of a generated scene and of real images.
+
+The generated scene and the results on it are in tests/golden/synthetic. The real images and the
+results on them are not part of the repository; their tests are skipped where they are missing.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +21,15 @@ from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.methods import get_method
 from biastf_xr.methods._similar import window_offsets
 
+GENERATED = Path(__file__).parents[1] / "golden" / "synthetic"
 SHARED = Path(__file__).parents[3] / "shared"
-pytestmark = pytest.mark.skipif(
-    not (SHARED / "golden").is_dir(), reason="the reference results are not beside this checkout"
-)
 EARLY, TARGET, LATE = "2001-05-24", "2001-07-11", "2001-08-12"
 BANDS = ("b1", "b2", "b3")
 DN = 1e-4
 
 # How the reference programs are set; each an option of the method.
 STARFM = {"copy_on_zero": False, "pairs": 2}
+STARFM_STRICT = STARFM | {"filtering": "strict"}
 IMAGEFUSION_ESTARFM = {
     "similar": 0, "flat_correlation": 1.0, "distance": 25.5, "conversion": "deviation",
     "least_change": 0.002 * 2**0.5, "few": "base",
@@ -35,34 +40,69 @@ FITFC = {
 }  # fmt: skip
 
 
-def cubes(name, days):
-    """Open a set with its coarse images as delivered, on the fine grid."""
-    made = []
+def cube(values, days, step=30.0):
+    """Return the cube of images of shape (date, band, y, x) in digital numbers."""
+    coords = {
+        "time": np.array(days, "datetime64[ns]"),
+        "y": 6e6 - step / 2 - step * np.arange(values.shape[2]),
+        "x": 4e5 + step / 2 + step * np.arange(values.shape[3]),
+    }
+    data = values.astype("f4") * np.float32(DN)
+    variables = {b: (("time", "y", "x"), data[:, i]) for i, b in enumerate(BANDS)}
+    return xr.Dataset(variables, coords).odc.assign_crs("EPSG:32613")
+
+
+def real_cubes(name, days):
+    """Open a real set with its coarse images as delivered, on the fine grid."""
+    if not (SHARED / "golden" / name).is_dir():
+        pytest.skip(f"{name}: the images and reference results are not beside this checkout")
+    pair = []
     for letter in "LM":
         images = []
         for day in days:
             path = SHARED / "data" / name / f"{letter}_{day.replace('-', '')}.tif"
             with rasterio.open(path) as file:
-                images.append(file.read().astype("f4") * np.float32(DN))
-        data = np.stack(images)
-        coords = {
-            "time": np.array(days, "datetime64[ns]"),
-            "y": 6e6 - 15 - 30.0 * np.arange(data.shape[2]),
-            "x": 4e5 + 15 + 30.0 * np.arange(data.shape[3]),
-        }
-        variables = {b: (("time", "y", "x"), data[:, i]) for i, b in enumerate(BANDS)}
-        made.append(xr.Dataset(variables, coords).odc.assign_crs("EPSG:32613"))
-    return made
+                images.append(file.read())
+        pair.append(cube(np.stack(images), days))
+    return pair
 
 
 @pytest.fixture(scope="module")
 def boreas():
-    return cubes("boreas", [EARLY, TARGET, LATE])
+    return real_cubes("boreas", [EARLY, TARGET, LATE])
 
 
 @pytest.fixture(scope="module")
 def shenzhen():
-    return cubes("shenzhen", ["2000-11-01", "2002-11-07"])
+    return real_cubes("shenzhen", ["2000-11-01", "2002-11-07"])
+
+
+@pytest.fixture(scope="module")
+def generated():
+    """Return what the generated scene holds: images in digital numbers, and the sampled pixels."""
+    with np.load(GENERATED / "inputs.npz") as file:
+        return dict(file)
+
+
+def smooth(block):
+    """Return the coarse images as a smooth field on the fine grid, as the programs were given it.
+
+    Pixel-centred bilinear with edges replicated, in integers; (..., 10, 10) to (..., 80, 80).
+    """
+    place = 2 * np.arange(80) - 7
+    cell, part = (place >> 4) + 1, place & 15
+    edges = [(0, 0)] * (block.ndim - 2) + [(1, 1), (1, 1)]
+    p = np.pad(block.astype(np.int64), edges, mode="edge")
+    rows = (16 - part)[:, None] * p[..., cell, :] + part[:, None] * p[..., cell + 1, :]
+    both = (16 - part) * rows[..., cell] + part * rows[..., cell + 1]
+    return ((both + 128) >> 8).astype("<i2")
+
+
+def generated_pair(generated, *, blocks=False):
+    days = [EARLY, TARGET, LATE]
+    block = generated["coarse_block"]
+    coarse = cube(block, days, 240.0) if blocks else cube(smooth(block), days)
+    return cube(generated["fine"], days), coarse
 
 
 def reference(place, name, what="reflectance"):
@@ -83,6 +123,49 @@ def share_within(made, expected, tolerance):
     known = np.isfinite(expected)
     assert np.isfinite(made[known]).all()
     return (np.abs(made - expected)[known] <= tolerance).mean()
+
+
+def test_the_generated_coarse_field_is_that_of_the_programs(generated):
+    expected = json.loads((GENERATED / "inputs.json").read_text())["coarse_sha256"]
+    assert hashlib.sha256(smooth(generated["coarse_block"]).tobytes()).hexdigest() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "bases", "method", "options", "tolerance"),
+    [
+        ("imagefusion_starfm_p1", (EARLY,), "starfm", STARFM, 0.005),
+        ("imagefusion_starfm_p3", (LATE,), "starfm", STARFM, 0.005),
+        ("imagefusion_starfm2", (EARLY, LATE), "starfm", STARFM, 0.005),
+        ("imagefusion_starfm_p1_strict", (EARLY,), "starfm", STARFM_STRICT, 0.005),
+        ("imagefusion_starfm2_strict", (EARLY, LATE), "starfm", STARFM_STRICT, 0.005),
+        ("imagefusion_estarfm", (EARLY, LATE), "estarfm", IMAGEFUSION_ESTARFM, 0.02),
+        ("author_estarfm", (EARLY, LATE), "estarfm", {"similar": 0}, 0.005),
+        ("author_estarfm_fast", (EARLY, LATE), "estarfm", {}, 0.005),
+        ("imagefusion_fitfc_p1", (EARLY,), "fitfc", FITFC | {"coarse_pixel": 8}, 0.005),
+        ("imagefusion_fitfc_p3", (LATE,), "fitfc", FITFC | {"coarse_pixel": 8}, 0.005),
+        ("efast", (EARLY, LATE), "efast", {"sigma": 20.0}, 0.005),
+    ],
+)
+def test_generated_scene_as_by_the_program(generated, name, bases, method, options, tolerance):
+    """Every pixel that is stored agrees: the tolerance is in digital numbers.
+
+    The rest is single precision: of reflectance here, of the regression in imagefusion's ESTARFM.
+    """
+    pair = generated_pair(generated, blocks=method == "efast")
+    made = predict(pair, bases, TARGET, method, **options) / DN
+    with np.load(GENERATED / f"{name}.npz") as file:
+        at = made[:, generated["sample_row"], generated["sample_col"]]
+        np.testing.assert_allclose(at, file["sample"], rtol=0, atol=tolerance)
+        if "dn4" in file:  # the whole image, to a quarter of a digital number
+            np.testing.assert_allclose(made, file["dn4"] / 4, rtol=0, atol=0.125 + tolerance)
+
+
+def test_fsdaf_on_the_generated_scene_is_no_worse_than_the_authors_program(generated):
+    with np.load(GENERATED / "author_fsdaf_p1.npz") as file:
+        classes, expected = file["class_map"].astype(int), file["dn4"] / 4 * DN
+    pair = generated_pair(generated, blocks=True)
+    made = predict(pair, (EARLY,), TARGET, "fsdaf", class_map=classes)
+    assert_no_worse(made, expected, generated["fine"][1] * DN, 8)
 
 
 @pytest.mark.parametrize(
@@ -201,8 +284,13 @@ def test_fsdaf_is_no_worse_than_the_authors_program(request, place, bases, day, 
     classes = reference(place, name, "class_map")[:rows, :cols].astype(int)
     made = predict(pair, bases, day, "fsdaf", class_map=classes)
     expected = reference(place, name)[:, :rows, :cols]
-    truth = np.where(np.isfinite(expected), truth[:, :rows, :cols], np.nan).astype("f4")
-    mine, theirs = (score_image(p, truth, BANDS, 1 / ratio) for p in (made, expected))
+    assert_no_worse(made, expected, truth[:, :rows, :cols], ratio)
+
+
+def assert_no_worse(made, expected, truth, ratio):
+    """Compare the scores of two predictions where the second exists."""
+    truth = np.where(np.isfinite(expected), truth, np.nan).astype("f4")
+    mine, theirs = (score_image(p.astype("f4"), truth, BANDS, 1 / ratio) for p in (made, expected))
     for measure in ("RMSE", "ERGAS", "SAM"):
         assert mine[overall(mine, measure)] <= 1.02 * theirs[overall(theirs, measure)]
     for measure in ("CC", "SSIM"):
