@@ -1,4 +1,4 @@
-"""Draw what every method makes of a withheld day of the embedded region, and a season of it.
+"""Draw what every method makes of a withheld day of the generated region, and a season of it.
 
 The pictures are made when the documentation is built, in ``generated``, and only where a
 method or the region has changed since.  None of them is kept with the sources.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 PACKAGE = Path(biastf_xr.__file__).parent
-SOURCES = (PACKAGE / "methods", PACKAGE / "sources" / "synthetic", PACKAGE / "fusion")
+SOURCES = (PACKAGE / "methods", PACKAGE / "testing", PACKAGE / "fusion")
 BANDS = ["nir", "red", "green"]
 
 # A region of 10 x 10 coarse pixels.  The flood crests a week before the first day.
@@ -48,7 +48,7 @@ def draw_pictures(app: Sphinx) -> None:
     stamp, state = folder / "stamp.txt", _state()
     if stamp.exists() and stamp.read_text() == state:
         return
-    LOG.info("drawing what the methods make of the embedded region...")
+    LOG.info("drawing what the methods make of the generated region...")
     folder.mkdir(parents=True, exist_ok=True)
     fine, coarse = _cubes()
     truth = _day(REGION.truth_cube([WITHHELD]))
