@@ -39,7 +39,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "no footprint": {"footprint": 0.0},
     "position by time alone": {"position": 0.0},
     "no mixture of base bands": {"mixture": False},
-    "everything believed": {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0},
+    "no Wiener filter": {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0},
     "no local rest": {"noise_local": 1e9},
 }
 

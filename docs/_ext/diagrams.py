@@ -214,10 +214,10 @@ def layout() -> Drawing:
 def ledger() -> Drawing:
     """Draw which dates and tiles an arriving scene makes stale."""
     pen = Drawing(
-        "ledger", 760, 330, "What an arriving scene makes anew",
-        "Three grids of tiles by days. A late fine scene between two others makes all days between "
-        "them anew in the tiles where it is clear. A late coarse scene makes the days around it "
-        "anew whose filled values it changes, in every tile that it covers. The next clear fine "
+        "ledger", 760, 330, "What an arriving scene recomputes",
+        "Three grids of tiles by days. A late fine scene between two others recomputes all days "
+        "between them in the tiles where it is clear. A late coarse scene recomputes the days around "
+        "it whose filled values it changes, in every tile that it covers. The next clear fine "
         "scene makes the one-sided days before it two-sided.",
     )  # fmt: skip
     every = range(1, 11)
@@ -246,7 +246,7 @@ def ledger() -> Drawing:
         for d in scenes:
             pen.rect(left + (d - 1) * step + 6, 244, 8, 8, "scene")
     pen.rect(40, 286, 20, 20, "cell stale")
-    pen.text(68, 301, "made anew", anchor="start")
+    pen.text(68, 301, "recomputed", anchor="start")
     pen.rect(170, 286, 20, 20, "cell kept")
     pen.text(198, 301, "kept, not read again", anchor="start")
     pen.rect(386, 292, 8, 8, "scene")
