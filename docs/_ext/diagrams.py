@@ -216,7 +216,7 @@ def ledger() -> Drawing:
     pen = Drawing(
         "ledger", 760, 330, "What an arriving scene recomputes",
         "Three grids of tiles by days. A late fine scene between two others recomputes all days "
-        "between them in the tiles where it is clear. A late coarse scene recomputes the days around "
+        "between them in the tiles where it is clear. A late coarse scene recomputes days around "
         "it whose filled values it changes, in every tile that it covers. The next clear fine "
         "scene makes the one-sided days before it two-sided.",
     )  # fmt: skip
