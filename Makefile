@@ -14,7 +14,7 @@ PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py config.py errors.py bra
 DATA ?= ../shared/data
 JOBS ?= 2
 
-.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits accuracy faults docs format clean help
+.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits accuracy measures faults docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -65,6 +65,9 @@ limits: setup    ## what the coarse sensor tells on the sets in DATA, and what w
 
 accuracy: setup  ## every method on the real images in DATA, beside the free baselines
 	$(BIN)/python benchmarks/accuracy.py $(DATA)
+
+measures: setup  ## lines, public names, parameters, keys, words of documentation, import circles
+	$(BIN)/python benchmarks/house.py
 
 faults: setup    ## kill workers and drivers, fill disks, damage inputs; count what is lost
 	$(BIN)/python benchmarks/faults.py

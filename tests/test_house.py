@@ -1,0 +1,65 @@
+"""The measures of the sources: how they count, and what they must not exceed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def house(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import house
+
+    return house
+
+
+def write(root, **modules):
+    package = root / "biastf_xr"
+    package.mkdir()
+    for name, source in modules.items():
+        (package / f"{name}.py").write_text(source)
+    return root
+
+
+def test_circles_inside_functions_and_for_type_checkers_are_found(house, tmp_path):
+    write(
+        tmp_path,
+        __init__="",
+        a="def f():\n    from biastf_xr import b\n",
+        b="if TYPE_CHECKING:\n    from biastf_xr.a import f\n",
+        c="import biastf_xr.a\n",
+    )
+    assert house.circles(tmp_path) == [["biastf_xr.a", "biastf_xr.b"]]
+
+
+def test_public_names_are_functions_and_classes_of_public_modules(house, tmp_path):
+    write(
+        tmp_path,
+        __init__="X = 1\nclass A: ...\n",
+        b="def f(): ...\ndef _g(): ...\n",
+        _c="def h(): ...\n",
+    )
+    assert house.public_names(tmp_path) == ["biastf_xr.A", "biastf_xr.b.f"]
+
+
+def test_code_lines_are_neither_blank_nor_comments_nor_docstrings(house):
+    module = '"""Say.\n\nMore.\n"""\n\n# comment\nx = """\n\ntext"""  # comment\n'
+    function = 'def f():\n    """Doc."""\n'
+    assert house.code_lines(module + function) == 4
+
+
+def test_every_measure_is_printed():
+    command = [sys.executable, ROOT / "benchmarks" / "house.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    figures = {name: int(now.replace(",", "")) for name, now, _ in rows}
+    assert len(figures) == 8
+    circles = figures.pop("import circles")
+    assert all(value > 0 for value in figures.values()), figures
+    assert circles <= 6
