@@ -7,9 +7,9 @@ READY  := $(VENV)/.ready
 # What is documented in full: the exported interface, the contracts, the configuration.
 PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py config.py errors.py brackets.py \
     methods/__init__.py methods/base.py sources/base.py grid/__init__.py cluster/__init__.py \
-    cube/stores/__init__.py cube/stores/base.py cube/spec.py cube/store.py cube/ingest.py \
-    cube/export.py cube/rechunk.py cube/verify.py fusion/plan.py fusion/preview.py \
-    fusion/lazy.py fusion/run.py evaluation/holdout.py evaluation/metrics.py publish/catalogue.py)
+    cube/stores/__init__.py cube/stores/base.py cube/_spec.py cube/_cube.py cube/_ingest.py \
+    cube/_export.py cube/_rechunk.py cube/_verify.py fusion/_plan.py fusion/_preview.py \
+    fusion/_lazy.py fusion/_run.py evaluation/holdout.py evaluation/metrics.py publish/catalogue.py)
 
 DATA ?= ../shared/data
 JOBS ?= 2

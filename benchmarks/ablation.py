@@ -21,10 +21,10 @@ from accuracy import SETS, cubes
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
+from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.store import drop_days
 from biastf_xr.evaluation._designs import inner_dates
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion import FusionRule
 from biastf_xr.methods.plus._fit import fit_plus
 from biastf_xr.testing._region import SyntheticRegion
 

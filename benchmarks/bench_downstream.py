@@ -25,10 +25,9 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from biastf_xr.cube import CubeSpec, Layout, rechunk
+from biastf_xr.cube._cube import window_writer
 from biastf_xr.cube._template import build_template, write_template
-from biastf_xr.cube.rechunk import rechunk
-from biastf_xr.cube.spec import CubeSpec, Layout
-from biastf_xr.cube.store import window_writer
 from biastf_xr.cube.stores import store_at
 from biastf_xr.grid import split_tiles
 

@@ -63,7 +63,7 @@ def spec_of(kind: Any, size: int, bands: tuple[str, ...] = BANDS) -> Any:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-    from biastf_xr.cube.spec import CubeSpec, Layout
+    from biastf_xr.cube import CubeSpec, Layout
 
     n = size if kind == "fine" else size // RATIO + 2
     step, corner = (30, 0) if kind == "fine" else (480, 480)
@@ -75,7 +75,7 @@ def write_cube(
     path: Path, kind: Any, size: int, days: int, seen: Sequence[int], bands: tuple[str, ...] = BANDS
 ) -> Path:
     """Write a cube that is clear on the days seen; random reflectance."""
-    from biastf_xr.cube.store import write_window
+    from biastf_xr.cube._cube import write_window
     from biastf_xr.cube.stores import store_at
     from biastf_xr.grid import split_tiles
 
@@ -335,8 +335,8 @@ def plan(folder: Path, size: int, dates: int) -> Row:
                     swath = (column - day * 7) % 16 < 3
                     counts[day] = swath * (rng.random(counts.shape[1:]) < 0.7)
     code = (
-        "import resource, sys, time; import biastf_xr, biastf_xr.fusion.preview, pandas;"
-        "from biastf_xr.brackets import BracketRule; from biastf_xr.fusion.plan import FusionRule;"
+        "import resource, sys, time; import biastf_xr, biastf_xr.fusion._preview, pandas;"
+        "from biastf_xr.brackets import BracketRule; from biastf_xr.fusion._plan import FusionRule;"
         "imports = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10;"
         "rule = FusionRule(bracket=BracketRule(max_layers=32, max_gap=32));"
         "t = time.perf_counter();"

@@ -41,8 +41,8 @@ from torch import nn
 from biastf_xr.brackets import Bracket
 from biastf_xr.cube._guards import CubePair
 from biastf_xr.errors import MethodError
+from biastf_xr.fusion import FusionRule, Unit
 from biastf_xr.fusion._kernel import CoarseSeries, coarse_window, fill_coarse, fuse_unit
-from biastf_xr.fusion.plan import FusionRule, Unit
 from biastf_xr.grid import Alignment, AxisMap, Tile
 from biastf_xr.methods.biastf import _inference as inference
 from biastf_xr.methods.biastf._checkpoint import load_networks

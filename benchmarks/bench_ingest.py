@@ -86,7 +86,7 @@ def bare_loop(folder: Path, path: Path, size: int) -> None:
 
 def run_ingest(folder: Path, path: Path) -> None:
     """Ingest the scenes."""
-    from biastf_xr.cube.ingest import ingest
+    from biastf_xr.cube import ingest
     from biastf_xr.sources import build_product
 
     ingest(build_product("landsat-c2-l2"), folder, path, kind="fine")
@@ -95,7 +95,7 @@ def run_ingest(folder: Path, path: Path) -> None:
 def peak_of(folder: Path, path: Path) -> float:
     """Ingest in a process of its own; give its peak memory above that of its imports, in MiB."""
     code = (
-        "import sys; import biastf_xr.cube.ingest, rioxarray, zarr, scipy.ndimage;"
+        "import sys; import biastf_xr.cube._ingest, rioxarray, zarr, scipy.ndimage;"
         "sys.path.insert(0, sys.argv[3]); from bench_ingest import run_ingest, Path;"
         "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]);"
         "base = peak(); run_ingest(Path(sys.argv[1]), Path(sys.argv[2]));"
@@ -127,9 +127,9 @@ def write_long_cube(path: Path, days: int) -> None:
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
+    from biastf_xr.cube import CubeSpec, Layout
+    from biastf_xr.cube._cube import write_window
     from biastf_xr.cube._template import build_template, write_template
-    from biastf_xr.cube.spec import CubeSpec, Layout
-    from biastf_xr.cube.store import write_window
     from biastf_xr.cube.stores import store_at
     from biastf_xr.grid import Tile
 
@@ -150,7 +150,7 @@ def write_long_cube(path: Path, days: int) -> None:
 
 def opening(path: Path) -> tuple[float, float]:
     """Return milliseconds to open a cube, and to its first pixel."""
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube import open_cube
 
     best = [np.inf, np.inf]
     for _ in range(5):

@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402  (after the threads are set)
 
 from biastf_xr.brackets import Bracket  # noqa: E402
 from biastf_xr.fusion._kernel import CoarseImages, coarse_window, fuse_unit  # noqa: E402
-from biastf_xr.fusion.plan import Unit  # noqa: E402
+from biastf_xr.fusion._plan import Unit  # noqa: E402
 from biastf_xr.grid import Alignment, AxisMap, Tile  # noqa: E402
 from biastf_xr.methods import get_method  # noqa: E402
 

@@ -87,7 +87,7 @@ def prepare(folder: Path) -> None:
     """Ingest the embedded region and write a model with random weights."""
     from bench_engine import write_model
 
-    from biastf_xr.cube.ingest import ingest
+    from biastf_xr.cube import ingest
     from biastf_xr.sources import build_product
     from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 

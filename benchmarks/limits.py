@@ -25,9 +25,9 @@ from accuracy import SETS, cubes
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule, usable_dates
+from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.store import drop_days
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion import FusionRule
 from biastf_xr.grid import Tile, Upsampler, aggregate
 from biastf_xr.methods.plus._change import left_over, mixture_of
 from biastf_xr.methods.plus._fit import fit_plus

@@ -6,18 +6,19 @@ The public names load on first use.  Importing the package registers ``ds.biastf
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import biastf_xr.accessor  # noqa: F401  (registers ds.biastf)
+from biastf_xr._exports import lazy_exports
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
-    from biastf_xr.cube.ingest import ingest
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
+    from biastf_xr.cube._ingest import ingest
     from biastf_xr.evaluation.holdout import evaluate
-    from biastf_xr.fusion.lazy import fuse
-    from biastf_xr.fusion.preview import plan
-    from biastf_xr.fusion.run import write_fused
+    from biastf_xr.fusion._lazy import fuse
+    from biastf_xr.fusion._preview import plan
+    from biastf_xr.fusion._run import write_fused
     from biastf_xr.methods import fit, load_method
 
 __all__ = [
@@ -32,24 +33,19 @@ __all__ = [
     "write_fused",
 ]
 
-_HOMES = {
-    "evaluate": "biastf_xr.evaluation.holdout",
-    "fit": "biastf_xr.methods",
-    "fuse": "biastf_xr.fusion.lazy",
-    "ingest": "biastf_xr.cube.ingest",
-    "load_method": "biastf_xr.methods",
-    "open_cube": "biastf_xr.cube.store",
-    "plan": "biastf_xr.fusion.preview",
-    "write_fused": "biastf_xr.fusion.run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        import importlib
-
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'biastf_xr' has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "evaluate": "biastf_xr.evaluation.holdout",
+        "fit": "biastf_xr.methods",
+        "fuse": "biastf_xr.fusion._lazy",
+        "ingest": "biastf_xr.cube._ingest",
+        "load_method": "biastf_xr.methods",
+        "open_cube": "biastf_xr.cube._cube",
+        "plan": "biastf_xr.fusion._preview",
+        "write_fused": "biastf_xr.fusion._run",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import NO_COARSE_GAP
+from biastf_xr.cube._spec import NO_COARSE_GAP
 from biastf_xr.grid import box_mean
 
 if TYPE_CHECKING:

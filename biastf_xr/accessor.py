@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from biastf_xr.evaluation._scores import Scores
     from biastf_xr.fusion._overview import Brackets
-    from biastf_xr.fusion.plan import FusionRule
-    from biastf_xr.fusion.preview import Preview
+    from biastf_xr.fusion._plan import FusionRule
+    from biastf_xr.fusion._preview import Preview
     from biastf_xr.methods.base import Method
     from biastf_xr.pictures._animation import Animation
     from biastf_xr.pictures._canvas import Drawing
@@ -75,7 +75,7 @@ class BiastfAccessor:
         Preview
             The plan, a table of dates, and totals.
         """
-        from biastf_xr.fusion.preview import plan
+        from biastf_xr.fusion._preview import plan
 
         return plan(
             self._ds, coarse, None, method, dates=dates, withhold=withhold, rule=rule, **options
@@ -136,7 +136,7 @@ class BiastfAccessor:
         xarray.Dataset
             Lazy, on the fine grid.
         """
-        from biastf_xr.fusion.lazy import fuse
+        from biastf_xr.fusion._lazy import fuse
 
         return fuse(self._ds, coarse, method, dates=dates, tile=tile, rule=rule, **options)
 

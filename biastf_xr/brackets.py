@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import PAIR_FLAG, to_days
+from biastf_xr.cube._spec import PAIR_FLAG, to_days
 from biastf_xr.errors import MissingPairError, TargetDateError
 
 if TYPE_CHECKING:

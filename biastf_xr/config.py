@@ -14,7 +14,7 @@ from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec, Kind
 from biastf_xr.cube.stores import locate
 from biastf_xr.errors import BiastfError, ConfigError
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
 from biastf_xr.methods import LEARNED, METHODS
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule

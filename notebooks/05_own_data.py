@@ -122,8 +122,7 @@ ingest(config.coarse, "coarse")
 # that a mask missed, are not used as pairs.
 
 # %%
-from biastf_xr.cube._quality import update_quality
-from biastf_xr.cube.spec import PAIR_FLAG
+from biastf_xr.cube import PAIR_FLAG, update_quality
 
 pairs = update_quality(config.fine.cube, config.coarse.cube)
 names = {value: name for name, value in PAIR_FLAG.items()}

@@ -31,8 +31,8 @@ import numpy as np
 import xarray as xr
 
 import biastf_xr
+from biastf_xr.cube import verify
 from biastf_xr.cube.stores import roll_back, versions
-from biastf_xr.cube.verify import verify
 from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("operate").resolve()

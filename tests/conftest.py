@@ -52,7 +52,7 @@ def small_scenes(small_region, tmp_path_factory) -> ScenePaths:
 @pytest.fixture(scope="session")
 def small_cubes(small_scenes, tmp_path_factory) -> CubePaths:
     """Ingest the small region, once; not to be changed by a test."""
-    from biastf_xr.cube.ingest import ingest
+    from biastf_xr.cube import ingest
     from biastf_xr.sources import build_product
 
     folder = tmp_path_factory.mktemp("cubes")

@@ -10,7 +10,7 @@ import xarray as xr
 import biastf_xr
 from biastf_xr.brackets import BracketRule
 from biastf_xr.errors import CubeStructureError, TargetDateError
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion import FusionRule
 
 
 @pytest.fixture

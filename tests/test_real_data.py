@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import biastf_xr
-from biastf_xr.cube.ingest import ingest
+from biastf_xr.cube import ingest
 from biastf_xr.errors import GridMismatchError
 from biastf_xr.evaluation.holdout import evaluate
 from biastf_xr.methods import get_method

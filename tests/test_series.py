@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biastf_xr._series import Smoothing, fill_in_time, smooth_in_time, support_of
-from biastf_xr.cube.spec import NO_COARSE_GAP
+from biastf_xr.cube._spec import NO_COARSE_GAP
 
 START = np.datetime64("2021-04-01")
 

@@ -10,7 +10,7 @@ import pytest
 
 import biastf_xr
 from biastf_xr._summary import ROWS, Summary
-from biastf_xr.cube.ingest import IngestReport
+from biastf_xr.cube import IngestReport
 from biastf_xr.fusion._report import FailedUnit, RunReport
 
 EVIL = "<script>alert(1)</script>"

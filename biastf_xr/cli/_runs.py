@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from biastf_xr.fusion.preview import Preview
+    from biastf_xr.fusion._preview import Preview
 
 from biastf_xr.cli._app import CUBES, RUN, app
 from biastf_xr.cli._command import Answer, DryRun, command

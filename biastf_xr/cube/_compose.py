@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._cube import write_window
 from biastf_xr.cube._guards import check_reflectance
-from biastf_xr.cube.spec import fill_of
-from biastf_xr.cube.store import write_window
+from biastf_xr.cube._spec import fill_of
 from biastf_xr.errors import BiastfError, GridMismatchError, SceneError, StoreWriteError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.cube._spec import CubeSpec
     from biastf_xr.grid import Resampling, Tile
     from biastf_xr.sources.base import Product, Scene
 

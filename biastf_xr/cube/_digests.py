@@ -9,8 +9,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr.cube._cube import read_group
 from biastf_xr.cube._ledger import ARRAY, GROUP, stored_days
-from biastf_xr.cube.store import read_group
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import TIME_CHUNK, TIME_UNITS, dtype_of, fill_of
+from biastf_xr.cube._spec import TIME_CHUNK, TIME_UNITS, dtype_of, fill_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.cube._spec import CubeSpec
 
 MANTISSA_BITS = 12
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._cube import bands_of
+from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.cube._spec import CubeSpec
 
 # Surface reflectance seldom exceeds 1.6 even over snow; a median above this is unscaled.
 UNSCALED = 2.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import TIME_UNITS
+from biastf_xr.cube._spec import TIME_UNITS
 from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.cube._spec import CubeSpec
     from biastf_xr.sources.base import Scene
 
 Day = np.datetime64

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._cube import open_cube, read_group
 from biastf_xr.cube._guards import CubePair, pair_cubes
 from biastf_xr.cube._ledger import write_along_time
 from biastf_xr.cube._registration import (
@@ -17,8 +18,7 @@ from biastf_xr.cube._registration import (
     correlation_surface,
     find_peak,
 )
-from biastf_xr.cube.spec import PAIR_FLAG, to_days
-from biastf_xr.cube.store import open_cube, read_group
+from biastf_xr.cube._spec import PAIR_FLAG, to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.grid import geobox_of, plan_resampling
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._encoding import encoding_of
-from biastf_xr.cube.spec import (
+from biastf_xr.cube._spec import (
     PAIR_FLAG,
     STRUCTURE_VERSION,
     CubeSpec,

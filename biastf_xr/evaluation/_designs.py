@@ -15,7 +15,7 @@ import numpy as np
 from biastf_xr.brackets import clear_fractions
 from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.evaluation._folds import Fold
-from biastf_xr.fusion.plan import TileGrid
+from biastf_xr.fusion._plan import TileGrid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of, drop_days
+from biastf_xr.cube._cube import bands_of, drop_days
+from biastf_xr.cube._spec import to_days
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.grid import Tile, Upsampler
 

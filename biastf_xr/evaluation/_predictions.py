@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._cube import bands_of
 from biastf_xr.errors import MissingPairError
 from biastf_xr.evaluation._folds import without_part
 from biastf_xr.evaluation._judged import Predicted
-from biastf_xr.fusion.lazy import fuse
+from biastf_xr.fusion._lazy import fuse
 from biastf_xr.methods import LEARNED, fit, get_method
 from biastf_xr.methods.base import Method
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.evaluation._folds import Fold
     from biastf_xr.evaluation._scores import ScoreBook
-    from biastf_xr.fusion.plan import FusionRule
+    from biastf_xr.fusion._plan import FusionRule
     from biastf_xr.grid import Tile
 
 # Fits a method on what is left of the fine and the coarse cube.

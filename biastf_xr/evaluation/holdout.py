@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import CubePair, pair_cubes
-from biastf_xr.cube.spec import STATUS, to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._spec import STATUS, to_days
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
@@ -38,7 +38,7 @@ from biastf_xr.methods.base import Method
 if TYPE_CHECKING:
     import xarray as xr
 
-    from biastf_xr.fusion.plan import FusionRule
+    from biastf_xr.fusion._plan import FusionRule
 
 # Called with every date once its images are in memory.
 OnPrediction = Callable[[Judged], None]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._cube import read_group
 from biastf_xr.cube._ledger import read_ledger
-from biastf_xr.cube.store import read_group
 from biastf_xr.errors import CubeStructureError
-from biastf_xr.fusion.plan import window_sums
+from biastf_xr.fusion._plan import window_sums
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.fusion._plan import FusionPlan
     from biastf_xr.methods.base import Method
 
 # Goes up when the same inputs give other pixels: cubes of an older one are made anew.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._series import fill_in_time, smooth_in_time, support_of
-from biastf_xr.cube.spec import STATUS, VALID_MAX, VALID_MIN, sigma_of
+from biastf_xr.cube._spec import STATUS, VALID_MAX, VALID_MIN, sigma_of
 from biastf_xr.grid import Tile, Upsampler, read_padded, split_tiles
 from biastf_xr.methods.base import Base, Block, Float, Method, Prediction, SideMemo
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from biastf_xr._series import Smoothing
     from biastf_xr.brackets import Layer
-    from biastf_xr.fusion.plan import FusionRule, Unit
+    from biastf_xr.fusion._plan import FusionRule, Unit
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Prepared
 
@@ -98,7 +98,7 @@ class Fused:
     """Output of a unit.
 
     `reflectance`: Shape ``(time, band, y, x)``; NaN where it could not be made.
-    `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube.spec.STATUS`.
+    `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube._spec.STATUS`.
     `coarse_gap`: Shape ``(time, y, x)``: days to the nearest coarse observation used.
     `base_before`, `base_after`: Shape ``(time, y, x)``: days to the base date used on each
     side; 0 where none was.

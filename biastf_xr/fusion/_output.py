@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._axis import append_days, insert_days
+from biastf_xr.cube._cube import drop_days, layout_of, open_cube, read_group, spec_of
 from biastf_xr.cube._guards import CubePair, check_same_structure, pair_cubes
 from biastf_xr.cube._ledger import read_clear_pixels, stored_days
+from biastf_xr.cube._spec import CubeSpec, Layout, to_days
 from biastf_xr.cube._template import history_line, write_template
-from biastf_xr.cube.spec import CubeSpec, Layout, to_days
-from biastf_xr.cube.store import drop_days, layout_of, open_cube, read_group, spec_of
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import CubeStructureError, MethodError
 from biastf_xr.fusion import _ledger as books
 from biastf_xr.fusion._inputs import AFTER, BEFORE, Archive, Inputs
+from biastf_xr.fusion._plan import ClearPixels, build_plan
 from biastf_xr.fusion._scene import prepare
 from biastf_xr.fusion._template import fused_spec, fused_template
 from biastf_xr.fusion._worker import Task
-from biastf_xr.fusion.plan import ClearPixels, build_plan
 
 if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
     from biastf_xr.cube.stores.base import CubeStore, Edit
-    from biastf_xr.fusion.plan import FusionRule, Unit
+    from biastf_xr.fusion._plan import FusionRule, Unit
     from biastf_xr.methods.base import Method, Prepared
 
 

@@ -17,8 +17,8 @@ from biastf_xr.brackets import (
     usable_dates,
 )
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.spec import to_days
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.cube._spec import to_days
+from biastf_xr.fusion._plan import FusionRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.brackets import Bracket
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.fusion._plan import FusionPlan
 
 # What becomes of a target date that has a fine scene.
 OWN_SCENE = "its own scene is kept"

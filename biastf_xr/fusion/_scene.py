@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from biastf_xr._series import Smoothing
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.fusion._plan import FusionPlan
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Float, Method, Prepared
 

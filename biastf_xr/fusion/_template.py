@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from biastf_xr.cube._spec import CubeSpec, Layout
 from biastf_xr.cube._template import build_template, history_line
-from biastf_xr.cube.spec import CubeSpec, Layout
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.fusion.plan import FusionPlan
+    from biastf_xr.fusion._plan import FusionPlan
     from biastf_xr.methods.base import Method
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS, to_days
-from biastf_xr.cube.store import layout_of, open_cube, window_reader, window_writer
+from biastf_xr.cube._cube import layout_of, open_cube, window_reader, window_writer
+from biastf_xr.cube._spec import STATUS, to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.errors import StoreLockedError
@@ -46,7 +46,7 @@ from biastf_xr.fusion._window_cache import WindowCache
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.fusion.plan import FusionRule, Unit
+    from biastf_xr.fusion._plan import FusionRule, Unit
     from biastf_xr.grid import Alignment, Tile
     from biastf_xr.methods.base import Float, Method, Prepared
 

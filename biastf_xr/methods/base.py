@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar, runtime
 import numpy as np
 from numpy.typing import NDArray
 
-from biastf_xr.cube.spec import STATUS
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import box_mean
 
@@ -361,7 +361,7 @@ class Prediction:
     reflectance : ndarray of float32
         Shape ``(time, band, y, x)`` without halo; NaN where it could not be predicted.
     status : ndarray of uint8
-        Shape ``(time, y, x)``, values of `biastf_xr.cube.spec.STATUS`.
+        Shape ``(time, y, x)``, values of `biastf_xr.cube._spec.STATUS`.
     sigma : ndarray of float32 or None
         Shape of `reflectance`: standard deviation of its error, from methods that are `uncertain`.
     """

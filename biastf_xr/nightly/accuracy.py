@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube._cube import open_cube
 from biastf_xr.errors import MissingPairError
 from biastf_xr.nightly.records import Accuracy
 

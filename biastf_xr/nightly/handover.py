@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr.cube._cube import read_group
 from biastf_xr.cube._ledger import stored_days
-from biastf_xr.cube.store import read_group
 from biastf_xr.fusion._ledger import RECIPE, open_ledger
 from biastf_xr.nightly.records import write_text
 
@@ -54,7 +54,7 @@ def export_days(config: Config, folder: Path) -> list[Path]:
     `config`: The run; `[nightly] export` names the folder of the files.
     `folder`: Folder of the scheduled job, which remembers what was handed on.
     """
-    from biastf_xr.cube.export import export_cogs
+    from biastf_xr.cube._export import export_cogs
 
     section, notes = config.nightly, folder / EXPORTED
     assert section.export is not None

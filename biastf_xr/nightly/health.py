@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS, to_days
-from biastf_xr.cube.store import layout_of, open_cube
+from biastf_xr.cube._cube import layout_of, open_cube
+from biastf_xr.cube._spec import STATUS, to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.grid import split_tiles
 

@@ -158,7 +158,7 @@ def _remove(found: Leftover) -> None:
 
 def show_leftovers(found: tuple[Leftover, ...], *, dry_run: bool) -> None:
     """Print what was found."""
-    from biastf_xr.fusion.preview import size
+    from biastf_xr.fusion._preview import size
     from biastf_xr.steps.terminal import console
 
     if not found:

@@ -42,7 +42,7 @@ def _steps(config: Config) -> Iterator[StepRecord]:
 
 def new_scenes(source: Source) -> list[str]:
     """List the scenes that an ingest would read; reads names and metadata only."""
-    from biastf_xr.cube.ingest import preview_ingest
+    from biastf_xr.cube._ingest import preview_ingest
     from biastf_xr.sources import build_product
 
     found = preview_ingest(
@@ -68,7 +68,7 @@ def _train(config: Config, *, fine_news: bool) -> tuple[str, dict[str, Any]]:
 
 
 def _fuse(config: Config, news: dict[str, list[str]]) -> tuple[str, dict[str, Any]]:
-    from biastf_xr.fusion.preview import plan
+    from biastf_xr.fusion._preview import plan
     from biastf_xr.steps.fuse import fusion_options
     from biastf_xr.steps.train import built_method
 

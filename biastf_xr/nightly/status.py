@@ -294,6 +294,6 @@ def _shown(value: object) -> str:
 
 
 def _duration(seconds: float) -> str:
-    from biastf_xr.fusion.preview import duration
+    from biastf_xr.fusion._preview import duration
 
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

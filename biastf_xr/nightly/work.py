@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from biastf_xr.config import Config
-    from biastf_xr.cube.ingest import IngestReport
+    from biastf_xr.cube._ingest import IngestReport
     from biastf_xr.evaluation._gallery import Gallery
     from biastf_xr.evaluation._scores import Scores
     from biastf_xr.nightly.records import Accuracy

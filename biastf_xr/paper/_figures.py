@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._cube import bands_of
 from biastf_xr.evaluation._figures import DRAWN, draw_bias, draw_predictions, draw_residuals
 from biastf_xr.evaluation._maps import case_of
 from biastf_xr.paper._tables import columns_of

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube._cube import open_cube
+from biastf_xr.cube._ingest import ingest
 from biastf_xr.errors import SceneError
 from biastf_xr.paper._published import check_dataset
 from biastf_xr.sources.benchmark_sets import COLOURS, Benchmark, Sensor, known_set
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from biastf_xr.cube.spec import CubeKind
+    from biastf_xr.cube._spec import CubeKind
     from biastf_xr.sources.base import Scene
 
 CoarsePixels = Literal["native", "delivered"]

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.brackets import BracketRule
+from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import BiastfError, ConfigError, CubeExistsError, LeakError, MissingPairError
 from biastf_xr.evaluation._maps import image_of, on_fine_grid
 from biastf_xr.evaluation.metrics import score_image
-from biastf_xr.fusion.lazy import fuse
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion._lazy import fuse
+from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.methods import LEARNED, fit, get_method
 from biastf_xr.paper._inputs import find_download, make_cubes
 from biastf_xr.paper._protocol import CROPS, Cell, Protocol

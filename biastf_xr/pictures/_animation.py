@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._cube import bands_of
+from biastf_xr.cube._spec import to_days
 from biastf_xr.pictures._colour import choose_colours, composite, stretch, told_colours
 
 if TYPE_CHECKING:

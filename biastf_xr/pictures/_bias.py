@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.brackets import BracketRule
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of
-from biastf_xr.fusion.lazy import fuse
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.cube._cube import bands_of
+from biastf_xr.cube._spec import to_days
+from biastf_xr.fusion._lazy import fuse
+from biastf_xr.fusion._plan import FusionRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.brackets import clear_fractions
-from biastf_xr.cube.spec import PAIR_FLAG, to_days
-from biastf_xr.cube.store import bands_of, open_cube
+from biastf_xr.cube._cube import bands_of, open_cube
+from biastf_xr.cube._spec import PAIR_FLAG, to_days
 from biastf_xr.pictures._colour import RED
 
 if TYPE_CHECKING:

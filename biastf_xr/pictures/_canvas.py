@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from biastf_xr.cube.spec import STATUS, to_days
-from biastf_xr.cube.store import bands_of
+from biastf_xr.cube._cube import bands_of
+from biastf_xr.cube._spec import STATUS, to_days
 from biastf_xr.errors import BiastfError, CubeStructureError, TargetDateError
 from biastf_xr.grid import geobox_of
 from biastf_xr.pictures._colour import composite

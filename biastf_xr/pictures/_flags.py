@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
+from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.pictures._colour import MISSING, STATUS_COLOURS
 
@@ -87,7 +87,7 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
 
     Eager for the one date.
     """
-    from biastf_xr.cube.spec import NO_COARSE_GAP
+    from biastf_xr.cube._spec import NO_COARSE_GAP
     from biastf_xr.pictures._canvas import at_day, finished, panels, scale_bar, show_map, thinned
 
     titles = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import sigma_of, to_days
+from biastf_xr.cube._spec import sigma_of, to_days
 from biastf_xr.pictures._colour import BLACK, BLUE, ORANGE, STATUS_COLOURS
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.export import FACTOR, NODATA
-from biastf_xr.cube.spec import STANDARD_ERROR
+from biastf_xr.cube._export import FACTOR, NODATA
+from biastf_xr.cube._spec import STANDARD_ERROR
 from biastf_xr.errors import ConfigError
 from biastf_xr.grid import geobox_of
 
@@ -80,7 +80,7 @@ class Description:
 def layer_asset(ds: xr.Dataset, name: str, dtype: str) -> dict[str, Any]:
     """Describe the COGs of one variable: an entry of ``item_assets``.
 
-    `dtype`: How reflectance is stored; see `biastf_xr.cube.export.export_cogs`.
+    `dtype`: How reflectance is stored; see `biastf_xr.cube._export.export_cogs`.
     """
     variable = ds[name]
     attrs = variable.attrs

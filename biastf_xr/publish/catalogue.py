@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr.cube._cube import bands_of, open_cube
 from biastf_xr.cube._digests import day_digests
-from biastf_xr.cube.export import write_cog
-from biastf_xr.cube.spec import sigma_of, to_days
-from biastf_xr.cube.store import bands_of, open_cube
+from biastf_xr.cube._export import write_cog
+from biastf_xr.cube._spec import sigma_of, to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import lock_folder, writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError

@@ -132,8 +132,8 @@ def _config(workers: int | None, withhold: tuple[str, ...]) -> str:
 
 def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
     """Choose every other of the clear inner dates, so that pairs remain."""
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.cube._guards import pair_cubes
-    from biastf_xr.cube.store import open_cube
     from biastf_xr.evaluation._designs import inner_dates
 
     pair = pair_cubes(open_cube(config.fine.cube), open_cube(config.coarse.cube))
@@ -143,9 +143,9 @@ def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
 
 def draw_sheet(config: Config, path: Path) -> Path:
     """Draw the picture sheet of a run that withheld dates."""
-    from biastf_xr.cube.store import drop_days, open_cube
+    from biastf_xr.cube._cube import drop_days, open_cube
     from biastf_xr.evaluation._sheet import picture_sheet
-    from biastf_xr.fusion.lazy import fuse
+    from biastf_xr.fusion._lazy import fuse
 
     fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)
     days = [str(d) for d in config.fuse.withhold]

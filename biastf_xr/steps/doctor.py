@@ -284,6 +284,6 @@ def _store(topic: str, kind: str, path: str, store_at: Any) -> Check:
 
 
 def _size(count: float) -> str:
-    from biastf_xr.fusion.preview import size
+    from biastf_xr.fusion._preview import size
 
     return size(count)

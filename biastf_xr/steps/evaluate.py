@@ -39,7 +39,7 @@ def evaluate_step(
     `min_clear`: Clear fraction a date needs to be chosen by default.
     `report`: HTML file for the report; its numbers go beside it as JSON.
     """
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.evaluation._gallery import Gallery
     from biastf_xr.evaluation.holdout import evaluate, score_cube
     from biastf_xr.evaluation.report import write_report

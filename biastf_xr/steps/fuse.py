@@ -15,13 +15,13 @@ from biastf_xr.steps.train import built_method
 
 if TYPE_CHECKING:
     from biastf_xr.config import Config
+    from biastf_xr.fusion._preview import Preview
     from biastf_xr.fusion._report import RunReport
-    from biastf_xr.fusion.preview import Preview
 
 
 def plan_step(config: Config, *, trial: bool = True) -> Preview:
     """Show what `fuse_step` would do."""
-    from biastf_xr.fusion.preview import plan
+    from biastf_xr.fusion._preview import plan
 
     paths = config.fine.cube, config.coarse.cube, config.fuse.output
     method = built_method(config)
@@ -37,7 +37,7 @@ def fuse_step(config: Config, *, overwrite: bool = False, revise: bool = False) 
     `revise`: Whether a cube made with another method or rule may be made anew in place.
     """
     from biastf_xr.cluster import connect, dashboard
-    from biastf_xr.fusion.run import write_fused
+    from biastf_xr.fusion._run import write_fused
 
     section, spec = config.fuse, config.cluster.spec()
     with ExitStack() as stack:
@@ -84,8 +84,8 @@ def fusion_options(config: Config) -> dict[str, Any]:
 
 def target_dates(config: Config) -> Any:
     """Return the days to predict."""
-    from biastf_xr.cube.spec import to_days
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
+    from biastf_xr.cube._spec import to_days
 
     start, end = config.fuse.start, config.fuse.end
     if start is None and end is None:

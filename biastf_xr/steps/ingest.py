@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from biastf_xr.config import ClusterSection, Config, GridSection, Source
-    from biastf_xr.cube.ingest import IngestReport
+    from biastf_xr.cube._ingest import IngestReport
 
 # Coarse pixels of this size where the coarse scenes have another CRS and no grid is stated.
 COARSE_RESOLUTION = 480.0
@@ -68,7 +68,7 @@ def grids(section: GridSection | None) -> tuple[GeoBox | None, GeoBox | None]:
 
 def _grid_over(config: Config, *, overwrite: bool) -> GeoBox | None:
     """Return a coarse grid over the fine cube where the coarse scenes lie in another CRS."""
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.cube.stores import store_at
     from biastf_xr.grid import coarse_grid, geobox_of
     from biastf_xr.sources import build_product
@@ -97,7 +97,7 @@ def _grid_over(config: Config, *, overwrite: bool) -> GeoBox | None:
 
 def _known_shift(config: Config, *, overwrite: bool) -> tuple[float, float]:
     """Return the displacement to correct: as stated, or as an earlier run measured it."""
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.cube.stores import store_at
 
     if config.coarse.shift != "auto":
@@ -110,7 +110,7 @@ def _known_shift(config: Config, *, overwrite: bool) -> tuple[float, float]:
 
 def _grid_around(config: Config, source: Source) -> GeoBox:
     """Return the coarse grid with its corner moved, grown so that it covers the fine."""
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.grid import geobox_of, shifted
 
     found = geobox_of(open_cube(config.coarse.cube, chunks=None), "coarse cube")
@@ -123,7 +123,7 @@ def _grid_around(config: Config, source: Source) -> GeoBox:
 def check_step(config: Config) -> xr.Dataset | None:
     """Compare the two sensors on the days that both have, and say what is in doubt."""
     from biastf_xr.cube._quality import explain, update_quality
-    from biastf_xr.cube.spec import PAIR_FLAG
+    from biastf_xr.cube._spec import PAIR_FLAG
 
     with progress_bar("compare the sensors", "days") as advance:
         table = update_quality(
@@ -170,7 +170,7 @@ def ingest_source(
     overwrite: bool = False,
 ) -> IngestReport:
     """Bring one sensor's cube up to date with its archive."""
-    from biastf_xr.cube.ingest import ingest
+    from biastf_xr.cube._ingest import ingest
     from biastf_xr.sources import build_product
 
     product = build_product(source.product, **source.options)

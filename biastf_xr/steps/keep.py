@@ -13,15 +13,15 @@ from biastf_xr.steps.terminal import console, facts, progress_bar, shown, tell_r
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from biastf_xr.cube.rechunk import RechunkReport
+    from biastf_xr.cube._rechunk import RechunkReport
+    from biastf_xr.cube._verify import Verification
     from biastf_xr.cube.stores.base import Version
-    from biastf_xr.cube.verify import Verification
     from biastf_xr.publish.catalogue import PublishReport
 
 
 def verify_step(path: str) -> Verification:
     """Check a cube and print what is wrong."""
-    from biastf_xr.cube.verify import verify
+    from biastf_xr.cube._verify import verify
 
     with progress_bar("verify", "chunks of days") as advance:
         result = verify(path, progress=lambda day, done, total: advance(done, total, day))
@@ -31,7 +31,7 @@ def verify_step(path: str) -> Verification:
 
 def export_step(path: str, folder: Path, *, dates: tuple[str, ...], **options: Any) -> list[Path]:
     """Write the images of a cube as Cloud-Optimised GeoTIFFs."""
-    from biastf_xr.cube.export import export_cogs
+    from biastf_xr.cube._export import export_cogs
 
     with progress_bar("export", "files") as advance:
         files = export_cogs(
@@ -48,7 +48,7 @@ def export_step(path: str, folder: Path, *, dates: tuple[str, ...], **options: A
 
 def publish_step(path: str, folder: Path, **options: Any) -> PublishReport:
     """Write or update the STAC catalogue of a cube."""
-    from biastf_xr.fusion.preview import size
+    from biastf_xr.fusion._preview import size
     from biastf_xr.publish.catalogue import publish
 
     with progress_bar("publish", "dates") as advance:
@@ -68,8 +68,8 @@ def publish_step(path: str, folder: Path, **options: Any) -> PublishReport:
 
 def rechunk_step(path: str, output: str, purpose: Any, **options: Any) -> RechunkReport:
     """Copy a cube to another layout."""
-    from biastf_xr.cube.rechunk import rechunk
-    from biastf_xr.fusion.preview import size
+    from biastf_xr.cube._rechunk import rechunk
+    from biastf_xr.fusion._preview import size
 
     with progress_bar("rechunk", "blocks") as advance:
         report = rechunk(

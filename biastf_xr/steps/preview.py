@@ -24,7 +24,7 @@ def preview_ingest_step(config: Config, *, overwrite: bool = False) -> dict[str,
 
 def preview_source(source: Source, kind: str, *, overwrite: bool = False) -> dict[str, Any]:
     """Return which scenes one cube would take; opens none."""
-    from biastf_xr.cube.ingest import preview_ingest
+    from biastf_xr.cube._ingest import preview_ingest
     from biastf_xr.sources import build_product
 
     found = preview_ingest(
@@ -58,8 +58,8 @@ def preview_source(source: Source, kind: str, *, overwrite: bool = False) -> dic
 
 def preview_train_step(config: Config) -> dict[str, Any]:
     """Return what a fit would learn from."""
+    from biastf_xr.cube._cube import drop_days, open_cube
     from biastf_xr.cube._guards import pair_cubes
-    from biastf_xr.cube.store import drop_days, open_cube
     from biastf_xr.methods.training._dates import training_days
 
     method = config.method
@@ -95,8 +95,8 @@ def preview_evaluate_step(
     """
     import numpy as np
 
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.cube._guards import pair_cubes
-    from biastf_xr.cube.store import open_cube
     from biastf_xr.evaluation._designs import LeaveOneOut
     from biastf_xr.methods import BASELINES
 

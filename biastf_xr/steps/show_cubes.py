@@ -13,8 +13,8 @@ from rich.table import Table
 from biastf_xr.steps.terminal import console, facts, shown, tell_rest
 
 if TYPE_CHECKING:
-    from biastf_xr.cube.ingest import IngestReport
-    from biastf_xr.cube.verify import Verification
+    from biastf_xr.cube._ingest import IngestReport
+    from biastf_xr.cube._verify import Verification
 
 
 def show_report(report: IngestReport, kind: str) -> None:
@@ -66,7 +66,7 @@ def show_findings(result: Verification) -> None:
 
 def show_cube(path: str | Path) -> dict[str, Any]:
     """Print what a cube holds."""
-    from biastf_xr.cube.store import bands_of, layout_of, open_cube
+    from biastf_xr.cube._cube import bands_of, layout_of, open_cube
     from biastf_xr.grid import describe, geobox_of
 
     ds = open_cube(path, chunks=None)
@@ -90,7 +90,7 @@ def show_cube(path: str | Path) -> dict[str, Any]:
         gap, start = _longest_gap(days[clear > 0])
         rows["longest gap"] = f"{gap} days after {start}" if gap else "none"
     if "pair_flag" in ds.coords:
-        from biastf_xr.cube.spec import PAIR_FLAG
+        from biastf_xr.cube._spec import PAIR_FLAG
 
         flags = ds["pair_flag"].values
         rows["pairs"] = ", ".join(
@@ -153,7 +153,7 @@ def calendar_lines(days: Any, clear: Any) -> list[str]:
 
 
 def _status_shares(ds: Any) -> str:
-    from biastf_xr.cube.spec import STATUS
+    from biastf_xr.cube._spec import STATUS
 
     counts = np.zeros(256, np.int64)
     for t in range(ds.sizes["time"]):

@@ -11,8 +11,8 @@ from biastf_xr.steps.terminal import MANY, console, facts, frame_table, shown, t
 
 if TYPE_CHECKING:
     from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.fusion._preview import Preview
     from biastf_xr.fusion._report import RunReport, RunState
-    from biastf_xr.fusion.preview import Preview
 
 # Measures that fit a terminal; a report has all.
 SHOWN_MEASURES = ("RMSE", "CC", "SSIM", "SSIM11", "ERGAS", "SAM", "EDGE")
@@ -36,7 +36,7 @@ def show_plan(preview: Preview) -> None:
 
 def run_note(state: RunState) -> str:
     """Return how fast a run is, and how much memory its workers have."""
-    from biastf_xr.fusion.preview import size
+    from biastf_xr.fusion._preview import size
 
     memory = state.memory.values()
     told = f"; workers {size(min(memory))} to {size(max(memory))}" if memory else ""

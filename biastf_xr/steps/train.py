@@ -21,7 +21,7 @@ HALF_TRUST = 0.5
 def train_step(config: Config) -> Method | None:
     """Fit the configured method, without the withheld dates, and save it."""
     from biastf_xr.cluster import connect
-    from biastf_xr.cube.store import bands_of, drop_days, open_cube
+    from biastf_xr.cube._cube import bands_of, drop_days, open_cube
     from biastf_xr.methods import fit
 
     if not config.method.learned:
@@ -68,7 +68,7 @@ def train_step(config: Config) -> Method | None:
 
 def _fit_plus(config: Config, fine: Any) -> Method:
     """Fit the variant without networks."""
-    from biastf_xr.cube.store import open_cube
+    from biastf_xr.cube._cube import open_cube
     from biastf_xr.methods import fit
 
     started = time.perf_counter()

@@ -10,7 +10,7 @@ from docutils.parsers.rst import Directive
 from drawing import Drawing
 
 from biastf_xr.brackets import BracketRule, build_brackets
-from biastf_xr.cube.spec import Layout
+from biastf_xr.cube import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from pydantic import Field
 from biastf_xr.config import Config, Section, build_config, explain
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ConfigError
-from biastf_xr.fusion.preview import Totals, duration, plan, size
+from biastf_xr.fusion._preview import Totals, duration, plan, size
 from biastf_xr.grid import split_tiles
 from biastf_xr.nightly import ExitCode, Outcome, update
 from biastf_xr.nightly.records import write_text

@@ -25,7 +25,7 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr.config import Config, Section, build_config, explain
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import BiastfError, ConfigError, MissingPairError
 from biastf_xr.fusion._report import utc_now

@@ -16,7 +16,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from biastf_xr.cli._app import app
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import open_cube
 from biastf_xr.errors import BiastfError, ConfigError, MethodError, SceneError
 from biastf_xr.sources.base import without_grid_warning
 

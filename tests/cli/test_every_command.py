@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from biastf_xr.cli import CODES
 from biastf_xr.cli._app import app
 from biastf_xr.cli._command import plain
-from biastf_xr.cube.ingest import IngestReport
+from biastf_xr.cube import IngestReport
 from biastf_xr.errors import ConfigError
 
 COMMAND = Path(sys.executable).with_name("biastf-xr")

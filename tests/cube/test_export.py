@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from biastf_xr.cube.export import export_cogs
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import export_cogs, open_cube
 from biastf_xr.errors import ConfigError, CubeExistsError, StoreWriteError, TargetDateError
 
 

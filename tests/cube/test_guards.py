@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from biastf_xr.cube import open_cube
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.store import open_cube
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,

@@ -18,8 +18,8 @@ import xarray as xr
 import zarr
 from affine import Affine
 
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.store import layout_of, open_cube
+from biastf_xr.cube import ingest
+from biastf_xr.cube._cube import layout_of, open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import (
     CubeStructureError,
@@ -437,7 +437,7 @@ def test_interrupted_run_is_completed_by_the_next(tmp_path, scenes, monkeypatch)
 
 KILLED = """
 import os, sys
-from biastf_xr.cube import _compose as compose, ingest
+from biastf_xr.cube import _compose as compose, _ingest as ingest
 from biastf_xr.sources import build_product
 write, count = compose.write_window, [0]
 def dying(*args):
@@ -576,7 +576,7 @@ def test_folder_without_permission_is_named(tmp_path, scenes):
 
 
 def test_disk_full_outside_the_pixels_is_named_too(tmp_path, scenes, store, monkeypatch):
-    from biastf_xr.cube import ingest as module
+    from biastf_xr.cube import _ingest as module
 
     def full(*args):
         raise OSError(28, "No space left on device")

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 from biastf_xr.brackets import BracketRule, usable_dates
+from biastf_xr.cube import PAIR_FLAG, ingest, open_cube
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube._quality import (
     PairRule,
@@ -19,9 +20,6 @@ from biastf_xr.cube._quality import (
     update_quality,
 )
 from biastf_xr.cube._registration import correlation_surface, find_peak
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.spec import PAIR_FLAG
-from biastf_xr.cube.store import open_cube
 from biastf_xr.grid import aggregate, geobox_of
 from biastf_xr.grid._alignment import AxisMap
 from biastf_xr.sources import build_product

@@ -12,16 +12,15 @@ import zarr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from biastf_xr.cube import rechunk as module
+from biastf_xr.cube import CubeSpec, Layout, verify
+from biastf_xr.cube import _rechunk as module
 from biastf_xr.cube._axis import grow
+from biastf_xr.cube._cube import layout_of, open_cube, write_window
 from biastf_xr.cube._digests import day_digests
 from biastf_xr.cube._ledger import DayRecord, Entry, create_ledger, write_records
+from biastf_xr.cube._rechunk import layout_for, rechunk
 from biastf_xr.cube._template import build_template, write_template
-from biastf_xr.cube.rechunk import layout_for, rechunk
-from biastf_xr.cube.spec import CubeSpec, Layout
-from biastf_xr.cube.store import layout_of, open_cube, write_window
 from biastf_xr.cube.stores import store_at
-from biastf_xr.cube.verify import verify
 from biastf_xr.errors import (
     ConfigError,
     CubeExistsError,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biastf_xr.cube.spec import Layout, sort_bands, to_days
+from biastf_xr.cube._spec import Layout, sort_bands, to_days
 
 sides = st.integers(1, 5000)
 

@@ -11,9 +11,8 @@ import pytest
 import xarray as xr
 import zarr
 
-from biastf_xr.cube._template import build_template, write_template
-from biastf_xr.cube.spec import CubeSpec, Layout
-from biastf_xr.cube.store import (
+from biastf_xr.cube import CubeSpec, Layout
+from biastf_xr.cube._cube import (
     bands_of,
     layout_of,
     open_cube,
@@ -21,6 +20,7 @@ from biastf_xr.cube.store import (
     window_reader,
     write_window,
 )
+from biastf_xr.cube._template import build_template, write_template
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import CubeExistsError, CubeStructureError
 from biastf_xr.grid import Tile, geobox_of

@@ -16,10 +16,9 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from biastf_xr.cube import CubeSpec, Layout, open_cube
 from biastf_xr.cube._ledger import create_ledger
 from biastf_xr.cube._template import build_template, write_template
-from biastf_xr.cube.spec import CubeSpec, Layout
-from biastf_xr.cube.store import open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import GridMismatchError
 

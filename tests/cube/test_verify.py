@@ -9,8 +9,8 @@ import pytest
 import zarr
 
 import biastf_xr
+from biastf_xr.cube import verify
 from biastf_xr.cube._ledger import DayRecord, write_records
-from biastf_xr.cube.verify import verify
 from biastf_xr.errors import CubeStructureError
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from biastf_xr.cube.spec import VALID_MAX, VALID_MIN, to_days
-from biastf_xr.cube.store import drop_days
+from biastf_xr.cube._cube import drop_days
+from biastf_xr.cube._spec import VALID_MAX, VALID_MIN, to_days
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.evaluation import _figures as figures
 from biastf_xr.evaluation._figures import draw_all, draw_bias
@@ -24,7 +24,7 @@ from biastf_xr.evaluation._maps import (
     residual_map,
 )
 from biastf_xr.evaluation.metrics import rmse
-from biastf_xr.fusion.lazy import fuse
+from biastf_xr.fusion import fuse
 
 BANDS = ("green", "red", "nir")
 

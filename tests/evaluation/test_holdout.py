@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import biastf_xr
+from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.store import drop_days
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
 from biastf_xr.evaluation._designs import inner_dates
 from biastf_xr.evaluation._sheet import picture_sheet

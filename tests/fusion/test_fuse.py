@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import biastf_xr
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.spec import NO_COARSE_GAP, STATUS, VALID_MAX, VALID_MIN
+from biastf_xr.cube._spec import NO_COARSE_GAP, STATUS, VALID_MAX, VALID_MIN
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
@@ -23,7 +23,7 @@ from biastf_xr.errors import (
     ReflectanceRangeError,
     TargetDateError,
 )
-from biastf_xr.fusion.plan import FusionRule, build_plan
+from biastf_xr.fusion._plan import FusionRule, build_plan
 from biastf_xr.methods import get_method
 from biastf_xr.methods.base import Prepared
 from biastf_xr.methods.interpolation import Direct
@@ -228,7 +228,7 @@ def test_predictions_are_clipped_to_the_valid_range(make_pair):
 
 def test_withheld_scenes_cannot_matter(cloudy):
     """Poison what is withheld; nothing may change."""
-    from biastf_xr.cube.store import drop_days
+    from biastf_xr.cube._cube import drop_days
 
     fine, coarse = cloudy
     poisoned = fine.copy(deep=True)

@@ -13,7 +13,7 @@ from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import TargetDateError
 from biastf_xr.fusion._inputs import Archive, Inputs
 from biastf_xr.fusion._overview import OWN_SCENE
-from biastf_xr.fusion.plan import ClearPixels, FusionPlan, FusionRule, TileGrid, build_plan
+from biastf_xr.fusion._plan import ClearPixels, FusionPlan, FusionRule, TileGrid, build_plan
 from biastf_xr.methods import get_method
 
 START = np.datetime64("2021-04-01")

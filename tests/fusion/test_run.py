@@ -14,8 +14,7 @@ import xarray as xr
 import zarr
 
 import biastf_xr
-from biastf_xr.cube.spec import STATUS
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import STATUS, open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import (
     CubeStructureError,
@@ -24,8 +23,8 @@ from biastf_xr.errors import (
     StoreLockedError,
     StoreWriteError,
 )
+from biastf_xr.fusion import FusionRule
 from biastf_xr.fusion import _ledger as books
-from biastf_xr.fusion.plan import FusionRule
 from biastf_xr.methods.interpolation import Direct
 
 # Around the second fine scene, itself among them.
@@ -417,7 +416,7 @@ def test_what_a_dead_driver_left_running_does_not_write(small_cubes, tmp_path):
 
 
 def test_icechunk_shows_a_date_only_when_it_is_complete(small_cubes, tmp_path, monkeypatch):
-    from biastf_xr.fusion import run
+    from biastf_xr.fusion import _run as run
 
     output = f"icechunk://{tmp_path / 'f.zarr'}"
     monkeypatch.setattr(run, "FLUSH", 0.0)
@@ -443,7 +442,7 @@ def test_icechunk_shows_a_date_only_when_it_is_complete(small_cubes, tmp_path, m
 
 
 def test_icechunk_goes_on_where_an_interrupted_run_stopped(small_cubes, tmp_path, monkeypatch):
-    from biastf_xr.fusion import run
+    from biastf_xr.fusion import _run as run
 
     output = f"icechunk://{tmp_path / 'f.zarr'}"
     monkeypatch.setattr(run, "FLUSH", 0.0)

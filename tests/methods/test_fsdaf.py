@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import biastf_xr
-from biastf_xr.cube.spec import STATUS
+from biastf_xr.cube import STATUS
 from biastf_xr.errors import MethodError
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion import FusionRule
 from biastf_xr.grid._alignment import AxisMap
 from biastf_xr.methods import get_method
 from biastf_xr.methods.fsdaf import (

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import biastf_xr
-from biastf_xr.cube.spec import STATUS, VALID_MAX, VALID_MIN
+from biastf_xr.cube._spec import STATUS, VALID_MAX, VALID_MIN
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import box_mean
 from biastf_xr.methods import get_method

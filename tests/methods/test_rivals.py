@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import biastf_xr
+from biastf_xr.cube import STATUS
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.spec import STATUS
 from biastf_xr.errors import MethodError
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion import FusionRule
 from biastf_xr.methods import get_method
 from biastf_xr.methods.fitfc import block_mean, cubic_up, line_fit
 

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 import biastf_xr
-from biastf_xr.cube.spec import STATUS
+from biastf_xr.cube import STATUS
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.grid import Tile
 from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import (
     BiastfError,

@@ -134,7 +134,7 @@ def test_learned_method_is_fitted_on_the_flanking_pair(run):
                    days_of("cia", 10, 12))  # fmt: skip
     rest = run.fine.isel(time=keep)
     again = fit(rest, run.coarse, "biastf", **TINY)
-    from biastf_xr.fusion.lazy import fuse
+    from biastf_xr.fusion import fuse
 
     image = fuse(rest, run.coarse, again, dates=days_of("cia", 11)).isel(time=0)
     kept = run.prediction(11, "biastf")

@@ -14,7 +14,7 @@ from PIL import Image
 
 import biastf_xr
 from biastf_xr import pictures
-from biastf_xr.cube.spec import STATUS
+from biastf_xr.cube import STATUS
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.methods.interpolation import Direct
 from biastf_xr.pictures._colour import STATUS_COLOURS, choose_colours, composite, stretch

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from biastf_xr.config import read_config
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import open_cube
 from biastf_xr.grid import fine_grid, geobox_of, read_region
 
 JOB = Path(__file__).parents[2] / "pipelines" / "backfill"

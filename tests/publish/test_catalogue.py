@@ -12,8 +12,8 @@ import xarray as xr
 import zarr
 
 import biastf_xr
-from biastf_xr.cube.export import FACTOR
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import open_cube
+from biastf_xr.cube._export import FACTOR
 from biastf_xr.errors import ConfigError, CubeExistsError, StoreLockedError, TargetDateError
 from biastf_xr.publish import catalogue as module
 from biastf_xr.publish.catalogue import publish

@@ -11,8 +11,7 @@ import rasterio
 from affine import Affine
 from envi_files import envi
 
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError
 from biastf_xr.sources import benchmark_sets, build_product
 from biastf_xr.sources.base import without_grid_warning

@@ -173,7 +173,7 @@ def test_unusable_stated_grid_is_refused_at_once(grid):
 
 
 def test_truncated_file_is_a_scene_error_when_read(tmp_path):
-    from biastf_xr.cube.ingest import ingest
+    from biastf_xr.cube import ingest
 
     rng = np.random.default_rng(0)
     path = write(tmp_path / "scenes" / "L_20010711.tif", rng.integers(0, 9999, (3, 64, 64)))

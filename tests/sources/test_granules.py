@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import SceneError
 from biastf_xr.grid import coarse_grid, fine_grid, read_region
 from biastf_xr.sources import _hdfeos as hdfeos

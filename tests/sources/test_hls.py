@@ -9,8 +9,7 @@ import pytest
 import rasterio
 from affine import Affine
 
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, CubeStructureError, GridMismatchError, SceneError
 from biastf_xr.sources import build_product
 

@@ -10,8 +10,7 @@ import pytest
 import rasterio.shutil
 import xarray as xr
 
-from biastf_xr.cube.ingest import ingest
-from biastf_xr.cube.store import open_cube
+from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources import build_product, stac
 

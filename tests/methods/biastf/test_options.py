@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 import biastf_xr
 from biastf_xr.errors import MethodError
-from biastf_xr.fusion.plan import FusionRule
+from biastf_xr.fusion import FusionRule
 from biastf_xr.grid import Alignment, AxisMap, Tile, Upsampler
 from biastf_xr.methods.base import Base, Block, SideMemo
 from biastf_xr.methods.biastf._channels import smooth_coarse, smooth_radius, stack_channels

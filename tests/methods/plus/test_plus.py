@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 import biastf_xr
+from biastf_xr.cube._cube import bands_of, drop_days
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.store import bands_of, drop_days
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.evaluation.holdout import evaluate
 from biastf_xr.grid import AxisMap, Tile, aggregate

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._cube import bands_of, layout_of, open_cube, read_group
 from biastf_xr.cube._ledger import read_ledger, stored_days
-from biastf_xr.cube.spec import STATUS
-from biastf_xr.cube.store import bands_of, layout_of, open_cube, read_group
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.grid import split_tiles
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr.cube._cube import read_group
 from biastf_xr.cube._digests import COPY, COPY_ARRAY, digests_of
+from biastf_xr.cube._spec import Layout
 from biastf_xr.cube._template import history_line
-from biastf_xr.cube.spec import Layout
-from biastf_xr.cube.store import read_group
 from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr.cube._encoding import round_mantissa
-from biastf_xr.cube.spec import (
+from biastf_xr.cube._spec import (
     STANDARD_ERROR,
     STRUCTURE_VERSION,
     CubeSpec,

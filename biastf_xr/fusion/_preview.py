@@ -11,15 +11,15 @@ import numpy as np
 
 from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import Bracket
+from biastf_xr.cube._cube import drop_days, layout_of, open_cube
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.store import drop_days, layout_of, open_cube
 from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion._kernel import CoarseImages, coarse_window, fuse_unit
 from biastf_xr.fusion._output import open_pair, plan_inputs, work_left
 from biastf_xr.fusion._overview import OWN_SCENE
+from biastf_xr.fusion._plan import Unit, build_plan
 from biastf_xr.fusion._template import fused_spec
-from biastf_xr.fusion.plan import Unit, build_plan
 from biastf_xr.grid import Tile
 from biastf_xr.methods import LEARNED, get_method
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.cube.spec import Layout
-    from biastf_xr.fusion.plan import FusionPlan, FusionRule
+    from biastf_xr.cube._spec import Layout
+    from biastf_xr.fusion._plan import FusionPlan, FusionRule
     from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Method
 

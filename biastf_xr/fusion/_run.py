@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube.spec import STATUS
-from biastf_xr.cube.store import write_window
+from biastf_xr.cube._cube import write_window
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import (
     BiastfError,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from biastf_xr.cube.stores.base import Edit
     from biastf_xr.fusion._crew import Crew, Done
     from biastf_xr.fusion._inputs import Inputs
-    from biastf_xr.fusion.plan import FusionRule, Unit
+    from biastf_xr.fusion._plan import FusionRule, Unit
     from biastf_xr.methods.base import Method
 
 # A worker has as many units in hand as it has threads, and one that waits.

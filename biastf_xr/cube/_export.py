@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from biastf_xr.cube.spec import to_days
-from biastf_xr.cube.store import bands_of, layout_of, open_cube
+from biastf_xr.cube._cube import bands_of, layout_of, open_cube
+from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import ConfigError, CubeExistsError, StoreWriteError, TargetDateError
 from biastf_xr.grid import geobox_of, split_tiles
 

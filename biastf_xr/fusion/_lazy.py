@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._guards import CubePair, pair_cubes
-from biastf_xr.cube.spec import dtype_of
+from biastf_xr.cube._spec import dtype_of
 from biastf_xr.fusion._kernel import (
     CoarseSeries,
     coarse_dates,
@@ -16,16 +16,16 @@ from biastf_xr.fusion._kernel import (
     fill_coarse,
     fuse_unit,
 )
+from biastf_xr.fusion._plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.fusion._scene import prepare
 from biastf_xr.fusion._template import fused_spec, fused_template
-from biastf_xr.fusion.plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.methods import get_method
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.spec import CubeSpec
+    from biastf_xr.cube._spec import CubeSpec
     from biastf_xr.grid import Alignment, Tile
     from biastf_xr.methods.base import Float, Method, Prepared
 

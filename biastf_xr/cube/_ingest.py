@@ -14,6 +14,7 @@ import numpy as np
 from biastf_xr._summary import Summary, Told
 from biastf_xr.cube._axis import days_between, grow, prepend
 from biastf_xr.cube._compose import Job
+from biastf_xr.cube._cube import open_cube, read_group, spec_of
 from biastf_xr.cube._fill import Progress, Run, fill
 from biastf_xr.cube._guards import check_same_structure
 from biastf_xr.cube._ledger import (
@@ -23,9 +24,8 @@ from biastf_xr.cube._ledger import (
     write_records,
 )
 from biastf_xr.cube._selection import compare, usable
+from biastf_xr.cube._spec import CubeKind, CubeSpec, Layout, sort_bands
 from biastf_xr.cube._template import build_template, history_line, write_template
-from biastf_xr.cube.spec import CubeKind, CubeSpec, Layout, sort_bands
-from biastf_xr.cube.store import open_cube, read_group, spec_of
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import (
     BiastfError,
