@@ -6,6 +6,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from checks import facts
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
@@ -121,9 +122,9 @@ def test_plan_of_opened_cubes_is_that_of_their_stores(small_cubes, cubes):
     assert opened.totals.dates == stored.totals.dates
     assert opened.totals.pixels == stored.totals.pixels
     for mixed in ((small_cubes.fine, coarse), (fine, small_cubes.coarse)):
-        with pytest.raises(CubeStructureError, match="paths of both cubes, or both cubes opened"):
+        with pytest.raises(CubeStructureError, match="paths"):
             biastf_xr.plan(*mixed)
-    with pytest.raises(CubeStructureError, match="no output"):
+    with pytest.raises(CubeStructureError, match="output"):
         biastf_xr.plan(fine, coarse, "fused.zarr")
 
 
@@ -144,5 +145,7 @@ def test_brackets_say_which_dates_are_used_and_why_not(make_pair):
 
 def test_dates_that_are_not_there_are_refused(make_pair):
     fine, _ = make_pair()
-    with pytest.raises(TargetDateError, match="no image of 1999-01-01; it has 3 dates"):
+    with pytest.raises(
+        TargetDateError, match=facts("1999-01-01", "3 dates", "2021-04-01", "2021-04-17")
+    ):
         fine.biastf.quicklook("1999-01-01")

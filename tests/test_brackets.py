@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,10 +103,10 @@ def test_daily_is_every_day_of_the_coarse_season(make_pair):
 @pytest.mark.parametrize(
     ("dates", "message"),
     [
-        (["2022-01-01"], "outside the coarse season 2021-04-01 to 2021-04-17"),
-        (["soon"], "not days"),
-        ([], "no date to predict"),
-        (["2021-04-03", "2021-04-03"], "repeated"),
+        (["2022-01-01"], facts("2022-01-01", "2021-04-01 to 2021-04-17")),
+        (["soon"], "soon"),
+        ([], "'daily'"),
+        (["2021-04-03", "2021-04-03"], facts("2", "1 different")),
     ],
 )
 def test_unusable_targets_are_refused(make_pair, dates, message):
@@ -130,7 +131,7 @@ def test_clouded_scenes_are_no_base(make_pair):
         day(0).item(),
         day(16).item(),
     ]
-    with pytest.raises(MissingPairError, match="min_clear"):
+    with pytest.raises(MissingPairError, match=facts("3", "100.0%", "101.0%", "`min_clear`")):
         usable_dates(pair, BracketRule(min_clear=1.01))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
+from checks import facts
 
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError
@@ -122,7 +123,7 @@ def test_sections_may_be_left_out_but_for_the_sources(write):
     assert config.method.name == "biastf-plus"
     assert config.fuse.output == str(path.parent / "fused.zarr")
     path.write_text(text[: text.index("[coarse]")])
-    with pytest.raises(ConfigError, match=r"missing key `coarse`"):
+    with pytest.raises(ConfigError, match=facts("config.toml", "`coarse`")):
         read_config(path)
 
 
@@ -141,7 +142,7 @@ def test_sections_may_be_left_out_but_for_the_sources(write):
 )
 def test_unknown_key_is_named(write, old, new, key):
     path = write((old, new))
-    with pytest.raises(ConfigError, match=rf"config\.toml: .*unknown key `{key}`"):
+    with pytest.raises(ConfigError, match=facts("config.toml", f"`{key}`")):
         read_config(path)
 
 
@@ -152,18 +153,18 @@ def test_unknown_key_is_named(write, old, new, key):
         ("workers = 2", "workers = 0", "`cluster.workers`.*got 0"),
         ("min_clear = 0.2", "min_clear = 20", "`fuse.min_clear`.*got 20"),
         ("coarse_max_gap = 5", "coarse_max_gap = 300", "`fuse.coarse_max_gap`"),
-        ('name = "biastf"', 'name = "biastf-plus"', "network, samples, train, window.*no network"),
+        ('name = "biastf"', 'name = "biastf-plus"', "network, samples, train, window.*'biastf'"),
         ('name = "biastf"', 'name = "magic"', "`method.name`.*got 'magic'"),
         ("epochs = 3", 'epochs = "many"', "`method.train.epochs`"),
-        ("epochs = 3", "epochs = 0", "`method.train`.*must be positive"),
+        ("epochs = 3", "epochs = 0", facts("`method.train`", "epochs", "positive")),
         ("filters = [8, 4, 4]", "filters = [8, 4]", "`method.network.filters"),
         ("filters = [8, 4, 4]", "kernels = [4, 5, 3, 3]", "`method.network`.*odd"),
         ("native_resolution = 500", "native_resolution = -1", "`coarse.native_resolution`"),
-        ('cube = "cubes/fine.zarr"\n', "", "missing key `fine.cube`"),
+        ('cube = "cubes/fine.zarr"\n', "", "`fine.cube`"),
         ('["2021-04-17"]', '["17 April"]', r"`fine.exclude.0`.*got '17 April'"),
         ('["2021-05-03"]', '["2021-02-30"]', r"`fuse.withhold.0`.*got '2021-02-30'"),
-        ("start = 2021-04-01", "start = 2021-02-30", "not readable TOML"),
-        ("[method]", "[method", r"not readable TOML.*line 16"),
+        ("start = 2021-04-01", "start = 2021-02-30", "line 6"),
+        ("[method]", "[method", "line 16"),
     ],
 )  # fmt: skip
 def test_unusable_value_is_named(write, old, new, message):
@@ -173,17 +174,19 @@ def test_unusable_value_is_named(write, old, new, message):
 
 def test_all_mistakes_are_told_at_once(write):
     path = write(("window = 5", "windw = 5"), ("workers = 2", "workers = 0"))
-    with pytest.raises(ConfigError, match=r"windw.*cluster\.workers"):
+    with pytest.raises(ConfigError, match=facts("windw", "cluster.workers")):
         read_config(path)
 
 
 def test_missing_file_is_named_with_one_to_copy(tmp_path):
-    with pytest.raises(ConfigError, match=r"no configuration at .*absent\.toml.*to copy"):
+    with pytest.raises(
+        ConfigError, match=facts("absent.toml", "pipelines/regional_daily/config.toml")
+    ):
         read_config(tmp_path / "absent.toml")
 
 
 def test_folder_in_place_of_a_file_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="not readable TOML"):
+    with pytest.raises(ConfigError, match=facts(tmp_path, "TOML")):
         read_config(tmp_path)
 
 

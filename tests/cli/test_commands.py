@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from checks import facts
 from typer.testing import CliRunner
 
 from biastf_xr.cli._app import app
@@ -149,7 +150,7 @@ def test_rejected_scenes_are_listed_with_their_reason_and_fail_on_request(tmp_pa
         "--pattern", "L_%Y%m%d.tif", "--bands", "nir", "--option", "factor=1e-4",
     ]  # fmt: skip
     says(run(*arguments), "2 scenes added", "1 rejected", "L_20010728.tif", "cannot be opened")
-    with pytest.raises(SceneError, match="1 scenes were rejected"):
+    with pytest.raises(SceneError, match="1 scenes"):
         run(*arguments, "--strict")
 
 
@@ -234,7 +235,9 @@ def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, conf
     text = Path(config).read_text()
     other = Path(config).with_name("other.toml")
     other.write_text(text.replace("[fuse]", "[fuse]\ncoarse_max_gap = 3"))
-    with pytest.raises(MethodError, match=r"coarse_max_gap was 16.*--revise"):
+    with pytest.raises(
+        MethodError, match=facts("fused.zarr", "coarse_max_gap", "16", "3", "--revise")
+    ):
         run("fuse", other)
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
@@ -348,7 +351,7 @@ def test_train_by_flags(tmp_path, small_cubes, run):
     says(output, "fitted on 3 dates", "uncertainty from")
     says(run("info", model), "biastf-plus", "smoothing 2", "fitted on")
     flags = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--epochs", 3
-    with pytest.raises(ConfigError, match=r"--epochs: biastf-plus has no network.*stfdcnn"):
+    with pytest.raises(ConfigError, match=facts("--epochs", "biastf-plus", "stfdcnn")):
         run("train", *flags)
 
 

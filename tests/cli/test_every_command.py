@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer.main
 import xarray as xr
+from checks import facts
 from typer.testing import CliRunner
 
 from biastf_xr.cli import CODES
@@ -224,7 +225,7 @@ def test_init_tells_the_products_and_writes_a_file_that_reads(tmp_path, small_sc
     assert (config.fine.product, config.coarse.product) == ("landsat-c2-l2", "mod09ga")
     assert Path(config.fine.folder).resolve() == Path(small_scenes.landsat).resolve()
     assert config.grid.region == (8.3, 49.8, 8.7, 50.1)
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match=facts("region.toml", "--overwrite")):
         run(
             "init", path, "--fine-folder", small_scenes.landsat,
             "--coarse-folder", small_scenes.modis,
@@ -242,7 +243,7 @@ def test_init_offers_geotiff_where_no_product_is_known(tmp_path):
 
 
 def test_init_asks_a_person_and_nobody_else(tmp_path, small_scenes, monkeypatch):
-    with pytest.raises(ConfigError, match="--fine-folder"):
+    with pytest.raises(ConfigError, match=facts("--fine-folder", "--coarse-folder")):
         run("init", tmp_path / "r.toml")
     monkeypatch.setattr("biastf_xr.cli._start._is_a_person_there", lambda: True)
     typed = f"{small_scenes.landsat}\n{small_scenes.modis}\n\n"
@@ -253,7 +254,7 @@ def test_init_asks_a_person_and_nobody_else(tmp_path, small_scenes, monkeypatch)
 
 @pytest.mark.parametrize("region", ["8,50,7,51", "8,50", "a,b,c,d"])
 def test_init_refuses_what_is_no_region(tmp_path, small_scenes, region):
-    with pytest.raises(ConfigError, match="expected west,south,east,north"):
+    with pytest.raises(ConfigError, match=facts(region, "west,south,east,north")):
         run(
             "init", tmp_path / "r.toml", "--fine-folder", small_scenes.landsat,
             "--coarse-folder", small_scenes.modis, "--region", region,

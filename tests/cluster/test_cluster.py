@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from checks import facts
 
 from biastf_xr.cluster import (
     ClusterSpec,
@@ -34,15 +35,15 @@ def test_importing_it_loads_no_dask():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"kind": "lsf"}, "'lsf'; expected one of in-process, local"),
-        ({"workers": 0}, "workers.* is 0; expected at least 1"),
-        ({"threads": 0}, "threads.* is 0"),
-        ({"memory": "much"}, "'much'; expected \"auto\" or a size"),
-        ({"options": {"timeout": "1h"}}, "timeout.*'1h'; expected seconds"),
-        ({"kind": "address"}, "needs the address"),
-        ({"kind": "slurm", "address": "tcp://a:1", "workers": 1}, "Leave one of them out"),
-        ({"kind": "slurm", "memory": "1GiB"}, "needs `workers`"),
-        ({"kind": "pbs", "workers": 1}, "needs `memory`"),
+        ({"kind": "lsf"}, facts("kind", "'lsf'", "in-process, local")),
+        ({"workers": 0}, facts("workers", "[cluster]", "0")),
+        ({"threads": 0}, facts("threads", "[cluster]", "0")),
+        ({"memory": "much"}, facts("memory", "'much'", '"auto"')),
+        ({"options": {"timeout": "1h"}}, facts("timeout", "[cluster.options]", "'1h'", "seconds")),
+        ({"kind": "address"}, facts("address", "tcp://")),
+        ({"kind": "slurm", "address": "tcp://a:1", "workers": 1}, facts("'tcp://a:1'", "'slurm'")),
+        ({"kind": "slurm", "memory": "1GiB"}, facts("'slurm'", "`workers`")),
+        ({"kind": "pbs", "workers": 1}, facts("'pbs'", "`memory`")),
     ],
 )
 def test_unusable_specs_are_refused(fields, said):
@@ -53,14 +54,26 @@ def test_unusable_specs_are_refused(fields, said):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"options": {"dashbord_address": ":0"}}, "unknown option `dashbord_address`.*mean `dashb"),
-        ({"options": {"n_workers": 2}}, "`n_workers` .*follows from `workers`"),
-        ({"address": "tcp://127.0.0.1:9", "options": {"queue": "a"}}, "`queue`.*Known: timeout"),
-        (SLURM | {"options": {"partition": "gpu"}}, "unknown option `partition`.*'slurm'"),
-        (SLURM | {"options": {"job_cpu": 4}}, "follows from `options.cores`"),
-        ({"kind": "kubernetes", "workers": 1, "options": {"imag": "a"}}, "mean `image`"),
-        ({"kind": "kubernetes", "workers": 1}, "needs `image`"),
-        ({"kind": "gateway", "workers": 1, "options": {"image": "a"}}, "unknown option `image`"),
+        (
+            {"options": {"dashbord_address": ":0"}},
+            facts("`dashbord_address`", "`dashboard_address`"),
+        ),
+        ({"options": {"n_workers": 2}}, facts("`n_workers`", "`workers`", "[cluster]")),
+        (
+            {"address": "tcp://127.0.0.1:9", "options": {"queue": "a"}},
+            facts("`queue`", "'address'", "timeout"),
+        ),
+        (SLURM | {"options": {"partition": "gpu"}}, facts("`partition`", "'slurm'", "queue")),
+        (SLURM | {"options": {"job_cpu": 4}}, facts("`job_cpu`", "`options.cores`")),
+        (
+            {"kind": "kubernetes", "workers": 1, "options": {"imag": "a"}},
+            facts("`imag`", "`image`"),
+        ),
+        ({"kind": "kubernetes", "workers": 1}, facts("kubernetes", "`image`", "[cluster.options]")),
+        (
+            {"kind": "gateway", "workers": 1, "options": {"image": "a"}},
+            facts("`image`", "'gateway'", "public_address"),
+        ),
     ],
 )
 def test_unknown_options_are_named(fields, said):
@@ -171,7 +184,7 @@ def test_workers_without_a_gpu_are_not_taken_for_such(scheduler, tmp_path):
     spec = ClusterSpec(address=address_in(scheduler), gpu=True, options={"timeout": 20})
     with (
         running("worker", spec.address, "--nthreads", "1", "--no-dashboard", cwd=tmp_path),
-        pytest.raises(ConfigError, match=r"announces the resource GPU.*--resources GPU=1"),
+        pytest.raises(ConfigError, match="--resources GPU=1"),
         connect(spec),
     ):
         pass
@@ -194,14 +207,19 @@ def test_tasks_run_on_a_cluster_of_separate_processes(scheduler, tmp_path):
 def test_an_address_where_nothing_answers_is_told_at_once():
     started = time.monotonic()
     spec = ClusterSpec(address="tcp://127.0.0.1:9", options={"timeout": 1})
-    with pytest.raises(ConfigError, match=r"tcp://127.0.0.1:9.*dask scheduler"), connect(spec):
+    with (
+        pytest.raises(
+            ConfigError, match=facts("tcp://127.0.0.1:9", "dask scheduler", "dask worker")
+        ),
+        connect(spec),
+    ):
         pass
     assert time.monotonic() - started < 5
 
 
 def test_a_scheduler_without_workers_is_told(scheduler):
     spec = ClusterSpec(address=address_in(scheduler), options={"timeout": 1})
-    with pytest.raises(ConfigError, match=r"no worker.*within 1 s.*waits longer"), connect(spec):
+    with pytest.raises(ConfigError, match=facts("1 s", "`timeout`")), connect(spec):
         pass
 
 
@@ -235,7 +253,7 @@ def test_jobs_are_submitted_and_their_workers_used(batch_system):
 def test_what_the_batch_system_says_against_a_job_is_told(batch_system):
     batch_system("sbatch", "echo 'error: invalid account' >&2; exit 1")
     with (
-        pytest.raises(ConfigError, match=r"did not start.*invalid account"),
+        pytest.raises(ConfigError, match=facts("slurm", "invalid account", "squeue --me")),
         connect(ClusterSpec(**SLURM)),
     ):
         pass
@@ -244,7 +262,7 @@ def test_what_the_batch_system_says_against_a_job_is_told(batch_system):
 def test_without_a_batch_system_no_job_is_submitted(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
-        pytest.raises(ConfigError, match=r"`sbatch`, which is not on the PATH"),
+        pytest.raises(ConfigError, match=facts("slurm", "`sbatch`", "PATH")),
         connect(ClusterSpec(**SLURM)),
     ):
         pass
@@ -252,7 +270,7 @@ def test_without_a_batch_system_no_job_is_submitted(monkeypatch, tmp_path):
 
 def test_several_workers_of_a_job_share_no_gpu():
     options = {"processes": 2}
-    with pytest.raises(ConfigError, match=r"processes.* is 2 with gpu"):
+    with pytest.raises(ConfigError, match=facts("processes", "2", "gpu")):
         slurm_arguments(ClusterSpec(**SLURM, gpu=True, options=options))
     assert slurm_arguments(ClusterSpec(**SLURM, options=options))["memory"] == f"{2 * 2**30}B"
 

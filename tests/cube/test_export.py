@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+from checks import facts
 
 from biastf_xr.cube import export_cogs, open_cube
 from biastf_xr.errors import ConfigError, CubeExistsError, StoreWriteError, TargetDateError
@@ -52,15 +53,15 @@ def test_whole_cube_by_default(small_cubes, tmp_path):
 
 
 def test_mistakes_are_named(small_cubes, tmp_path):
-    with pytest.raises(TargetDateError, match="no image of 2021-04-02; it has 3 from 2021-04-01"):
+    with pytest.raises(TargetDateError, match=facts("2021-04-02", "3", "2021-04-01", "2021-05-03")):
         export_cogs(small_cubes.fine, tmp_path, dates=["2021-04-02"])
-    with pytest.raises(ConfigError, match=r"no \['green2'\]; expected some of"):
+    with pytest.raises(ConfigError, match=facts("['green2']", "'green'")):
         export_cogs(small_cubes.fine, tmp_path, bands=["green2"])
     chosen = {"dates": ["2021-04-01"], "bands": ["red"]}
     export_cogs(small_cubes.fine, tmp_path, **chosen)
-    with pytest.raises(CubeExistsError, match=r"fine_20210401_red\.tif already exists"):
+    with pytest.raises(CubeExistsError, match=facts("fine_20210401_red.tif", "--overwrite")):
         export_cogs(small_cubes.fine, tmp_path, **chosen)
     export_cogs(small_cubes.fine, tmp_path, overwrite=True, **chosen)
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StoreWriteError, match="cannot be written"):
+    with pytest.raises(StoreWriteError, match=facts("file/fine_20210401_red.tif")):
         export_cogs(small_cubes.fine, tmp_path / "file", **chosen)

@@ -17,6 +17,7 @@ import rasterio
 import xarray as xr
 import zarr
 from affine import Affine
+from checks import facts
 
 from biastf_xr.cube import ingest
 from biastf_xr.cube._cube import layout_of, open_cube
@@ -300,7 +301,9 @@ def test_cube_behind_a_url_refuses_days_before_its_first(tmp_path):
     write_tiff(tmp_path / "scenes", "20010409")
     ingest(TIFFS, tmp_path / "scenes", url, kind="fine")
     write_tiff(tmp_path / "scenes", "20010401")
-    with pytest.raises(CubeStructureError, match="starts on 2001-04-09, a scene is of 2001-04-01"):
+    with pytest.raises(
+        CubeStructureError, match=facts("cube.zarr", "2001-04-09", "2001-04-01", "--overwrite")
+    ):
         ingest(TIFFS, tmp_path / "scenes", url, kind="fine")
     assert days_of(url) == ["2001-04-09"]
 
@@ -319,7 +322,7 @@ def test_icechunk_keeps_every_version(tmp_path, scenes):
     count = len(store_at(path).versions())
     ingest(TIFFS, scenes, path, kind="fine")
     assert len(store_at(path).versions()) == count
-    with pytest.raises(CubeStructureError, match="has no version 'nope'"):
+    with pytest.raises(CubeStructureError, match="'nope'"):
         open_cube(path, version="nope")
 
 
@@ -464,7 +467,7 @@ def test_killed_process_loses_nothing_that_was_finished(tmp_path, scenes, moment
 
 
 def test_second_ingest_at_once_is_refused_by_name(scenes, store):
-    holder = rf"cube\.zarr is being written by process {os.getpid()} on"
+    holder = facts("cube.zarr", f"process {os.getpid()}")
     with store_at(store).lock(), pytest.raises(StoreLockedError, match=holder):
         ingest(TIFFS, scenes, store, kind="fine")
     ingest(TIFFS, scenes, store, kind="fine")
@@ -481,7 +484,7 @@ def test_full_disk_keeps_what_was_finished(tmp_path, scenes, store, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(compose, "write_window", full)
-        with pytest.raises(StoreWriteError, match=r"No space left.*run the same command again"):
+        with pytest.raises(StoreWriteError, match="No space left"):
             ingest(TIFFS, scenes, store, kind="fine")
     xr.testing.assert_equal(open_cube(store).load(), before)
     ingest(TIFFS, scenes, store, kind="fine")
@@ -564,14 +567,14 @@ def test_cloudy_scene_is_taken_and_told(tmp_path, scenes):
 
 def test_folder_that_cannot_be_written_is_named(tmp_path, scenes):
     (tmp_path / "file").touch()  # no folder can be made in it, whoever asks
-    with pytest.raises(StoreWriteError, match=r"file/cube\.zarr cannot be written.*permissions"):
+    with pytest.raises(StoreWriteError, match=facts("file/cube.zarr", "permissions")):
         ingest(TIFFS, scenes, tmp_path / "file" / "cube.zarr", kind="fine")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
 def test_folder_without_permission_is_named(tmp_path, scenes):
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(StoreWriteError, match=r"locked.*cannot be written.*permissions"):
+    with pytest.raises(StoreWriteError, match=facts("locked", "permissions")):
         ingest(TIFFS, scenes, tmp_path / "locked" / "cube.zarr", kind="fine")
 
 
@@ -585,7 +588,7 @@ def test_disk_full_outside_the_pixels_is_named_too(tmp_path, scenes, store, monk
     before = open_cube(store).load()
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_records", full)
-        with pytest.raises(StoreWriteError, match=r"cube\.zarr cannot be written.*No space left"):
+        with pytest.raises(StoreWriteError, match=facts("cube.zarr", "No space left")):
             ingest(TIFFS, scenes, store, kind="fine")
     xr.testing.assert_equal(open_cube(store).load(), before)
     assert ingest(TIFFS, scenes, store, kind="fine").added.keys() == {"L_20010425.tif"}
@@ -599,7 +602,7 @@ def test_second_committer_of_an_icechunk_store_is_told(tmp_path, scenes):
         second = store_at(url).edit("second").__enter__()
         for name, edit in (("first", first), ("second", second)):
             zarr.open_group(edit.store, mode="r+").attrs["who"] = name
-    with pytest.raises(StoreLockedError, match="changed by another writer"):
+    with pytest.raises(StoreLockedError, match=facts("cube", "another writer")):
         second.checkpoint("second")
     assert open_cube(url).attrs["who"] == "first"
 
@@ -647,7 +650,10 @@ def test_store_of_another_kind_is_refused(scenes, store):
 def test_store_on_another_grid_is_refused(tmp_path, store):
     write_tiff(tmp_path / "other", "20010401", resolution=31)
     before = open_cube(store).load()
-    with pytest.raises(SceneError, match=r"not one scene .* can be used.*lies on .*the cube on"):
+    with pytest.raises(
+        SceneError,
+        match=facts("other", "L_20010401.tif", "24 x 20 px of 31", "24 x 20 px of 30", "[grid]"),
+    ):
         ingest(TIFFS, tmp_path / "other", store, kind="fine")
     xr.testing.assert_identical(open_cube(store).load(), before)
 

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 from affine import Affine
+from checks import facts
 from odc.geo.geobox import GeoBox
 
 from biastf_xr.cube import CubeSpec, Layout, verify
@@ -105,7 +106,7 @@ def test_layout_for_series_is_long_in_time_and_small_in_space():
     assert layout_for("timeseries", (200, 100, 20)) == Layout(200, 32, 20, 128, 20)
     assert layout_for("timeseries", (3, 100, 20)).time == 64
     assert layout_for("maps", (730, 2000, 2100)) == Layout(1, 256, 256, 1024, 1024)
-    with pytest.raises(ConfigError, match="no layout for 'movies'; expected"):
+    with pytest.raises(ConfigError, match=facts("'movies'", "'timeseries'", "'maps'")):
         layout_for("movies", (3, 100, 20))
 
 
@@ -190,7 +191,7 @@ def test_failure_leaves_the_older_copy(cube, tmp_path):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(StoreWriteError, match=r"series.zarr cannot be written .*No space left"):
+    with pytest.raises(StoreWriteError, match=facts("series.zarr", "No space left")):
         rechunk(path, copy, progress=fail)
     assert chunk_files(copy) == before
     assert not list(tmp_path.glob(".*"))
@@ -209,15 +210,19 @@ def test_icechunk_takes_a_copy_in_one_version(cube, tmp_path):
 
 def test_what_cannot_be_copied_is_said(small_cubes, cube, tmp_path):
     path, copy = cube(range(4)), tmp_path / "series.zarr"
-    with pytest.raises(ConfigError, match="onto itself"):
+    with pytest.raises(ConfigError, match=facts("cube.zarr")):
         rechunk(path, tmp_path / "x" / ".." / path.name)
-    with pytest.raises(CubeStructureError, match="no cube at"):
+    with pytest.raises(CubeStructureError, match=facts("nothing.zarr")):
         rechunk(tmp_path / "nothing.zarr", copy)
     shutil.copytree(small_cubes.coarse, copy)
-    with pytest.raises(CubeExistsError, match=r"no copy of cube\.zarr for timeseries.*--overwrite"):
+    with pytest.raises(
+        CubeExistsError, match=facts("series.zarr", "cube.zarr", "timeseries", "--overwrite")
+    ):
         rechunk(path, copy)
     rechunk(path, copy, overwrite=True)
-    with pytest.raises(CubeExistsError, match="for maps"):
+    with pytest.raises(
+        CubeExistsError, match=facts("series.zarr", "cube.zarr", "maps", "--overwrite")
+    ):
         rechunk(path, copy, "maps")
     with store_at(copy).lock(), pytest.raises(StoreLockedError):
         rechunk(path, copy)
@@ -225,5 +230,5 @@ def test_what_cannot_be_copied_is_said(small_cubes, cube, tmp_path):
         group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
         group.create_array("more", data=np.zeros(group["red"].shape, "u1"), chunks=(1, 40, 36),
                            dimension_names=("time", "y", "x"))  # fmt: skip
-    with pytest.raises(CubeExistsError, match="cannot be brought up to date"):
+    with pytest.raises(CubeExistsError, match=facts("series.zarr", "cube.zarr", "--overwrite")):
         rechunk(path, copy)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from checks import facts
 
 from biastf_xr.cube import CubeSpec, Layout
 from biastf_xr.cube._cube import (
@@ -127,9 +128,9 @@ def test_bands_are_floats_with_all_three_dims_in_their_one_order(small_cubes):
 
 
 def test_no_store_is_refused(tmp_path):
-    with pytest.raises(CubeStructureError, match=r"no cube at .*absent.*biastf-xr ingest"):
+    with pytest.raises(CubeStructureError, match=facts("absent", "biastf-xr ingest")):
         open_cube(tmp_path / "absent")
-    with pytest.raises(CubeStructureError, match="no cube at"):
+    with pytest.raises(CubeStructureError, match=facts(tmp_path, "biastf-xr ingest")):
         open_cube(tmp_path)
 
 
@@ -140,7 +141,7 @@ def test_store_of_another_structure_version_is_refused(empty, version):
     if version is not None:
         meta["attributes"]["biastf_structure"] = version
     (empty / "zarr.json").write_text(json.dumps(meta))
-    with pytest.raises(CubeStructureError, match=rf"structure version {version}, .* reads 2"):
+    with pytest.raises(CubeStructureError, match=facts("cube.zarr", f"version {version}", "2")):
         open_cube(empty)
 
 
@@ -236,7 +237,7 @@ def test_existing_store_is_kept_unless_told_to_replace_it(tmp_path):
     path = tmp_path / "cube.zarr"
     fill(path, "old")
     with (
-        pytest.raises(CubeExistsError, match=r"already exists.*--overwrite"),
+        pytest.raises(CubeExistsError, match=facts("cube.zarr", "--overwrite")),
         building(path, replace=False),
     ):
         pytest.fail("the body must not run")
@@ -273,7 +274,7 @@ def test_folder_that_is_no_cube_is_never_replaced(tmp_path):
     path.mkdir()
     (path / "precious.txt").write_text("mine")
     with (
-        pytest.raises(CubeStructureError, match="something else, which is left alone"),
+        pytest.raises(CubeStructureError, match=facts("cube.zarr")),
         building(path, replace=True),
     ):
         pytest.fail("the body must not run")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
+from checks import facts
 
 from biastf_xr.cube.stores import roll_back, store_at, versions
 from biastf_xr.errors import CubeStructureError, StoreLockedError
@@ -79,13 +80,13 @@ def test_unpublished_work_does_not_survive_a_roll_back(repository):
 
 def test_what_cannot_be_rolled_back_is_said(repository, small_cubes, tmp_path):
     url, (first, *_) = repository
-    with pytest.raises(CubeStructureError, match="has no version 'nope'"):
+    with pytest.raises(CubeStructureError, match="'nope'"):
         roll_back(url, "nope")
     assert held(url) == 3
     assert versions(small_cubes.fine) == []
-    with pytest.raises(CubeStructureError, match="keeps no versions; asked for 'x'"):
+    with pytest.raises(CubeStructureError, match=facts("fine.zarr", "'x'", "icechunk://")):
         roll_back(small_cubes.fine, "x")
-    with pytest.raises(CubeStructureError, match="no cube at"):
+    with pytest.raises(CubeStructureError, match="nothing"):
         versions(tmp_path / "nothing")
     with store_at(url).lock(), pytest.raises(StoreLockedError):
         roll_back(url, first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
+from checks import facts
 
 import biastf_xr
 from biastf_xr.cube._guards import pair_cubes
@@ -218,7 +219,7 @@ def test_a_method_that_needs_both_sides_is_noted_where_there_is_one(pair):
 
     methods = {"picky": TwoSidedOnly(), "direct": "direct"}
     assert "picky" in evaluate(*pair, methods, dates=[NAMES[2]]).summary().index
-    with pytest.raises(MissingPairError, match=r"picky could be scored on no date.*none after"):
+    with pytest.raises(MissingPairError, match=facts("picky", "2021-04-12")):
         evaluate(*pair, methods, dates=[NAMES[2]], design=Forward())
 
 
@@ -255,25 +256,25 @@ def test_a_function_that_fits_is_called_in_every_fold(pair):
 
 def test_a_model_that_saw_what_the_design_withholds_is_refused(pair, random_model):
     model = random_model()  # fitted on the first and the fourth date
-    with pytest.raises(LeakError, match=r"trained on \['2021-04-17'\]"):
+    with pytest.raises(LeakError, match=facts("biastf", "2021-04-17")):
         evaluate(*pair, model, dates=[NAMES[2]], design=LeaveGap(days=6))
-    with pytest.raises(LeakError, match=r"trained on \['2021-04-17'\]"):
+    with pytest.raises(LeakError, match=facts("biastf", "2021-04-17")):
         evaluate(*pair, model, dates=[NAMES[2]], design=Forward())
-    with pytest.raises(LeakError, match="whether without the parts of the area"):
+    with pytest.raises(LeakError, match="biastf"):
         evaluate(*pair, model, dates=[NAMES[2]], design=LeaveRegion())
     assert "biastf" in evaluate(*pair, model, dates=[NAMES[2]]).summary().index
 
 
 def test_designs_that_make_no_sense_are_refused(pair):
-    with pytest.raises(TargetDateError, match="gap is 0 days"):
+    with pytest.raises(TargetDateError, match="0 days"):
         LeaveGap(days=0)
-    with pytest.raises(TargetDateError, match="1 x 1 parts"):
+    with pytest.raises(TargetDateError, match="1 x 1"):
         LeaveRegion(rows=1, columns=1)
-    with pytest.raises(MissingPairError, match="Shorten the gap"):
+    with pytest.raises(MissingPairError, match=facts("30 days", "90%", "--min-clear")):
         LeaveGap(days=30).choose(pair_cubes(*pair), 0.9)
-    with pytest.raises(MissingPairError, match="needs 9 before"):
+    with pytest.raises(MissingPairError, match=facts("5 dates", "needs 9", "--min-clear")):
         Forward(history=9).choose(pair_cubes(*pair), 0.9)
-    with pytest.raises(TargetDateError, match="together belongs to"):
+    with pytest.raises(TargetDateError, match=facts("together", "leave-one-out")):
         evaluate(*pair, "direct", design=Forward(), together=True)
 
 
@@ -281,7 +282,9 @@ def test_designs_have_names():
     assert [design_named(name).name for name in DESIGNS] == list(DESIGNS)
     assert design_named("leave-gap", gap_days=9) == LeaveGap(days=9)
     assert design_named("leave-region", parts=(1, 3)) == LeaveRegion(rows=1, columns=3)
-    with pytest.raises(TargetDateError, match="expected one of leave-one-out"):
+    with pytest.raises(
+        TargetDateError, match=facts("leave-two-out", "leave-one-out", "leave-region")
+    ):
         design_named("leave-two-out")
-    with pytest.raises(TargetDateError, match="gap_days belongs to the design leave-gap"):
+    with pytest.raises(TargetDateError, match=facts("gap_days", "leave-gap", "forward")):
         design_named("forward", gap_days=3)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from checks import facts
 from matplotlib.image import imread
 
 from biastf_xr.cube._cube import drop_days
@@ -100,7 +101,7 @@ def test_method_that_transfers_changes_has_no_bias_in_a_real_fusion(make_pair):
     thin = case_of({"direct": made[:, ::3, ::3]}, fine, coarse, day, base, every=3)
     np.testing.assert_array_equal(thin.coarse, case.coarse[:, ::3, ::3])
     assert (thin.label, thin.bands) == (day, ("red", "nir"))
-    with pytest.raises(TargetDateError, match="no image of 1999-01-01; it has 2021-04-01"):
+    with pytest.raises(TargetDateError, match=facts("1999-01-01", "2021-04-01", "2021-04-17")):
         case_of({"direct": made}, fine, coarse, "1999-01-01", base)
 
 
@@ -146,11 +147,11 @@ def test_large_images_are_thinned_and_odd_ones_drawn(tmp_path, case, monkeypatch
 
 
 def test_wrong_shapes_and_bands_are_refused(tmp_path, case):
-    with pytest.raises(CubeStructureError, match=r"'coarse': \(3, 2, 2\)\}; expected \(3, 30, 24"):
+    with pytest.raises(CubeStructureError, match=facts("'coarse': (3, 2, 2)", "(3, 30, 24)")):
         replace(case, coarse=case.coarse[:, :2, :2])
-    with pytest.raises(CubeStructureError, match="no prediction to draw"):
+    with pytest.raises(CubeStructureError, match="prediction"):
         replace(case, images={})
-    with pytest.raises(CubeStructureError, match="no band 'swir1' to draw; expected one of"):
+    with pytest.raises(CubeStructureError, match=facts("'swir1'", "['green', 'red', 'nir']")):
         draw_bias(case, tmp_path / "x.png", "swir1")
 
 

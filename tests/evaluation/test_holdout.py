@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import facts
 
 import biastf_xr
 from biastf_xr.cube._cube import drop_days
@@ -57,7 +58,7 @@ def test_a_learned_method_is_fitted_without_the_date_it_is_scored_on(pair, monke
 
 def test_a_model_that_saw_the_date_is_refused(pair):
     model = biastf_xr.fit(*pair, "biastf", **QUICK)
-    with pytest.raises(LeakError, match=r"trained on \['2021-04-06'\]"):
+    with pytest.raises(LeakError, match=facts("biastf", "2021-04-06")):
         evaluate(*pair, model, dates=["2021-04-06"])
     blind = biastf_xr.fit(drop_days(pair[0], ["2021-04-06"]), pair[1], "biastf", **QUICK)
     assert "biastf" in evaluate(*pair, blind, dates=["2021-04-06"]).summary().index
@@ -72,14 +73,14 @@ def test_the_figures_are_those_of_the_images(pair):
 
 
 def test_too_few_clear_dates_are_refused(make_pair):
-    with pytest.raises(MissingPairError, match="needs 3"):
+    with pytest.raises(MissingPairError, match=facts("2 dates", "needs 3", "--min-clear")):
         evaluate(*make_pair(fine_days=(0, 16)), "linear")
 
 
 def test_nothing_to_score_is_an_error(pair):
     fine, coarse = pair
     fine["red"][1] = fine["nir"][1] = np.nan
-    with pytest.raises(MissingPairError, match="no pixel is clear in the withheld scene"):
+    with pytest.raises(MissingPairError, match=facts("2021-04-06", "direct", "linear", "nearest")):
         evaluate(fine, coarse, "linear", dates=["2021-04-06"])
 
 
@@ -106,13 +107,15 @@ def test_a_cube_that_kept_the_scene_is_refused(small_cubes, tmp_path):
     day = str(fine.time.values[1])[:10]
     path = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "direct", dates=[day]).path
     cube = biastf_xr.open_cube(path)
-    with pytest.raises(LeakError, match="not withheld"):
+    with pytest.raises(LeakError, match=facts("2021-04-17", "withhold")):
         score_cube(cube, fine, coarse, [day])
-    with pytest.raises(CubeStructureError, match="no prediction for"):
+    with pytest.raises(CubeStructureError, match="2021-04-01"):
         score_cube(cube, fine, coarse, [str(fine.time.values[0])[:10]])
-    with pytest.raises(CubeStructureError, match=r"lacks the bands \['nir'\]"):
+    with pytest.raises(
+        CubeStructureError, match=facts("['nir']", "['blue', 'green', 'red', 'swir1', 'swir2']")
+    ):
         score_cube(cube.drop_vars("nir"), fine, coarse, [day])
-    with pytest.raises(GridMismatchError, match="expected the same grid"):
+    with pytest.raises(GridMismatchError, match=facts((95, 80), (96, 80))):
         score_cube(cube.isel(y=slice(1, None)), fine, coarse, [day])
 
 
@@ -123,7 +126,7 @@ def test_a_cube_of_a_model_that_saw_the_scene_is_refused(small_cubes, tmp_path):
     path = biastf_xr.write_fused(
         *small_cubes, tmp_path / "f.zarr", model, dates=[day], withhold=[day]
     ).path
-    with pytest.raises(LeakError, match="a model that was trained on"):
+    with pytest.raises(LeakError, match=facts("2021-04-17", "withhold")):
         score_cube(biastf_xr.open_cube(path), fine, coarse, [day])
 
 

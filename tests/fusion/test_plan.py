@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -171,15 +172,15 @@ def test_another_method_or_rule_changes_every_number():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"coarse_gaps": "guess"}, "expected fill or leave"),
-        ({"coarse_max_gap": 300}, "0 to 254"),
-        ({"dates_per_unit": 0}, "at least 1"),
+        ({"coarse_gaps": "guess"}, facts("coarse_gaps", "'guess'", "fill", "leave")),
+        ({"coarse_max_gap": 300}, facts("coarse_max_gap", "300", "0 to 254")),
+        ({"dates_per_unit": 0}, facts("dates_per_unit", "0")),
     ],
 )
 def test_unusable_rules_are_refused(options, message):
     with pytest.raises(TargetDateError, match=message):
         FusionRule(**options)
-    with pytest.raises(TargetDateError, match="1 to 32 base dates"):
+    with pytest.raises(TargetDateError, match=facts("max_layers", "33", "1 to 32")):
         BracketRule(max_layers=33)
 
 

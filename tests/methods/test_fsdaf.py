@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import rasterio
+from checks import facts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -290,16 +291,16 @@ def test_results_outside_the_valid_range_become_the_direct_transfer_within_it(pu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 61}, "61 x 61 fine pixels"),
-        ({"spline_neighbours": 4}, "spline_neighbours: window is 4"),
-        ({"trim": 0.5}, "0 to 0.5"),
-        ({"classes": 101}, "1 to 100"),
-        ({"class_map": np.zeros((3, 3), int)}, r"\(3, 3\), the fine grid \(48, 40\)"),
-        ({"class_map": np.full((48, 40), 1.5)}, "whole numbers"),
-        ({"class_map": np.zeros((48, 40), int)}, "holds 1 values"),
-        ({"class_map": np.arange(48 * 40).reshape(48, 40)}, "expected 1 to 100 classes"),
-        ({"class_map": "nowhere.tif"}, "cannot be read"),
-        ({"reach": 3}, "no option reach"),
+        ({"window": 61}, facts("fsdaf", "61 x 61", "48 x 40")),
+        ({"spline_neighbours": 4}, facts("spline_neighbours", "4", "odd")),
+        ({"trim": 0.5}, facts("trim", "0.5")),
+        ({"classes": 101}, facts("classes", "101", "1 to 100")),
+        ({"class_map": np.zeros((3, 3), int)}, facts((3, 3), (48, 40))),
+        ({"class_map": np.full((48, 40), 1.5)}, facts("1.5", "whole numbers")),
+        ({"class_map": np.zeros((48, 40), int)}, facts("1 values", "0 to 0")),
+        ({"class_map": np.arange(48 * 40).reshape(48, 40)}, facts("1920 values", "1 to 100")),
+        ({"class_map": "nowhere.tif"}, "nowhere.tif"),
+        ({"reach": 3}, facts("'fsdaf'", "reach", "'class_map'")),
     ],
 )
 def test_unusable_options_are_refused(pure, options, message):
@@ -309,7 +310,7 @@ def test_unusable_options_are_refused(pure, options, message):
 
 def test_coarse_images_on_the_fine_grid_are_refused_with_the_way_out(make_pair):
     fine, coarse = make_pair(shape=(60, 60), ratio=1)
-    with pytest.raises(MethodError, match="native_resolution"):
+    with pytest.raises(MethodError, match=facts("fsdaf", "1.00", "native_resolution", "coarsen")):
         biastf_xr.fuse(fine, coarse, FSDAF(window=9), dates=["2021-04-05"])
 
 

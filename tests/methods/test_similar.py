@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,5 +148,5 @@ def test_offsets_are_every_pixel_of_the_window_near_ones_first():
 def test_windows_without_a_centre_are_refused(window):
     from biastf_xr.methods import get_method
 
-    with pytest.raises(MethodError, match="odd number"):
+    with pytest.raises(MethodError, match=facts("starfm", "window", window, "odd")):
         get_method("starfm", window=window)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from checks import facts
 
 from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
 from biastf_xr.grid import geobox_of
@@ -69,7 +70,7 @@ def test_dot_in_a_pattern_is_a_dot(tmp_path):
     ["L_*.tif", "L_%Y.tif", "L_%m%d.tif", "L_%Y%m.tif", "L_%y%m%d.tif", "%Y/%Y%m%d.tif"],
 )
 def test_pattern_that_does_not_tell_one_date_is_refused(pattern):
-    with pytest.raises(ConfigError, match="does not say where the date is"):
+    with pytest.raises(ConfigError, match=facts(pattern, "%Y", "%m", "%d", "%j")):
         folder_of(pattern)
 
 
@@ -81,7 +82,7 @@ def test_name_with_a_day_that_does_not_exist_is_refused(tmp_path, pattern, name)
     (scene,) = folder_of(pattern).find_scenes(tmp_path)
     assert scene.id == name
     assert np.isnat(scene.date)
-    assert "is not a day" in scene.problem
+    assert "20011399" in scene.problem
 
 
 def test_scenes_are_in_order_of_date_and_opened_lazily(tmp_path):
@@ -139,13 +140,18 @@ def test_nodata_beyond_the_type_of_the_file_is_never_met(tmp_path):
 
 def test_wrong_number_of_bands_is_refused_with_both_numbers(tmp_path):
     write(tmp_path / "L_20010711.tif", np.zeros((2, 4, 5)))
-    with pytest.raises(SceneError, match=r"has 2 bands; expected 3 \(green, red, nir\).*layers"):
+    with pytest.raises(
+        SceneError,
+        match=facts("L_20010711.tif", "2 bands", "3 (green, red, nir)", "`layers`", "--bands"),
+    ):
         read(tmp_path)
 
 
 def test_file_without_crs_is_refused_with_the_option_to_give(tmp_path):
     write(tmp_path / "L_20010711.tif", crs=None)
-    with pytest.raises(GridMismatchError, match=r"carries no CRS.*`grid = .*--crs"):
+    with pytest.raises(
+        GridMismatchError, match=facts("L_20010711.tif", "CRS", "`grid = ", "--crs")
+    ):
         read(tmp_path)
 
 
@@ -159,16 +165,16 @@ def test_stated_grid_is_that_of_the_cube(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "grid",
+    ("grid", "message"),
     [
-        {"crs": "EPSG:32613", "size": 30},
-        {"crs": "nonsense", "resolution": 30},
-        {"crs": "EPSG:32613", "resolution": 0},
-        {"crs": "EPSG:32613", "resolution": 30, "origin": [1]},
+        ({"crs": "EPSG:32613", "size": 30}, "size"),
+        ({"crs": "nonsense", "resolution": 30}, "nonsense"),
+        ({"crs": "EPSG:32613", "resolution": 0}, facts("grid", "resolution", "0")),
+        ({"crs": "EPSG:32613", "resolution": 30, "origin": [1]}, facts("grid", "origin", "1")),
     ],
 )
-def test_unusable_stated_grid_is_refused_at_once(grid):
-    with pytest.raises(ConfigError, match=r"grid|size"):
+def test_unusable_stated_grid_is_refused_at_once(grid, message):
+    with pytest.raises(ConfigError, match=message):
         folder_of(grid=grid)
 
 
@@ -186,18 +192,18 @@ def test_truncated_file_is_a_scene_error_when_read(tmp_path):
 
 def test_file_that_is_no_raster_is_a_scene_error(tmp_path):
     (tmp_path / "L_20010711.tif").write_text("not a raster")
-    with pytest.raises(SceneError, match=r"L_20010711\.tif: cannot be opened as a raster"):
+    with pytest.raises(SceneError, match=facts("L_20010711.tif")):
         read(tmp_path)
 
 
 def test_empty_folder_has_no_scenes_and_a_missing_one_is_refused(tmp_path):
     assert folder_of().find_scenes(tmp_path) == []
-    with pytest.raises(SceneError, match="is not a folder; expected one with GeoTIFF"):
+    with pytest.raises(SceneError, match=facts("absent", "GeoTIFF")):
         folder_of().find_scenes(tmp_path / "absent")
 
 
 def test_missing_options_are_named():
-    with pytest.raises(ConfigError, match=r"product 'geotiff'.*pattern"):
+    with pytest.raises(ConfigError, match=facts("'geotiff'", "'pattern'")):
         build_product("geotiff", layers=LAYERS)
 
 
@@ -231,11 +237,13 @@ def test_mask_that_is_missing_or_means_nothing_is_told(tmp_path):
     (scene,) = folder_of(**options, clear_values=[1]).find_scenes(tmp_path)
     assert "has no mask QA_%Y%m%d.tif" in scene.problem
     for wrong in ({}, {"clear_values": [1], "masked_bits": [0]}):
-        with pytest.raises(ConfigError, match="clear_values"):
+        with pytest.raises(
+            ConfigError, match=facts("QA_%Y%m%d.tif", "clear_values", "masked_bits")
+        ):
             folder_of(**options, **wrong)
-    with pytest.raises(ConfigError, match="mask_pattern"):
+    with pytest.raises(ConfigError, match=facts("mask_pattern", "clear_values (1,)")):
         folder_of(clear_values=[1])
     write(tmp_path / "QA_20210401.tif", np.ones((1, 8, 5)), dtype="uint8")
     product = folder_of(**options, clear_values=[1])
-    with pytest.raises(GridMismatchError, match="do not lie on one grid"):
+    with pytest.raises(GridMismatchError, match=facts("SR_20210401.tif", "'mask file'")):
         product.open_scene(product.find_scenes(tmp_path)[0])

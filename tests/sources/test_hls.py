@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from checks import facts
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, CubeStructureError, GridMismatchError, SceneError
@@ -156,7 +157,7 @@ def test_missing_layer_is_named_with_its_scene(tmp_path, sensor, layer, name):
     (folder / f"{scene_id(sensor)}.{layer}.tif").unlink()
     (scene,) = build_product("hls").find_scenes(tmp_path)
     assert scene.id == scene_id(sensor)
-    assert f"lacks the layers ['{name}']" in scene.problem
+    assert f"['{name}']" in scene.problem
 
 
 def test_layers_of_one_scene_must_share_a_grid(tmp_path):
@@ -165,13 +166,13 @@ def test_layers_of_one_scene_must_share_a_grid(tmp_path):
     tiff(band, np.full(SHAPE, 9000, np.int16), corner=(CORNER[0] + 30, CORNER[1]))
     product = build_product("hls")
     (scene,) = product.find_scenes(tmp_path)
-    with pytest.raises(GridMismatchError, match=rf"{scene_id()}.*do not lie on one grid"):
+    with pytest.raises(GridMismatchError, match=facts(scene_id(), "layers", "Fmask", "swir2")):
         product.open_scene(scene)
 
 
 def test_empty_folder_has_no_scenes_and_a_missing_one_is_refused(tmp_path):
     assert ids(tmp_path) == ids(tmp_path, tile="13TFE") == []
-    with pytest.raises(SceneError, match=r"absent is not a folder; expected one with HLS"):
+    with pytest.raises(SceneError, match=facts("absent", "HLS")):
         ids(tmp_path / "absent")
 
 
@@ -189,7 +190,7 @@ def tiles(tmp_path):
 
 
 def test_several_tiles_are_refused_by_name(tiles):
-    with pytest.raises(SceneError, match=r"\['13TFE', '13TFF'\].* tile = \"13TFE\""):
+    with pytest.raises(SceneError, match=facts("['13TFE', '13TFF']", 'tile = "13TFE"')):
         ids(tiles)
 
 
@@ -200,15 +201,15 @@ def test_one_tile_is_chosen_and_the_others_are_not_looked_at(tiles, tile):
 
 
 def test_tile_that_is_not_there_is_refused_with_those_that_are(tiles):
-    with pytest.raises(SceneError, match=r"no scene of the tile 55HCV; .*\['13TFE', '13TFF'\]"):
+    with pytest.raises(SceneError, match=facts("55HCV", "['13TFE', '13TFF']")):
         ids(tiles, tile="55HCV")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile": "13"}, "tile is '13'; expected an MGRS tile"),
-        ({"prefer": "M30"}, "prefer is 'M30'; expected"),
+        ({"tile": "13"}, facts("tile", "'13'", "MGRS")),
+        ({"prefer": "M30"}, facts("prefer", "'M30'", '"L30"', '"S30"')),
         ({"mask_cloud": False}, "mask_cloud"),
     ],
 )
@@ -253,7 +254,7 @@ def test_folder_of_both_sensors_becomes_one_cube(tmp_path):
     for colour, old, new in zip(COLOURS, USED["L30"], USED["S30"], strict=True):
         for t, number in ((1, L30[old]), (2, S30[new])):
             np.testing.assert_allclose(ds[colour][t], number * 1e-4, rtol=2**-12)
-    with pytest.raises(CubeStructureError, match="prefer='S30'"):
+    with pytest.raises(CubeStructureError, match=facts("fine.zarr", "prefer='S30'", "--overwrite")):
         ingest(build_product("hls", prefer="S30"), tmp_path / "hls", path, kind="fine")
 
 

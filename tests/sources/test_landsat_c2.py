@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from checks import facts
 
 from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
 from biastf_xr.sources import build_product
@@ -127,7 +128,7 @@ def test_missing_layer_is_named_with_its_scene(tmp_path, layer, name):
     (folder / f"{scene_id()}_{layer}.TIF").unlink()
     (scene,) = build_product("landsat-c2-l2").find_scenes(tmp_path)
     assert scene.id == scene_id()
-    assert f"lacks the layers ['{name}']" in scene.problem
+    assert f"['{name}']" in scene.problem
 
 
 def test_layers_of_one_scene_must_share_a_grid(tmp_path):
@@ -136,7 +137,7 @@ def test_layers_of_one_scene_must_share_a_grid(tmp_path):
     tiff(band, np.full(SHAPE, 9000, np.uint16), corner=(300_030.0, 4_000_000.0))
     product = build_product("landsat-c2-l2")
     (scene,) = product.find_scenes(tmp_path)
-    with pytest.raises(GridMismatchError, match=rf"{scene_id()}.*do not lie on one grid"):
+    with pytest.raises(GridMismatchError, match=facts(scene_id(), "layers", "QA_PIXEL", "swir2")):
         product.open_scene(scene)
 
 
@@ -146,19 +147,19 @@ def test_unreadable_file_is_named(tmp_path, content):
     (folder / f"{scene_id()}_SR_B4.TIF").write_bytes(content)
     product = build_product("landsat-c2-l2")
     (scene,) = product.find_scenes(tmp_path)
-    with pytest.raises(SceneError, match=r"SR_B4\.TIF: cannot be opened as a raster"):
+    with pytest.raises(SceneError, match=facts("SR_B4.TIF")):
         product.open_scene(scene)
 
 
 def test_empty_folder_has_no_scenes_and_a_missing_one_is_refused(tmp_path):
     product = build_product("landsat-c2-l2")
     assert product.find_scenes(tmp_path) == []
-    with pytest.raises(SceneError, match=r"absent is not a folder; expected one with Landsat"):
+    with pytest.raises(SceneError, match=facts("absent", "Landsat")):
         product.find_scenes(tmp_path / "absent")
 
 
 def test_unknown_product_and_unknown_option_are_refused():
-    with pytest.raises(ConfigError, match=r"unknown product 'landsat'.*'landsat-c2-l2'"):
+    with pytest.raises(ConfigError, match=facts("'landsat'", "'landsat-c2-l2'")):
         build_product("landsat")
     with pytest.raises(ConfigError, match="mask_clouds"):
         build_product("landsat-c2-l2", mask_clouds=True)

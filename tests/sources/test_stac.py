@@ -9,6 +9,7 @@ import sys
 import pytest
 import rasterio.shutil
 import xarray as xr
+from checks import facts
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, SceneError
@@ -81,7 +82,7 @@ def test_items_are_chosen_by_place_time_and_collection(catalogue, options, count
 def test_item_without_an_asset_is_named(catalogue):
     product = build_product("stac", like="landsat-c2-l2", assets={"nir": "nir99"})
     scenes = product.find_scenes(catalogue)
-    assert all("lacks the layers ['nir']" in s.problem for s in scenes)
+    assert all("['nir']" in s.problem for s in scenes)
 
 
 def test_api_is_asked_for_what_the_options_say(monkeypatch, catalogue):
@@ -103,19 +104,21 @@ def test_api_is_asked_for_what_the_options_say(monkeypatch, catalogue):
     product = build_product("stac", like="landsat-c2-l2", collections=["landsat-c2l2-sr"], **where)
     assert len(product.find_scenes("https://stac.example/v1")) == 3
     assert asked == {"collections": ["landsat-c2l2-sr"], **where}
-    with pytest.raises(ConfigError, match="collections, bbox and datetime"):
+    with pytest.raises(
+        ConfigError, match=facts("https://stac.example/v1", "collections", "bbox", "datetime")
+    ):
         list(build_product("stac", like="hls").find_scenes("https://stac.example/v1"))
 
 
 def test_mistakes_are_named(tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match="like is 'sentinel'"):
+    with pytest.raises(ConfigError, match=facts("'sentinel'", "['hls', 'landsat-c2-l2']")):
         build_product("stac", like="sentinel")
     with pytest.raises(ConfigError, match="mask_clouds"):
         build_product("stac", like="hls", options={"mask_clouds": True})
-    with pytest.raises(ConfigError, match=r"no layers \['nur'\]"):
+    with pytest.raises(ConfigError, match=facts("['nur']", "'nir'")):
         build_product("stac", like="hls", assets={"nur": "B05"})
     product = build_product("stac", like="hls")
-    with pytest.raises(SceneError, match="no STAC catalogue can be read"):
+    with pytest.raises(SceneError, match=facts(tmp_path, "catalog.json")):
         product.find_scenes(tmp_path)
     monkeypatch.setitem(sys.modules, "pystac", None)
     with pytest.raises(ConfigError, match=r"biastf-xr\[stac\]"):

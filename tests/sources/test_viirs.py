@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from checks import facts
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import SceneError
@@ -147,21 +150,21 @@ def test_satellites_are_in_order_and_collections_apart(tmp_path):
     assert only.id.startswith("VJ109GA")
     write(tmp_path / "old" / name(collection="001"), vnp09())
     (old,) = build_product("vnp09ga").find_scenes(tmp_path / "old")
-    assert "collection 001; expected 002" in old.problem
+    assert re.match(facts("001", "002"), old.problem)
 
 
 def test_damaged_granules_are_named(tmp_path):
     product = build_product("vnp09ga")
     whole = write(tmp_path / name(), vnp09())
     whole.write_bytes(whole.read_bytes()[:3000])
-    with pytest.raises(SceneError, match="cannot be read as HDF5"):
+    with pytest.raises(SceneError, match=facts("VNP09GA.A2020001.h29v12.002", "HDF5")):
         product.open_scene(product.find_scenes(tmp_path)[0])
     fields = vnp09()
     del fields["VIIRS_Grid_1km_2D", "SurfReflect_QF2_1"]
     write(whole, fields)
-    with pytest.raises(SceneError, match=r"lacks the data sets \['SurfReflect_QF2_1'\]"):
+    with pytest.raises(SceneError, match=facts("['SurfReflect_QF2_1']")):
         product.open_scene(product.find_scenes(tmp_path)[0])
-    with pytest.raises(SceneError, match="not a tile of the land grid"):
+    with pytest.raises(SceneError, match="h36v00"):
         tile_transform("h36v00", N)
 
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from checks import facts
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
@@ -150,7 +151,7 @@ def test_an_altered_checkpoint_is_refused(biased, fitted, tmp_path):
     data = bytearray(copy.checkpoint.read_bytes())
     data[-5] ^= 0xFF
     copy.checkpoint.write_bytes(data)
-    with pytest.raises(CheckpointError, match="was altered: sha256"):
+    with pytest.raises(CheckpointError, match=facts("model.safetensors", "sha256", "load_method")):
         biastf_xr.fuse(*biased, copy, dates=["2021-04-05"]).load()
 
 
@@ -158,7 +159,7 @@ def test_an_altered_checkpoint_is_refused(biased, fitted, tmp_path):
 def test_a_damaged_file_is_refused(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="not a BiaSTF checkpoint"):
+    with pytest.raises(CheckpointError, match=facts("model.safetensors")):
         BiaSTF.load(path)
 
 
@@ -168,16 +169,16 @@ def test_a_checkpoint_of_a_newer_version_is_refused(fitted, tmp_path):
     fields = fitted.card.__dict__ | {"format": 99}
     path = tmp_path / "new.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata={"card": json.dumps(fields)})
-    with pytest.raises(CheckpointError, match=r"from a newer version.*card format 99"):
+    with pytest.raises(CheckpointError, match=facts("new.safetensors", "99", "up to 2")):
         BiaSTF.load(path)
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match=facts("none.safetensors", "biastf-xr train")):
         BiaSTF.load(tmp_path / "none.safetensors")
 
 
 def test_a_model_is_refused_by_cubes_it_does_not_fit(make_pair, fitted):
-    with pytest.raises(CheckpointError, match=r"no network for \['blue'\]"):
+    with pytest.raises(CheckpointError, match=facts("['blue']", "['red', 'nir']")):
         biastf_xr.fuse(*make_pair(ratio=8, bands=("blue", "nir")), fitted)
-    with pytest.raises(CheckpointError, match=r"ratio of coarse to fine pixel of 8\.00"):
+    with pytest.raises(CheckpointError, match=facts("8.00", "4.00")):
         biastf_xr.fuse(*make_pair(ratio=4), fitted)
 
 
@@ -218,9 +219,11 @@ def test_the_true_bias_gives_an_exact_prediction(biased):
 
 def test_too_few_dates_are_refused_with_what_is_needed(biased):
     fine, coarse = biased
-    with pytest.raises(MissingPairError, match="at least two dates"):
+    with pytest.raises(MissingPairError, match=facts("two dates", "1: ['2021-04-01']", "'direct'")):
         biastf_xr.fit(fine.isel(time=[0]), coarse, "biastf", **QUICK)
-    with pytest.raises(MissingPairError, match="at most 3 days apart"):
+    with pytest.raises(
+        MissingPairError, match=facts("3 days", "'2021-04-01', '2021-04-09', '2021-04-17'")
+    ):
         biastf_xr.fit(fine, coarse, "biastf", samples=SampleRule(max_pair_gap=3))
 
 
@@ -236,12 +239,12 @@ def test_pairs_without_a_common_clear_area_are_refused(biased):
 
 def test_a_diverging_loss_is_an_error(biased):
     rule = TrainRule(epochs=8, patience=8, learning_rate=1e12)
-    with pytest.raises(MethodError, match="Lower the learning rate"):
+    with pytest.raises(MethodError, match=facts("band red", "nan", "epoch 1", "learning rate")):
         biastf_xr.fit(*biased, "biastf", **(QUICK | {"train": rule}))
 
 
 def test_an_unknown_option_is_refused(biased):
-    with pytest.raises(MethodError, match="unexpected keyword argument 'epoch'"):
+    with pytest.raises(MethodError, match=facts("'biastf'", "'epoch'")):
         biastf_xr.fit(*biased, "biastf", epoch=3)
 
 

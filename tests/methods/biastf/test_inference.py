@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from checks import facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -128,7 +129,7 @@ def test_a_margin_of_the_radius_is_right_to_rounding():
     source = images(41, 57)
     found = apply_network(ready, source, origin=(3, 5), margin=7)
     np.testing.assert_allclose(found, layers_of(network, source), atol=5e-5)
-    with pytest.raises(MethodError, match="have 6 pixels of margin; the network reaches 7"):
+    with pytest.raises(MethodError, match=facts("6 pixels", "7")):
         apply_network(ready, source, origin=(0, 0), margin=6)
 
 
@@ -189,9 +190,9 @@ def test_precision_is_stated_and_checked(random_model):
     assert random_model().describe()["precision"] == "fp32"
     assert random_model(precision="bf16").describe()["precision"] == "bf16"
     assert random_model(precision="fp16", device="cuda").precision == "fp16"
-    with pytest.raises(MethodError, match=r"'fp16' runs on CUDA devices only.*'cpu'"):
+    with pytest.raises(MethodError, match=facts("'fp16'", "'cpu'", "'cuda'")):
         random_model(precision="fp16")
-    with pytest.raises(MethodError, match="unknown precision 'int8'; expected one of"):
+    with pytest.raises(MethodError, match=facts("'int8'", "['fp32', 'bf16', 'fp16']")):
         random_model(precision="int8")
 
 
@@ -235,7 +236,7 @@ def test_a_device_that_the_worker_lacks_is_named(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: seen)
     method = random_model(device=device)
     lazy = biastf_xr.fuse(*make_pair(), method, dates=["2021-04-05"])
-    with pytest.raises(MethodError, match=rf"device '{device}' is not on this.* sees {seen} CUDA"):
+    with pytest.raises(MethodError, match=facts(f"'{device}'", f"{seen} CUDA", "device='cpu'")):
         lazy.load(scheduler="synchronous")
 
 
@@ -245,7 +246,7 @@ def test_devices_have_names(monkeypatch):
     assert place_on("cuda:1", "fp16").device == torch.device("cuda", 1)
     assert place_on("cpu", "fp32").size == Size(256, 1)
     for name in ("gpu", "cuda:", "cuda:x", "cpu:0"):
-        with pytest.raises(MethodError, match=rf"device is '{name}'; expected 'cpu', 'cuda'"):
+        with pytest.raises(MethodError, match=facts(f"'{name}'", "'cpu'", "'cuda'", "'cuda:N'")):
             place_on(name, "fp32")
 
 
@@ -317,7 +318,7 @@ def test_a_gpu_s_batches_agree_with_the_cpu_s_windows(small_network, precision):
 
 def test_no_memory_for_the_smallest_window_is_an_error(small_network):
     network = ReadyNetwork(small_network, Tight(100, 0))
-    with pytest.raises(MethodError, match=r"no memory for one window of 256 pixels. Start fewer"):
+    with pytest.raises(MethodError, match=facts("256 pixels", "'cpu'")):
         run_in_batches(network, torch.from_numpy(SOURCE), ORIGIN, 7)
 
 

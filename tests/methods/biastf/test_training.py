@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from checks import facts
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
@@ -64,9 +65,9 @@ def test_training_pairs_are_those_of_the_option(cubes):
     assert all(6 not in pair for pair in others)
     assert pairs_of(cubes, dates="flanking", target=target) == [(4, 8)]
     assert pairs_of(cubes, dates="earlier", target=target) == [(0, 2), (2, 4)]
-    with pytest.raises(MissingPairError, match=r"one before and one after 2021-04-01.*load_method"):
+    with pytest.raises(MissingPairError, match=facts("2021-04-01", "2021-04-03", "load_method")):
         pairs_of(cubes, dates="flanking", target="2021-04-01")
-    with pytest.raises(MethodError, match="give `target`"):
+    with pytest.raises(MethodError, match=facts("'earlier'", "`target`", "'all'")):
         SampleRule(dates="earlier")
 
 
@@ -231,7 +232,7 @@ def test_bfloat16_takes_the_same_path_and_learns_alike():
     assert half.weights["0.weight"].dtype == np.float32
     assert half.history[-1][1] == pytest.approx(plain.history[-1][1], rel=0.2)
     assert plain.history[-1][1] < 0.7
-    with pytest.raises(MethodError, match="'fp16' trains on CUDA devices only"):
+    with pytest.raises(MethodError, match=facts("'fp16'", "'cpu'", "'cuda'")):
         TrainRule(precision="fp16")
 
 
@@ -412,14 +413,16 @@ def test_dates_that_the_first_model_saw_of_the_same_ground_stay_seen(cubes, firs
 
 def test_a_start_that_does_not_fit_is_refused(cubes, first, make_pair):
     wide = QUICK | {"network": NetworkShape(filters=(8, 4, 4))}
-    with pytest.raises(CheckpointError, match=r"filters \(6, 4, 4\), expected \(8, 4, 4\)"):
+    with pytest.raises(
+        CheckpointError, match=facts("biastf.safetensors", "filters", (6, 4, 4), (8, 4, 4))
+    ):
         biastf_xr.fit(*cubes, "biastf", start=first.checkpoint, **wide)
     seeing = QUICK | {"network": NetworkShape(filters=(6, 4, 4), inputs="change+fine")}
-    with pytest.raises(CheckpointError, match="inputs 'change', expected 'change\\+fine'"):
+    with pytest.raises(CheckpointError, match=facts("inputs", "'change'", "'change+fine'")):
         biastf_xr.fit(*cubes, "biastf", start=first.checkpoint, **seeing)
-    with pytest.raises(CheckpointError, match=r"bands \('red', 'nir'\)"):
+    with pytest.raises(CheckpointError, match=facts("bands", ("red", "nir"), ("nir",))):
         biastf_xr.fit(*(ds[["nir"]] for ds in cubes), "biastf", start=first.checkpoint, **QUICK)
-    with pytest.raises(CheckpointError, match=r"ratio of coarse to fine pixel of 8\.00, these"):
+    with pytest.raises(CheckpointError, match=facts("biastf.safetensors", "8.00", "4.00")):
         biastf_xr.fit(*make_pair(ratio=4), "biastf", start=first.checkpoint, **QUICK)
 
 
@@ -430,7 +433,7 @@ def test_a_constant_band_is_left_without_a_network_and_said_so(cubes):
     fine, coarse = (ds.copy(deep=True) for ds in cubes)
     fine["red"][:] = 0.1
     coarse["red"][:] = 0.1
-    with pytest.warns(UserWarning, match="band red is constant over all samples"):
+    with pytest.warns(UserWarning, match="band red"):
         model = biastf_xr.fit(fine, coarse, "biastf", **QUICK)
     card, _ = read_card(model.checkpoint)
     assert set(card.notes) == {"red"}
