@@ -29,6 +29,8 @@ from biastf_xr.methods.plus._fit import fit_plus
 from biastf_xr.testing._region import SyntheticRegion
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
 # The full method, and what is changed in every other row.
@@ -73,16 +75,18 @@ def table(name: str, fine: xr.Dataset, coarse: xr.Dataset, days: Any, rule: Fusi
         print(f"{row:34s} {rmse:.4f} {ratio:6.3f} {worst:6.3f} {spent:6.1f}", flush=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table per set."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path, nargs="?", help="real sets, as of accuracy.py")
     parser.add_argument("--set", choices=["region", *SETS], help="one set only")
-    given = parser.parse_args()
+    parser.add_argument("--size", type=int, default=256, help="pixels on a side of the region")
+    parser.add_argument("--days", type=int, default=144, help="days of the region")
+    given = parser.parse_args(arguments)
     if given.set in (None, "region"):
-        region = SyntheticRegion(shape=(256, 256), days=144)
+        region = SyntheticRegion(shape=(given.size, given.size), days=given.days)
         fine, coarse = region.fine_cube(), region.coarse_cube()
         days = inner_dates(pair_cubes(fine, coarse), 0.6)
         table("embedded region", fine, coarse, days, FusionRule())

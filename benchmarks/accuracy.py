@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule
@@ -25,6 +25,9 @@ from biastf_xr.evaluation.holdout import evaluate
 from biastf_xr.fusion import FusionRule
 from biastf_xr.methods import fit, get_method
 from biastf_xr.sources import build_product
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MEASURES = ("RMSE", "CC", "SSIM", "ERGAS", "SAM")
 
@@ -94,7 +97,7 @@ def cubes(name: str, folder: Path, work: Path) -> list[Any]:
     return made
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table per set."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -104,7 +107,7 @@ def main() -> None:
     parser.add_argument("--learned", action="store_true", help="fit networks too: biastf, stfdcnn")
     parser.add_argument("--only", action="append", help="rows to make; may be repeated")
     parser.add_argument("--csv", type=Path, help="folder for every figure, one file per set")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     for name in [given.set] if given.set else SETS:
         chosen = SETS[name]
         methods: dict[str, Any] = {

@@ -33,7 +33,7 @@ for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
 import numpy as np  # noqa: E402  (after the threads are set)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from biastf_xr.methods.base import Float, Method
 
@@ -224,7 +224,10 @@ def reads(folder: Path, size: int) -> Row:
         return found
 
     LocalStore.get = counted  # type: ignore[method-assign]
-    biastf_xr.write_fused(fine, coarse, folder / "fused.zarr", "direct", tile=1024)
+    try:
+        biastf_xr.write_fused(fine, coarse, folder / "fused.zarr", "direct", tile=1024)
+    finally:
+        LocalStore.get = real  # type: ignore[method-assign]
     stored = [
         f.stat().st_size
         for cube in (fine, coarse)
@@ -263,34 +266,34 @@ def growth(folder: Path, size: int, dates: int, tile: int) -> Row:
     }
 
 
-def workers(folder: Path, count: int) -> Row:
-    """Time a run on a local cluster."""
+def workers(folder: Path, count: int, size: int) -> Row:
+    """Time a run of 64 tiles on a local cluster."""
     import biastf_xr
     from biastf_xr.cluster import ClusterSpec, connect
 
     bands = BANDS[:2]
-    fine = write_cube(folder / "fine.zarr", "fine", 1024, 17, [0, 16], bands)
-    coarse = write_cube(folder / "coarse.zarr", "coarse", 1024, 17, range(17), bands)
+    fine = write_cube(folder / "fine.zarr", "fine", size, 17, [0, 16], bands)
+    coarse = write_cube(folder / "coarse.zarr", "coarse", size, 17, range(17), bands)
     model = write_model(folder / "model.safetensors", FULL, bands)
     with connect(ClusterSpec(workers=count, options={})) as client:
-        warm: Row = {"dates": days_of(1, count), "tile": 256, "client": client}
+        warm: Row = {"dates": days_of(1, count), "tile": size // 4, "client": client}
         biastf_xr.write_fused(fine, coarse, folder / "warm.zarr", model, **warm)
         started = time.perf_counter()
         biastf_xr.write_fused(
-            fine, coarse, folder / "fused.zarr", model, dates=days_of(4, 8), tile=128,
+            fine, coarse, folder / "fused.zarr", model, dates=days_of(4, 8), tile=size // 8,
             client=client,
         )  # fmt: skip
         return {"seconds": time.perf_counter() - started}
 
 
-def overhead(folder: Path) -> Row:
+def overhead(folder: Path, size: int, rest: int) -> Row:
     """Run many small units; the scheduler lives in this process."""
     import biastf_xr
     from biastf_xr.cluster import ClusterSpec, connect
 
     bands = BANDS[:1]
-    fine = write_cube(folder / "fine.zarr", "fine", 1024, 17, [0, 16], bands)
-    coarse = write_cube(folder / "coarse.zarr", "coarse", 1024, 17, range(17), bands)
+    fine = write_cube(folder / "fine.zarr", "fine", size, 17, [0, 16], bands)
+    coarse = write_cube(folder / "coarse.zarr", "coarse", size, 17, range(17), bands)
     with connect(ClusterSpec(workers=1)) as client:
         assert client is not None
         for n in range(3):
@@ -301,12 +304,12 @@ def overhead(folder: Path) -> Row:
         empty = cpu_seconds() - before, time.perf_counter() - started
         options: Row = {"client": client, "tile": 32, "dates": days_of(4, 1)}
         biastf_xr.write_fused(
-            fine, coarse, folder / "warm.zarr", "linear", client=client, tile=256,
+            fine, coarse, folder / "warm.zarr", "linear", client=client, tile=size // 4,
             dates=days_of(4, 1),
         )  # fmt: skip
         before = cpu_seconds()
-        time.sleep(5)
-        idle = (cpu_seconds() - before) / 5
+        time.sleep(rest)
+        idle = (cpu_seconds() - before) / rest
         before = cpu_seconds()
         report = biastf_xr.write_fused(fine, coarse, folder / "f.zarr", "linear", **options)
         used = cpu_seconds() - before - idle * report.seconds
@@ -379,14 +382,15 @@ def show(title: str, row: Row) -> None:
         print(f"  {what:<46}{told:>16}", flush=True)
 
 
-def report_growth() -> None:
+def report_growth(divide: int) -> None:
     """Compare regions and seasons."""
-    base = child("growth", 1024, 8, 512)
-    rows = {"1024^2, 8 dates": base}
-    for size, dates in ((4096, 8), (1024, 64)):
-        rows[f"{size}^2, {dates} dates"] = child("growth", size, dates, 512)
-    rows["2048^2, tiles of 1024"] = child("growth", 2048, 8, 1024)
-    print("\ngrowth: whole run, 6 bands, filters 4/4/4, one thread, tiles of 512")
+    side, tile = 1024 // divide, 512 // divide
+    base = child("growth", side, 8, tile)
+    rows = {f"{side}^2, 8 dates": base}
+    for size, dates in ((4 * side, 8), (side, 64)):
+        rows[f"{size}^2, {dates} dates"] = child("growth", size, dates, tile)
+    rows[f"{2 * side}^2, tiles of {2 * tile}"] = child("growth", 2 * side, 8, 2 * tile)
+    print(f"\ngrowth: whole run, 6 bands, filters 4/4/4, one thread, tiles of {tile}")
     print(
         f"  {'':<20}{'units':>7}{'CPU s per Mpx-date':>20}{'ratio':>8}{'peak MiB':>10}{'ratio':>8}"
     )
@@ -399,39 +403,66 @@ def report_growth() -> None:
         )
 
 
-def report_workers() -> None:
+def report_workers(divide: int) -> None:
     """Compare one worker process with two, in turn."""
-    turns = [(child("workers", 1)["seconds"], child("workers", 2)["seconds"]) for _ in range(3)]
+    turns = [
+        tuple(child("workers", count, 1024 // divide)["seconds"] for count in (1, 2))
+        for _ in range(3 if divide == 1 else 1)
+    ]
     ratios = sorted(one / two for one, two in turns)
     show(
-        "workers: one process / two processes, wall clock, 64 tiles of 128",
+        f"workers: one process / two processes, wall clock, 64 tiles of {128 // divide}",
         {
-            "median (aim 1.85)": ratios[1],
+            "median (aim 1.85)": statistics.median(ratios),
             "lowest, highest": f"{ratios[0]:.3f}, {ratios[-1]:.3f}",
             "seconds with one, with two": f"{turns[-1][0]:.1f}, {turns[-1][1]:.1f}",
         },
     )
 
 
-REPORTS: dict[str, Any] = {
-    "cost": lambda: show("cost: 1024^2, 6 bands, 2 dates, two-sided", child("cost", 1024, 2)),
-    "reads": lambda: show("reads: 2048^2, 9 scenes, 65 days", child("reads", 2048)),
+def report_cost(divide: int) -> None:
+    """Compare a run with the bare network."""
+    side = 1024 // divide
+    show(f"cost: {side}^2, 6 bands, 2 dates, two-sided", child("cost", side, 2))
+
+
+def report_reads(divide: int) -> None:
+    """Compare what is read with what is stored."""
+    side = 2048 // divide
+    show(f"reads: {side}^2, 9 scenes, 65 days", child("reads", side))
+
+
+def report_overhead(divide: int) -> None:
+    """Measure what a unit costs driver and scheduler."""
+    show("overhead: tiles of 32, 1 worker", child("overhead", 1024 // divide, max(5 // divide, 1)))
+
+
+def report_plan(divide: int) -> None:
+    """Measure the planning of a large cube."""
+    side = 100_000 // divide
+    show(f"plan: {side:,}^2, 365 dates", child("plan", side, 365))
+
+
+REPORTS: dict[str, Callable[[int], None]] = {
+    "cost": report_cost,
+    "reads": report_reads,
     "growth": report_growth,
     "workers": report_workers,
-    "overhead": lambda: show("overhead: tiles of 32, 1 worker", child("overhead")),
-    "plan": lambda: show("plan: 100,000^2, 365 dates", child("plan", 100_000, 365)),
+    "overhead": report_overhead,
+    "plan": report_plan,
 }
 PARTS = {f.__name__: f for f in (cost, reads, growth, workers, overhead, plan)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the parts asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", help="parts to measure; all by default")
+    parser.add_argument("--divide", type=int, default=1, help="divide all sizes by this")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.child:
         part, folder, *numbers = options.parts
         print(json.dumps(PARTS[part](Path(folder), *map(int, numbers))))
@@ -440,7 +471,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown parts {sorted(unknown)}; expected some of {list(REPORTS)}")
     for part in options.parts or REPORTS:
-        REPORTS[part]()
+        REPORTS[part](options.divide)
 
 
 if __name__ == "__main__":

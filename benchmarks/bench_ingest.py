@@ -13,16 +13,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 LAYERS = ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7", "QA_PIXEL", "QA_RADSAT")
 DAYS = ("20210401", "20210417")
-
-
-ROUNDS = 5
 
 
 def write_scenes(folder: Path, size: int) -> int:
@@ -199,17 +199,19 @@ def packings(size: int) -> None:
         print(f"{name:28s} {used / array.size:5.2f} {error:10.1e} {wrote:8.3f} {read:7.3f}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=2048, help="Rows and columns of a scene.")
-    size = parser.parse_args().size
+    parser.add_argument("--rounds", type=int, default=5, help="How often both are timed.")
+    given = parser.parse_args(arguments)
+    size = given.size
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         source = write_scenes(folder / "scenes", size)
         run_ingest(folder / "scenes", folder / "warm.zarr")  # imports and file caches
         rounds = []
-        for n in range(ROUNDS):  # in turn, so that both see the same machine
+        for n in range(given.rounds):  # in turn, so that both see the same machine
             bare = timed(lambda n=n: bare_loop(folder / "scenes", folder / f"bare{n}.zarr", size))
             ours = timed(lambda n=n: run_ingest(folder / "scenes", folder / f"cube{n}.zarr"))
             rounds.append((bare, ours))
@@ -217,7 +219,7 @@ def main() -> None:
         middle = np.median(times, axis=0)
         ratio = times[:, 1] / times[:, 0]
         print(f"{len(DAYS)} scenes of {size} x {size}, 8 layers, {os.cpu_count()} cores; medians "
-              f"of {ROUNDS}")  # fmt: skip
+              f"of {given.rounds}")  # fmt: skip
         for name, (wall, spent) in zip(("bare rasterio + zarr", "ingest"), middle, strict=True):
             rate = source / 1e6 / wall
             print(f"{name:22s} {wall:6.2f} s wall, {spent:6.2f} s CPU, {rate:6.1f} MB/s of source")
@@ -237,7 +239,7 @@ def main() -> None:
             write_long_cube(folder / "long.zarr", days)
             opened, first = opening(folder / "long.zarr")
             print(f"open a cube of {name}  {opened:.1f} ms, first pixel {first:.1f} ms")
-    packings(2048)
+    packings(size)
 
 
 if __name__ == "__main__":

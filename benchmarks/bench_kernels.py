@@ -41,7 +41,7 @@ from biastf_xr.methods._similar import (  # noqa: E402
 from biastf_xr.methods.starfm import STARFM  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -268,14 +268,14 @@ def search(size: int, window: int, planes: int, sides: tuple[int, ...], *, limit
             report(f"torch, {how}, tiles of {side}", seconds, mega, seconds / unit, note)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--size", type=int, default=256, help="rows and columns of the scene")
     parser.add_argument("--window", type=int, default=51)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with torch.inference_mode():
         dense(given.size, given.window, (64, 128, 256))

@@ -20,7 +20,7 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[name] = "1"
@@ -32,6 +32,9 @@ from biastf_xr.fusion._kernel import CoarseImages, coarse_window, fuse_unit  # n
 from biastf_xr.fusion._plan import Unit  # noqa: E402
 from biastf_xr.grid import Alignment, AxisMap, Tile  # noqa: E402
 from biastf_xr.methods import get_method  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 RATIO, MARGIN, DAY = 16, 2, np.datetime64("2021-04-01")
@@ -142,13 +145,13 @@ def cost(row: str, size: int, dates: int) -> tuple[float, float]:
     return best / (mega * len(BANDS) * dates), looked / (mega * sides)
 
 
-def memory(row: str) -> float:
-    """Return the MiB that one date of a tile of 1024 x 1024 x 6 takes, in a process of its own."""
+def memory(row: str, size: int) -> float:
+    """Return the MiB that one date of a tile of six bands takes, in a process of its own."""
     small = Square(128, 1, ROWS[row][2])
     method = bound(row, small)
     small.fuse(method, method.prepare(small))
     before = peak()
-    square = Square(1024, 1, ROWS[row][2])
+    square = Square(size, 1, ROWS[row][2])
     method = bound(row, square)
     square.fuse(method, method.prepare(square))
     return peak() - before
@@ -190,7 +193,7 @@ def child(row: str, size: int, what: str) -> Any:
 def measure(row: str, size: int, what: str) -> Any:
     """Measure one figure of one row."""
     if what == "memory":
-        return memory(row)
+        return memory(row, size)
     return cost(row, size, int(what))
 
 
@@ -199,15 +202,16 @@ def aim(value: float, wanted: float | None) -> str:
     return f"{value:7.2f}" + (f" (aim {wanted:g})" if wanted is not None else "")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--size", type=int, default=512, help="rows and columns of the timed tile")
+    parser.add_argument("--tile", type=int, default=1024, help="the same where memory is measured")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     if given.child:
         print(json.dumps(measure(given.only, given.size, given.child)))
         return
@@ -220,7 +224,7 @@ def main() -> None:
             continue
         (single, look), (many, _) = child(row, given.size, "1"), child(row, given.size, "16")
         print(f"{row:28s} {aim(single / one, aim_one):>20s} {aim(many / one, aim_many):>20s} "
-              f"{single:11.2f} {many:10.2f} {look:16.2f} {child(row, 1024, 'memory'):6.0f}",
+              f"{single:11.2f} {many:10.2f} {look:16.2f} {child(row, given.tile, 'memory'):6.0f}",
               flush=True)  # fmt: skip
 
 

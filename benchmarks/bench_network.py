@@ -30,11 +30,11 @@ from biastf_xr.methods.biastf._network import build_network  # noqa: E402
 from biastf_xr.methods.biastf.settings import NetworkShape  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from biastf_xr.methods.base import Float
 
-SIZE, WINDOW, MARGIN = 1024, 256, 10
+WINDOW, MARGIN = 256, 10
 RADIUS = NetworkShape().radius
 PLAIN = "torch, plain layers, whole image"
 
@@ -76,11 +76,12 @@ def as_onnx(network: nn.Sequential) -> bytes:
 
 def in_windows(run: Callable[[Float], Any], image: Float) -> Float:
     """Run one window after the other."""
-    out = np.empty((SIZE, SIZE), np.float32)
+    size = image.shape[0] - 2 * MARGIN
+    out = np.empty((size, size), np.float32)
     inner = image[MARGIN - RADIUS :, MARGIN - RADIUS :]
     side = WINDOW + 2 * RADIUS
-    for y in range(0, SIZE, WINDOW):
-        for x in range(0, SIZE, WINDOW):
+    for y in range(0, size, WINDOW):
+        for x in range(0, size, WINDOW):
             window = np.ascontiguousarray(inner[y : y + side, x : x + side])[None, None]
             out[y : y + WINDOW, x : x + WINDOW] = run(window)
     return out
@@ -155,13 +156,15 @@ def ways(image: Float) -> tuple[dict[str, Callable[[], Float]], list[str]]:
     return found, absent
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    parser.add_argument("--size", type=int, default=1024, help=f"a multiple of {WINDOW}")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    side = SIZE + 2 * MARGIN
+    size = options.size
+    side = size + 2 * MARGIN
     image: Float = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
     runs, absent = ways(image)
     truth = runs[PLAIN]()
@@ -171,9 +174,9 @@ def main() -> None:
         for name, run in runs.items():
             start = time.process_time()
             run()
-            times[name].append((time.process_time() - start) / (SIZE**2 / 1e6))
+            times[name].append((time.process_time() - start) / (size**2 / 1e6))
     medians = {n: statistics.median(t) for n, t in times.items()}
-    print(f"torch {torch.__version__}, one thread, {options.rounds} rounds of {SIZE} x {SIZE} px")
+    print(f"torch {torch.__version__}, one thread, {options.rounds} rounds of {size} x {size} px")
     print(f"{'':34}{'CPU s/Mpx':>11}{'lowest':>9}{'ratio':>8}{'largest difference':>20}")
     for name, median in medians.items():
         ratio = medians[PLAIN] / median

@@ -28,7 +28,7 @@ from biastf_xr.sources import build_product
 from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def write_cubes(folder: Path, size: int, days: int) -> tuple[Any, Any]:
     return biastf_xr.open_cube(folder / "fine.zarr"), biastf_xr.open_cube(folder / "coarse.zarr")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256)
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=SampleRule().count)
     parser.add_argument("--inputs", default="change")
     parser.add_argument("--method", default="biastf")
-    told = parser.parse_args()
+    told = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         fine, coarse = write_cubes(Path(name), told.size, told.days)
         report(fine, coarse, told)

@@ -1,7 +1,7 @@
 """Break a run on purpose, again and again, and count what is lost: `python benchmarks/faults.py`.
 
-workers    kill a random worker 20 times over one run
-driver     kill the driver at 20 random moments and start it again each time
+workers    kill random workers of one run
+driver     kill the driver at random moments and start it again each time
 disk       a full disk and one that cannot be written; then the same command again
 inputs     a chunk that is corrupted and one that is missing
 memory     a worker that runs out of memory
@@ -37,11 +37,9 @@ import psutil
 from biastf_xr.methods.interpolation import Direct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from biastf_xr.methods.base import Base, Block, Float
-
-TIMES = 20
 
 # Seconds after which a worker process has joined: Dask does not replace one that dies before.
 STARTED = 4.0
@@ -61,6 +59,7 @@ folder = "."
 cube = "coarse.zarr"
 
 [method]
+name = "biastf"
 checkpoint = "model.safetensors"
 refit = "never"
 
@@ -83,7 +82,7 @@ class Counts:
     bad: dict[str, Any]
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, size: int) -> None:
     """Ingest the embedded region and write a model with random weights."""
     from bench_engine import write_model
 
@@ -91,7 +90,7 @@ def prepare(folder: Path) -> None:
     from biastf_xr.sources import build_product
     from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
-    region = SyntheticRegion(shape=(192, 160), days=48)
+    region = SyntheticRegion(shape=(size, size * 5 // 6), days=48)
     write_landsat(region, folder / "landsat")
     write_mod09ga(region, folder / "modis")
     ingest(build_product("landsat-c2-l2"), folder / "landsat", folder / "fine.zarr", kind="fine")
@@ -201,13 +200,13 @@ def poll(cube: Path, whole: Path, stop: Path, result: Path) -> None:
 # --- the parts ------------------------------------------------------------------------------------
 
 
-def workers(folder: Path, whole: Path, rng: random.Random) -> Counts:
+def workers(folder: Path, whole: Path, rng: random.Random, *, times: int) -> Counts:
     """Kill random workers of one run."""
     cube, counts = folder / "workers.zarr", Counts({}, {})
     with reading(cube, whole, counts):
         run = fuse(config(folder, cube.name, "workers = 2"))
         killed = 0
-        while run.poll() is None and killed < TIMES:
+        while run.poll() is None and killed < times:
             time.sleep(rng.uniform(0.5, 2.0))
             victims = [
                 p
@@ -222,7 +221,7 @@ def workers(folder: Path, whole: Path, rng: random.Random) -> Counts:
     counts.good |= {"workers killed": killed}
     counts.bad |= {
         "exit code": run.returncode and f"{run.returncode}: {errors[-500:]}",
-        "kills missing": TIMES - killed,
+        "kills missing": times - killed,
         "chunks that differ": different(cube, whole),
         "dates of tiles made twice": made_twice(cube),
     }
@@ -243,13 +242,13 @@ def _command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-def driver(folder: Path, whole: Path, rng: random.Random) -> Counts:
+def driver(folder: Path, whole: Path, rng: random.Random, *, times: int) -> Counts:
     """Kill the driver, and its process group's workers a moment later or never."""
     cube, counts = folder / "driver.zarr", Counts({}, {})
     kinds = [config(folder, cube.name, text) for text in ('kind = "in-process"', "workers = 1")]
     killed = 0
     with reading(cube, whole, counts):
-        for n in range(20 * TIMES):
+        for n in range(20 * times):
             run = fuse(kinds[n % 4 == 0])
             try:
                 run.wait(rng.uniform(1.5, 4.0) + 3.0 * (n % 4 == 0))
@@ -257,7 +256,7 @@ def driver(folder: Path, whole: Path, rng: random.Random) -> Counts:
                 run.send_signal(signal.SIGKILL)
                 killed += 1
             run.communicate()
-            if killed == TIMES:
+            if killed == times:
                 break
             if run.returncode == 0:
                 shutil.rmtree(cube)  # finished before enough was killed: once more from the start
@@ -438,20 +437,22 @@ def together(folder: Path, whole: Path, _rng: random.Random) -> Counts:
     )
 
 
-PARTS: dict[str, Callable[[Path, Path, random.Random], Counts]] = {
+PARTS: dict[str, Callable[..., Counts]] = {
     f.__name__: f for f in (workers, driver, disk, inputs, memory, scheduler, together)
 }
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Break what is asked for and print the counts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", help="what to break; everything by default")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=192, help="rows of the region")
+    parser.add_argument("--times", type=int, default=20, help="how often to kill")
     parser.add_argument("--reader", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.reader:
         poll(*map(Path, options.parts))
         return 0
@@ -462,14 +463,16 @@ def main() -> int:
     sound = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder)
+        prepare(folder, options.size)
         run = fuse(config(folder, "whole.zarr", "workers = 2"))
         _, errors = run.communicate()
         if run.returncode:
             raise RuntimeError(errors)
         for part in options.parts or PARTS:
             started = time.perf_counter()
-            counts = PARTS[part](folder, folder / "whole.zarr", random.Random(options.seed))  # noqa: S311
+            kills = {"times": options.times} if part in {"workers", "driver"} else {}
+            rng = random.Random(options.seed)  # noqa: S311
+            counts = PARTS[part](folder, folder / "whole.zarr", rng, **kills)
             bad = {what: value for what, value in counts.bad.items() if value}
             sound = sound and not bad
             print(f"\n{part}: {'as it should be' if not bad else 'NOT as it should be'}")

@@ -33,6 +33,8 @@ from biastf_xr.methods.plus._change import left_over, mixture_of
 from biastf_xr.methods.plus._fit import fit_plus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
 
 RIDGE = 1e-3
@@ -92,14 +94,14 @@ def judge(fine: xr.Dataset, coarse: xr.Dataset, day: Any, rule: FusionRule) -> l
     return [float(np.mean(follows)), *errors]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print one table per set."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--set", choices=SETS, help="one set only")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     for name in [given.set] if given.set else SETS:
         chosen = SETS[name]
         rule = FusionRule(bracket=BracketRule(min_clear=chosen.min_clear))
