@@ -9,9 +9,9 @@ that has little memory stands in for the card.  The exit code is 1 if a bound is
 
 Bands are fitted on both devices from the same seed and compared by their losses; one model fuses
 on both, in every precision; memory is taken away until the back-off is seen; forward passes and
-whole tiles are timed beside the processor and beside what the card can do: arithmetic at the rate
-of a large matrix product, or memory at the rate of a large copy, each layer reading its input and
-writing its output once.
+whole tiles are timed beside the processor, all cores at once, and beside what the card can do:
+arithmetic at the rate of a large matrix product, or memory at the rate of a large copy, each
+layer reading its input and writing its output once.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
     from biastf_xr.methods.biastf._checkpoint import Precision
     from biastf_xr.methods.biastf._inference import Place
 
-CPU = torch.device("cpu")
+CPU, CORES = torch.device("cpu"), os.cpu_count() or 1
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 DTYPES = inference.DTYPES
 METHODS: dict[str, tuple[Any, Any]] = {
@@ -100,7 +101,8 @@ class Sizes:
     epochs: int = 4
     tile: int = 1024
     dates: int = 16
-    cpu_dates: int = 4
+    cpu_dates: int = 2
+    workers: int = 8
     batch: int = 8
     matrix: int = 8192
     copied: int = 2**30
@@ -108,8 +110,8 @@ class Sizes:
 
 
 TOY = Sizes(
-    scene=64, ratio=4, bands=1, samples=64, epochs=3, tile=32, dates=2, cpu_dates=1, batch=4,
-    matrix=64, copied=2**16, rounds=1,
+    scene=64, ratio=4, bands=1, samples=64, epochs=3, tile=32, dates=2, cpu_dates=1, workers=2,
+    batch=4, matrix=64, copied=2**16, rounds=1,
 )  # fmt: skip
 
 
@@ -605,15 +607,14 @@ class Bench:
         }
 
     def _cpu_speed(self, network: nn.Sequential, precision: Precision) -> float | None:
+        """Time an image on every core at once."""
         if precision == "fp16":
             return None
         ready = ReadyNetwork(network, CpuPlace(precision))
         image = noise(1, self.sizes.tile + 2 * ready.reach, self.sizes.tile + 2 * ready.reach)
-        took = _time(
-            lambda: apply_network(ready, image, origin=(0, 0), margin=ready.reach),
-            min(3, self.sizes.rounds),
-        )
-        return self.sizes.tile**2 / 1e6 / took
+        run = partial(apply_network, ready, image, origin=(0, 0), margin=ready.reach)
+        took = _time(partial(_at_once, run, CORES), min(3, self.sizes.rounds))
+        return CORES * self.sizes.tile**2 / 1e6 / took
 
     def _copies(self, precision: Precision) -> None:
         """Time all dates of one band of a tile: from memory to memory, and on the card alone."""
@@ -656,13 +657,16 @@ class Bench:
         with self.card.installed():
             load_networks.cache_clear()
             for precision in PRECISIONS:
-                took = _fusing(pair, kind.load(model, device="cuda", precision=precision), s.dates)
                 cpu = None
                 if precision != "fp16":
                     own = kind.load(model, device="cpu", precision=precision)
-                    cpu = s.cpu_dates * mpx / _fusing(pair, own, s.cpu_dates)
-                what = f"whole tile, {name}, {s.bands} bands, {s.dates} dates, {precision}"
-                self.found.speed(what, s.dates * mpx / took, cpu)
+                    took = _fusing(pair, own, s.cpu_dates, CORES)
+                    cpu = CORES * s.cpu_dates * mpx / took
+                moved = kind.load(model, device="cuda", precision=precision)
+                for workers in (1, s.workers):
+                    took = _fusing(pair, moved, s.dates, workers)
+                    what = f"whole tile, {name}, {precision}, {workers} at once"
+                    self.found.speed(what, workers * s.dates * mpx / took, cpu)
             load_networks.cache_clear()
 
     def _time(self, run: Callable[[], Any]) -> float:
@@ -688,12 +692,24 @@ def _time(run: Callable[[], Any], rounds: int) -> float:
     return statistics.median(times)
 
 
-def _fusing(pair: CubePair, method: Any, dates: int) -> float:
-    """Time a fusion, after a small one that is not counted."""
-    fuse(pair, method, 1)
+def _fusing(pair: CubePair, method: Any, dates: int, workers: int) -> float:
+    """Time some fusions at once, after small ones that are not counted."""
+    _at_once(partial(fuse, pair, method, 1), workers)
     start = time.perf_counter()
-    fuse(pair, method, dates)
+    _at_once(partial(fuse, pair, method, dates), workers)
     return time.perf_counter() - start
+
+
+def _at_once(run: Callable[[], Any], count: int) -> None:
+    """Run something in several threads at once, each with one core, as workers do."""
+
+    def alone() -> None:
+        torch.set_num_threads(1)  # of this thread
+        run()
+
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(alone) for _ in range(count)]:
+            future.result()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -713,8 +729,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "numpy": np.__version__,
             "python": platform.python_version(),
             "processor": _processor(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
+            "cores": CORES,
         }
         print(json.dumps(found.machine), flush=True)
         for part in ("networks", "training", "memory", "limits", "speed"):

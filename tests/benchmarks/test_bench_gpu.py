@@ -55,7 +55,7 @@ def test_all_of_it_runs_at_toy_size(tmp_path):
     parts = {row["part"] for row in found["checks"]}
     assert parts == {"network", "training", "reflectance", "memory"}
     assert all(row["ok"] for row in found["checks"])
-    assert len(found["speeds"]) == 27
+    assert len(found["speeds"]) == 33
     assert all(row["card"] > 0 for row in found["speeds"])
     for row in (*found["checks"], *found["speeds"]):
         assert f"| {row['what']} |" in done.stdout or f": {row['what']} |" in done.stdout

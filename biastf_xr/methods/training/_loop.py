@@ -30,6 +30,10 @@ TrainProgress = Callable[[str, int, float, float], None]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# What the loss is multiplied by in fp16. Losses are about 1: torch's own 65536 makes the gradients
+# of the first steps infinite, and these steps are left out.
+LOSS_SCALE = 1024.0
+
 # A target whose root mean square is below this is nothing but zero.
 NOTHING = 1e-8
 
@@ -175,7 +179,9 @@ class _Run:
         self.network = channels_last(self.network.to(rule.device))
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=rule.learning_rate)
         half = rule.precision == "fp16"
-        self.scaler = torch.amp.GradScaler(torch.device(rule.device).type, enabled=half)
+        self.scaler = torch.amp.GradScaler(
+            torch.device(rule.device).type, init_scale=LOSS_SCALE, enabled=half
+        )
         self.generator = torch.Generator().manual_seed(job.seed + 1)
         self.at = _Progress(best=_copied(self.network))
         held = torch.from_numpy(job.held_out)

@@ -236,6 +236,17 @@ def test_bfloat16_takes_the_same_path_and_learns_alike():
         TrainRule(precision="fp16")
 
 
+def test_float16_leaves_no_step_out():
+    level = np.random.default_rng(0).normal(size=(20, 1, 1, 1, 1)).astype("f4")
+    x = level + np.zeros((20, 2, 1, 14, 14), "f4")  # gradients of alike pixels add up
+    data = {"inputs": x, "targets": x[..., 2:-2, 2:-2]}
+    rule = TrainRule(epochs=3, learning_rate=5e-3, batch=4)
+    object.__setattr__(rule, "precision", "fp16")  # refused on a processor, for its slowness
+    plain, half = run_job(job(3, **data)), run_job(job(rule=rule, **data))
+    assert not same(plain, half)
+    np.testing.assert_allclose(half.history, plain.history, rtol=0.01)
+
+
 def test_errors_of_the_held_out_are_those_of_the_weights_kept():
     made = run_job(job(6))
     best = min(held for _, held in made.history)
