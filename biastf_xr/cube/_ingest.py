@@ -35,7 +35,6 @@ from biastf_xr.errors import (
     SceneError,
 )
 from biastf_xr.grid import geobox_of
-from biastf_xr.sources.base import options_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -352,7 +351,7 @@ def _plan(
             lattice = geobox = found
     assert geobox is not None
     shape = (int(geobox.shape[0]), int(geobox.shape[1]))
-    options = f"{options_of(product)}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
+    options = f"{product.record}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
     attrs = {
         "source": product.name,
         "biastf_product": options,

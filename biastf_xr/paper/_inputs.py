@@ -14,7 +14,7 @@ from biastf_xr.cube._cube import open_cube
 from biastf_xr.cube._ingest import ingest
 from biastf_xr.errors import SceneError
 from biastf_xr.paper._published import check_dataset
-from biastf_xr.sources.benchmark_sets import COLOURS, Benchmark, Sensor, known_set
+from biastf_xr.paper.benchmark_sets import COLOURS, Benchmark, Sensor, known_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

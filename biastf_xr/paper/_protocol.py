@@ -16,7 +16,7 @@ from biastf_xr.errors import ConfigError
 from biastf_xr.methods import LEARNED, METHODS
 from biastf_xr.paper._inputs import CoarsePixels
 from biastf_xr.paper._published import TARGETS, check_dataset
-from biastf_xr.sources.benchmark_sets import known_set
+from biastf_xr.paper.benchmark_sets import known_set
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from biastf_xr.paper._published import (
     best_of,
     published,
 )
-from biastf_xr.sources.benchmark_sets import COLOURS
+from biastf_xr.paper.benchmark_sets import COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,8 @@
-"""Satellite products: one file each, found in folders and opened lazily in native units."""
+"""Satellite products: one module each, found in folders and opened lazily in native units."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.errors import ConfigError
@@ -9,38 +10,67 @@ from biastf_xr.errors import ConfigError
 if TYPE_CHECKING:
     from biastf_xr.sources.base import Product
 
+# Class of every product; it is imported when it is first asked for.
+PRODUCTS = {
+    "landsat-c2-l2": "biastf_xr.sources.landsat_c2:LandsatC2",
+    "hls": "biastf_xr.sources.hls:Hls",
+    "mod09ga": "biastf_xr.sources.mod09ga:Mod09ga",
+    "mcd43a4": "biastf_xr.sources.mcd43a4:Mcd43a4",
+    "vnp09ga": "biastf_xr.sources.vnp09ga:Vnp09ga",
+    "vnp43": "biastf_xr.sources.vnp43:Vnp43",
+    "geotiff": "biastf_xr.sources.geotiff:GeotiffFolder",
+    "stac": "biastf_xr.sources.stac:Stac",
+    "benchmark": "biastf_xr.paper.benchmark_sets:Benchmark",
+}
+
+
+def product_class(name: str) -> type[Product]:
+    """Return the class of a product, which declares what its files are.
+
+    Parameters
+    ----------
+    name : str
+        One of `PRODUCTS`.
+
+    Returns
+    -------
+    type of Product
+        The class.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such product.
+    """
+    if name not in PRODUCTS:
+        raise ConfigError(f"unknown product {name!r}; expected one of {sorted(PRODUCTS)}.")
+    module, _, attribute = PRODUCTS[name].partition(":")
+    found: type[Product] = getattr(import_module(module), attribute)
+    return found
+
 
 def build_product(name: str, **options: Any) -> Product:
     """Build a product by name.
 
-    `name`: "landsat-c2-l2", "hls", "mod09ga", "mcd43a4", "vnp09ga", "vnp43", "geotiff",
-    "benchmark" or "stac".
-    """
-    from biastf_xr.sources.benchmark_sets import Benchmark
-    from biastf_xr.sources.geotiff import GeotiffFolder
-    from biastf_xr.sources.hls import Hls
-    from biastf_xr.sources.landsat_c2 import LandsatC2
-    from biastf_xr.sources.mcd43a4 import Mcd43a4
-    from biastf_xr.sources.mod09ga import Mod09ga
-    from biastf_xr.sources.stac import Stac
-    from biastf_xr.sources.vnp09ga import Vnp09ga
-    from biastf_xr.sources.vnp43 import Vnp43
+    Parameters
+    ----------
+    name : str
+        One of `PRODUCTS`.
+    **options
+        Options of the product; the configuration reference describes them.
 
-    known: tuple[type[Product], ...] = (
-        LandsatC2,
-        Hls,
-        Mod09ga,
-        Mcd43a4,
-        Vnp09ga,
-        Vnp43,
-        GeotiffFolder,
-        Benchmark,
-        Stac,
-    )
-    products = {c.name: c for c in known}
-    if name not in products:
-        raise ConfigError(f"unknown product {name!r}; expected one of {sorted(products)}.")
+    Returns
+    -------
+    Product
+        The product.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such product, or an option is unusable.
+    """
+    product = product_class(name)
     try:
-        return products[name](**options)
+        return product(**options)
     except TypeError as error:
         raise ConfigError(f"product {name!r}: {error}.") from error

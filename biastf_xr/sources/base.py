@@ -1,28 +1,23 @@
-"""The contract of a satellite product, and what several products share."""
+"""The contract of a satellite product: what it declares, and what every product shares."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
-import threading
-import warnings
-from contextlib import contextmanager
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
-from biastf_xr.errors import GridMismatchError, SceneError
+from biastf_xr.errors import ConfigError, SceneError
+from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    import re
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
-    from affine import Affine
-
-# The filters of warnings are the process's: threads that change them take turns.
-_FILTERS = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -58,15 +53,93 @@ class Scene:
         return self.key or self.id
 
 
-class Product(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How the numbers in the files mean reflectance: ``number * factor + offset``.
+
+    Attributes
+    ----------
+    factor, offset : float
+        Scale and offset.
+    fill : tuple of float
+        Numbers that stand for a missing pixel; NaN and infinity always do.
+    low, high : float
+        Range of usable numbers, ends included.
+    """
+
+    factor: float = 1.0
+    offset: float = 0.0
+    fill: tuple[float, ...] = ()
+    low: float = -np.inf
+    high: float = np.inf
+
+    def decode(self, numbers: xr.DataArray, usable: Any = True) -> xr.DataArray:  # noqa: FBT002
+        """Turn numbers into reflectance.
+
+        Parameters
+        ----------
+        numbers : xarray.DataArray
+            As they stand in the file.
+        usable : xarray.DataArray of bool, optional
+            Where they may be used; by default everywhere.
+
+        Returns
+        -------
+        xarray.DataArray
+            Float32, NaN where missing.
+        """
+        if numbers.dtype.kind == "f":
+            usable = usable & np.isfinite(numbers)
+        for value in self.fill:
+            usable = usable & (numbers != value)
+        if np.isfinite(self.low):
+            usable = usable & (numbers >= self.low)
+        if np.isfinite(self.high):
+            usable = usable & (numbers <= self.high)
+        reflectance = numbers.astype("float32") * np.float32(self.factor) + np.float32(self.offset)
+        return reflectance.where(usable)
+
+
+class Product:
     """A satellite product: finds scenes, opens them lazily in native units, knows its masks.
+
+    A product is a frozen dataclass derived from this class, with its options as fields that its
+    docstring describes, and a line in `biastf_xr.sources.PRODUCTS`.  What is declared here serves
+    messages, help texts, `init`, `doctor` and the reference; the methods read files of one layer
+    each, and are replaced where a product comes in another form.
 
     Attributes
     ----------
     name : str
-        Name used in configuration files.
+        Name used in configuration files, and in the record of a cube.
+    title : str
+        What people call it, for messages.
     expects : str
         What its files are called, with an example; for messages.
+    kind : {"fine", "coarse", ""}
+        Kind of cube that `biastf-xr init` recognises it for by the names of its files.
+    formats : tuple of str
+        GDAL drivers that read its files.
+    required : str
+        Lines of TOML with the options that have no default, for `biastf-xr init`.
+    patterns : tuple of re.Pattern
+        What its files are called, with the group ``date`` (YYYYDDD or YYYYMMDD), and ``id`` of the
+        scene and ``layer``, or what `scene_id` and `layer_of` make of others.  A name is that of
+        the first pattern that matches.
+    layer_names : mapping of str to str
+        Name of every layer by what a file name calls it, in any case.
+    needed : tuple of str
+        Layers without which a scene cannot be used.
+    asset_keys : mapping of str to tuple of str
+        Keys of a layer among the assets of a STAC item, the first that is there counts; empty for
+        a product that no catalogue holds.
+    flags : mapping of str to mapping
+        Bits that rule a pixel out, by quality layer and by the option that says so ("always": no
+        option); 0 is the least significant.
+    encoding : Encoding
+        What the numbers of the bands mean.
+    wavelengths : mapping of str to float
+        Centre of the bands in micrometres, for catalogues.
     bands : tuple of str
         Bands it can deliver, by colour.
     extras : mapping of str to dict
@@ -75,17 +148,39 @@ class Product(Protocol):
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     expects: ClassVar[str]
+    kind: ClassVar[Literal["fine", "coarse", ""]] = ""
+    formats: ClassVar[tuple[str, ...]] = ("GTiff",)
+    required: ClassVar[str] = ""
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = ()
+    layer_names: ClassVar[Mapping[str, str]] = {}
+    needed: ClassVar[tuple[str, ...]] = ()
+    asset_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    flags: ClassVar[Mapping[str, Mapping[str, Iterable[int]]]] = {}
+    encoding: ClassVar[Encoding] = Encoding()
+    wavelengths: ClassVar[Mapping[str, float]] = {}
 
     @property
     def bands(self) -> tuple[str, ...]:
         """Return the bands, by colour."""
-        ...
+        return ("blue", "green", "red", "nir", "swir1", "swir2")
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
         """Return the further layers, by name."""
-        ...
+        return {}
+
+    @property
+    def record(self) -> str:
+        """Return the name and the options that are not defaults, for the record of a cube.
+
+        Options that a later version adds do not change it.
+        """
+        options = dataclasses.fields(cast("Any", self))
+        given = {o.name: getattr(self, o.name) for o in options}
+        changed = [f", {o.name}={given[o.name]!r}" for o in options if given[o.name] != o.default]
+        return self.name + "".join(changed)
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the scenes under a folder.
@@ -103,7 +198,15 @@ class Product(Protocol):
         list of Scene
             Scenes in order of date.
         """
-        ...
+        names: dict[str, dict[str, re.Match[str]]] = defaultdict(dict)
+        files: dict[str, dict[str, Path]] = defaultdict(dict)
+        for path in self.files(folder):
+            matches = (pattern.match(path.name) for pattern in self.patterns)
+            name = next((match for match in matches if match), None)
+            if name and (layer := self.layer_of(name)):
+                scene = self.scene_id(name)
+                names[scene][layer], files[scene][layer] = name, path
+        return self.in_order(self.describe(names[scene], files[scene]) for scene in names)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene, every layer in its native units; pixels are read when indexed.
@@ -119,7 +222,9 @@ class Product(Protocol):
             Dims ``(y, x)``, one variable per layer, CRS in ``spatial_ref``.  Without Dask:
             ``raw.isel(y=..., x=...).load()`` reads just that window.
         """
-        ...
+        files = scene.files.items()
+        layers = {name: open_layer(path).isel(band=0, drop=True) for name, path in files}
+        return join_layers(scene.id, layers)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened scene, or a window of one.
@@ -134,307 +239,152 @@ class Product(Protocol):
         xarray.Dataset
             Bands as float32 reflectance, NaN where missing, clouded or shadowed; extras as uint8.
         """
-        ...
+        import xarray as xr
 
+        usable = self.usable(raw)
+        return xr.Dataset({b: self.encoding.decode(raw[b], usable[b]) for b in self.bands})
 
-def options_of(product: Product) -> str:
-    """Return a product and the options that are not its defaults.
+    def files(self, folder: Path | str) -> list[Path]:
+        """List what lies under a folder, by name.
 
-    Parameters
-    ----------
-    product : Product
-        The product.
+        Parameters
+        ----------
+        folder : pathlib.Path or str
+            Searched with its subfolders.
 
-    Returns
-    -------
-    str
-        For the cube's record: options that a later version adds do not change it.
-    """
-    given = ""
-    for option in dataclasses.fields(cast("Any", product)):
-        value = getattr(product, option.name)
-        if value != option.default:
-            given += f", {option.name}={value!r}"
-    return product.name + given
+        Returns
+        -------
+        list of pathlib.Path
+            Files and folders.
 
+        Raises
+        ------
+        SceneError
+            If it is not a folder.
+        """
+        if not Path(folder).is_dir():
+            raise SceneError(f"{folder} is not a folder; expected one with {self.title} scenes.")
+        return sorted(Path(folder).rglob("*"))
 
-def open_layer(
-    path: Path | str, *, crs: str | None = None, transform: Affine | None = None
-) -> xr.DataArray:
-    """Open a raster file in native units; pixels are read when indexed.
+    def scene_id(self, name: re.Match[str]) -> str:
+        """Return the scene that a file is of.
 
-    Parameters
-    ----------
-    path : pathlib.Path or str
-        Any raster GDAL reads; a path or a URL.
-    crs : str, optional
-        CRS to state for a file that has none.
-    transform : affine.Affine, optional
-        Pixel-to-CRS transform to state together with `crs`.
+        Parameters
+        ----------
+        name : re.Match
+            A file name, matched by one of `patterns`.
 
-    Returns
-    -------
-    xarray.DataArray
-        Dims ``(band, y, x)``.
+        Returns
+        -------
+        str
+            The group ``id``.
+        """
+        return name["id"]
 
-    Raises
-    ------
-    SceneError
-        If the file cannot be opened.
-    GridMismatchError
-        If it carries no CRS and none is stated.
-    """
-    import rasterio.errors
-    import rioxarray
-    from odc.geo.geobox import GeoBox
-    from odc.geo.xr import xr_coords
+    def layer_of(self, name: re.Match[str]) -> str:
+        """Return the layer that a file holds.
 
-    try:
-        with without_grid_warning():
-            opened: Any = rioxarray.open_rasterio(path, masked=False)
-    except (rasterio.errors.RasterioError, OSError) as error:
-        raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
-    array: xr.DataArray = opened
-    if crs is not None and transform is not None:
-        geobox = GeoBox((array.sizes["y"], array.sizes["x"]), transform, crs)
-        array = array.drop_vars(["y", "x", "spatial_ref"], errors="ignore")
-        return array.assign_coords(dict(xr_coords(geobox)))
-    if array.rio.crs is None:
-        raise GridMismatchError(
-            f'{path} carries no CRS. State the grid: `grid = {{crs = "EPSG:...", '
-            "resolution = 30, origin = [x, y]}` in the configuration, or --crs, --resolution and "
-            "--origin on the command line."
+        Parameters
+        ----------
+        name : re.Match
+            A file name, matched by one of `patterns`.
+
+        Returns
+        -------
+        str
+            Of `layer_names`; empty for one that is not used.
+        """
+        found = (
+            own for text, own in self.layer_names.items() if text.lower() == name["layer"].lower()
         )
-    return array
+        return next(found, "")
 
+    def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
+        """Describe a scene by the names of its files.
 
-@contextmanager
-def without_grid_warning() -> Iterator[None]:
-    """Open rasters that carry no grid without a warning: it is stated, or its lack is an error.
+        Parameters
+        ----------
+        names : mapping of str to re.Match
+            Matched name of every layer's file.
+        files : mapping of str to pathlib.Path
+            The files.
 
-    Yields
-    ------
-    None
-        While rasters are opened.
-    """
-    from rasterio.errors import NotGeoreferencedWarning
+        Returns
+        -------
+        Scene
+            With its problem, if it has one.
+        """
+        name = next(iter(names.values()))
+        date, problem = read_day(name["date"])
+        scene = self.scene_id(name)
+        return Scene(scene, date, files, problem=problem or lacking(files, self.needed))
 
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
+    def rank(self, scene: Scene) -> tuple[Any, ...]:
+        """Return where a scene comes among those of its day.
 
+        Parameters
+        ----------
+        scene : Scene
+            The scene.
 
-def open_layers(scene: Scene) -> dict[str, xr.DataArray]:
-    """Open every file of a scene that has one layer a file.
+        Returns
+        -------
+        tuple
+            A key to sort by: the id.
+        """
+        return (scene.id,)
 
-    Parameters
-    ----------
-    scene : Scene
-        The scene.
+    def in_order(self, scenes: Iterable[Scene]) -> list[Scene]:
+        """Sort scenes by date and `rank`; those without a date come last.
 
-    Returns
-    -------
-    dict of xarray.DataArray
-        Dims ``(y, x)``, by layer; read when indexed.
-    """
-    return {n: open_layer(path).isel(band=0, drop=True) for n, path in scene.files.items()}
+        Parameters
+        ----------
+        scenes : iterable of Scene
+            Any order.
 
+        Returns
+        -------
+        list of Scene
+            In order.
+        """
+        return sorted(scenes, key=lambda s: (np.isnat(s.date), s.date, self.rank(s)))
 
-def join_layers(scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
-    """Put the layers of a scene into one Dataset.
+    def usable(self, raw: xr.Dataset) -> Mapping[str, Any]:
+        """Return where the numbers of each band may be used.
 
-    Parameters
-    ----------
-    scene_id : str
-        The scene.
-    layers : mapping of str to xarray.DataArray
-        Lazy, dims ``(y, x)``.
+        Parameters
+        ----------
+        raw : xarray.Dataset
+            As of `to_reflectance`.
 
-    Returns
-    -------
-    xarray.Dataset
-        One variable per layer.
+        Returns
+        -------
+        mapping of str to xarray.DataArray of bool
+            By band: where no bit of `flags` is set.
+        """
+        clear: Any = True
+        for layer, by_option in self.flags.items():
+            bits = [b for option, positions in by_option.items()
+                    if option == "always" or getattr(self, option) for b in positions]  # fmt: skip
+            if bits:
+                clear = clear & ~bit(raw[layer], *bits)
+        return dict.fromkeys(self.bands, clear)
 
-    Raises
-    ------
-    GridMismatchError
-        If the layers have different pixels.
-    """
-    import xarray as xr
+    def check_choice(self, option: str, choices: tuple[Any, ...]) -> None:
+        """Refuse a value that an option does not have.
 
-    try:
-        xr.align(*layers.values(), join="exact", copy=False)
-    except ValueError as error:
-        raise GridMismatchError(
-            f"scene {scene_id}: its layers {sorted(layers)} do not lie on one grid. "
-            "Download them again, or move the scene out of the folder."
-        ) from error
-    return xr.Dataset(dict(layers))
+        Parameters
+        ----------
+        option : str
+            The option.
+        choices : tuple
+            Its values.
 
-
-def scale(dn: xr.DataArray, *, factor: float, offset: float, valid: Any) -> xr.DataArray:
-    """Turn digital numbers into float32 reflectance.
-
-    Parameters
-    ----------
-    dn : xarray.DataArray
-        Digital numbers.
-    factor, offset : float
-        ``reflectance = dn * factor + offset``.
-    valid : xarray.DataArray of bool
-        Where the value may be used; NaN elsewhere.
-
-    Returns
-    -------
-    xarray.DataArray
-        Lazy, float32.
-    """
-    reflectance = dn.astype("float32") * np.float32(factor) + np.float32(offset)
-    return reflectance.where(valid)
-
-
-def bit(flags: xr.DataArray, *positions: int) -> xr.DataArray:
-    """Test bits of a quality layer.
-
-    Parameters
-    ----------
-    flags : xarray.DataArray
-        Unsigned integers.
-    *positions : int
-        Bit numbers, 0 is the least significant.
-
-    Returns
-    -------
-    xarray.DataArray of bool
-        True where any of the bits is set.
-    """
-    mask = np.asarray(sum(1 << p for p in positions)).astype(flags.dtype)
-    return (flags & mask) != 0
-
-
-def day_of_year(year: int, number: int) -> dt.date:
-    """Find a day by its number in the year.
-
-    Parameters
-    ----------
-    year, number : int
-        The year, and the number of the day from 1.
-
-    Returns
-    -------
-    datetime.date
-        The day.
-
-    Raises
-    ------
-    ValueError
-        If the year has no such day.
-    """
-    day = dt.date(year, 1, 1) + dt.timedelta(days=number - 1)
-    if day.year != year:
-        raise ValueError(f"{year} has no day {number}")
-    return day
-
-
-def require_folder(folder: Path | str, what: str) -> Path:
-    """Check that a scene folder is there.
-
-    Parameters
-    ----------
-    folder : pathlib.Path or str
-        The folder.
-    what : str
-        The product, for the message.
-
-    Returns
-    -------
-    pathlib.Path
-        The same folder.
-
-    Raises
-    ------
-    SceneError
-        If it is not a folder.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise SceneError(f"{folder} is not a folder; expected one with {what} scenes.")
-    return folder
-
-
-def lacking(files: Mapping[str, Path | str], layers: Iterable[str]) -> str:
-    """Return which files of a scene are missing.
-
-    Parameters
-    ----------
-    files : mapping
-        What was found.
-    layers : iterable of str
-        What is needed.
-
-    Returns
-    -------
-    str
-        A `Scene.problem`; empty if nothing is missing.
-    """
-    missing = [layer for layer in layers if layer not in files]
-    if not missing:
-        return ""
-    return f"lacks the layers {missing}; found {sorted(files)}. Download the missing files."
-
-
-def julian_day(text: str) -> tuple[np.datetime64, str]:
-    """Read a day written as year and day of the year.
-
-    Parameters
-    ----------
-    text : str
-        Seven digits, YYYYDDD.
-
-    Returns
-    -------
-    numpy.datetime64
-        The day; NaT if there is no such day.
-    str
-        A `Scene.problem`; empty if the day is one.
-    """
-    try:
-        return np.datetime64(day_of_year(int(text[:4]), int(text[4:]))), ""
-    except ValueError as error:
-        return np.datetime64("NaT", "D"), unreadable_date(text, error)
-
-
-def unreadable_date(text: str, error: Exception) -> str:
-    """Return that the date in a file name is not a day.
-
-    Parameters
-    ----------
-    text : str
-        What stands in the name.
-    error : Exception
-        Why it is no day.
-
-    Returns
-    -------
-    str
-        A `Scene.problem`.
-    """
-    return f"the date in its name, {text!r}, is not a day ({error}). Correct the file name."
-
-
-def in_order(scenes: Iterable[Scene], *, by_id: bool = True) -> list[Scene]:
-    """Put scenes in order of date; those without a date come last.
-
-    Parameters
-    ----------
-    scenes : iterable of Scene
-        Any order.
-    by_id : bool
-        Put scenes of one day in order of id; otherwise they keep their order.
-
-    Returns
-    -------
-    list of Scene
-        Ordered.
-    """
-    return sorted(scenes, key=lambda s: (np.isnat(s.date), s.date, s.id if by_id else ""))
+        Raises
+        ------
+        ConfigError
+            If the value is another one.
+        """
+        value = getattr(self, option)
+        if value not in choices:
+            raise ConfigError(f"{option} is {value!r}; expected one of {choices}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,26 +10,17 @@ import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources.base import (
-    Scene,
-    bit,
-    in_order,
-    join_layers,
-    julian_day,
-    open_layer,
-    require_folder,
-    scale,
-    unreadable_date,
-)
+from biastf_xr.sources._files import bit, join_layers, open_layer, read_day
+from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from affine import Affine
 
-MASK = "mask file"  # no band is called so
-DATE_CODES = {"%Y": r"(?P<Y>\d{4})", "%m": r"(?P<m>\d{1,2})", "%d": r"(?P<d>\d{1,2})",
-              "%j": r"(?P<j>\d{3})"}  # fmt: skip
+_MASK = "mask file"  # no band is called so
+_DATE_CODES = {"%Y": r"(?P<Y>\d{4})", "%m": r"(?P<m>\d{1,2})", "%d": r"(?P<d>\d{1,2})",
+               "%j": r"(?P<j>\d{3})"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ class StatedGrid:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeotiffFolder:
+class GeotiffFolder(Product):
     """GeoTIFFs, one per date, with the bands inside.
 
     Attributes
@@ -100,8 +90,15 @@ class GeotiffFolder:
         bits of the mask that rule a pixel out, 0 is the least significant.
     """
 
-    name: ClassVar[str] = "geotiff"
-    expects: ClassVar[str] = "whatever the option `pattern` says"
+    name: ClassVar = "geotiff"
+    title: ClassVar = "GeoTIFF"
+    expects: ClassVar = "whatever the option `pattern` says"
+    required: ClassVar = """\
+pattern = "{letter}_%Y%m%d.tif"         # the date in the names of the files
+layers = ["green", "red", "nir"] # bands in the order of the file
+factor = 1e-4                    # reflectance per unit
+# nodata = -9999
+"""
     layers: tuple[str, ...]
     pattern: str
     factor: float = 1.0
@@ -135,17 +132,12 @@ class GeotiffFolder:
     @property
     def bands(self) -> tuple[str, ...]:
         """Return the bands, in the order of the file."""
-        return tuple(self.layers)
-
-    @property
-    def extras(self) -> dict[str, dict[str, Any]]:
-        """Return the further layers: none."""
-        return {}
+        return self.layers
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the files that match the pattern, by date; see `Product.find_scenes`."""
         regex = _regex(self.pattern)
-        paths = sorted(require_folder(folder, "GeoTIFF").rglob("*"))
+        paths = self.files(folder)
         masks = self._masks(paths)
         scenes = []
         for path in paths:
@@ -164,7 +156,7 @@ class GeotiffFolder:
                 else:
                     files["mask"] = mask
             scenes.append(Scene(str(path.relative_to(folder)), date, files, problem=problem))
-        return in_order(scenes)
+        return self.in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a file lazily, in native units; see `Product.open_scene`."""
@@ -180,31 +172,30 @@ class GeotiffFolder:
         if "mask" in scene.files:
             mask = self._open(scene.files["mask"]).isel(band=0, drop=True)
             layers = {str(name): layer for name, layer in raw.items()}
-            raw = join_layers(scene.id, layers | {MASK: mask})
+            raw = join_layers(scene.id, layers | {_MASK: mask})
         raw.attrs["nodata"] = [v for v in (self.nodata, tag) if v is not None]
         return raw
 
+    def usable(self, raw: xr.Dataset) -> dict[str, Any]:
+        """Return where the numbers of each band may be used; see `Product.usable`."""
+        usable: Any = True
+        if _MASK in raw:
+            mask = raw[_MASK]
+            by_value = bool(self.clear_values)
+            usable = mask.isin(self.clear_values) if by_value else ~bit(mask, *self.masked_bits)
+        return dict.fromkeys(self.bands, usable)
+
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened file, lazily; see `Product.to_reflectance`."""
-        if MASK in raw:
-            mask = raw[MASK]
-            usable = (
-                mask.isin(self.clear_values)
-                if self.clear_values
-                else (~bit(mask, *self.masked_bits))
-            )
-        bands = {}
-        for band in self.layers:
-            dn = raw[band]
-            valid = (dn >= self.valid_min) & (dn <= self.valid_max)
-            if dn.dtype.kind == "f":
-                valid &= np.isfinite(dn)
-            for value in raw.attrs["nodata"]:
-                valid &= dn != value
-            if MASK in raw:
-                valid &= usable
-            bands[band] = scale(dn, factor=self.factor, offset=self.offset, valid=valid)
-        return xr.Dataset(bands)
+        usable = self.usable(raw)
+        encoding = Encoding(
+            factor=self.factor,
+            offset=self.offset,
+            fill=tuple(raw.attrs["nodata"]),
+            low=self.valid_min,
+            high=self.valid_max,
+        )
+        return xr.Dataset({b: encoding.decode(raw[b], usable[b]) for b in self.bands})
 
     def _open(self, path: Path | str) -> xr.DataArray:
         if self.grid is None:
@@ -235,25 +226,19 @@ def _place(path: Path, match: re.Match[str], *, whole: bool) -> tuple[str, ...]:
 def _regex(pattern: str) -> re.Pattern[str]:
     """Turn a file-name pattern into a regular expression."""
     parts = re.split(r"(%[a-zA-Z]|\*)", pattern)
-    unknown = [p for p in parts if p.startswith("%") and p not in DATE_CODES]
-    codes = sorted(p for p in parts if p in DATE_CODES)
+    unknown = [p for p in parts if p.startswith("%") and p not in _DATE_CODES]
+    codes = sorted(p for p in parts if p in _DATE_CODES)
     if unknown or codes not in (["%Y", "%d", "%m"], ["%Y", "%j"]):
         raise ConfigError(
             f"pattern {pattern!r} does not say where the date is; expected %Y with %m and %d, or "
             "%Y with %j, for instance L_%Y%m%d.tif."
         )
     return re.compile(
-        "".join(DATE_CODES.get(p, "(.*)" if p == "*" else re.escape(p)) for p in parts)
+        "".join(_DATE_CODES.get(p, "(.*)" if p == "*" else re.escape(p)) for p in parts)
     )
 
 
 def _date(match: re.Match[str]) -> tuple[np.datetime64, str]:
     """Return the date in a file name, or why there is none."""
     parts = match.groupdict()
-    if "j" in parts:
-        return julian_day(parts["Y"] + parts["j"])
-    try:
-        return np.datetime64(dt.date(int(parts["Y"]), int(parts["m"]), int(parts["d"]))), ""
-    except ValueError as error:
-        text = "-".join(parts[c] for c in "Ymd")
-        return np.datetime64("NaT", "D"), unreadable_date(text, error)
+    return read_day(parts["Y"] + parts["j"] if "j" in parts else "-".join(parts[c] for c in "Ymd"))

@@ -7,48 +7,29 @@ LP DAAC, HLS_User_Guide_V2.pdf; Fmask in its section 6.4, table 9).
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import xarray as xr
-
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources.base import (
-    Scene,
-    bit,
-    join_layers,
-    julian_day,
-    lacking,
-    open_layers,
-    require_folder,
-    scale,
-)
+from biastf_xr.sources.base import Encoding, Product, Scene
+from biastf_xr.sources.landsat_c2 import LandsatC2
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import xarray as xr
+
 Sensor = Literal["L30", "S30"]
 
-NAME = re.compile(
+_NAME = (
     r"(?P<id>HLS\.(?P<sensor>[LS]30)\.T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})T\d{6}\.v2\.0)\."
     r"(?P<layer>B\d[\dA]|Fmask)\.tif$"
 )
-TILE = re.compile(r"T?(\d{2}[A-Z]{3})")
-COLOURS = ("blue", "green", "red", "nir", "swir1", "swir2")
-# The narrow near infrared of Sentinel-2, B8A, is the counterpart of the one of OLI.
-LAYERS = {
-    "L30": dict(zip(("B02", "B03", "B04", "B05", "B06", "B07"), COLOURS, strict=True)),
-    "S30": dict(zip(("B02", "B03", "B04", "B8A", "B11", "B12"), COLOURS, strict=True)),
-}
-SCALE, FILL = 1e-4, -9999
-
-# Bits of Fmask; 5 is water, 6-7 the aerosol level.  Its fill value, 255, has all of them set.
-CIRRUS, CLOUD, ADJACENT, SHADOW, SNOW = range(5)
+_LAYERS = {"B02": "blue", "B03": "green", "B04": "red", "Fmask": "Fmask"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hls:
+class Hls(Product):
     """HLS v2.0 of one MGRS tile: L30 (Landsat 8 and 9) and S30 (Sentinel-2).
 
     Attributes
@@ -63,8 +44,27 @@ class Hls:
         Which one comes first on a day that has both; the other fills what is not clear there.
     """
 
-    name: ClassVar[str] = "hls"
-    expects: ClassVar[str] = "HLS.L30.T55HCV.2020001T000000.v2.0.B02.tif"
+    name: ClassVar = "hls"
+    title: ClassVar = "HLS v2.0"
+    expects: ClassVar = "HLS.L30.T55HCV.2020001T000000.v2.0.B02.tif"
+    kind: ClassVar = "fine"
+    patterns: ClassVar = (re.compile(_NAME),)
+    layer_names: ClassVar = {**_LAYERS, "B05": "nir", "B06": "swir1", "B07": "swir2"}
+    needed: ClassVar = ("blue", "green", "red", "nir", "swir1", "swir2", "Fmask")
+    # As LP DAAC names them: those of S30, then those of L30.
+    asset_keys: ClassVar = {
+        "blue": ("B02",), "green": ("B03",), "red": ("B04",), "nir": ("B8A", "B05"),
+        "swir1": ("B11", "B06"), "swir2": ("B12", "B07"), "Fmask": ("Fmask",),
+    }  # fmt: skip
+    # 0 cirrus, 1 cloud, 2 next to cloud or shadow, 3 cloud shadow, 4 snow, 5 water, 6-7 aerosol
+    # level.  The fill value, 255, has all of them set.
+    flags: ClassVar = {
+        "Fmask": {
+            "always": (1, 3), "mask_adjacent": (2,), "mask_cirrus": (0,), "mask_snow": (4,),
+        },
+    }  # fmt: skip
+    encoding: ClassVar = Encoding(factor=1e-4, fill=(-9999,))
+    wavelengths: ClassVar = LandsatC2.wavelengths
     mask_adjacent: bool = True
     mask_cirrus: bool = False
     mask_snow: bool = False
@@ -72,79 +72,47 @@ class Hls:
     prefer: Sensor = "L30"
 
     def __post_init__(self) -> None:
-        if self.prefer not in get_args(Sensor):
-            raise ConfigError(f'prefer is {self.prefer!r}; expected "L30" or "S30".')
+        self.check_choice("prefer", get_args(Sensor))
         if self.tile is not None:
-            match = TILE.fullmatch(str(self.tile).upper())
+            match = re.fullmatch(r"T?(\d{2}[A-Z]{3})", str(self.tile).upper())
             if not match:
                 raise ConfigError(f'tile is {self.tile!r}; expected an MGRS tile, as "55HCV".')
             # One spelling: cubes compare products by their options.
             object.__setattr__(self, "tile", match[1])
 
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Return the bands, by colour."""
-        return COLOURS
-
-    @property
-    def extras(self) -> dict[str, dict[str, Any]]:
-        """Return the further layers: none."""
-        return {}
-
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the scenes of the tile under a folder, by date; see `Product.find_scenes`."""
-        matches = [
-            (path, match)
-            for path in sorted(require_folder(folder, "HLS v2.0").rglob("*"))
-            if (match := NAME.fullmatch(path.name))
-        ]
-        tile = self._choose_tile({match["tile"] for _, match in matches}, folder)
-        found: dict[tuple[str, str, str], dict[str, Path]] = defaultdict(dict)
-        for path, match in matches:
-            layer = {**LAYERS[match["sensor"]], "Fmask": "Fmask"}.get(match["layer"])
-            if match["tile"] == tile and layer is not None:
-                found[match["date"], match["sensor"], match["id"]][layer] = path
-        order = sorted(
-            found.items(), key=lambda item: (item[0][0], item[0][1] != self.prefer, item[0])
-        )
-        return [_scene(key, day, files) for (day, _, key), files in order]
-
-    def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene lazily, digital numbers and Fmask; see `Product.open_scene`."""
-        return _name_crs(join_layers(scene.id, open_layers(scene)))
-
-    def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an opened scene, lazily; see `Product.to_reflectance`."""
-        bits = [CLOUD, SHADOW]
-        bits += [ADJACENT] * self.mask_adjacent
-        bits += [CIRRUS] * self.mask_cirrus
-        bits += [SNOW] * self.mask_snow
-        clear = ~bit(raw["Fmask"], *bits)
-        return xr.Dataset(
-            {
-                band: scale(raw[band], factor=SCALE, offset=0.0, valid=clear & (raw[band] != FILL))
-                for band in COLOURS
-            }
-        )
-
-    def _choose_tile(self, tiles: set[str], folder: Path | str) -> str | None:
-        """Return the tile to take of those in the folder, or None if there are none."""
+        scenes = super().find_scenes(folder)
+        tiles = sorted({_tile(scene) for scene in scenes})
         if self.tile is None and len(tiles) > 1:
             raise SceneError(
-                f"{folder} holds several MGRS tiles: {sorted(tiles)}. Choose one with the option "
-                f'tile, as tile = "{min(tiles)}", or keep every tile in a folder of its own.'
+                f"{folder} holds several MGRS tiles: {tiles}. Choose one with the option "
+                f'tile, as tile = "{tiles[0]}", or keep every tile in a folder of its own.'
             )
         if self.tile is not None and tiles and self.tile not in tiles:
             raise SceneError(
-                f"{folder} holds no scene of the tile {self.tile}; it has {sorted(tiles)}. "
+                f"{folder} holds no scene of the tile {self.tile}; it has {tiles}. "
                 "Correct the option tile or the folder."
             )
-        return self.tile or next(iter(tiles), None)
+        return [scene for scene in scenes if self.tile in (None, _tile(scene))]
+
+    def layer_of(self, name: re.Match[str]) -> str:
+        """Return the layer of a file; the near infrared like that of OLI is B8A of Sentinel-2."""
+        if name["sensor"] == "L30":
+            return super().layer_of(name)
+        return (_LAYERS | {"B8A": "nir", "B11": "swir1", "B12": "swir2"}).get(name["layer"], "")
+
+    def rank(self, scene: Scene) -> tuple[Any, ...]:
+        """Return where a scene comes among those of its day: the preferred sensor first."""
+        return scene.id.split(".")[1] != self.prefer, scene.id
+
+    def open_scene(self, scene: Scene) -> xr.Dataset:
+        """Open a scene lazily, digital numbers and Fmask; see `Product.open_scene`."""
+        return _name_crs(super().open_scene(scene))
 
 
-def _scene(key: str, day: str, files: dict[str, Path]) -> Scene:
-    date, problem = julian_day(day)
-    return Scene(key, date, files, problem=problem or lacking(files, [*COLOURS, "Fmask"]))
+def _tile(scene: Scene) -> str:
+    return scene.id.split(".")[2].removeprefix("T")
 
 
 def _name_crs(raw: xr.Dataset) -> xr.Dataset:

@@ -14,41 +14,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources.base import Scene, in_order, lacking
+from biastf_xr.sources import PRODUCTS, build_product, product_class
+from biastf_xr.sources._files import lacking
+from biastf_xr.sources.base import Product, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import xarray as xr
 
-    from biastf_xr.sources.base import Product
-
-# Asset keys of the layers of a product, in the catalogues that hold it: USGS and Planetary
-# Computer for Landsat Collection 2, LP DAAC for HLS (its keys differ between L30 and S30).
-LANDSAT: dict[str, tuple[str, ...]] = {
-    "blue": ("blue",),
-    "green": ("green",),
-    "red": ("red",),
-    "nir": ("nir08",),
-    "swir1": ("swir16",),
-    "swir2": ("swir22",),
-    "QA_PIXEL": ("qa_pixel",),
-    "QA_RADSAT": ("qa_radsat",),
-}
-HLS: dict[str, tuple[str, ...]] = {
-    "blue": ("B02",),
-    "green": ("B03",),
-    "red": ("B04",),
-    "nir": ("B8A", "B05"),
-    "swir1": ("B11", "B06"),
-    "swir2": ("B12", "B07"),
-    "Fmask": ("Fmask",),
-}
-ASSETS: dict[str, dict[str, tuple[str, ...]]] = {"landsat-c2-l2": LANDSAT, "hls": HLS}
-
 
 @dataclass(frozen=True, kw_only=True)
-class Stac:
+class Stac(Product):
     """Items of a STAC catalogue.
 
     Attributes
@@ -67,8 +44,9 @@ class Stac:
         Asset keys that differ from the usual ones, by layer.
     """
 
-    name: ClassVar[str] = "stac"
-    expects: ClassVar[str] = "a catalog.json, a folder that holds one, or the URL of an API"
+    name: ClassVar = "stac"
+    title: ClassVar = "STAC"
+    expects: ClassVar = "a catalog.json, a folder that holds one, or the URL of an API"
     like: str
     options: Mapping[str, Any] = field(default_factory=dict)
     collections: tuple[str, ...] = ()
@@ -77,13 +55,14 @@ class Stac:
     assets: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.like not in ASSETS:
-            raise ConfigError(f"like is {self.like!r}; expected one of {sorted(ASSETS)}.")
-        unknown = sorted(set(self.assets) - set(ASSETS[self.like]))
+        known = sorted(name for name in PRODUCTS if product_class(name).asset_keys)
+        if self.like not in known:
+            raise ConfigError(f"like is {self.like!r}; expected one of {known}.")
+        keys = self._product().asset_keys
+        unknown = sorted(set(self.assets) - set(keys))
         if unknown:
-            raise ConfigError(f"assets: no layers {unknown}; expected {sorted(ASSETS[self.like])}.")
+            raise ConfigError(f"assets: no layers {unknown}; expected {sorted(keys)}.")
         object.__setattr__(self, "collections", tuple(self.collections))
-        self._product()
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -100,7 +79,7 @@ class Stac:
 
         `folder`: A static catalogue, the folder of one, or the URL of an API.
         """
-        return in_order(self._scene(item) for item in self._items(str(folder)))
+        return self.in_order(self._scene(item) for item in self._items(str(folder)))
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open an item as the product that it holds; see `Product.open_scene`."""
@@ -111,8 +90,6 @@ class Stac:
         return self._product().to_reflectance(raw)
 
     def _product(self) -> Product:
-        from biastf_xr.sources import build_product
-
         return build_product(self.like, **self.options)
 
     def _items(self, where: str) -> Iterable[Any]:
@@ -166,12 +143,13 @@ class Stac:
 
     def _scene(self, item: Any) -> Scene:
         files: dict[str, Path | str] = {}
-        for layer, usual in ASSETS[self.like].items():
+        known = self._product().asset_keys
+        for layer, usual in known.items():
             keys = (self.assets[layer],) if layer in self.assets else usual
             asset = next((item.assets[k] for k in keys if k in item.assets), None)
             if asset is not None:
                 files[layer] = _local(asset.get_absolute_href() or asset.href)
-        problem = lacking(files, ASSETS[self.like])
+        problem = lacking(files, known)
         date = np.datetime64("NaT", "D")
         if item.datetime is None:
             problem = "has no datetime. Correct the item."

@@ -7,45 +7,29 @@ DAAC, doi:10.5067/VIIRS/VNP43IA4.002, doi:10.5067/VIIRS/VNP43MA4.002).
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
-from biastf_xr.errors import ConfigError
-from biastf_xr.sources._hdfeos5 import open_granule
-from biastf_xr.sources.base import (
-    Scene,
-    in_order,
-    join_layers,
-    julian_day,
-    lacking,
-    require_folder,
-)
-from biastf_xr.sources.mcd43a4 import Quality, nadir_reflectance
-from biastf_xr.sources.mod09ga import other_collection
+from biastf_xr.sources._files import join_layers, lacking, read_day
+from biastf_xr.sources._land_grid import NadirReflectance, Quality, granules
+from biastf_xr.sources.base import Scene
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
     from pathlib import Path
 
     import xarray as xr
 
-GRANULE = re.compile(
-    r"(?P<satellite>VNP|VJ1|VJ2)43(?P<form>IA4|MA4)\.A(?P<date>\d{7})\.(?P<tile>h\d\dv\d\d)\."
-    r"(?P<collection>\d{3})\.(?P<processed>\d{13})\.h5$",
-    re.IGNORECASE,
-)
-COLLECTION = "002"
 # Imagery bands have 500 m, moderate bands 1 km, each in a file of its own.
-COLOURS = {
+_FORMS = {
     "IA4": {"I1": "red", "I2": "nir", "I3": "swir1"},
     "MA4": {"M3": "blue", "M4": "green", "M11": "swir2"},
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vnp43:
+class Vnp43(NadirReflectance):
     """VNP43IA4 with VNP43MA4 v2, nadir BRDF-adjusted reflectance, HDF5 granules as downloaded.
 
     Blue, green and swir2 are 1-km bands; each of their pixels is repeated onto the four 500-m
@@ -57,65 +41,50 @@ class Vnp43:
         Worst inversion to take, as of `biastf_xr.sources.mcd43a4.Mcd43a4`.
     """
 
-    name: ClassVar[str] = "vnp43"
-    expects: ClassVar[str] = (
+    name: ClassVar = "vnp43"
+    title: ClassVar = "VNP43IA4 and VNP43MA4 v2"
+    expects: ClassVar = (
         "VNP43IA4.A2020001.h29v12.002.2021111040506.h5 and "
         "VNP43MA4.A2020001.h29v12.002.2021111040506.h5"
     )
+    formats: ClassVar = ("HDF5",)
+    patterns: ClassVar = (granules("(?:VNP|VJ1|VJ2)43[IM]A4", "h5"),)
+    needed: ClassVar = tuple(_FORMS)
+    collection: ClassVar = "002"
     quality: Quality = "magnitude"
 
     def __post_init__(self) -> None:
-        if self.quality not in get_args(Quality):
-            raise ConfigError(f"quality is {self.quality!r}; expected one of {get_args(Quality)}.")
+        self.check_choice("quality", get_args(Quality))
 
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Return the bands, by colour."""
-        return ("blue", "green", "red", "nir", "swir1", "swir2")
+    def scene_id(self, name: re.Match[str]) -> str:
+        """Return what the two granules of a scene share: satellite, day and tile."""
+        return f"{name['product'][:5].upper()}.A{name['date']}.{name['tile'].lower()}"
 
-    @property
-    def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Return the further layers: none."""
-        return {}
+    def layer_of(self, name: re.Match[str]) -> str:
+        """Return the form of a granule; of two processings the later one, by name, is taken."""
+        return name["product"][5:].upper()
 
-    def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`."""
-        found: dict[tuple[str, ...], dict[str, re.Match[str]]] = defaultdict(dict)
-        where: dict[str, Path] = {}
-        for path in sorted(require_folder(folder, "VNP43IA4 and VNP43MA4 v2").rglob("*")):
-            match = GRANULE.match(path.name)
-            if not match:
-                continue
-            place = (match["satellite"].upper(), match["date"], match["tile"].lower())
-            form = match["form"].upper()
-            # Of two processings the later one, in order of name, is taken.
-            found[place][form] = match
-            where[match.string] = path
-        scenes = []
-        for (satellite, day, tile), forms in found.items():
-            date, problem = julian_day(day)
-            files: dict[str, Path | str] = {form: where[m.string] for form, m in forms.items()}
-            problem = problem or lacking(files, COLOURS)
-            for match in forms.values():
-                problem = problem or other_collection(match["collection"], COLLECTION)
-            version = max(m["processed"] for m in forms.values())
-            key = f"{satellite}43.A{day}.{tile}"
-            scenes.append(Scene(f"{key}.{version}", date, files, key, version, problem))
-        return in_order(scenes)
+    def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
+        """Describe a scene by the names of its granules."""
+        key = self.scene_id(next(iter(names.values())))
+        date, problem = read_day(key.split(".")[1][1:])
+        problem = problem or lacking(files, self.needed)
+        for name in names.values():
+            problem = problem or self.other_collection(name)
+        version = max(name["processed"] for name in names.values())
+        return Scene(f"{key}.{version}", date, files, key, version, problem)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene, digital numbers and quality; see `Product.open_scene`."""
+        from biastf_xr.sources._granules import open_hdf5
+
         tile = scene.acquisition.rsplit(".", 1)[-1]
         size = None  # that of the imagery bands, which come first
         layers: dict[str, xr.DataArray] = {}
-        for form, bands in COLOURS.items():
-            names = {f"Nadir_Reflectance_{n}": colour for n, colour in bands.items()}
-            names |= {f"BRDF_Albedo_Band_Mandatory_Quality_{n}": f"{colour}_quality"
-                      for n, colour in bands.items()}  # fmt: skip
-            layers |= open_granule(scene.files[form], names, tile, size)
+        for form, bands in _FORMS.items():
+            names = {f"Nadir_Reflectance_{n}": band for n, band in bands.items()}
+            names |= {f"BRDF_Albedo_Band_Mandatory_Quality_{n}": f"{band}_quality"
+                      for n, band in bands.items()}  # fmt: skip
+            layers |= open_hdf5(scene.files[form], names, tile, size)
             size = layers["red"].sizes["y"]
         return join_layers(scene.id, layers)
-
-    def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask a scene; see `Product.to_reflectance`."""
-        return nadir_reflectance(raw, self.bands, self.quality)

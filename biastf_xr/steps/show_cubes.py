@@ -165,7 +165,7 @@ def _status_shares(ds: Any) -> str:
 
 def show_datasets() -> list[str]:
     """Print the benchmark sets."""
-    from biastf_xr.sources.benchmark_sets import SETS
+    from biastf_xr.paper.benchmark_sets import SETS
 
     table = Table(box=SIMPLE_HEAD)
     for title in ("set", "pairs", "rows x columns", "what"):
@@ -179,7 +179,7 @@ def show_datasets() -> list[str]:
 
 def show_dataset(name: str, folder: Path | None) -> list[str]:
     """Print what a benchmark set is, and what a download lacks."""
-    from biastf_xr.sources.benchmark_sets import check_folder, known_set
+    from biastf_xr.paper.benchmark_sets import check_folder, known_set
 
     about = known_set(name)
     facts(

@@ -114,7 +114,7 @@ def configuration_page() -> str:
     """Write the reference of the TOML file."""
     from biastf_xr import config
     from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
-    from biastf_xr.sources.benchmark_sets import Benchmark
+    from biastf_xr.paper.benchmark_sets import Benchmark
     from biastf_xr.sources.geotiff import GeotiffFolder, StatedGrid
     from biastf_xr.sources.hls import Hls
     from biastf_xr.sources.landsat_c2 import LandsatC2

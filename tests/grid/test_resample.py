@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from biastf_xr.grid import plan_resampling, shifted
-from biastf_xr.sources._hdfeos import SINUSOIDAL
+from biastf_xr.sources._granules import SINUSOIDAL
 
 UTM = "EPSG:32755"
 SIN = GeoBox((300, 320), Affine(463.3127, 0, 13_400_000, 0, -463.3127, -3_800_000), SINUSOIDAL)

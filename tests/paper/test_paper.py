@@ -26,13 +26,13 @@ from biastf_xr.errors import (
 from biastf_xr.methods import METHODS, fit
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 from biastf_xr.paper import _paper as paper
+from biastf_xr.paper import benchmark_sets
 from biastf_xr.paper._inputs import expected_file, find_download
 from biastf_xr.paper._paper import run_paper
 from biastf_xr.paper._protocol import CROPS, Cell, Protocol
 from biastf_xr.paper._published import published
 from biastf_xr.paper._tables import beside_published, measure_tables
-from biastf_xr.sources import benchmark_sets
-from biastf_xr.sources.benchmark_sets import COLOURS, SETS
+from biastf_xr.paper.benchmark_sets import COLOURS, SETS
 from biastf_xr.steps.paper import method_options
 
 SHAPE = (120, 100)

@@ -15,7 +15,7 @@ from biastf_xr.paper._published import (
     best_of,
     published,
 )
-from biastf_xr.sources.benchmark_sets import COLOURS, SETS
+from biastf_xr.paper.benchmark_sets import COLOURS, SETS
 
 KEYS = ["dataset", "measure", "pair"]
 

@@ -11,7 +11,7 @@ from checks import facts
 from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources import build_product
-from biastf_xr.sources.base import without_grid_warning
+from biastf_xr.sources._files import without_grid_warning
 
 LAYERS = ("green", "red", "nir")
 

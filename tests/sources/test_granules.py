@@ -11,7 +11,7 @@ from checks import facts
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import SceneError
 from biastf_xr.grid import coarse_grid, fine_grid, read_region
-from biastf_xr.sources import _hdfeos as hdfeos
+from biastf_xr.sources import _granules as hdfeos
 from biastf_xr.sources import build_product
 
 pytest.importorskip("pyhdf")

@@ -13,13 +13,13 @@ from checks import facts
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources import build_product, stac
+from biastf_xr.sources import build_product, product_class
 
 pystac = pytest.importorskip("pystac")
 
 CORNERS = [[146.5, -34.63], [146.55, -34.63], [146.55, -34.6], [146.5, -34.6], [146.5, -34.63]]
 SQUARE = {"type": "Polygon", "coordinates": [CORNERS]}
-KEYS = {layer: keys[0] for layer, keys in stac.LANDSAT.items()}
+KEYS = {layer: keys[0] for layer, keys in product_class("landsat-c2-l2").asset_keys.items()}
 
 
 @pytest.fixture(scope="module")

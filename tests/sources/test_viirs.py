@@ -12,7 +12,7 @@ from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import SceneError
 from biastf_xr.grid import coarse_grid, fine_grid, read_region
 from biastf_xr.sources import build_product
-from biastf_xr.sources._hdfeos5 import tile_transform
+from biastf_xr.sources._granules import tile_transform
 
 h5py = pytest.importorskip("h5py")
 

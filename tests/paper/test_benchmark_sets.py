@@ -14,9 +14,10 @@ from envi_files import envi
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError
-from biastf_xr.sources import benchmark_sets, build_product
-from biastf_xr.sources.base import without_grid_warning
-from biastf_xr.sources.benchmark_sets import SETS, check_folder
+from biastf_xr.paper import benchmark_sets
+from biastf_xr.paper.benchmark_sets import SETS, check_folder
+from biastf_xr.sources import build_product
+from biastf_xr.sources._files import without_grid_warning
 
 SHAPE = (60, 80)
 COLOURS = ("blue", "green", "red", "nir", "swir1", "swir2")

@@ -6,20 +6,17 @@ al., Sci. China Inf. Sci. 63, 140301, 2020 (AHB, Tianjin, Daxing), and public re
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError
-from biastf_xr.sources.base import Scene, in_order, julian_day, open_layer, require_folder, scale
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+from biastf_xr.sources._files import open_layer, read_day
+from biastf_xr.sources.base import Encoding, Product, Scene
 
 Sensor = Literal["landsat", "modis"]
 COLOURS = ("blue", "green", "red", "nir", "swir1", "swir2")
@@ -234,7 +231,7 @@ SETS: dict[str, BenchmarkSet] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
+class Benchmark(Product):
     """One sensor of a benchmark set.
 
     Attributes
@@ -245,39 +242,33 @@ class Benchmark:
         The sensor.  MODIS comes on the Landsat grid: ingest it with ``native_resolution = 500``.
     """
 
-    name: ClassVar[str] = "benchmark"
-    expects: ClassVar[str] = "the tree of the download, as `biastf-xr datasets info` shows it"
+    name: ClassVar = "benchmark"
+    title: ClassVar = "benchmark"
+    formats: ClassVar = ("ENVI", "GTiff")
+    expects: ClassVar = "the tree of the download, as `biastf-xr datasets info` shows it"
     which: str
     sensor: Sensor
 
     def __post_init__(self) -> None:
         known_set(self.which)
-        if self.sensor not in get_args(Sensor):
-            raise ConfigError(f"sensor is {self.sensor!r}; expected one of {get_args(Sensor)}.")
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Return the bands, in the order of the files."""
-        return COLOURS
-
-    @property
-    def extras(self) -> Mapping[str, dict[str, Any]]:
-        """Return the further layers: none."""
-        return {}
+        self.check_choice("sensor", get_args(Sensor))
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the images under a folder, by date; see `Product.find_scenes`."""
-        root = require_folder(folder, f"{self.which} {self.sensor}")
+        root = Path(folder)
         pattern = re.compile(rf"(?:.*/)?{known_set(self.which).pattern[self.sensor]}")
         scenes = []
-        for path in sorted(root.rglob("*")):
+        for path in self.files(root):
             name = path.relative_to(root).as_posix()
             # The sensor's folder may itself be the one that was given.
             match = pattern.fullmatch(name) or pattern.fullmatch(f"{root.name}/{name}")
             if match and "QA" not in path.name:
-                date, problem = _date(match.groupdict())
+                csiro = "doy" in pattern.groupindex
+                date, problem = read_day(
+                    match["year"] + match["doy"] if csiro else "-".join(match.group("y", "m", "d"))
+                )
                 scenes.append(Scene(name, date, {"image": path}, problem=problem))
-        return in_order(scenes)
+        return self.in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open an image, in its own numbers; see `Product.open_scene`."""
@@ -292,14 +283,11 @@ class Benchmark:
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an image; see `Product.to_reflectance`."""
         about = known_set(self.which)
-        low, high = about.valid
-        ready = {}
-        for band in COLOURS:
-            # Some headers call the signed numbers unsigned; negative ones are fill.
-            dn = raw[band].astype(np.int16) if raw[band].dtype == np.uint16 else raw[band]
-            valid = (dn >= low) & (dn <= high)
-            ready[band] = scale(dn, factor=about.factor, offset=0.0, valid=valid)
-        return xr.Dataset(ready)
+        encoding = Encoding(factor=about.factor, low=about.valid[0], high=about.valid[1])
+        # Some headers call the signed numbers unsigned; negative ones are fill.
+        signed = {b: raw[b].astype(np.int16) if raw[b].dtype == np.uint16 else raw[b]
+                  for b in COLOURS}  # fmt: skip
+        return xr.Dataset({b: encoding.decode(signed[b]) for b in COLOURS})
 
 
 def known_set(which: str) -> BenchmarkSet:
@@ -328,12 +316,3 @@ def check_folder(which: str, folder: Path | str) -> list[str]:
                     f"{sensor}: {scene.id} has {dict(image.sizes)}; expected {about.shape}"
                 )
     return wrong
-
-
-def _date(parts: dict[str, str | None]) -> tuple[np.datetime64, str]:
-    if parts.get("doy"):
-        return julian_day(f"{parts['year']}{parts['doy']}")
-    try:
-        return np.datetime64(dt.date(*(int(parts[k] or 0) for k in "ymd"))), ""
-    except ValueError as error:
-        return np.datetime64("NaT", "D"), f"the date in its name is not a day ({error})."

@@ -1,0 +1,114 @@
+"""Raster files of a scene, and the days in their names."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from biastf_xr.errors import GridMismatchError, SceneError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    import xarray as xr
+    from affine import Affine
+
+# The filters of warnings are the process's: threads that change them take turns.
+_FILTERS = threading.RLock()
+
+
+def open_raster(path: Path | str) -> xr.DataArray:
+    """Open any raster that GDAL reads, dims ``(band, y, x)``; pixels are read when indexed."""
+    import rasterio.errors
+    import rioxarray
+
+    try:
+        with without_grid_warning():
+            opened: Any = rioxarray.open_rasterio(path, masked=False)
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
+    array: xr.DataArray = opened
+    return array
+
+
+def open_layer(
+    path: Path | str, *, crs: str | None = None, transform: Affine | None = None
+) -> xr.DataArray:
+    """Open a raster in native units on its grid, or on the one that is stated."""
+    from odc.geo.geobox import GeoBox
+    from odc.geo.xr import xr_coords
+
+    array = open_raster(path)
+    if crs is not None and transform is not None:
+        geobox = GeoBox((array.sizes["y"], array.sizes["x"]), transform, crs)
+        array = array.drop_vars(["y", "x", "spatial_ref"], errors="ignore")
+        return array.assign_coords(dict(xr_coords(geobox)))
+    if array.rio.crs is None:
+        raise GridMismatchError(
+            f'{path} carries no CRS. State the grid: `grid = {{crs = "EPSG:...", '
+            "resolution = 30, origin = [x, y]}` in the configuration, or --crs, --resolution and "
+            "--origin on the command line."
+        )
+    return array
+
+
+@contextmanager
+def without_grid_warning() -> Iterator[None]:
+    """Open rasters that carry no grid without a warning: it is stated, or its lack is an error."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def join_layers(scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
+    """Put the layers of a scene, which have the same pixels, into one Dataset."""
+    import xarray as xr
+
+    try:
+        xr.align(*layers.values(), join="exact", copy=False)
+    except ValueError as error:
+        raise GridMismatchError(
+            f"scene {scene_id}: its layers {sorted(layers)} do not lie on one grid. "
+            "Download them again, or move the scene out of the folder."
+        ) from error
+    return xr.Dataset(dict(layers))
+
+
+def bit(flags: xr.DataArray, *positions: int) -> xr.DataArray:
+    """Return where any of the bits is set; 0 is the least significant."""
+    mask = np.asarray(sum(1 << p for p in positions)).astype(flags.dtype)
+    return (flags & mask) != 0
+
+
+def lacking(files: Mapping[str, Path | str], layers: Iterable[str]) -> str:
+    """Return the `Scene.problem` of missing files; empty if nothing is missing."""
+    missing = [layer for layer in layers if layer not in files]
+    if not missing:
+        return ""
+    return f"lacks the layers {missing}; found {sorted(files)}. Download the missing files."
+
+
+def read_day(text: str) -> tuple[np.datetime64, str]:
+    """Read a day written YYYYDDD, YYYYMMDD or Y-M-D; or return NaT and a `Scene.problem`."""
+    try:
+        if "-" in text:
+            day = dt.date(*map(int, text.split("-")))
+        elif len(text) == 7:
+            year, number = int(text[:4]), int(text[4:])
+            day = dt.date(year, 1, 1) + dt.timedelta(days=number - 1)
+            if day.year != year:
+                raise ValueError(f"{year} has no day {number}")  # noqa: TRY301
+        else:
+            day = dt.date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError as error:
+        problem = f"the date in its name, {text!r}, is not a day ({error}). Correct the file name."
+        return np.datetime64("NaT", "D"), problem
+    return np.datetime64(day), ""
