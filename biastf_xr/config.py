@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec, Kind
-from biastf_xr.cube.stores import locate
+from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
@@ -475,7 +476,7 @@ def explain(error: pydantic.ValidationError) -> str:
 
 def _resolve(config: Config, folder: Path) -> Config:
     def source(s: Source) -> Source:
-        where = s.folder if "://" in s.folder else str(folder / s.folder)
+        where = s.folder if is_url(s.folder) else str(folder / s.folder)
         return s.model_copy(update={"folder": where, "cube": locate(s.cube, folder)})
 
     start = config.method.start and folder / config.method.start
@@ -498,10 +499,7 @@ def _resolve(config: Config, folder: Path) -> Config:
 
 def _resolve_nightly(section: NightlySection, output: str, folder: Path) -> NightlySection:
     """Return the scheduled job its folder."""
-    scheme, mark, rest = output.partition("://")
-    beside = Path(rest if mark else output)
-    if mark and scheme != "icechunk":
-        beside = folder / beside.name
+    beside = folder / store_at(output).beside
     default = beside.with_name(f"{beside.name.removesuffix('.zarr')}.nights")
     place = folder / section.folder if section.folder else default
     export = section.export and folder / section.export

@@ -93,12 +93,13 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
     """Settle one sensor: its folder, and what its scenes are."""
     import os
 
+    from biastf_xr._urls import is_url
     from biastf_xr.errors import ConfigError
     from biastf_xr.steps.init import Archive, guess_product
     from biastf_xr.steps.terminal import console
 
     folder = folder or _ask(f"Folder of the {sensor} scenes")
-    local = "://" not in folder
+    local = not is_url(folder)
     if local and not Path(folder).is_dir():
         raise ConfigError(f"no folder {folder}; expected the one with the {sensor} scenes.")
     if product is None:

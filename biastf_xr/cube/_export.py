@@ -10,6 +10,7 @@ import numpy as np
 
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube._spec import to_days
+from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError, CubeExistsError, StoreWriteError, TargetDateError
 from biastf_xr.grid import geobox_of, split_tiles
 
@@ -76,7 +77,7 @@ def export_cogs(
     ds = open_cube(path, chunks=None)
     names = _names(ds, bands)
     places = _places(ds, dates)
-    stem = Path(str(path)).name.removesuffix(".zarr")
+    stem = store_at(path).name.removesuffix(".zarr")
     jobs = [
         (place, name, Path(folder) / f"{stem}_{day.astype(str).replace('-', '')}_{name}.tif")
         for place, day in places

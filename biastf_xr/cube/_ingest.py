@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._summary import Summary, Told
+from biastf_xr._urls import is_url
 from biastf_xr.cube._axis import days_between, grow, prepend
 from biastf_xr.cube._compose import Job
 from biastf_xr.cube._cube import open_cube, read_group, spec_of
@@ -285,7 +286,7 @@ def preview_ingest(
 def _offered(
     product: Product, folder: Any, start: str | None, end: str | None, exclude: tuple[str, ...]
 ) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
-    found = product.find_scenes(folder if "://" in str(folder) else Path(folder))
+    found = product.find_scenes(folder if is_url(folder) else Path(folder))
     if not found:
         raise SceneError(
             f"no scene of {product.name} in {folder}{_seen(folder)}; expected files such as "

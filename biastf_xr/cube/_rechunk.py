@@ -150,11 +150,10 @@ def rechunk(
     """
     started = time.perf_counter()
     store = store_at(output)
-    here = Path.cwd()
-    if locate(path, here) == locate(output, here):
+    if locate(path, Path()) == locate(output, Path()):
         raise ConfigError(f"{path} cannot be copied onto itself. Choose another output.")
     source = read_group(path)
-    origin = Path(str(path).partition("://")[2] or path).name
+    origin = store_at(path).name
     with ExitStack() as stack:
         if not dry_run:
             stack.enter_context(store.lock())

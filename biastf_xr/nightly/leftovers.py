@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._urls import is_url, split_url
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import holder_of, lock_folder
 from biastf_xr.errors import StoreLockedError
@@ -57,8 +58,8 @@ def tidy(config: Config, *, dry_run: bool = False) -> tuple[Leftover, ...]:
 
 def _of_stores(config: Config) -> Iterator[Leftover]:
     for url in paths_of(config):
-        path = Path(url.removeprefix("icechunk://"))
-        if "://" in str(path) or "://" in url.removeprefix("icechunk://"):
+        path = store_at(url).folder
+        if path is None:
             yield from _of_remote(url)
             continue
         holder = holder_of(path)
@@ -91,7 +92,7 @@ def _of_remote(url: str) -> Iterator[Leftover]:
     name = f"{path.rstrip('/')}.lock"
     if filesystem.exists(name):
         holder = json.loads(filesystem.cat_file(name) or b"{}")
-        place = f"{url.partition('://')[0]}://{name}"
+        place = f"{split_url(url)[0]}://{name}"
         yield Leftover(place, "lock", kept=_alive(holder))
 
 
@@ -145,7 +146,7 @@ def _removed(found: Leftover) -> Leftover:
 
 def _remove(found: Leftover) -> None:
     path = Path(found.path)
-    if "://" in found.path:
+    if is_url(found.path):
         from fsspec.core import url_to_fs
 
         filesystem, name = url_to_fs(found.path)

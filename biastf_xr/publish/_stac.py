@@ -29,7 +29,6 @@ ZARR = "https://stac-extensions.github.io/zarr/v1.0.0/schema.json"
 
 GEOJSON, JSON, PNG = "application/geo+json", "application/json", "image/png"
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
-ZARR_STORE, ICECHUNK_STORE = "application/vnd.zarr; version=3", "application/x-icechunk"
 
 # Points on every side of an outline.
 EDGE_POINTS = 8
@@ -122,13 +121,14 @@ def _classes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def store_asset(href: str, *, icechunk: bool, title: str = "The cube") -> dict[str, Any]:
+def store_asset(
+    href: str, media_type: str, *, consolidated: bool, title: str = "The cube"
+) -> dict[str, Any]:
     """Describe the store of a cube."""
-    asset: dict[str, Any] = {"href": href, "title": title, "roles": ["data"]}
-    if icechunk:
-        return asset | {"type": ICECHUNK_STORE}
+    asset = {"href": href, "title": title, "roles": ["data"], "type": media_type}
+    if not consolidated:
+        return asset
     return asset | {
-        "type": ZARR_STORE,
         "zarr:node_type": "group",
         "zarr:zarr_format": 3,
         "zarr:consolidated": True,

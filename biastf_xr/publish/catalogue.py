@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from biastf_xr.cube.stores.base import CubeStore
+
 Progress = Callable[[str, int, int], None]
 Day = np.datetime64
 
@@ -139,7 +141,8 @@ def publish(
         If a file cannot be written.
     """
     ds = open_cube(path, chunks=None)
-    stem = Path(str(path).partition("://")[2] or str(path)).name.removesuffix(".zarr")
+    store = store_at(path)
+    stem = store.name.removesuffix(".zarr")
     about = stac.Description(
         id or stem,
         title or str(ds.attrs.get("title", stem)),
@@ -156,8 +159,8 @@ def publish(
         cell = sum(_itemsize(ds[name], dtype) for name in job.names)
         pixels = len(plan.todo) * ds.sizes["y"] * ds.sizes["x"]
         return plan.report(job, len(plan.todo) * (len(job.names) + 2) + 1, pixels * cell)
-    href = store_href or _href(path, job.folder)
-    cube = stac.store_asset(href, icechunk=not store_at(path).consolidated)
+    href = store_href or _href(store, job.folder)
+    cube = stac.store_asset(href, store.media_type, consolidated=store.consolidated)
     with lock_folder(job.folder), writing_to(str(job.folder)):
         job.folder.mkdir(parents=True, exist_ok=True)
         files = _write_items(job, plan, workers or os.cpu_count() or 1, progress)
@@ -314,12 +317,11 @@ def _itemsize(variable: xr.DataArray, dtype: str) -> int:
     return 2 if packed else int(variable.dtype.itemsize)
 
 
-def _href(path: str | Path, folder: Path) -> str:
-    """Return the place of a store as seen from a folder; URLs stay as they are."""
-    scheme, mark, rest = str(path).partition("://")
-    if mark and scheme != "icechunk":
-        return str(path)
-    return Path(os.path.relpath(rest if mark else str(path), folder)).as_posix()
+def _href(store: CubeStore, folder: Path) -> str:
+    """Return the path of a store as seen from a folder; URLs stay as they are."""
+    if store.folder is None:
+        return store.url
+    return Path(os.path.relpath(store.folder, folder)).as_posix()
 
 
 def _write_items(job: _Job, plan: _Plan, threads: int, progress: Progress | None) -> list[Path]:

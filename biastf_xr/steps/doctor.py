@@ -273,12 +273,13 @@ def _store(topic: str, kind: str, path: str, store_at: Any) -> Check:
 
     name = f"{kind} cube"
     try:
-        there = store_at(path).exists()
+        store = store_at(path)
+        there = store.exists()
     except (BiastfError, OSError) as error:
         return Check(topic, name, "wrong", str(error))
-    local = "://" not in path
-    parent = next((p for p in Path(path).parents if p.exists()), Path("/"))
-    if local and not os.access(parent, os.W_OK):
+    folder = store.folder
+    parent = next((p for p in (folder or Path("/")).parents if p.exists()), Path("/"))
+    if folder is not None and not os.access(parent, os.W_OK):
         return Check(topic, name, "wrong", f"{parent} cannot be written", "give write access")
     return Check(topic, name, "ok", path if there else f"{path}, not there yet")
 

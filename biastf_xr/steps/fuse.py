@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from biastf_xr.steps.terminal import console, progress_bar
 from biastf_xr.steps.train import built_method
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from biastf_xr.config import Config
     from biastf_xr.fusion._preview import Preview
     from biastf_xr.fusion._report import RunReport
@@ -103,8 +104,7 @@ def target_dates(config: Config) -> Any:
 
 def log_path(output: str) -> Path:
     """Return the path of the log: beside the cube, or here for a cube behind a URL."""
-    scheme, mark, rest = output.partition("://")
-    place = Path(rest if mark else output)
-    if mark and scheme != "icechunk":
-        place = Path(place.name)
+    from biastf_xr.cube.stores import store_at
+
+    place = store_at(output).beside
     return place.with_name(f"{place.name}.log.jsonl")

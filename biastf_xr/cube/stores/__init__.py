@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biastf_xr._urls import split_url
 from biastf_xr.errors import ConfigError, CubeStructureError
 
 if TYPE_CHECKING:
     from biastf_xr.cube.stores.base import CubeStore, Version
 
-ICECHUNK = "icechunk"
+# The class of every kind of store, by the scheme of its URL: what stands before "+", if there is
+# one.  A path has no scheme; a scheme that is not here is one of fsspec.
+STORES = {
+    "": "biastf_xr.cube.stores._plain:FolderStore",
+    "*": "biastf_xr.cube.stores._plain:RemoteStore",
+    "icechunk": "biastf_xr.cube.stores._icechunk_store:IcechunkStore",
+}
 
 
-def store_at(path: str | Path) -> CubeStore:
+def store_at(path: str | Path, base: Path | None = None) -> CubeStore:
     """Return the store at a path or URL, whether it exists or not.
 
     Parameters
@@ -21,7 +29,9 @@ def store_at(path: str | Path) -> CubeStore:
     path : str or pathlib.Path
         A folder, or a URL that fsspec opens (``s3://bucket/cube.zarr``, ``memory://cube.zarr``):
         plain Zarr.  ``icechunk://folder`` and ``icechunk+s3://bucket/prefix``, or a folder that
-        holds an Icechunk repository: Icechunk.
+        holds an Icechunk repository: Icechunk.  Further schemes as in `STORES`.
+    base : pathlib.Path, optional
+        What a relative folder is relative to; it stays relative by default.
 
     Returns
     -------
@@ -33,23 +43,23 @@ def store_at(path: str | Path) -> CubeStore:
     ConfigError
         If the scheme is unknown or its package is not installed.
     """
-    scheme, rest = _split(str(path))
-    if scheme.split("+")[0] == ICECHUNK:
-        from biastf_xr.cube.stores._icechunk_store import IcechunkStore
+    scheme, rest = split_url(path)
+    if scheme and not rest:
+        raise ConfigError(f"{path!r} names no store; expected something after {scheme}://.")
+    kind = scheme.partition("+")[0]
+    found = _class_of(kind if kind in STORES else "*")
+    if not scheme:
+        folder = (base or Path()) / path
+        if folder.is_dir() and not (folder / "zarr.json").exists():
+            kinds = map(_class_of, STORES)
+            found = next((k for k in kinds if k.recognises(folder)), found)
+    return found.at(str(path), base)
 
-        return IcechunkStore(rest, scheme.partition("+")[2])
-    if scheme:
-        from biastf_xr.cube.stores._plain import RemoteStore
 
-        return RemoteStore(str(path))
-    folder = Path(path)
-    if (folder / "snapshots").is_dir() and not (folder / "zarr.json").exists():
-        from biastf_xr.cube.stores._icechunk_store import IcechunkStore
-
-        return IcechunkStore(str(folder), "")
-    from biastf_xr.cube.stores._plain import FolderStore
-
-    return FolderStore(folder)
+def _class_of(scheme: str) -> type[CubeStore]:
+    module, name = STORES[scheme].split(":")
+    found: type[CubeStore] = getattr(import_module(module), name)
+    return found
 
 
 def versions(path: str | Path) -> list[Version]:
@@ -126,17 +136,4 @@ def locate(path: str | Path, folder: Path) -> str:
     str
         The path or URL.
     """
-    scheme, rest = _split(str(path))
-    if scheme == ICECHUNK:
-        return f"{ICECHUNK}://{(folder / rest).resolve()}"
-    return str(path) if scheme else str((folder / path).resolve())
-
-
-def _split(path: str) -> tuple[str, str]:
-    """Split a URL into scheme and rest; the scheme of a folder is empty."""
-    scheme, mark, rest = path.partition("://")
-    if not mark:
-        return "", path
-    if not rest:
-        raise ConfigError(f"{path!r} names no store; expected something after {scheme}://.")
-    return scheme, rest
+    return store_at(path, folder).url

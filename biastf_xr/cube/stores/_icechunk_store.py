@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from biastf_xr._urls import split_url
 from biastf_xr.cube.stores._lock import lock_folder
-from biastf_xr.cube.stores.base import Version
+from biastf_xr.cube.stores.base import CubeStore, Edit, Version
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError, StoreLockedError
 
 if TYPE_CHECKING:
@@ -27,17 +28,13 @@ HIDDEN = "unpublished"
 ROLLED_BACK = "rolled-back-"
 
 
-class IcechunkEdit:
+class IcechunkEdit(Edit):
     """A change of an Icechunk store: nothing is visible before a checkpoint, all of it after."""
 
     def __init__(self, repository: Any, url: str, branch: str = BRANCH) -> None:
         self._repository, self._url, self._branch = repository, url, branch
         self._session = repository.writable_session(branch)
-
-    @property
-    def store(self) -> Any:
-        """Return what to write through, in this process."""
-        return self._session.store
+        super().__init__(self._session.store)
 
     def fork(self) -> Any:
         """Return a picklable store for workers; see `Edit.fork`."""
@@ -64,6 +61,7 @@ class IcechunkEdit:
                 "Nothing of this step was kept; run it again."
             ) from error
         self._session = self._repository.writable_session(self._branch)
+        super().__init__(self._session.store)
 
     def publish(self, message: str) -> None:
         """Commit, and let readers see all commits; see `Edit.publish`."""
@@ -73,7 +71,7 @@ class IcechunkEdit:
 
 
 @dataclass(frozen=True)
-class IcechunkStore:
+class IcechunkStore(CubeStore):
     """An Icechunk repository.
 
     `place`: A folder, or bucket and prefix.
@@ -85,17 +83,37 @@ class IcechunkStore:
     consolidated: ClassVar[bool] = False
     transactional: ClassVar[bool] = True
     replaces_at_once: ClassVar[bool] = True
+    media_type: ClassVar[str] = "application/x-icechunk"
+
+    @classmethod
+    def at(cls, url: str, base: Path | None) -> IcechunkStore:
+        """Return the repository at ``icechunk://folder`` or behind another protocol."""
+        scheme, place = split_url(url)
+        protocol = scheme.partition("+")[2]
+        if base is not None and not protocol:
+            place = str((base / place).resolve())
+        return cls(place, protocol)
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Return whether a folder holds a repository."""
+        return (folder / "snapshots").is_dir()
 
     @property
-    def url(self) -> str:
-        """Return its name in messages."""
-        return f"icechunk+{self.protocol}://{self.place}" if self.protocol else self.place
+    def url(self) -> str:  # type: ignore[override]
+        """Return its URL."""
+        return f"icechunk{self.protocol and '+'}{self.protocol}://{self.place}"
+
+    @property
+    def folder(self) -> Path | None:
+        """Return its folder; None behind a URL."""
+        return None if self.protocol else Path(self.place)
 
     def exists(self) -> bool:
         """Return whether there is something; see `CubeStore.exists`."""
         import zarr
 
-        if not self.protocol and not (Path(self.place) / "snapshots").is_dir():
+        if self.folder and not self.recognises(self.folder):
             return False  # asking Icechunk would make the folder
         icechunk, storage = _icechunk(), self._storage()
         if not icechunk.Repository.exists(storage):
@@ -109,6 +127,8 @@ class IcechunkStore:
 
     def reader(self, version: str | None = None) -> Any:
         """Open it for reading; see `CubeStore.reader`."""
+        if self.folder and not self.recognises(self.folder):
+            raise FileNotFoundError(self.url)
         repository = self._repository()
         if version is None:
             return repository.readonly_session(BRANCH).store

@@ -3,61 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from biastf_xr.cube.stores._lock import holds_folder, lock_folder, lock_object
+from biastf_xr.cube.stores.base import CubeStore, Edit
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from biastf_xr.cube.stores.base import Version
-
-
-@dataclass(frozen=True)
-class PlainEdit:
-    """A change of a plain store: chunks appear as they are written, structure at checkpoints.
-
-    `store`: What to write through.
-    """
-
-    store: Any
-
-    def fork(self) -> Any:
-        """Return the store itself; see `Edit.fork`."""
-        return self.store
-
-    def merge(self, forks: Iterable[Any]) -> None:
-        """Do nothing: what workers wrote is there; see `Edit.merge`."""
-
-    def checkpoint(self, message: str) -> None:
-        """Consolidate the metadata: one object, so that all arrays grow at once for a reader."""
-        import zarr
-
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
-            zarr.consolidate_metadata(self.store)
-
-    def publish(self, message: str) -> None:
-        """Make a checkpoint: nothing was held back; see `Edit.publish`."""
-        self.checkpoint(message)
+    from collections.abc import Iterator
 
 
 @contextmanager
-def _checkpointed(edit: PlainEdit, message: str) -> Iterator[PlainEdit]:
+def _checkpointed(edit: Edit, message: str) -> Iterator[Edit]:
     yield edit
     edit.checkpoint(message)
-
-
-def _no_versions(url: str, version: str) -> CubeStructureError:
-    return CubeStructureError(
-        f"{url} is plain Zarr and keeps no versions; asked for {version!r}. "
-        "Only Icechunk stores (icechunk://...) keep them."
-    )
 
 
 def _refuse_existing(url: str, *, replace: bool) -> None:
@@ -69,18 +31,26 @@ def _refuse_existing(url: str, *, replace: bool) -> None:
 
 
 @dataclass(frozen=True)
-class FolderStore:
+class FolderStore(CubeStore):
     """A plain Zarr store in a folder."""
 
     path: Path
-    consolidated: ClassVar[bool] = True
-    transactional: ClassVar[bool] = False
     replaces_at_once: ClassVar[bool] = True
 
+    @classmethod
+    def at(cls, url: str, base: Path | None) -> FolderStore:
+        """Return the store in a folder; see `CubeStore.at`."""
+        return cls(Path(url) if base is None else (base / url).resolve())
+
     @property
-    def url(self) -> str:
-        """Return its name in messages."""
+    def url(self) -> str:  # type: ignore[override]
+        """Return the folder."""
         return str(self.path)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder."""
+        return self.path
 
     def exists(self) -> bool:
         """Return whether there is something; see `CubeStore.exists`."""
@@ -91,16 +61,8 @@ class FolderStore:
         from zarr.storage import LocalStore
 
         if version is not None:
-            raise _no_versions(self.url, version)
+            raise self.without_versions(version)
         return LocalStore(self._recovered(), read_only=True)
-
-    def versions(self) -> list[Version]:
-        """List no versions; see `CubeStore.versions`."""
-        return []
-
-    def roll_back(self, to: str) -> Version:
-        """Refuse: there is only what is there now; see `CubeStore.roll_back`."""
-        raise _no_versions(self.url, to)
 
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`."""
@@ -110,14 +72,14 @@ class FolderStore:
         """Return whether a holder still has the lock; see `CubeStore.held_by`."""
         return holds_folder(self.path, token)
 
-    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[PlainEdit]:
+    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[Edit]:
         """Change the cube that is there; see `CubeStore.edit`."""
         from zarr.storage import LocalStore
 
-        return _checkpointed(PlainEdit(LocalStore(self._recovered())), message)
+        return _checkpointed(Edit(LocalStore(self._recovered())), message)
 
     @contextmanager
-    def build(self, message: str, *, replace: bool) -> Iterator[PlainEdit]:
+    def build(self, message: str, *, replace: bool) -> Iterator[Edit]:
         """Build the store beside its place and move it there when it is complete.
 
         A reader sees the old store or the finished new one; if the body raises, the old store is
@@ -139,7 +101,7 @@ class FolderStore:
             shutil.rmtree(leftover, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            edit = PlainEdit(LocalStore(partial))
+            edit = Edit(LocalStore(partial))
             yield edit
             edit.checkpoint(message)
         except BaseException:
@@ -166,7 +128,7 @@ class FolderStore:
 
 
 @dataclass(frozen=True)
-class RemoteStore:
+class RemoteStore(CubeStore):
     """A plain Zarr store behind a URL that fsspec opens.
 
     Objects cannot be renamed there: `build` replaces the old store at its start, and if it fails
@@ -174,9 +136,11 @@ class RemoteStore:
     """
 
     url: str
-    consolidated: ClassVar[bool] = True
-    transactional: ClassVar[bool] = False
-    replaces_at_once: ClassVar[bool] = False
+
+    @classmethod
+    def at(cls, url: str, base: Path | None) -> RemoteStore:
+        """Return the store at a URL; see `CubeStore.at`."""
+        return cls(url)
 
     def exists(self) -> bool:
         """Return whether there is something; see `CubeStore.exists`."""
@@ -186,16 +150,8 @@ class RemoteStore:
     def reader(self, version: str | None = None) -> Any:
         """Open it for reading; see `CubeStore.reader`."""
         if version is not None:
-            raise _no_versions(self.url, version)
+            raise self.without_versions(version)
         return self._store(read_only=True)
-
-    def versions(self) -> list[Version]:
-        """List no versions; see `CubeStore.versions`."""
-        return []
-
-    def roll_back(self, to: str) -> Version:
-        """Refuse: there is only what is there now; see `CubeStore.roll_back`."""
-        raise _no_versions(self.url, to)
 
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`."""
@@ -210,12 +166,12 @@ class RemoteStore:
         except FileNotFoundError:
             return False
 
-    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[PlainEdit]:
+    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[Edit]:
         """Change the cube that is there; see `CubeStore.edit`."""
-        return _checkpointed(PlainEdit(self._store(read_only=False)), message)
+        return _checkpointed(Edit(self._store(read_only=False)), message)
 
     @contextmanager
-    def build(self, message: str, *, replace: bool) -> Iterator[PlainEdit]:
+    def build(self, message: str, *, replace: bool) -> Iterator[Edit]:
         """Build the store in its place.
 
         `replace`: Whether a store that is there may be replaced.
@@ -224,7 +180,7 @@ class RemoteStore:
             _refuse_existing(self.url, replace=replace)
             self.delete()
         try:
-            edit = PlainEdit(self._store(read_only=False))
+            edit = Edit(self._store(read_only=False))
             yield edit
             edit.checkpoint(message)
         except BaseException:

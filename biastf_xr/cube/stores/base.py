@@ -1,12 +1,20 @@
-"""The contract of a store: read it, lock it, change it, build it anew."""
+"""The contract of a store: read it, lock it, change it, build it from nothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from biastf_xr._urls import split_url
+from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
+
+    import zarr
 
 
 class Version(NamedTuple):
@@ -27,19 +35,30 @@ class Version(NamedTuple):
     message: str
 
 
-class Edit(Protocol):
+class Edit:
     """A change of a cube that is under way.
 
-    Attributes
+    As it stands it suits a store in which chunks appear as they are written and structure at
+    checkpoints, when the metadata is consolidated.
+
+    Parameters
     ----------
     store : zarr.abc.store.Store
         What to write through, in this process.
     """
 
+    def __init__(self, store: Any) -> None:
+        self.store = store
+        self._group: zarr.Group | None = None
+
     @property
-    def store(self) -> Any:
-        """Return what to write through, in this process."""
-        ...
+    def group(self) -> zarr.Group:
+        """Return the root group to change, opened once; the cube must be there."""
+        import zarr
+
+        if self._group is None:
+            self._group = zarr.open_group(self.store, mode="r+", use_consolidated=False)
+        return self._group
 
     def fork(self) -> Any:
         """Return a picklable store that workers may write chunks through.
@@ -51,7 +70,7 @@ class Edit(Protocol):
         zarr.abc.store.Store
             The store; each worker hands it back when it is done.
         """
-        ...
+        return self.store
 
     def merge(self, forks: Iterable[Any]) -> None:
         """Take over what workers wrote.
@@ -61,7 +80,6 @@ class Edit(Protocol):
         forks : iterable of zarr.abc.store.Store
             What the workers handed back.
         """
-        ...
 
     def checkpoint(self, message: str) -> None:
         """Make everything written so far visible to readers.
@@ -71,7 +89,12 @@ class Edit(Protocol):
         message : str
             What was done, for the log of versions.
         """
-        ...
+        import zarr
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            # One object, so that all arrays grow at once for a reader.
+            zarr.consolidate_metadata(self.store)
 
     def publish(self, message: str) -> None:
         """Make everything visible that an edit with ``hidden`` has held back.
@@ -81,33 +104,84 @@ class Edit(Protocol):
         message : str
             What was done, for the log of versions.
         """
-        ...
+        self.checkpoint(message)
 
 
-class CubeStore(Protocol):
+class CubeStore(ABC):
     """A place where a cube is or may be.
+
+    A new kind of store is a class with these methods and a line in `biastf_xr.cube.stores.STORES`.
 
     Attributes
     ----------
     url : str
-        Its name in messages.
+        Its name in messages; `biastf_xr.cube.stores.store_at` takes it back.
     consolidated : bool
         Whether its metadata is consolidated.
     transactional : bool
         Whether changes become visible together, in a commit.
     replaces_at_once : bool
-        Whether a reader of a cube that is built anew sees either the old or the new one.
+        Whether a reader of a cube that is rebuilt sees either the old or the new one.
+    media_type : str
+        What a catalogue calls it.
     """
 
-    consolidated: ClassVar[bool]
-    transactional: ClassVar[bool]
-    replaces_at_once: ClassVar[bool]
+    url: str
+    consolidated: ClassVar[bool] = True
+    transactional: ClassVar[bool] = False
+    replaces_at_once: ClassVar[bool] = False
+    media_type: ClassVar[str] = "application/vnd.zarr; version=3"
+
+    @classmethod
+    @abstractmethod
+    def at(cls, url: str, base: Path | None) -> CubeStore:
+        """Return the store at a URL or path; opens nothing.
+
+        Parameters
+        ----------
+        url : str
+            With its scheme.
+        base : pathlib.Path, optional
+            What a relative folder is relative to; it stays relative by default.
+
+        Returns
+        -------
+        CubeStore
+            The store.
+        """
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Return whether a folder without a scheme holds a store of this kind.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+            A folder that is there and is no plain Zarr.
+
+        Returns
+        -------
+        bool
+            False by default.
+        """
+        return False
 
     @property
-    def url(self) -> str:
-        """Return its name in messages."""
-        ...
+    def folder(self) -> Path | None:
+        """Return where it lies on this machine; None for a store behind a URL."""
+        return None
 
+    @property
+    def name(self) -> str:
+        """Return the last part of its path."""
+        return Path(split_url(self.url)[1]).name
+
+    @property
+    def beside(self) -> Path:
+        """Return a path of its name beside it; in the working folder if it lies behind a URL."""
+        return self.folder or Path(self.name)
+
+    @abstractmethod
     def exists(self) -> bool:
         """Return whether there is something.
 
@@ -116,8 +190,8 @@ class CubeStore(Protocol):
         bool
             True if there is a Zarr group.
         """
-        ...
 
+    @abstractmethod
     def reader(self, version: str | None = None) -> Any:
         """Open it for reading.
 
@@ -129,9 +203,9 @@ class CubeStore(Protocol):
         Returns
         -------
         zarr.abc.store.Store
-            What xarray and zarr read through.
+            What xarray and zarr read through; raises FileNotFoundError, at the latest when it is
+            read, if there is nothing.
         """
-        ...
 
     def versions(self) -> list[Version]:
         """List the versions, newest first.
@@ -141,7 +215,7 @@ class CubeStore(Protocol):
         list of Version
             Empty for a store that keeps none.
         """
-        ...
+        return []
 
     def roll_back(self, to: str) -> Version:
         """Make an earlier version the newest one; its holder must have the lock.
@@ -156,8 +230,27 @@ class CubeStore(Protocol):
         Version
             What readers see now; raises `CubeStructureError` if there is no such version.
         """
-        ...
+        raise self.without_versions(to)
 
+    def without_versions(self, version: str) -> CubeStructureError:
+        """Return the refusal of a store that keeps no versions.
+
+        Parameters
+        ----------
+        version : str
+            What was asked for.
+
+        Returns
+        -------
+        CubeStructureError
+            To be raised.
+        """
+        return CubeStructureError(
+            f"{self.url} is plain Zarr and keeps no versions; asked for {version!r}. "
+            "Only Icechunk stores (icechunk://...) keep them."
+        )
+
+    @abstractmethod
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out, until the block is left or the process dies.
 
@@ -167,8 +260,8 @@ class CubeStore(Protocol):
             A token for `held_by`; raises `StoreLockedError`, naming the holder, if somebody else
             writes.
         """
-        ...
 
+    @abstractmethod
     def held_by(self, token: str) -> bool:
         """Return whether a holder still has the lock.
 
@@ -185,8 +278,8 @@ class CubeStore(Protocol):
         bool
             False if the holder has died or given the lock back.
         """
-        ...
 
+    @abstractmethod
     def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[Edit]:
         """Change the cube that is there.
 
@@ -203,10 +296,10 @@ class CubeStore(Protocol):
         context manager of Edit
             A clean end makes the last changes visible.
         """
-        ...
 
+    @abstractmethod
     def build(self, message: str, *, replace: bool) -> AbstractContextManager[Edit]:
-        """Make the cube anew; it appears when the block ends cleanly.
+        """Build the cube from nothing; it appears when the block ends cleanly.
 
         Parameters
         ----------
@@ -220,8 +313,7 @@ class CubeStore(Protocol):
         context manager of Edit
             An empty store.
         """
-        ...
 
+    @abstractmethod
     def delete(self) -> None:
         """Remove the cube."""
-        ...
