@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import biastf_xr
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube import ingest
-from biastf_xr.evaluation.holdout import evaluate
+from biastf_xr.evaluation import evaluate
 from biastf_xr.fusion import FusionRule
 from biastf_xr.methods import fit, get_method
 from biastf_xr.sources import build_product

@@ -15,7 +15,7 @@ from biastf_xr.version import __version__
 if TYPE_CHECKING:
     from biastf_xr.cube._cube import open_cube
     from biastf_xr.cube._ingest import ingest
-    from biastf_xr.evaluation.holdout import evaluate
+    from biastf_xr.evaluation._holdout import evaluate
     from biastf_xr.fusion._lazy import fuse
     from biastf_xr.fusion._preview import plan
     from biastf_xr.fusion._run import write_fused
@@ -36,7 +36,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "evaluate": "biastf_xr.evaluation.holdout",
+        "evaluate": "biastf_xr.evaluation._holdout",
         "fit": "biastf_xr.methods",
         "fuse": "biastf_xr.fusion._lazy",
         "ingest": "biastf_xr.cube._ingest",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.evaluation import Scores
     from biastf_xr.fusion._overview import Brackets
     from biastf_xr.fusion._plan import FusionRule
     from biastf_xr.fusion._preview import Preview
@@ -180,7 +180,7 @@ class BiastfAccessor:
         Scores
             The measures.
         """
-        from biastf_xr.evaluation.holdout import evaluate
+        from biastf_xr.evaluation import evaluate
 
         return evaluate(self._ds, coarse, methods, **options)
 
@@ -196,14 +196,14 @@ class BiastfAccessor:
         dates : array_like of dates
             The withheld dates.
         **options
-            Options of `biastf_xr.evaluation.holdout.score_cube`.
+            Options of `biastf_xr.evaluation.score_cube`.
 
         Returns
         -------
         Scores
             The measures of the cube and of the free baselines.
         """
-        from biastf_xr.evaluation.holdout import score_cube
+        from biastf_xr.evaluation import score_cube
 
         return score_cube(self._ds, fine, coarse, dates, **options)
 

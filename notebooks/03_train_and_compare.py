@@ -24,7 +24,6 @@ from pathlib import Path
 from IPython.display import Image
 
 import biastf_xr
-from biastf_xr.evaluation._statistics import comparisons
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 from biastf_xr.pictures import draw_bias
 from biastf_xr.testing import SyntheticRegion
@@ -135,7 +134,7 @@ scores.by_date().round(4)
 # three dates never.
 
 # %%
-for one in comparisons(scores):
+for one in scores.comparisons():
     low, high = f"{one.low:+.4f}", f"{one.high:+.4f}"
     print(f"{one.method} against {one.reference}: {one.verdict} ({low} to {high})")
 

@@ -11,7 +11,7 @@ from checks import facts
 import biastf_xr
 from biastf_xr.cube import ingest
 from biastf_xr.errors import GridMismatchError
-from biastf_xr.evaluation.holdout import evaluate
+from biastf_xr.evaluation import evaluate
 from biastf_xr.methods import get_method
 from biastf_xr.sources import build_product
 

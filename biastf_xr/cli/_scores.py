@@ -90,7 +90,7 @@ def evaluate(
 
     `biastf-xr evaluate config.toml --design leave-region --parts 2x2`
     """
-    from biastf_xr.evaluation.report import report_data
+    from biastf_xr.evaluation._report import report_data
     from biastf_xr.steps.evaluate import evaluate_step
     from biastf_xr.steps.preview import preview_evaluate_step
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import typer
 
     from biastf_xr.config import Config, Source
-    from biastf_xr.evaluation._designs import Design
+    from biastf_xr.evaluation import Design
 
 # Flags of `train` that only networks have.
 NETWORK_FLAGS = ("epochs", "samples", "inputs", "weights", "denoise", "dates", "target", "balance",

@@ -13,17 +13,45 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from biastf_xr.brackets import clear_fractions
+from biastf_xr.cube._cube import bands_of, drop_days
+from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import MissingPairError, TargetDateError
-from biastf_xr.evaluation._folds import Fold
 from biastf_xr.fusion._plan import TileGrid
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
     from biastf_xr.cube._guards import CubePair
+    from biastf_xr.grid import Tile
 
     Day = np.datetime64
     Days = NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One round: what is withheld, what is predicted.
+
+    `score`: Dates to predict and to score.
+    `withheld`: Fine dates that are unreachable, those to score among them; all others stay.
+    `until`: Last day of the coarse series that is reachable; all of it by default.
+    `parts`: Parts of the area, rows of columns. A learned method predicts each of them as
+    fitted on the others; by default it is fitted on the whole area.
+    """
+
+    score: tuple[Day, ...]
+    withheld: tuple[Day, ...]
+    until: Day | None = None
+    parts: tuple[tuple[Tile, ...], ...] = ()
+
+    def reachable(self, fine: xr.Dataset, coarse: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+        """Take out of the cubes what no method may see."""
+        rest = drop_days(fine, self.withheld)
+        if self.until is not None:
+            coarse = coarse.isel(time=to_days(coarse["time"].values) <= self.until)
+        return rest, coarse
+
 
 DESIGNS = ("leave-one-out", "leave-gap", "forward", "leave-region")
 
@@ -196,21 +224,21 @@ def design_named(
     *,
     gap_days: int | None = None,
     parts: tuple[int, int] | None = None,
-    together: bool = False,
 ) -> Design:
     """Return a design by its name."""
     if name not in DESIGNS:
         raise TargetDateError(f"design is {name!r}; expected one of {', '.join(DESIGNS)}.")
-    given = (("gap_days", gap_days, "leave-gap"), ("parts", parts, "leave-region"),
-             ("together", together or None, "leave-one-out"))  # fmt: skip
-    for option, value, owner in given:
+    for option, value, owner in (
+        ("gap_days", gap_days, "leave-gap"),
+        ("parts", parts, "leave-region"),
+    ):
         if value is not None and name != owner:
             raise TargetDateError(f"{option} belongs to the design {owner}; the design is {name}.")
     if name == "leave-gap":
         return LeaveGap() if gap_days is None else LeaveGap(days=gap_days)
     if name == "leave-region":
         return LeaveRegion() if parts is None else LeaveRegion(rows=parts[0], columns=parts[1])
-    return Forward() if name == "forward" else LeaveOneOut(together=together)
+    return Forward() if name == "forward" else LeaveOneOut()
 
 
 def inner_dates(pair: CubePair, min_clear: float) -> Days:
@@ -228,3 +256,24 @@ def clear_pairs(pair: CubePair, min_clear: float) -> Days:
 def _withheld(pair: CubePair, chosen: Any, day: Day) -> tuple[Day, ...]:
     """Return the chosen fine dates, and the scored one whether or not there is a scene."""
     return tuple(np.union1d(pair.fine_days[chosen], [day]))
+
+
+def without_part(fine: xr.Dataset, part: Tile) -> xr.Dataset:
+    """Mask a part of the area in every scene, so that nothing can be learned from it.
+
+    Returned: Lazy: bands are NaN in the part, masks 0. The coordinate ``clear_fraction`` is
+    that of the rest of the area (one pass over one band).
+    """
+    import xarray as xr
+
+    outside = np.ones((fine.sizes["y"], fine.sizes["x"]), bool)
+    outside[part.slices] = False
+    keep = xr.DataArray(outside, dims=("y", "x"))
+    masked = {
+        name: v.where(keep, np.nan if v.dtype.kind == "f" else 0).astype(v.dtype)
+        for name, v in fine.data_vars.items()
+        if {"y", "x"} <= set(v.dims)
+    }
+    rest = fine.assign({n: v.transpose(*fine[n].dims) for n, v in masked.items()})
+    clear = rest[bands_of(fine)[0]].notnull().sum(("y", "x")).values / max(outside.sum(), 1)
+    return rest.assign_coords(clear_fraction=("time", clear))

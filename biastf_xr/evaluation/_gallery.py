@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from biastf_xr.evaluation._judged import Judged
+    from biastf_xr.evaluation._predictions import Judged
 
     Float = NDArray[np.float32]
 

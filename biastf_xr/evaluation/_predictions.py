@@ -1,17 +1,16 @@
-"""Predict the withheld dates of a fold from what it leaves reachable."""
+"""Withheld dates, predicted from what a fold leaves reachable, beside the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from biastf_xr.cube._cube import bands_of
 from biastf_xr.errors import MissingPairError
-from biastf_xr.evaluation._folds import without_part
-from biastf_xr.evaluation._judged import Predicted
+from biastf_xr.evaluation._designs import without_part
 from biastf_xr.fusion._lazy import fuse
 from biastf_xr.methods import LEARNED, fit, get_method
 from biastf_xr.methods.base import Method
@@ -20,11 +19,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import xarray as xr
+    from numpy.typing import NDArray
 
-    from biastf_xr.evaluation._folds import Fold
+    from biastf_xr.cube._guards import CubePair
+    from biastf_xr.evaluation._designs import Fold
     from biastf_xr.evaluation._scores import ScoreBook
     from biastf_xr.fusion._plan import FusionRule
     from biastf_xr.grid import Tile
+
+    Float = NDArray[np.float32]
+    Day = np.datetime64
 
 # Fits a method on what is left of the fine and the coarse cube.
 Recipe = Callable[["xr.Dataset", "xr.Dataset"], Method]
@@ -39,9 +43,60 @@ EvaluationProgress = Callable[[str, str], None]
 SIGMA = "_sigma"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """One withheld date: every method's image, the truth, and what they were made from.
+
+    `bands`: Names of the band axis.
+    `images`: Predictions by method, shape ``(band, y, x)``, reflectance, NaN where there is none;
+    Dask until `load`.
+    `truth`: The withheld scene, same shape; NaN where not clear.
+    `before`, `after`: Nearest reachable base dates; None where there is none.
+    `apart`: Shape ``(y, x)``: days to the nearer base date used at a pixel; 0 where there is none.
+    `sigma`: Stated standard deviation of the error, by method, shape ``(band, y, x)``; only of
+    methods that state one.
+    `coarse`: The coarse image of the date on its own grid, shape ``(band, h, w)``; None where
+    the coarse cube has none that day.
+    """
+
+    day: Day
+    bands: tuple[str, ...]
+    images: dict[str, Any]
+    truth: Any
+    before: Day | None = None
+    after: Day | None = None
+    apart: Any = 0
+    sigma: dict[str, Any] = field(default_factory=dict)
+    coarse: Any = None
+
+    @cached_property
+    def common(self) -> NDArray[np.bool_]:
+        """Return the pixels that are scored, shape ``(y, x)``, of what is in memory."""
+        return common_pixels(self.images, self.truth)
+
+    def load(self) -> Judged:
+        """Compute everything at once."""
+        from dask.base import compute
+
+        names = ("images", "sigma", "apart", "truth", "coarse")
+        loaded = compute(*(getattr(self, name) for name in names))
+        return replace(self, **dict(zip(names, loaded, strict=True)))
+
+
+def common_pixels(images: dict[str, Float], truth: Float) -> NDArray[np.bool_]:
+    """Find the pixels on which all methods can be compared.
+
+    `images`: Predictions by method, shape ``(band, y, x)``.
+    Returned: Shape ``(y, x)``: finite in every image and the truth, in all bands.
+    """
+    common: NDArray[np.bool_] = np.asarray(np.isfinite(truth).all(axis=0))
+    for image in images.values():
+        common = common & np.isfinite(image).all(axis=0)
+    return common
+
+
 def predict_fold(
-    fine: xr.Dataset,
-    coarse: xr.Dataset,
+    pair: CubePair,
     methods: Mapping[str, Candidate],
     fold: Fold,
     book: ScoreBook,
@@ -49,16 +104,15 @@ def predict_fold(
     rule: FusionRule | None = None,
     fit_options: dict[str, Any] | None = None,
     progress: EvaluationProgress | None = None,
-) -> Iterator[Predicted]:
+) -> Iterator[Judged]:
     """Predict the dates of one fold from what it leaves reachable.
 
-    `fine`, `coarse`: The whole cubes; what the fold withholds is never read.
+    `pair`: The whole cubes; what the fold withholds is read for the truth alone.
     `methods`: By the name in the tables; learned ones given by name, and callables, are fitted
     here.
     `book`: Takes what the methods say of themselves, and notes on what could not be done.
     """
-    rest, seen = fold.reachable(fine, coarse)
-    bands = bands_of(fine)
+    rest, seen = fold.reachable(pair.fine, pair.coarse)
     built: dict[str, list[list[Method]]] = {}
     for name, method in methods.items():
         try:
@@ -67,7 +121,7 @@ def predict_fold(
             for day in fold.score:
                 book.note(str(day), name, f"could not be fitted: {error}")
             continue
-        book.methods[name] = _told(method, built[name][0][0])
+        book.methods[name] = _description(method, built[name][0][0])
     for day in fold.score:
         cubes: dict[str, list[list[xr.Dataset]]] = {}
         try:
@@ -80,7 +134,7 @@ def predict_fold(
         except MissingPairError as error:
             book.note(str(day), "", str(error))
             continue
-        yield _assembled(day, bands, cubes, built, fold, book)
+        yield _assembled(day, pair, cubes, built, fold, book)
 
 
 def _build(
@@ -108,7 +162,7 @@ def _recipe(method: Candidate, options: dict[str, Any] | None = None) -> Recipe 
     return None if isinstance(method, Method) else method
 
 
-def _told(method: Candidate, built: Method) -> dict[str, Any]:
+def _description(method: Candidate, built: Method) -> dict[str, Any]:
     """Return the description of a method; if fitted in every fold, only what all folds share."""
     described = built.describe()
     if _recipe(method) is not None:
@@ -118,14 +172,15 @@ def _told(method: Candidate, built: Method) -> dict[str, Any]:
 
 
 def _assembled(
-    day: np.datetime64,
-    bands: tuple[str, ...],
+    day: Day,
+    pair: CubePair,
     cubes: dict[str, list[list[xr.Dataset]]],
     built: dict[str, list[list[Method]]],
     fold: Fold,
     book: ScoreBook,
-) -> Predicted:
-    """Bring the fused cubes of one date to lazy images."""
+) -> Judged:
+    """Bring the fused cubes of one date to lazy images, beside the truth and the coarse image."""
+    bands = pair.bands
     base = cubes["nearest"][0][0]
     before, after = (_day(base[side].values[0]) for side in ("before", "after"))
     images, sigma = {}, {}
@@ -136,13 +191,16 @@ def _assembled(
                 str(day), name, f"needs base dates on both sides, and there is none {side} it."
             )
             continue
-        images[name] = _put_together(grid, fold.parts, lambda ds: band_stack(ds, bands))
+        images[name] = _mosaic(grid, fold.parts, lambda ds: band_stack(ds, bands))
         if sigma_stack(grid[0][0], bands) is not None:
-            sigma[name] = _put_together(grid, fold.parts, lambda ds: sigma_stack(ds, bands))
-    return Predicted(day, bands, images, sigma, before, after, _apart(base))
+            sigma[name] = _mosaic(grid, fold.parts, lambda ds: sigma_stack(ds, bands))
+    truth = band_stack(pair.fine.isel(time=pair.fine_days == day), bands)
+    here = pair.coarse_days == day
+    coarse = band_stack(pair.coarse.isel(time=here), bands) if here.any() else None
+    return Judged(day, bands, images, truth, before, after, _apart(base), sigma, coarse)
 
 
-def _put_together(
+def _mosaic(
     grid: list[list[xr.Dataset]], parts: tuple[tuple[Tile, ...], ...], image: Callable[..., Any]
 ) -> Any:
     """Take each part of the area from its own cube."""

@@ -10,14 +10,16 @@ import numpy as np
 
 from biastf_xr._summary import Summary, Told
 from biastf_xr.evaluation._calibration import LEVELS
+from biastf_xr.evaluation._statistics import REFERENCES, Comparison, compare_with_rivals
 from biastf_xr.evaluation._tally import CHANGE_CLASSES, DISTANCE_CLASSES
+from biastf_xr.methods import BASELINES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
 
-    from biastf_xr.evaluation._judged import Predicted
+    from biastf_xr.evaluation._predictions import Judged
     from biastf_xr.evaluation._tally import Tally
 
 CLASSES = {"change": CHANGE_CLASSES, "distance": DISTANCE_CLASSES}
@@ -81,9 +83,6 @@ class Scores(Told):
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def _summary(self) -> Summary:
-        from biastf_xr.evaluation._statistics import comparisons
-        from biastf_xr.evaluation.report import told
-
         days = self.table.drop_duplicates("date")
         facts = {
             "design": self.design,
@@ -91,7 +90,7 @@ class Scores(Told):
             "pixels": f"{int(days['pixels'].mean()):,} a date on average, the same of all methods",
             "ratio in ERGAS": f"{self.ratio:.4f} (fine over coarse pixel)",
         }
-        notes = [told(one) for one in comparisons(self)]
+        notes = [str(one) for one in self.comparisons()]
         notes += [f"not computed: {note}" for note in self.notes]
         means = self.summary().rename_axis("method")
         return Summary("Scores", facts, {"mean over bands and dates": means}, tuple(notes))
@@ -145,7 +144,43 @@ class Scores(Told):
         shares = (sums["inside"] / sums["pixels"]).rename("value")
         return _pivot(shares.reset_index(), "nominal", "method")
 
-    def ratios(self, references: Sequence[str] = ("linear", "direct")) -> pd.DataFrame:
+    def calibration_gaps(self) -> dict[str, float]:
+        """Return the largest deviation of observed from nominal coverage, in points, by method."""
+        shares = self.calibration()
+        return {
+            str(name): float(100 * np.abs(column - shares.index.to_numpy(float)).max())
+            for name, column in shares.items()
+        }
+
+    def comparisons(self, measures: Sequence[str] = ("RMSE",)) -> list[Comparison]:
+        """Compare every method with "linear", "direct" and its best rival, date by date."""
+        scored = list(self.by_date().columns)
+        chosen = [m for m in scored if m not in BASELINES] or scored
+        wide = {measure: self.by_date(measure) for measure in measures}
+        return [
+            one
+            for method in chosen
+            for measure in measures
+            for one in compare_with_rivals(wide[measure], method, measure)
+        ]
+
+    def ratio_table(self) -> pd.DataFrame:
+        """Sum up the RMSE of every date over that of the best of "linear" and "direct"."""
+        import pandas as pd
+
+        rows = {
+            method: {
+                "dates": int(column.notna().sum()),
+                "mean ratio": column.mean(),
+                "worst ratio": column.max(),
+                "worst date": column.idxmax(),
+            }
+            for method, column in self.ratios().items()
+            if column.notna().any()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+
+    def ratios(self, references: Sequence[str] = REFERENCES) -> pd.DataFrame:
         """Return the RMSE of every date over that of the best reference.
 
         `references`: The methods of which the best counts, date by date.
@@ -169,19 +204,19 @@ class ScoreBook:
         """Keep what could not be computed."""
         self.notes.append(Note(date, method, reason))
 
-    def add(self, predicted: Predicted, tally: Tally) -> None:
+    def add(self, judged: Judged, tally: Tally) -> None:
         """Enter one date; one that has no pixel to compare is noted."""
-        day = str(predicted.day)
+        day = str(judged.day)
         if not tally.pixels:
             shares = {m: f"{n / tally.area:.0%}" for m, n in tally.predicted.items()}
             self.note(day, "", "no pixel is clear in the withheld scene and predicted by every "
                       f"method; predicted shares are {shares}. Check the scene's clear fraction, "
                       "and max_gap, min_clear and coarse_max_gap.")  # fmt: skip
             return
-        apart = [abs(int((d - predicted.day).astype(int)))
-                 for d in (predicted.before, predicted.after) if d is not None]  # fmt: skip
+        apart = [abs(int((d - judged.day).astype(int)))
+                 for d in (judged.before, judged.after) if d is not None]  # fmt: skip
         self._rows["dates"].append({
-            "date": day, "before": str(predicted.before or ""), "after": str(predicted.after or ""),
+            "date": day, "before": str(judged.before or ""), "after": str(judged.after or ""),
             "distance": min(apart, default=np.nan), "pixels": tally.pixels,
             "share": tally.pixels / tally.area,
         })  # fmt: skip

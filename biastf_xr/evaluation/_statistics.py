@@ -9,20 +9,17 @@ independent of each other; the interval does not know that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from biastf_xr.evaluation._image_sums import BEST
-from biastf_xr.methods import BASELINES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
-
-    from biastf_xr.evaluation._scores import Scores
 
 Verdict = Literal["better", "worse", "cannot tell"]
 
@@ -36,7 +33,7 @@ RIVAL = "best rival"
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method against a reference in one measure.
+    """A method against a reference in one measure; its text is the finding.
 
     `role`: Why this reference: "best rival", or its name.
     `dates`: Dates on which both were scored.
@@ -57,6 +54,20 @@ class Comparison:
     high: float
     verdict: Verdict
     reason: str = ""
+
+    @property
+    def against(self) -> str:
+        """Return the reference, and whether it is the best rival."""
+        return f"{RIVAL} {self.reference}" if self.role == RIVAL else self.reference
+
+    def __str__(self) -> str:
+        head = f"{self.method} against {self.against}: {self.verdict}"
+        if np.isnan(self.low):
+            return f"{head} ({self.reason})"
+        return (
+            f"{head} ({self.measure} {self.difference:+.5f}, {LEVEL:.0%} interval {self.low:+.5f} "
+            f"to {self.high:+.5f}, {self.dates} dates)"
+        )
 
 
 def paired_interval(
@@ -84,72 +95,51 @@ def paired_interval(
     return float(min(low, d.mean() - half)), float(max(high, d.mean() + half))
 
 
-def compare(scores: Scores, method: str, reference: str, measure: str = "RMSE") -> Comparison:
-    """Compare two methods in one measure, mean over bands."""
-    wide = scores.by_date(measure)[[method, reference]].dropna()
+def compare(
+    by_date: pd.DataFrame, method: str, reference: str, measure: str = "RMSE", role: str = ""
+) -> Comparison:
+    """Compare two methods in one measure, mean over bands.
+
+    `by_date`: Dates as rows, methods as columns, as from `Scores.by_date`.
+    """
+    wide = by_date[[method, reference]].dropna()
     if BEST[measure] == "zero":
         wide = wide.abs()
     d = (wide[method] - wide[reference]).to_numpy(np.float64)
     mean = float(d.mean()) if d.size else np.nan
-    told = method, reference, reference, measure, d.size, mean
+    low = high = np.nan
+    verdict: Verdict = "cannot tell"
     if d.size < MIN_DATES:
-        return Comparison(
-            *told,
-            np.nan,
-            np.nan,
-            "cannot tell",
-            f"scored dates: {d.size}; at least {MIN_DATES} are needed",
-        )
-    low, high = paired_interval(d)
-    if low <= 0 <= high:
-        return Comparison(*told, low, high, "cannot tell", "the interval holds zero")
-    gain = mean > 0 if BEST[measure] == "high" else mean < 0
-    return Comparison(*told, low, high, "better" if gain else "worse")
+        reason = f"scored dates: {d.size}; at least {MIN_DATES} are needed"
+    else:
+        low, high = paired_interval(d)
+        reason = "the interval holds zero" if low <= 0 <= high else ""
+        if not reason:
+            verdict = "better" if (mean > 0) == (BEST[measure] == "high") else "worse"
+    return Comparison(
+        method, reference, role or reference, measure, d.size, mean, low, high, verdict, reason
+    )
 
 
-def best_rival(scores: Scores, method: str, measure: str = "RMSE") -> str | None:
+def best_rival(by_date: pd.DataFrame, method: str, measure: str = "RMSE") -> str | None:
     """Find the best of all other methods: the one that is hardest to beat.
 
-    `measure`: The measure, mean over bands and over the dates on which `method` was scored.
+    `by_date`: The measure, mean over bands; what counts are the dates on which `method` was scored.
     """
-    wide = scores.by_date(measure)
-    wide = wide[wide[method].notna()].drop(columns=method).dropna(axis=1)
+    wide = by_date[by_date[method].notna()].drop(columns=method).dropna(axis=1)
     if wide.empty:
         return None
     means = (wide.abs() if BEST[measure] == "zero" else wide).mean()
     return str(means.idxmax() if BEST[measure] == "high" else means.idxmin())
 
 
-def comparisons(scores: Scores, measures: Sequence[str] = ("RMSE",)) -> list[Comparison]:
-    """Compare every method with "linear", "direct" and its best rival."""
-    scored = list(scores.by_date().columns)
-    chosen = [m for m in scored if m not in BASELINES] or scored
-    made = []
-    for method in chosen:
-        for measure in measures:
-            if scores.by_date(measure)[method].notna().sum() == 0:
-                continue
-            rival = best_rival(scores, method, measure)
-            others = [r for r in REFERENCES if r in scored and r != method]
-            for other in dict.fromkeys([*others, rival] if rival else others):
-                one = compare(scores, method, other, measure)
-                made.append(replace(one, role=RIVAL) if other == rival else one)
-    return made
-
-
-def ratio_table(scores: Scores) -> pd.DataFrame:
-    """Sum up the RMSE of every date over that of the best of "linear" and "direct"."""
-    import pandas as pd
-
-    ratios = scores.ratios(REFERENCES)
-    rows = {
-        method: {
-            "dates": int(column.notna().sum()),
-            "mean ratio": column.mean(),
-            "worst ratio": column.max(),
-            "worst date": column.idxmax(),
-        }
-        for method, column in ratios.items()
-        if column.notna().any()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+def compare_with_rivals(by_date: pd.DataFrame, method: str, measure: str) -> list[Comparison]:
+    """Compare a method with "linear", "direct" and its best rival; none without scores."""
+    if by_date[method].notna().sum() == 0:
+        return []
+    rival = best_rival(by_date, method, measure)
+    others = [r for r in REFERENCES if r in by_date and r != method]
+    return [
+        compare(by_date, method, other, measure, RIVAL if other == rival else other)
+        for other in dict.fromkeys([*others, rival] if rival else others)
+    ]

@@ -14,14 +14,14 @@ import numpy as np
 
 from biastf_xr.evaluation._calibration import Inside
 from biastf_xr.evaluation._image_sums import TILE, ImageSums, windows
-from biastf_xr.evaluation._judged import common_pixels
 from biastf_xr.evaluation._moments import Moments
+from biastf_xr.evaluation._predictions import common_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.evaluation._image_sums import Core
-    from biastf_xr.evaluation._judged import Predicted
+    from biastf_xr.evaluation._predictions import Judged
 
     Float = NDArray[np.float32]
 
@@ -68,23 +68,23 @@ class Tally:
         )
 
 
-def tally_date(predicted: Predicted, tile: int = TILE) -> Tally:
+def tally_date(judged: Judged, tile: int = TILE) -> Tally:
     """Score one date, window by window; eager.
 
-    `predicted`: The images and the truth, lazy or in memory.
+    `judged`: The images and the truth, lazy or in memory.
     """
     from dask.base import compute
     from dask.delayed import delayed
 
-    shape = predicted.truth.shape[-2:]
-    lazy = hasattr(predicted.truth, "dask")
+    shape = judged.truth.shape[-2:]
+    lazy = hasattr(judged.truth, "dask")
     run: Any = delayed(tally_window, pure=False) if lazy else tally_window
     parts = []
     for window, core in windows(shape, tile):
         cut = window.slices
-        images = {name: image[:, *cut] for name, image in predicted.images.items()}
-        sigma = {name: image[:, *cut] for name, image in predicted.sigma.items()}
-        parts.append(run(images, predicted.truth[:, *cut], sigma, predicted.apart[cut], core))
+        images = {name: image[:, *cut] for name, image in judged.images.items()}
+        sigma = {name: image[:, *cut] for name, image in judged.sigma.items()}
+        parts.append(run(images, judged.truth[:, *cut], sigma, judged.apart[cut], core))
     done = compute(*parts) if lazy else parts
     total: Tally = reduce(add, done)
     return total

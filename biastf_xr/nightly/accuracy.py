@@ -13,8 +13,8 @@ from biastf_xr.nightly.records import Accuracy
 
 if TYPE_CHECKING:
     from biastf_xr.config import Config
-    from biastf_xr.evaluation._scores import Scores
-    from biastf_xr.evaluation.holdout import OnPrediction
+    from biastf_xr.evaluation import Scores
+    from biastf_xr.evaluation._holdout import OnPrediction
     from biastf_xr.methods.base import Method
 
 # Learned methods that are fitted in seconds, and so may be fitted anew for a score.
@@ -84,7 +84,7 @@ def score_trial(
     config: Config, trial: Trial, on_prediction: OnPrediction | None = None
 ) -> tuple[Scores, Accuracy]:
     """Predict the scene without it, beside the free baselines, and score it."""
-    from biastf_xr.evaluation.holdout import evaluate, score_cube
+    from biastf_xr.evaluation import evaluate, score_cube
     from biastf_xr.steps.train import fit_options
 
     fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
     from biastf_xr.config import Config
     from biastf_xr.cube._ingest import IngestReport
-    from biastf_xr.evaluation._gallery import Gallery
-    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.evaluation import Gallery, Scores
     from biastf_xr.nightly.records import Accuracy
 
 DONE, NOTHING_NEW, SKIPPED = "done", "nothing new", "skipped"
@@ -123,7 +122,7 @@ def fuse(night: Night) -> Result:
 
 def evaluate(night: Night) -> Result:
     """Score the newest withheld scene."""
-    from biastf_xr.evaluation._gallery import Gallery
+    from biastf_xr.evaluation import Gallery
     from biastf_xr.nightly.accuracy import choose_trial, score_trial
 
     if not night.changed and night.scored_before is not None:
@@ -143,7 +142,7 @@ def evaluate(night: Night) -> Result:
 
 def report(night: Night) -> Result:
     """Write the report of tonight's evaluation beside the status page."""
-    from biastf_xr.evaluation.report import write_report
+    from biastf_xr.evaluation import write_report
 
     if night.scores is None or night.accuracy is None:
         return Result(NOTHING_NEW)

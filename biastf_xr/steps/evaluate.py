@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from biastf_xr.config import Config
-    from biastf_xr.evaluation._designs import Design
-    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.evaluation import Design, Scores
 
 
 def evaluate_step(
@@ -40,9 +39,7 @@ def evaluate_step(
     `report`: HTML file for the report; its numbers go beside it as JSON.
     """
     from biastf_xr.cube._cube import open_cube
-    from biastf_xr.evaluation._gallery import Gallery
-    from biastf_xr.evaluation.holdout import evaluate, score_cube
-    from biastf_xr.evaluation.report import write_report
+    from biastf_xr.evaluation import Gallery, evaluate, score_cube, write_report
 
     if cube is not None and design is not None:
         raise ConfigError(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from biastf_xr.config import Config, Source
-    from biastf_xr.evaluation._designs import Design
+    from biastf_xr.evaluation import Design
 
 
 def preview_ingest_step(config: Config, *, overwrite: bool = False) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def preview_evaluate_step(
 
     from biastf_xr.cube._cube import open_cube
     from biastf_xr.cube._guards import pair_cubes
-    from biastf_xr.evaluation._designs import LeaveOneOut
+    from biastf_xr.evaluation import LeaveOneOut
     from biastf_xr.methods import BASELINES
 
     withheld = list(map(str, config.fuse.withhold))

@@ -10,7 +10,7 @@ from rich.table import Table
 from biastf_xr.steps.terminal import MANY, console, facts, frame_table, shown, tell_rest
 
 if TYPE_CHECKING:
-    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.evaluation import Scores
     from biastf_xr.fusion._preview import Preview
     from biastf_xr.fusion._report import RunReport, RunState
 
@@ -65,9 +65,6 @@ def show_run(report: RunReport) -> None:
 
 def show_scores(scores: Scores) -> None:
     """Print the measures: the mean over dates, RMSE per date and band, and the verdicts."""
-    from biastf_xr.evaluation._statistics import comparisons, ratio_table
-    from biastf_xr.evaluation.report import calibration_gaps, told
-
     dates = scores.table["date"].nunique()
     pixels = scores.table.groupby("date")["pixels"].first()
     console.print(
@@ -80,16 +77,16 @@ def show_scores(scores: Scores) -> None:
         by_date = scores.by_date()
         frame_table("RMSE by date", by_date.T if dates < by_date.shape[1] else by_date)
     frame_table("RMSE by band", scores.by_band())
-    ratios = ratio_table(scores)
+    ratios = scores.ratio_table()
     lines = [
         f"{name}: {row['mean ratio']:.3f} of the better of linear and direct, at worst "
         f"{row['worst ratio']:.3f} on {row['worst date']}"
         for name, row in ratios.iterrows()
         if name not in ("nearest", "linear", "direct")
     ]
-    lines += [told(one) for one in comparisons(scores)]
+    lines += [str(one) for one in scores.comparisons()]
     lines += [f"{name}: stated uncertainty off by at most {gap:.1f} points of coverage"
-              for name, gap in calibration_gaps(scores).items()]  # fmt: skip
+              for name, gap in scores.calibration_gaps().items()]  # fmt: skip
     lines += [f"not computed: {note}" for note in scores.notes]
     for line in lines:
         console.print(line, markup=False, highlight=False)

@@ -38,7 +38,7 @@ from biastf_xr.steps.show_runs import show_scores
 from biastf_xr.steps.train import train_step
 
 if TYPE_CHECKING:
-    from biastf_xr.evaluation._scores import Scores
+    from biastf_xr.evaluation import Scores
 
 NEW, IN_USE = "new model", "model in use"
 
@@ -124,8 +124,7 @@ def trained_on(checkpoint: Path) -> set[str]:
 
 def compare(config: Config, candidate: Path, dates: list[str]) -> Scores:
     """Score both models, and the free baselines, on the same pixels."""
-    from biastf_xr.evaluation._designs import LeaveOneOut
-    from biastf_xr.evaluation.holdout import evaluate
+    from biastf_xr.evaluation import LeaveOneOut, evaluate
 
     device = {"device": config.method.device, "precision": config.method.precision}
     models: dict[str, Any] = {NEW: load_method(candidate, **device)}
@@ -178,7 +177,7 @@ def take(candidate: Path, model: Path) -> None:
 
 def run(config: Config, section: Training) -> ExitCode:
     """Fit, compare, decide."""
-    from biastf_xr.evaluation.report import write_report
+    from biastf_xr.evaluation import write_report
 
     if section.ingest:
         ingest_step(config)

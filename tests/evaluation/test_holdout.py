@@ -10,9 +10,9 @@ import biastf_xr
 from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
+from biastf_xr.evaluation import LeaveOneOut, evaluate, score_cube
 from biastf_xr.evaluation._designs import inner_dates
 from biastf_xr.evaluation._sheet import picture_sheet
-from biastf_xr.evaluation.holdout import evaluate, score_cube
 from biastf_xr.evaluation.metrics import MEASURES
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
@@ -52,7 +52,13 @@ def test_a_learned_method_is_fitted_without_the_date_it_is_scored_on(pair, monke
     evaluate(*pair, "biastf", fit_options=QUICK, dates=["2021-04-06", "2021-04-12"])
     assert [("2021-04-06" in s, "2021-04-12" in s) for s in seen] == [(False, True), (True, False)]
     seen.clear()
-    evaluate(*pair, "biastf", fit_options=QUICK, dates=["2021-04-06", "2021-04-12"], together=True)
+    evaluate(
+        *pair,
+        "biastf",
+        fit_options=QUICK,
+        dates=["2021-04-06", "2021-04-12"],
+        design=LeaveOneOut(together=True),
+    )
     assert seen == [["2021-04-01", "2021-04-17"]]
 
 

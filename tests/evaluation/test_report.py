@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 
 from biastf_xr._html import shown
+from biastf_xr.evaluation import Gallery, Judged, evaluate
 from biastf_xr.evaluation import _predictions as predictions
-from biastf_xr.evaluation._gallery import Gallery
 from biastf_xr.evaluation._image_sums import BEST
-from biastf_xr.evaluation._judged import Judged
 from biastf_xr.evaluation._page import table
-from biastf_xr.evaluation._statistics import comparisons
-from biastf_xr.evaluation.holdout import evaluate
-from biastf_xr.evaluation.report import report_data, told, write_report
+from biastf_xr.evaluation._report import report_data, write_report
 
 DAYS = ("2021-04-06", "2021-04-10", "2021-04-14")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -199,7 +196,7 @@ def test_the_json_holds_every_figure(written, scores):
             assert summary[method][measure] == pytest.approx(row[measure], nan_ok=True)
     assert data["version"]
     assert data["methods"]["sure"]["window"] == 3
-    assert data["verdicts"] == [told(c) for c in comparisons(made)]
+    assert data["verdicts"] == [str(c) for c in made.comparisons()]
     assert any(v.startswith("sure against direct: better (RMSE -") for v in data["verdicts"])
 
 

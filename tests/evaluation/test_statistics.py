@@ -7,14 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import bootstrap, ttest_1samp
 
-from biastf_xr.evaluation._scores import Scores
-from biastf_xr.evaluation._statistics import (
-    best_rival,
-    compare,
-    comparisons,
-    paired_interval,
-    ratio_table,
-)
+from biastf_xr.evaluation import Scores
+from biastf_xr.evaluation._statistics import best_rival, compare, paired_interval
 
 
 def scores_of(measure="RMSE", **values):
@@ -25,6 +19,10 @@ def scores_of(measure="RMSE", **values):
         for method, column in values.items() for i, value in enumerate(column)
     ]  # fmt: skip
     return Scores(pd.DataFrame(rows), 0.25)
+
+
+def compare_all(**values):
+    return compare(scores_of(**values).by_date(), "mine", "linear")
 
 
 def test_the_interval_is_the_wider_of_bootstrap_and_student():
@@ -54,30 +52,30 @@ def test_methods_that_do_not_differ_are_seldom_told_apart(dates):
 def test_a_clear_difference_is_told_in_the_direction_of_the_measure():
     low, high = [0.010, 0.012, 0.011, 0.013], [0.020, 0.021, 0.022, 0.020]
     error = scores_of(linear=high, mine=low)
-    assert compare(error, "mine", "linear").verdict == "better"
-    assert compare(error, "linear", "mine").verdict == "worse"
+    assert compare(error.by_date(), "mine", "linear").verdict == "better"
+    assert compare(error.by_date(), "linear", "mine").verdict == "worse"
     likeness = scores_of("CC", linear=high, mine=low)
-    assert compare(likeness, "mine", "linear", "CC").verdict == "worse"
+    assert compare(likeness.by_date("CC"), "mine", "linear", "CC").verdict == "worse"
     zero = scores_of("EDGE", linear=[-v for v in high], mine=low)
-    made = compare(zero, "mine", "linear", "EDGE")
+    made = compare(zero.by_date("EDGE"), "mine", "linear", "EDGE")
     assert made.verdict == "better"
     assert made.difference == pytest.approx(np.mean(low) - np.mean(high))
     assert made.low < made.difference < made.high < 0
 
 
 def test_noise_is_not_told():
-    made = compare(scores_of(linear=[0.02] * 4, mine=[0.01, 0.03, 0.015, 0.024]), "mine", "linear")
+    made = compare_all(linear=[0.02] * 4, mine=[0.01, 0.03, 0.015, 0.024])
     assert made.verdict == "cannot tell"
     assert made.reason == "the interval holds zero"
     assert made.low < 0 < made.high
 
 
 def test_two_dates_tell_nothing_and_a_date_without_both_does_not_count():
-    made = compare(scores_of(linear=[0.02] * 3, mine=[0.01, 0.01, np.nan]), "mine", "linear")
+    made = compare_all(linear=[0.02] * 3, mine=[0.01, 0.01, np.nan])
     assert (made.verdict, made.dates) == ("cannot tell", 2)
     assert "at least 3" in made.reason
     assert np.isnan(made.low)
-    equal = compare(scores_of(linear=[0.02] * 3, mine=[0.02] * 3), "mine", "linear")
+    equal = compare_all(linear=[0.02] * 3, mine=[0.02] * 3)
     assert equal.verdict == "cannot tell"
 
 
@@ -85,14 +83,15 @@ def test_the_best_rival_is_the_hardest_to_beat():
     scores = scores_of(
         linear=[3.0, 3, 3], direct=[2.0, 4, 2], other=[1.0, 1, np.nan], mine=[2.0, 2, 2.5]
     )
-    assert best_rival(scores, "mine") == "direct"  # `other` was not scored on every date
-    assert best_rival(scores, "other") == "mine"
-    made = comparisons(scores)
+    wide = scores.by_date()
+    assert best_rival(wide, "mine") == "direct"  # `other` was not scored on every date
+    assert best_rival(wide, "other") == "mine"
+    made = scores.comparisons()
     roles = [(c.method, c.role, c.reference) for c in made]
     assert ("mine", "best rival", "direct") in roles
     assert ("mine", "linear", "linear") in roles
     assert {m for m, _, _ in roles} == {"other", "mine"}
-    baselines = comparisons(scores_of(linear=[3.0] * 3, direct=[2.0] * 3))
+    baselines = scores_of(linear=[3.0] * 3, direct=[2.0] * 3).comparisons()
     assert {c.method for c in baselines} == {"linear", "direct"}
 
 
@@ -100,6 +99,6 @@ def test_the_ratio_is_to_the_best_of_linear_and_direct_on_each_date():
     scores = scores_of(
         linear=[4.0, 2, 2], direct=[2.0, 4, 2], nearest=[1.0, 1, 1], mine=[1.0, 3, np.nan]
     )
-    table = ratio_table(scores)
+    table = scores.ratio_table()
     assert table.loc["mine"].tolist() == [2, 1.0, 1.5, "2021-04-02"]
     assert table.loc["linear"].tolist() == [3, pytest.approx(4 / 3), 2.0, "2021-04-01"]

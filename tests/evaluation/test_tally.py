@@ -8,8 +8,8 @@ import pytest
 
 from biastf_xr.evaluation._calibration import LEVELS, Inside, coverage
 from biastf_xr.evaluation._image_sums import ImageSums, windows
-from biastf_xr.evaluation._judged import Predicted
 from biastf_xr.evaluation._moments import Mean, Moments
+from biastf_xr.evaluation._predictions import Judged
 from biastf_xr.evaluation._spatial import HALO
 from biastf_xr.evaluation._tally import Tally, tally_date
 from biastf_xr.evaluation.metrics import score_image
@@ -36,7 +36,7 @@ def predicted(images, wrap=lambda array: array):
     apart = np.where(np.arange(47) < 20, 3, 40) * np.ones((61, 1), int)
     sigma = {"other": wrap(np.full(truth.shape, 0.02, "f4"))}
     made = {k: wrap(v) for k, v in made.items()}
-    return Predicted(DAY, BANDS, made, sigma, None, None, wrap(apart), wrap(truth))
+    return Judged(DAY, BANDS, made, wrap(truth), apart=wrap(apart), sigma=sigma)
 
 
 @pytest.mark.parametrize("tile", [7, 16, 40])

@@ -283,7 +283,7 @@ def test_a_fit_is_kept_loaded_and_told_apart(textured, fitted, tmp_path):
 
 def test_a_score_on_a_date_it_has_seen_is_refused(textured, fitted):
     from biastf_xr.errors import LeakError
-    from biastf_xr.evaluation.holdout import evaluate
+    from biastf_xr.evaluation import evaluate
 
     with pytest.raises(LeakError):
         evaluate(*textured, [fitted], dates=["2021-04-09"])

@@ -13,7 +13,7 @@ import biastf_xr
 from biastf_xr.cube._cube import bands_of, drop_days
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
-from biastf_xr.evaluation.holdout import evaluate
+from biastf_xr.evaluation import evaluate
 from biastf_xr.grid import AxisMap, Tile, aggregate
 from biastf_xr.methods.plus._change import (
     Mixture,

@@ -17,14 +17,12 @@ from biastf_xr.errors import (
     GridMismatchError,
     LeakError,
     MissingPairError,
-    TargetDateError,
 )
-from biastf_xr.evaluation._designs import Design, LeaveOneOut
-from biastf_xr.evaluation._folds import Fold
-from biastf_xr.evaluation._judged import Judged, Predicted
+from biastf_xr.evaluation._designs import Design, Fold, LeaveOneOut
 from biastf_xr.evaluation._predictions import (
     Candidate,
     EvaluationProgress,
+    Judged,
     band_stack,
     predict_fold,
     sigma_stack,
@@ -51,7 +49,6 @@ def evaluate(
     *,
     design: Design | None = None,
     dates: Any = None,
-    together: bool = False,
     min_clear: float = 0.9,
     rule: FusionRule | None = None,
     fit_options: dict[str, Any] | None = None,
@@ -61,8 +58,8 @@ def evaluate(
     """Withhold fine scenes, predict them, and score the predictions.
 
     Eager, date by date and window by window.  What the design withholds is taken out of the cubes
-    before anything else happens, and learned methods given by name are fitted anew without it in
-    every fold.  The free baselines are always scored too, all methods on the same pixels: those
+    before anything else happens, and learned methods given by name are fitted without it in every
+    fold.  The free baselines are always scored too, all methods on the same pixels: those
     that every method predicted and the withheld scene shows clearly.
 
     Parameters
@@ -71,14 +68,12 @@ def evaluate(
         The cubes.
     methods : str, Method, callable, sequence or dict of them
         Names (learned ones are fitted for every fold), built methods, or functions that take the
-        fine and the coarse cube and give a fitted method, called for every fold.  A dict gives
-        them the names by which the tables call them.
+        fine and the coarse cube and return a fitted method, called for every fold.  The keys of a
+        dict are the names that the tables use.
     design : Design, optional
-        What is withheld; see `biastf_xr.evaluation._designs`.  Leave-one-out by default.
+        What is withheld: `LeaveOneOut` (the default), `LeaveGap`, `Forward` or `LeaveRegion`.
     dates : array_like of dates, optional
         Dates to score; by default the design chooses among those at least `min_clear` clear.
-    together : bool
-        Withhold all dates at once (one fit) instead of one at a time; of leave-one-out.
     min_clear : float
         Clear fraction that a date needs to be chosen by default.
     rule : FusionRule, optional
@@ -105,19 +100,19 @@ def evaluate(
         could be scored on no date.
     """
     pair = pair_cubes(fine, coarse)
-    plan = _design(design, together=together)
+    design = design or LeaveOneOut()
     named = _named(methods)
-    days = plan.choose(pair, min_clear) if dates is None else to_days(list(np.atleast_1d(dates)))
-    folds = plan.folds(pair, days)
+    days = design.choose(pair, min_clear) if dates is None else to_days(list(np.atleast_1d(dates)))
+    folds = design.folds(pair, days)
     for method in named.values():
         _refuse_leak(method, folds)
     book = ScoreBook(pair.bands, 1 / pair.alignment.ratio)
     for fold in folds:
-        for predicted in predict_fold(
-            fine, coarse, named, fold, book, rule=rule, fit_options=fit_options, progress=progress
+        for judged in predict_fold(
+            pair, named, fold, book, rule=rule, fit_options=fit_options, progress=progress
         ):
-            _enter(book, _beside(predicted, pair), on_prediction)
-    return _finished(book, plan.describe(), named)
+            _enter(book, judged, on_prediction)
+    return _finished(book, design.describe(), named)
 
 
 def score_cube(
@@ -169,33 +164,24 @@ def score_cube(
     have = to_days(fused["time"].values)
     book = ScoreBook(pair.bands, 1 / pair.alignment.ratio)
     book.methods[name] = json.loads(fused.attrs.get("biastf_method", "{}"))
-    fold = Fold(tuple(days), tuple(days))
-    named: dict[str, Candidate] = {baseline: baseline for baseline in BASELINES}
-    for predicted in predict_fold(fine, coarse, named, fold, book, rule=rule):
-        cube = fused.isel(time=have == predicted.day)
-        images = predicted.images | {name: band_stack(cube, pair.bands)}
+    baselines: dict[str, Candidate] = {baseline: baseline for baseline in BASELINES}
+    for judged in predict_fold(pair, baselines, Fold(tuple(days), tuple(days)), book, rule=rule):
+        cube = fused.isel(time=have == judged.day)
+        images = judged.images | {name: band_stack(cube, pair.bands)}
         stated = {name: sigma} if (sigma := sigma_stack(cube, pair.bands)) is not None else {}
-        whole = replace(predicted, images=images, sigma=predicted.sigma | stated)
-        _enter(book, _beside(whole, pair), on_prediction)
+        whole = replace(judged, images=images, sigma=judged.sigma | stated)
+        _enter(book, whole, on_prediction)
     return _finished(book, LeaveOneOut(together=True).describe(), {name: name})
 
 
-def _beside(predicted: Predicted, pair: CubePair) -> Predicted:
-    """Put the truth and the coarse image beside a prediction."""
-    truth = band_stack(pair.fine.isel(time=pair.fine_days == predicted.day), pair.bands)
-    here = pair.coarse_days == predicted.day
-    coarse = band_stack(pair.coarse.isel(time=here), pair.bands) if here.any() else None
-    return replace(predicted, truth=truth, coarse=coarse)
-
-
-def _enter(book: ScoreBook, predicted: Predicted, on_prediction: OnPrediction | None) -> None:
+def _enter(book: ScoreBook, judged: Judged, on_prediction: OnPrediction | None) -> None:
     """Score one date; hold its images in memory only if somebody wants to see them."""
     if on_prediction is not None:
-        predicted = predicted.load()
-    tally = tally_date(predicted)
-    book.add(predicted, tally)
+        judged = judged.load()
+    tally = tally_date(judged)
+    book.add(judged, tally)
     if on_prediction is not None and tally.pixels:
-        on_prediction(predicted.judged())
+        on_prediction(judged)
 
 
 def _finished(book: ScoreBook, design: str, asked: dict[str, Any]) -> Scores:
@@ -207,16 +193,6 @@ def _finished(book: ScoreBook, design: str, asked: dict[str, Any]) -> Scores:
             f"{', '.join(sorted(missing))} could be scored on no date. " + " ".join(why)
         )
     return book.finish(design)
-
-
-def _design(design: Design | None, *, together: bool) -> Design:
-    if design is None:
-        return LeaveOneOut(together=together)
-    if together and design != LeaveOneOut(together=True):
-        raise TargetDateError(
-            "together belongs to leave-one-out. Leave it out, or give no other design."
-        )
-    return design
 
 
 def _named(methods: Any) -> dict[str, Candidate]:

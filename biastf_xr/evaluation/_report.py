@@ -16,7 +16,7 @@ from biastf_xr import _html as html
 from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
 from biastf_xr.evaluation._image_sums import MEASURES
 from biastf_xr.evaluation._page import page, table
-from biastf_xr.evaluation._statistics import LEVEL, RIVAL, comparisons, ratio_table
+from biastf_xr.evaluation._statistics import LEVEL, RIVAL
 from biastf_xr.evaluation._tally import UNCHANGED
 from biastf_xr.version import __version__
 
@@ -78,7 +78,7 @@ def report_data(
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return everything that the report says, in plain numbers and texts."""
-    made = comparisons(scores, MEASURES)
+    made = scores.comparisons(MEASURES)
     tables = _tables(scores, made)
     about = {
         "design": scores.design,
@@ -93,38 +93,16 @@ def report_data(
             "version": __version__,
             "run": {k: str(v) for k, v in (run or {}).items()} | about,
             "methods": scores.methods,
-            "verdicts": [told(c) for c in made if c.measure == "RMSE"],
+            "verdicts": [str(c) for c in made if c.measure == "RMSE"],
             "tables": tables,
             "comparisons": [asdict(c) for c in made],
-            "calibration": calibration_gaps(scores),
+            "calibration": scores.calibration_gaps(),
             "notes": [asdict(note) for note in scores.notes],
             "not_computed": _not_computed(scores, tables),
             "figures": scores.table.to_dict("records"),
         }
     )
     return data
-
-
-def told(comparison: Comparison) -> str:
-    """Return what a comparison found."""
-    c = comparison
-    other = f"{RIVAL} {c.reference}" if c.role == RIVAL else c.reference
-    head = f"{c.method} against {other}: {c.verdict}"
-    if np.isnan(c.low):
-        return f"{head} ({c.reason})"
-    return (
-        f"{head} ({c.measure} {c.difference:+.5f}, {LEVEL:.0%} interval {c.low:+.5f} to "
-        f"{c.high:+.5f}, {c.dates} dates)"
-    )
-
-
-def calibration_gaps(scores: Scores) -> dict[str, float]:
-    """Return the largest deviation of observed from nominal coverage."""
-    shares = scores.calibration()
-    return {
-        str(name): float(100 * np.abs(column - shares.index.to_numpy(float)).max())
-        for name, column in shares.items()
-    }
 
 
 def _tables(scores: Scores, made: list[Comparison]) -> dict[str, Table]:
@@ -135,7 +113,7 @@ def _tables(scores: Scores, made: list[Comparison]) -> dict[str, Table]:
         name: _table(frame, CAPTIONS[name])
         for name, frame in (
             ("summary", scores.summary()),
-            ("ratios", ratio_table(scores)),
+            ("ratios", scores.ratio_table()),
             ("dates", by_date),
             ("ratio by date", scores.ratios()),
             ("bands", scores.by_band()),
