@@ -10,13 +10,15 @@ import numpy as np
 
 from biastf_xr._html import Picture
 from biastf_xr.evaluation.metrics import rmse
-from biastf_xr.pictures._colour import choose_colours, composite, stretch
+from biastf_xr.pictures._canvas import FILE, drawing, thin
+from biastf_xr.pictures._colour import MISSING, choose_colours, composite, stretch
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
     from biastf_xr.evaluation._predictions import Judged
+    from biastf_xr.pictures._canvas import Drawing
 
     Float = NDArray[np.float32]
 
@@ -25,7 +27,6 @@ SIDE = 200
 # Steps of every colour: few enough for small files, too many to be seen.
 STEPS = 31
 ERROR_MAP = "magma"
-MISSING = 0.85
 TRUTH = "withheld scene"
 
 
@@ -60,13 +61,13 @@ class Gallery:
         self.bands = judged.bands
         panels = []
         if judged.coarse is not None:
-            panels.append(Panel("coarse, on its own grid", _thin(judged.coarse)))
-        panels.append(Panel(TRUTH, _thin(judged.truth)))
+            panels.append(Panel("coarse, on its own grid", _small(judged.coarse)))
+        panels.append(Panel(TRUTH, _small(judged.truth)))
         truth = np.where(judged.common, judged.truth, np.nan)
         for name, image in judged.images.items():
-            size = np.sqrt(np.mean(_thin(image - truth) ** 2, axis=0))
+            size = np.sqrt(np.mean(_small(image - truth) ** 2, axis=0))
             mean = float(np.mean([rmse(p, r) for p, r in zip(image, truth, strict=True)]))
-            panels.append(Panel(name, _thin(image), size, mean))
+            panels.append(Panel(name, _small(image), size, mean))
         self._days[str(judged.day)] = panels
 
     @property
@@ -90,14 +91,17 @@ class Gallery:
         panels = self._days[day]
         colours = choose_colours(self.bands)
         truth = next(p for p in panels if p.name == TRUTH)
-        limits = stretch(_dataset(truth.image, self.bands), colours)
+        limits = stretch(self._by_band(truth.image), colours)
         made = []
         for panel in panels:
-            shown = composite(_dataset(panel.image, self.bands), colours, limits)
+            shown = composite(self._by_band(panel.image), colours, limits)
             caption = panel.name if np.isnan(panel.rmse) else f"{panel.name}, RMSE {panel.rmse:.5f}"
             what = f"{panel.name} of {day} in {', '.join(self.colours)}"
             made.append(Picture(_png(shown), what, caption))
         return made
+
+    def _by_band(self, image: Float) -> dict[str, Float]:
+        return dict(zip(self.bands, image, strict=True))
 
     def errors(self, day: str) -> list[Picture]:
         """Draw the error maps of a date, on the scale of all dates."""
@@ -130,7 +134,7 @@ def chart_by_date(by_date: pd.DataFrame) -> Picture:
     axes.set_ylabel("RMSE, mean over bands")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     lines = "; ".join(f"{n} from {c.min():.4f} to {c.max():.4f}" for n, c in by_date.items())
-    return Picture(_save(figure), f"RMSE of every method by date: {lines}")
+    return Picture(figure.png(FILE), f"RMSE of every method by date: {lines}")
 
 
 def chart_calibration(shares: pd.DataFrame) -> Picture:
@@ -145,24 +149,16 @@ def chart_calibration(shares: pd.DataFrame) -> Picture:
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     top = f"at a nominal {shares.index[-1]:.0%}"
     lines = "; ".join(f"{n} covers {c.iloc[-1]:.0%} {top}" for n, c in shares.items())
-    return Picture(_save(figure), f"observed against nominal coverage: {lines}")
+    return Picture(figure.png(FILE), f"observed against nominal coverage: {lines}")
 
 
-def _chart(places: int) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(min(7 + 0.25 * places, 12), 4), layout="constrained")
+def _chart(places: int) -> tuple[Drawing, Any]:
+    figure = drawing(min(7 + 0.25 * places, 12), 4)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", lw=0.8)
     axes.set_axisbelow(True)
     return figure, axes
-
-
-def _save(figure: Any) -> bytes:
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=110)
-    return file.getvalue()
 
 
 def _png(image: NDArray[np.float64]) -> bytes:
@@ -184,12 +180,5 @@ def _coloured(values: Any, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     return shown
 
 
-def _thin(image: Float) -> Float:
-    step = -(-max(image.shape[-2:]) // SIDE)
-    return np.array(image[..., ::step, ::step], np.float32)
-
-
-def _dataset(image: Float, bands: tuple[str, ...]) -> Any:
-    import xarray as xr
-
-    return xr.Dataset({b: (("y", "x"), plane) for b, plane in zip(bands, image, strict=True)})
+def _small(image: Float) -> Float:
+    return np.array(thin(image, SIDE), np.float32)

@@ -1,4 +1,13 @@
-"""The figures of the paper, of a run of its protocol."""
+"""The figures of the paper, for any method: changes, biases, their errors, residuals, predictions.
+
+Every map of several methods has one scale.
+
+References
+----------
+Li Y., Li J., He L., Chen J., Plaza A., Sci. China Inf. Sci. 63, 140302, 2020,
+doi 10.1007/s11432-019-2805-y: Figures 2, 4 and 7 to 10.  The definitions are readings of their
+captions: the paper's equations could not be read.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +16,183 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.evaluation._figures import DRAWN, draw_bias, draw_predictions, draw_residuals
-from biastf_xr.evaluation._maps import case_of
+from biastf_xr.errors import CubeStructureError
+from biastf_xr.evaluation.metrics import cc, rmse
+from biastf_xr.paper._maps import bias_error_map, bias_map, case_of, change_map, residual_map
 from biastf_xr.paper._tables import columns_of
+from biastf_xr.pictures._canvas import (
+    DRAWN,
+    PANEL,
+    drawing,
+    extent,
+    finished,
+    panel_height,
+    panels,
+    show_image,
+    show_numbers,
+    thin,
+)
+from biastf_xr.pictures._colour import choose_colours, stretch, told_colours
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from biastf_xr.evaluation._maps import Case
+    from biastf_xr.methods.base import Float
+    from biastf_xr.paper._maps import Case
     from biastf_xr.paper._paper import PaperRun
+
+SIGNED, POSITIVE = "RdBu_r", "magma"
+
+# Panels beside each other.
+ACROSS = 6
+
+
+def draw_predictions(case: Case, path: Path, colours: Sequence[str] | None = None) -> Path:
+    """Draw the predictions side by side, after the coarse image and the truth (Figures 7 and 8).
+
+    `colours`: Bands for red, green and blue; false colour by default, where there is near
+    infrared.
+    """
+    colours = tuple(colours or choose_colours(case.bands))
+    limits = stretch(_by_band(case.truth, case.bands), colours)
+    known = {
+        "fine, base date": case.base,
+        "coarse, target date": case.coarse,
+        "withheld fine image": case.truth,
+    }
+    notes = {n: case.notes.get(n) or _measures(i, case.truth) for n, i in case.images.items()}
+    images = {**known, **{f"{name}\n{notes[name]}": image for name, image in case.images.items()}}
+    figure, axes = panels(len(images), case.truth.shape[-2:], ACROSS)
+    for axis, (title, image) in zip(axes, images.items(), strict=True):
+        show_image(axis, _by_band(thin(image), case.bands), colours, limits, title)
+    figure.suptitle(f"{case.label}: predictions; {told_colours(colours, limits)}", fontsize=11)
+    finished(figure, path)
+    return path
+
+
+def draw_bias(case: Case, path: Path, band: str | None = None) -> Path:
+    """Draw change, bias, and squared error of the bias of every method (Figures 9 and 10).
+
+    `band`: The band; near infrared by default, where there is one.
+    """
+    band, (truth, base, coarse, coarse_base), images = _of_band(case, band)
+    known = base, coarse, coarse_base
+    everyone = {"truth": truth} | images
+    rows: list[tuple[str, str, dict[str, Float]]] = [
+        ("change", "reflectance", {n: change_map(i, base) for n, i in everyone.items()}),
+        ("bias", "reflectance", {n: bias_map(i, *known) for n, i in everyone.items()}),
+        (
+            "squared error of the bias",
+            "reflectance²",
+            {n: bias_error_map(i, truth, *known) for n, i in images.items()},
+        ),
+    ]
+    count, height = len(everyone), panel_height(truth.shape)
+    figure = drawing(PANEL * count + 1.6, (height + 0.45) * len(rows) + 0.5)
+    grid = figure.subplots(len(rows), count, squeeze=False)
+    for axes, (what, unit, maps) in zip(grid, rows, strict=True):
+        notes = {n: f"{n}\n{_note(what, m)}" for n, m in maps.items()}
+        _draw_row(figure, axes, list(everyone), maps, notes, f"{what}, {unit}")
+        axes[0].text(
+            -0.04, 0.5, what, transform=axes[0].transAxes, rotation=90, ha="right", va="center"
+        )
+    figure.suptitle(
+        f"{case.label}: change since the base date and its bias, {band}. "
+        "Bias: fine change less coarse change",
+        fontsize=11,
+    )
+    finished(figure, path)
+    return path
+
+
+def draw_residuals(case: Case, path: Path, band: str | None = None) -> Path:
+    """Draw the reconstruction residual of every method (Figure 4).
+
+    `band`: The band; near infrared by default, where there is one.
+    """
+    band, (truth, *_), images = _of_band(case, band)
+    maps = {name: residual_map(image, truth) for name, image in images.items()}
+    notes = {name: f"{name}\n{_note('residual', m)}" for name, m in maps.items()}
+    figure, axes = panels(len(maps), truth.shape, ACROSS)
+    _draw_row(figure, axes, list(maps), maps, notes, "residual, reflectance")
+    figure.suptitle(
+        f"{case.label}: reconstruction residual, {band}. Prediction less truth", fontsize=11
+    )
+    finished(figure, path)
+    return path
+
+
+def draw_all(case: Case, folder: Path, stem: str, band: str | None = None) -> dict[str, Path]:
+    """Draw every figure of one date.
+
+    `band`: The band of the maps; near infrared by default.
+    """
+    draw: dict[str, Callable[[Path], Path]] = {
+        "predictions": lambda path: draw_predictions(case, path),
+        "bias": lambda path: draw_bias(case, path, band),
+        "residuals": lambda path: draw_residuals(case, path, band),
+    }
+    return {name: make(folder / f"{stem}_{name}.png") for name, make in draw.items()}
+
+
+def _of_band(case: Case, band: str | None) -> tuple[str, list[Float], dict[str, Float]]:
+    """Return one band: its name; truth, base, both coarse images; the predictions."""
+    band = band or ("nir" if "nir" in case.bands else case.bands[0])
+    if band not in case.bands:
+        raise CubeStructureError(
+            f"{case.label}: no band {band!r} to draw; expected one of {list(case.bands)}."
+        )
+    at = case.bands.index(band)
+    known = [i[at] for i in (case.truth, case.base, case.coarse, case.coarse_base)]
+    return band, known, {name: image[at] for name, image in case.images.items()}
+
+
+def _measures(image: Float, truth: Float) -> str:
+    pairs = list(zip(image, truth, strict=True))
+    error, likeness = (float(np.mean([f(p, r) for p, r in pairs])) for f in (rmse, cc))
+    return f"RMSE {error:.4f}  CC {likeness:.3f}"
+
+
+def _note(what: str, values: Float) -> str:
+    """Return in figures what a map shows."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "no pixel"
+    if what.startswith("squared"):
+        return f"root of the mean {np.sqrt(known.mean(dtype=np.float64)):.4f}"
+    spread = known.std(dtype=np.float64)
+    return f"mean {known.mean(dtype=np.float64):+.4f}  sd {spread:.4f}"
+
+
+def _draw_row(
+    figure: Any,
+    axes: Any,
+    places: Sequence[str],
+    maps: Mapping[str, Float],
+    notes: Mapping[str, str],
+    label: str,
+) -> None:
+    """Draw maps on one colour scale; a place without a map stays empty."""
+    rows = len({axis.get_subplotspec().rowspan.start for axis in axes})
+    signed = not label.startswith("squared")
+    top = extent([thin(image) for image in maps.values()])
+    how = {"vmin": -top if signed else 0.0, "vmax": top, "cmap": SIGNED if signed else POSITIVE}
+    shown: Any = None
+    for axis, name in zip(axes, places, strict=False):
+        axis.set_axis_off()
+        if name in maps:
+            shown = show_numbers(axis, thin(maps[name]), notes[name], **how)
+    bar = figure.colorbar(
+        shown, ax=list(axes), label=label, extend="both" if signed else "max",
+        aspect=20 * rows, fraction=0.05, pad=0.01,
+    )  # fmt: skip
+    bar.ax.tick_params(labelsize=8)
+    bar.formatter.set_powerlimits((-3, 3))
+
+
+def _by_band(image: Float, bands: Sequence[str]) -> dict[str, Float]:
+    return dict(zip(bands, image, strict=True))
 
 
 def draw_target(run: PaperRun, pair: int, band: str = "nir") -> dict[str, Path]:

@@ -20,12 +20,12 @@ from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import BiastfError, ConfigError, CubeExistsError, LeakError, MissingPairError
-from biastf_xr.evaluation._maps import image_of, on_fine_grid
 from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.fusion._lazy import fuse
 from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.methods import LEARNED, fit, get_method
 from biastf_xr.paper._inputs import find_download, make_cubes
+from biastf_xr.paper._maps import image_of, on_fine_grid
 from biastf_xr.paper._protocol import CROPS, Cell, Protocol
 from biastf_xr.paper._published import MEASURES
 from biastf_xr.version import __version__

@@ -15,6 +15,7 @@ import numpy as np
 
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import to_days
+from biastf_xr.pictures._canvas import thinned
 from biastf_xr.pictures._colour import choose_colours, composite, stretch, told_colours
 
 if TYPE_CHECKING:
@@ -169,8 +170,6 @@ def animate(
     `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile.
     `every`: Take every n-th day; by default so that there are at most 122 frames.
     """
-    from biastf_xr.pictures._canvas import thinned
-
     chosen = choose_colours(bands_of(ds), colours)
     bands = [*dict.fromkeys(chosen)]
     every = every or -(-ds.sizes["time"] // 122)

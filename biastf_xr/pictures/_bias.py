@@ -11,6 +11,16 @@ from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import to_days
 from biastf_xr.fusion._lazy import fuse
 from biastf_xr.fusion._plan import FusionRule
+from biastf_xr.pictures._canvas import (
+    Drawing,
+    at_day,
+    drawing,
+    extent,
+    finished,
+    panel_height,
+    show_numbers,
+    thinned,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +29,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from biastf_xr.methods.base import Method
-    from biastf_xr.pictures._canvas import Drawing
-
-# A colour scale ends at this percentile of what it shows.
-PERCENTILE = 98.0
 
 
 def learned_bias(
@@ -38,8 +44,6 @@ def learned_bias(
     `predicted`, `observed`: One variable per band, dims ``(y, x)``, reflectance; NaN where not
     clear on both dates.
     """
-    from biastf_xr.pictures._canvas import at_day
-
     bands = list(bands_of(fine))
     truth, start = (_bare(at_day(fine, d, "the fine cube"), bands) for d in (day, base))
     known = fine.isel(time=to_days(fine["time"].values) == to_days([base])[0])
@@ -81,25 +85,19 @@ def draw_bias(
     one colour scale; between them their correlation, the root mean square of the observed bias,
     and what the prediction leaves of it.
     """
-    from biastf_xr.pictures._canvas import PANEL, drawing, finished, thinned
-
     predicted, observed = (
         thinned(image).load() for image in learned_bias(model, fine, coarse, base, day)
     )
     names = list(bands or observed.data_vars)
-    height = PANEL * min(max(observed.sizes["y"] / observed.sizes["x"], 0.4), 2)
+    height = panel_height((observed.sizes["y"], observed.sizes["x"]))
     figure = drawing(2.2 * len(names) + 0.9, 1.75 * height + 1.0)
     grid = figure.subplots(2, len(names), squeeze=False)
     for column, band in enumerate(names):
         images = observed[band].values, predicted[band].values
-        known = np.abs(np.concatenate([i[np.isfinite(i)] for i in images]))
-        top = max(float(np.percentile(known, PERCENTILE)), 1e-6) if known.size else 1.0
+        top = extent(images)
         for row, (what, image) in enumerate(zip(("observed", "predicted"), images, strict=True)):
             axis = grid[row, column]
-            axis.set_facecolor("0.85")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            shown = axis.imshow(image, cmap="PuOr", vmin=-top, vmax=top, interpolation="nearest")
+            shown = show_numbers(axis, image, "", cmap="PuOr", vmin=-top, vmax=top)
             if column == 0:
                 axis.set_ylabel(what)
         grid[0, column].set_title(band, fontsize=10)

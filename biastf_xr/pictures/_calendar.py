@@ -10,14 +10,13 @@ import numpy as np
 from biastf_xr.brackets import clear_fractions
 from biastf_xr.cube._cube import bands_of, open_cube
 from biastf_xr.cube._spec import PAIR_FLAG, to_days
+from biastf_xr.pictures._canvas import Drawing, drawing, finished
 from biastf_xr.pictures._colour import RED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import xarray as xr
-
-    from biastf_xr.pictures._canvas import Drawing
 
 
 def draw_calendar(
@@ -32,8 +31,6 @@ def draw_calendar(
     where there is no scene, crossed where the two sensors disagree and the day is left out of
     pairs.
     """
-    from biastf_xr.pictures._canvas import drawing, finished
-
     opened = _opened(cubes)
     days = [to_days(ds["time"].values) for _, ds in opened]
     months = np.arange(

@@ -14,12 +14,17 @@ from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import STATUS, to_days
 from biastf_xr.errors import BiastfError, CubeStructureError, TargetDateError
 from biastf_xr.grid import geobox_of
-from biastf_xr.pictures._colour import composite
+from biastf_xr.pictures._colour import MISSING, composite
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
+    from numpy.typing import NDArray
+
+    from biastf_xr.pictures._colour import Image
+
+    Float = NDArray[np.floating]
 
 # Longest side of a drawn image in pixels; larger ones are drawn from every n-th pixel.
 DRAWN = 600
@@ -30,14 +35,21 @@ SCREEN, FILE = 72, 110
 # Width of a panel in inches.
 PANEL = 2.6
 
+# A colour scale that is not given ends at this percentile of what it shows.
+PERCENTILE = 98.0
+
 
 class Drawing(Figure):
     """A figure that a notebook shows as a picture, with or without pyplot."""
 
-    def _repr_png_(self) -> bytes:
+    def png(self, dpi: int | str = "figure") -> bytes:
+        """Return the picture as a file."""
         file = BytesIO()
-        self.savefig(file, format="png")
+        self.savefig(file, format="png", dpi=dpi)
         return file.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
 def drawing(width: float, height: float) -> Drawing:
@@ -53,12 +65,16 @@ def panels(count: int, shape: Sequence[int], across: int = 4) -> tuple[Drawing, 
     """Make a figure of image panels without ticks."""
     across = min(count, across)
     rows = -(-count // across)
-    height = PANEL * min(max(shape[0] / shape[1], 0.4), 2)
-    figure = drawing(PANEL * across + 0.4, (height + 0.35) * rows + 0.4)
+    figure = drawing(PANEL * across + 0.4, (panel_height(shape) + 0.35) * rows + 0.4)
     axes = list(figure.subplots(rows, across, squeeze=False).ravel())
     for axis in axes:
         axis.set_axis_off()
     return figure, axes[:count]
+
+
+def panel_height(shape: Sequence[int]) -> float:
+    """Return the height of a panel in inches that shows an image of some rows and columns."""
+    return PANEL * min(max(shape[-2] / shape[-1], 0.4), 2)
 
 
 def finished(figure: Drawing, path: str | Path | None) -> Drawing:
@@ -67,6 +83,18 @@ def finished(figure: Drawing, path: str | Path | None) -> Drawing:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=FILE)
     return figure
+
+
+def thin(image: Float, most: int = DRAWN) -> Float:
+    """Take every n-th pixel of an array ``(..., y, x)`` that is larger than what is drawn."""
+    step = max(-(-max(image.shape[-2:]) // most), 1)
+    return image[..., ::step, ::step]
+
+
+def extent(images: Sequence[Float]) -> float:
+    """Return where a colour scale ends: a high percentile of the size of what is known."""
+    sizes = np.abs(np.concatenate([image[np.isfinite(image)] for image in images]))
+    return max(float(np.percentile(sizes, PERCENTILE)), 1e-6) if sizes.size else 1.0
 
 
 def thinned(ds: xr.Dataset, most: int = DRAWN) -> xr.Dataset:
@@ -109,24 +137,26 @@ def flags_of(ds: xr.Dataset) -> dict[int, str]:
 
 
 def show_image(
-    axis: Any, image: xr.Dataset, colours: Sequence[str], limits: tuple[float, float], title: str
+    axis: Any, image: Image, colours: Sequence[str], limits: tuple[float, float], title: str
 ) -> None:
-    """Show one date in colours.
-
-    `image`: The date, dims ``(y, x)``.
-    """
+    """Show one date in colours."""
     axis.imshow(composite(image, colours, limits), interpolation="nearest")
     axis.set_title(title, fontsize=9)
 
 
-def show_map(figure: Drawing, axis: Any, values: Any, title: str, label: str, **how: Any) -> None:
-    """Show numbers in colours, with a scale; missing ones are grey."""
+def show_numbers(axis: Any, values: Any, title: str, **how: Any) -> Any:
+    """Show numbers in colours, missing ones grey; return what a colour bar is made of."""
     axis.set_axis_on()
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.set_facecolor("0.85")
-    shown = axis.imshow(values, interpolation="nearest", **how)
+    axis.set_facecolor(str(MISSING))
     axis.set_title(title, fontsize=9)
+    return axis.imshow(values, interpolation="nearest", **how)
+
+
+def show_map(figure: Drawing, axis: Any, values: Any, title: str, label: str, **how: Any) -> None:
+    """Show numbers in colours, with a scale; missing ones are grey."""
+    shown = show_numbers(axis, values, title, **how)
     bar = figure.colorbar(shown, ax=axis, shrink=0.8, pad=0.02)
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7)

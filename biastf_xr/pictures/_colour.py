@@ -9,10 +9,12 @@ import numpy as np
 from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
+
+    Image = xr.Dataset | Mapping[str, NDArray[np.floating]]
 
 TRUE_COLOUR = ("red", "green", "blue")
 FALSE_COLOUR = ("nir", "red", "green")
@@ -39,26 +41,26 @@ STATUS_COLOURS = {
 
 
 def composite(
-    ds: xr.Dataset, colours: Sequence[str], limits: tuple[float, float] | None = None
+    image: Image, colours: Sequence[str], limits: tuple[float, float] | None = None
 ) -> NDArray[np.float64]:
     """Make a displayable image of one date.
 
-    `ds`: One date of a cube, dims ``(y, x)``.
+    `image`: One date of a cube, dims ``(y, x)``, or arrays by band.
     `colours`: Bands for red, green and blue; with a single band the image is grey.
     `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile.
     Returned: Shape ``(y, x, 3)``, 0 to 1; missing pixels are light grey.
     """
-    image = np.stack([np.asarray(ds[c].values, np.float64) for c in colours], axis=-1)
-    low, high = limits or stretch(ds, colours)
-    shown = np.clip((image - low) / (high - low), 0, 1)
-    missing = ~np.isfinite(image).all(axis=-1)
+    planes = np.stack([np.asarray(image[c], np.float64) for c in colours], axis=-1)
+    low, high = limits or stretch(image, colours)
+    shown = np.clip((planes - low) / (high - low), 0, 1)
+    missing = ~np.isfinite(planes).all(axis=-1)
     shown[missing] = MISSING
     return shown
 
 
-def stretch(ds: xr.Dataset, colours: Sequence[str]) -> tuple[float, float]:
+def stretch(image: Image, colours: Sequence[str]) -> tuple[float, float]:
     """Choose the reflectance range to display."""
-    values = np.concatenate([np.asarray(ds[c].values).ravel() for c in colours])
+    values = np.concatenate([np.asarray(image[c]).ravel() for c in colours])
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0

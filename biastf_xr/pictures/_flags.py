@@ -8,6 +8,17 @@ import numpy as np
 
 from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import CubeStructureError
+from biastf_xr.pictures._canvas import (
+    Drawing,
+    at_day,
+    drawing,
+    finished,
+    flags_of,
+    panels,
+    scale_bar,
+    show_map,
+    thinned,
+)
 from biastf_xr.pictures._colour import MISSING, STATUS_COLOURS
 
 if TYPE_CHECKING:
@@ -18,8 +29,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.pictures._canvas import Drawing
-
 
 def count_status(fused: xr.Dataset) -> pd.DataFrame:
     """Count how the pixels of every date were made; eager, date by date.
@@ -27,8 +36,6 @@ def count_status(fused: xr.Dataset) -> pd.DataFrame:
     Returned: Dates as rows, the flags that occur as columns, shares of the pixels.
     """
     import pandas as pd
-
-    from biastf_xr.pictures._canvas import flags_of
 
     names = flags_of(fused)
     flag = fused["status_flag"]
@@ -47,8 +54,6 @@ def draw_status(fused: xr.Dataset, dates: Any = None, *, path: str | Path | None
     `dates`: Dates of the maps; three equally spaced by default.
     """
     from matplotlib.patches import Patch
-
-    from biastf_xr.pictures._canvas import at_day, drawing, finished, flags_of, scale_bar, thinned
 
     shares, names = count_status(fused), flags_of(fused)
     have = to_days(fused["time"].values)
@@ -88,7 +93,6 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
     Eager for the one date.
     """
     from biastf_xr.cube._spec import NO_COARSE_GAP
-    from biastf_xr.pictures._canvas import at_day, finished, panels, scale_bar, show_map, thinned
 
     titles = {
         "base_before": ("fine scene before", 0),

@@ -8,6 +8,17 @@ import numpy as np
 
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import sigma_of, to_days
+from biastf_xr.pictures._canvas import (
+    Drawing,
+    at_day,
+    band_to_show,
+    finished,
+    panels,
+    scale_bar,
+    show_image,
+    show_map,
+    thinned,
+)
 from biastf_xr.pictures._colour import choose_colours, stretch, told_colours
 
 if TYPE_CHECKING:
@@ -15,8 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-
-    from biastf_xr.pictures._canvas import Drawing
 
 # Dates that are shown where none is asked for.
 FRAMES = 6
@@ -37,8 +46,6 @@ def draw_quicklook(
     `limits`: Reflectance shown as black and white; by default the 2nd and 98th percentile of
     what is shown.
     """
-    from biastf_xr.pictures._canvas import finished, panels, scale_bar, show_image, thinned
-
     chosen = choose_colours(bands_of(_stacked(ds)), colours)
     images = thinned(_frames(_stacked(ds), dates)[[*dict.fromkeys(chosen)]]).load()
     limits = limits or stretch(images, chosen)
@@ -68,20 +75,18 @@ def draw_comparison(
     `fused`: Fused cube; its standard deviation is shown where it has one.
     `band`: Of the standard deviation; near infrared by default, where there is one.
     """
-    from biastf_xr.pictures import _canvas as canvas
-
-    made = canvas.thinned(canvas.at_day(fused, day, "the fused cube"))
+    made = thinned(at_day(fused, day, "the fused cube"))
     chosen = choose_colours(bands_of(_stacked(made)), colours)
-    band = canvas.band_to_show(_stacked(made), band)
+    band = band_to_show(_stacked(made), band)
     images = {}
     for side in ("before", "after"):
         base = made[side].values if side in made.coords else np.datetime64("NaT")
         if not np.isnat(base):
-            image = canvas.thinned(canvas.at_day(fine, base, "the fine cube"))
+            image = thinned(at_day(fine, base, "the fine cube"))
             images[f"fine, {to_days([base])[0]}"] = image
     days = to_days(coarse["time"].values)
     if to_days([day])[0] in days:
-        nearest = canvas.at_day(coarse, day).sel(y=made["y"], x=made["x"], method="nearest")
+        nearest = at_day(coarse, day).sel(y=made["y"], x=made["x"], method="nearest")
         images[f"coarse, {to_days([day])[0]}"] = nearest
     images[f"fused, {to_days([day])[0]}"] = made
     images = {title: image.load() for title, image in images.items()}
@@ -89,17 +94,17 @@ def draw_comparison(
     limits = stretch(images[f"fused, {to_days([day])[0]}"], chosen)
     sigma = sigma_of(band)
     count = len(order) + (sigma in made)
-    figure, axes = canvas.panels(count, (made.sizes["y"], made.sizes["x"]), across=5)
+    figure, axes = panels(count, (made.sizes["y"], made.sizes["x"]), across=5)
     for axis, title in zip(axes, order, strict=False):
-        canvas.show_image(axis, images[title], chosen, limits, title)
-    canvas.scale_bar(axes[0], made)
+        show_image(axis, images[title], chosen, limits, title)
+    scale_bar(axes[0], made)
     if sigma in made:
-        canvas.show_map(
+        show_map(
             figure, axes[-1], made[sigma].values, f"uncertainty of {band}",
             "standard deviation, reflectance", cmap="cividis", vmin=0,
         )  # fmt: skip
     figure.suptitle(told_colours(chosen, limits), fontsize=10)
-    return canvas.finished(figure, path)
+    return finished(figure, path)
 
 
 def _stacked(ds: xr.Dataset) -> xr.Dataset:
@@ -110,8 +115,6 @@ def _stacked(ds: xr.Dataset) -> xr.Dataset:
 def _frames(ds: xr.Dataset, dates: Any) -> xr.Dataset:
     """Choose the dates to show."""
     import xarray as xr
-
-    from biastf_xr.pictures._canvas import at_day
 
     if dates is None:
         count = min(FRAMES, ds.sizes["time"])

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._spec import sigma_of, to_days
+from biastf_xr.pictures._canvas import Drawing, band_to_show, drawing, finished, flags_of
 from biastf_xr.pictures._colour import BLACK, BLUE, ORANGE, STATUS_COLOURS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
-
-    from biastf_xr.pictures._canvas import Drawing
 
 
 def draw_series(
@@ -38,33 +37,36 @@ def draw_series(
     `scenes`: Fine cube: its observations of the pixel are shown as points.
     `coarse`: Coarse cube: its observations around the pixel are shown as small points.
     """
-    from biastf_xr.pictures._canvas import band_to_show, drawing, finished
-
     band = band_to_show(ds, band)
     place = {"x": x, "y": y}
     names = [n for n in (band, sigma_of(band), "status_flag") if n in ds]
     pixel = ds[names].sel(place, method="nearest").load()
-    days, values = _days(pixel), pixel[band].values
     figure = drawing(9.5, 3.4)
     axis = figure.subplots()
     if coarse is not None:
         seen = coarse[band].sel(place, method="nearest").load()
         axis.plot(_days(seen), seen, ".", ms=3.5, color=ORANGE, label="coarse, as observed")
+    draw_curve(axis, pixel, band)
+    if scenes is not None:
+        seen = scenes[band].sel(place, method="nearest").load()
+        axis.plot(_days(seen), seen, "o", ms=5, color=BLACK, label="fine scenes")
+    if "status_flag" in pixel:
+        _mark_status(axis, pixel, _days(pixel))
+    axis.set_title(f"pixel at x {float(pixel['x']):.0f}, y {float(pixel['y']):.0f}", fontsize=10)
+    figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=4)
+    return finished(figure, path)
+
+
+def draw_curve(axis: Any, pixel: xr.Dataset, band: str) -> None:
+    """Draw a pixel of a daily cube on every day, with its standard deviation where there is one."""
+    days, values = _days(pixel), pixel[band].values
     if sigma_of(band) in pixel:
         spread = pixel[sigma_of(band)].values
         axis.fill_between(days, values - spread, values + spread, color=BLUE, alpha=0.22, lw=0,
                           label="± 1 standard deviation of the error")  # fmt: skip
     axis.plot(days, values, color=BLUE, lw=1.3, label="daily cube")
-    if scenes is not None:
-        seen = scenes[band].sel(place, method="nearest").load()
-        axis.plot(_days(seen), seen, "o", ms=5, color=BLACK, label="fine scenes")
-    if "status_flag" in pixel:
-        _mark_status(axis, pixel, days)
     axis.set_ylabel(f"{band} reflectance")
-    axis.set_title(f"pixel at x {float(pixel['x']):.0f}, y {float(pixel['y']):.0f}", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=4)
-    return finished(figure, path)
 
 
 def _days(ds: Any) -> Any:
@@ -73,8 +75,6 @@ def _days(ds: Any) -> Any:
 
 def _mark_status(axis: Any, pixel: xr.Dataset, days: Any) -> None:
     """Mark below the curve how every day was made."""
-    from biastf_xr.pictures._canvas import flags_of
-
     flags = pixel["status_flag"].values
     low = axis.get_ylim()[0]
     for value, name in flags_of(pixel).items():

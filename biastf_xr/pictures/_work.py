@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biastf_xr.errors import CubeStructureError
+from biastf_xr.pictures._canvas import Drawing, drawing, finished
 from biastf_xr.pictures._colour import BLUE, GREEN, ORANGE, PINK
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from biastf_xr.pictures._canvas import Drawing
 
 # Colours of the stages of a unit.
 STAGES = {"read": ORANGE, "wait": "0.75", "infer": BLUE, "write": GREEN}
@@ -43,8 +42,6 @@ def count_units(log: str | Path) -> pd.DataFrame:
 
 def draw_work(log: str | Path, *, path: str | Path | None = None) -> Drawing:
     """Show how many units every worker has done, and what it spent its time on."""
-    from biastf_xr.pictures._canvas import drawing, finished
-
     counted = count_units(log)
     place = np.arange(len(counted))
     figure = drawing(9.5, 1.3 + 0.32 * len(counted))

@@ -143,8 +143,8 @@ def _choose_withheld(config: Config, count: int = 2) -> tuple[str, ...]:
 
 def draw_sheet(config: Config, path: Path) -> Path:
     """Draw the picture sheet of a run that withheld dates."""
+    from biastf_xr import pictures
     from biastf_xr.cube._cube import drop_days, open_cube
-    from biastf_xr.evaluation._sheet import picture_sheet
     from biastf_xr.fusion._lazy import fuse
 
     fine, coarse = open_cube(config.fine.cube), open_cube(config.coarse.cube)
@@ -154,12 +154,13 @@ def draw_sheet(config: Config, path: Path) -> Path:
         name: fuse(rest, coarse, name, dates=days, rule=config.fuse.rule())
         for name in ("linear", "direct")
     }
-    return picture_sheet(
-        path,
+    pictures.draw_sheet(
         open_cube(config.fuse.output),
         fine,
         coarse,
         days,
         baselines,
         title=f"Withheld scenes and their predictions; {config.method.name}",
+        path=path,
     )
+    return path

@@ -12,9 +12,9 @@ from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
 from biastf_xr.evaluation import LeaveOneOut, evaluate, score_cube
 from biastf_xr.evaluation._designs import inner_dates
-from biastf_xr.evaluation._sheet import picture_sheet
 from biastf_xr.evaluation.metrics import MEASURES
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.pictures import draw_sheet
 
 QUICK = {
     "network": NetworkShape(filters=(4, 4, 4)),
@@ -141,7 +141,8 @@ def test_the_sheet_shows_what_was_withheld(pair, tmp_path):
     day = ["2021-04-06"]
     fused = biastf_xr.fuse(drop_days(fine, day), coarse, "direct")
     line = biastf_xr.fuse(drop_days(fine, day), coarse, "linear", dates=day)
-    path = picture_sheet(tmp_path / "sheet.png", fused, fine, coarse, day, {"linear": line})
+    path = tmp_path / "sheet.png"
+    draw_sheet(fused, fine, coarse, day, {"linear": line}, path=path)
     from matplotlib.image import imread
 
     pixels = imread(path)

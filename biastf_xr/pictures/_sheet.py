@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.cube._spec import sigma_of, to_days
-from biastf_xr.pictures._colour import choose_colours, composite, stretch
+from biastf_xr.cube._spec import to_days
+from biastf_xr.pictures._canvas import at_day, band_to_show, drawing, finished, show_image
+from biastf_xr.pictures._colour import choose_colours, stretch
+from biastf_xr.pictures._series import draw_curve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,9 +18,10 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from biastf_xr.pictures._canvas import Drawing
 
-def picture_sheet(
-    path: Path,
+
+def draw_sheet(
     fused: xr.Dataset,
     fine: xr.Dataset,
     coarse: xr.Dataset,
@@ -26,43 +29,38 @@ def picture_sheet(
     baselines: Mapping[str, xr.Dataset],
     *,
     title: str = "",
-) -> Path:
+    path: str | Path | None = None,
+) -> Drawing:
     """Draw one sheet: withheld dates side by side, the season in frames, a pixel through time.
 
     Eager for the dates it shows.
 
     `fine`, `coarse`: The cubes it was made from; `fine` holds the withheld scenes.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     bands = bands_of(fused)
     colours = choose_colours(bands)
     days = to_days(list(withheld))
-    columns = ["coarse", "withheld scene", *baselines, "fused"]
-    width = max(len(columns), 6)
+    cubes = {"coarse": coarse, "withheld scene": fine, **baselines, "fused": fused}
+    width = max(len(cubes), 6)
     rows = len(days) + 2
-    figure = Figure(figsize=(2.5 * width, 2.75 * rows + 0.6), layout="constrained")
+    figure = drawing(2.5 * width, 2.75 * rows + 0.6)
     grid = figure.add_gridspec(rows, width)
-    for r, day in enumerate(days):
-        truth = _at(fine, day)
+    for row, day in enumerate(days):
+        truth = at_day(fine, day).load()
         limits = stretch(truth, colours)
-        images = [_at(coarse, day), truth, *(_at(b, day) for b in baselines.values()),
-                  _at(fused, day)]  # fmt: skip
-        for c, (name, image) in enumerate(zip(columns, images, strict=True)):
-            axis = figure.add_subplot(grid[r, c])
-            axis.imshow(composite(image, colours, limits), interpolation="nearest")
-            error = "" if c < 2 else f"\nRMSE {_rmse(image, truth, bands):.4f}"
-            axis.set_title(f"{name}{f', {day}' if c == 0 else ''}{error}", fontsize=9)
+        for column, (name, cube) in enumerate(cubes.items()):
+            image = at_day(cube, day).load()
+            note = f", {day}" if column == 0 else ""
+            error = "" if column < 2 else f"\nRMSE {_rmse(image, truth, bands):.4f}"
+            axis = figure.add_subplot(grid[row, column])
+            show_image(axis, image, colours, limits, f"{name}{note}{error}")
             axis.set_axis_off()
     _season(figure, grid[len(days), :], fused, fine, days, width, colours)
-    _series(figure, grid[len(days) + 1, :], fused, fine, days, bands)
+    _series(figure.add_subplot(grid[len(days) + 1, :]), fused, fine, days)
     figure.suptitle(
         title or f"{', '.join(dict.fromkeys(colours))} as red, green, blue", fontsize=11
     )
-    with mpl.rc_context({"savefig.dpi": 110}):
-        figure.savefig(path)
-    return path
+    return finished(figure, path)
 
 
 def _season(
@@ -84,46 +82,31 @@ def _season(
     for i in range(width):
         frame = frames.isel(time=i)
         day = to_days(frame["time"].values)
-        axis = figure.add_subplot(strip[0, i])
-        axis.imshow(composite(frame, colours, limits), interpolation="nearest")
         apart = int(np.abs((scenes - day).astype(int)).min())
-        axis.set_title(f"{day}\n{apart} days from a scene", fontsize=8)
+        axis = figure.add_subplot(strip[0, i])
+        show_image(axis, frame, colours, limits, f"{day}\n{apart} days from a scene")
+        axis.title.set_fontsize(8)
         axis.set_axis_off()
 
 
-def _series(
-    figure: Any, place: Any, fused: xr.Dataset, fine: xr.Dataset, withheld: Any, bands: Any
-) -> None:
-    """Show the pixel that changes most, every day, with the fine observations."""
-    band = "nir" if "nir" in bands else bands[0]
+def _series(axis: Any, fused: xr.Dataset, fine: xr.Dataset, withheld: Any) -> None:
+    """Show a pixel that changes much, every day, with the fine observations."""
+    band = band_to_show(fused, None)
     sample = fused[band].isel(time=slice(None, None, 8)).load()
     spread = sample.max("time") - sample.min("time")
     spread = spread.where(sample.notnull().all("time"))
     filled = np.nan_to_num(spread.values, nan=-1.0)
     y, x = np.unravel_index(int(np.argsort(filled.ravel())[int(filled.size * 0.98)]), filled.shape)
-    daily = fused[band].isel(y=y, x=x).load()
     seen = fine[band].isel(y=y, x=x).load()
-    axis = figure.add_subplot(place)
-    axis.plot(daily["time"], daily, lw=1.2, color="tab:green", label="fused, every day")
-    if sigma_of(band) in fused:
-        spread = fused[sigma_of(band)].isel(y=y, x=x).load()
-        axis.fill_between(daily["time"].values, daily - spread, daily + spread, lw=0, alpha=0.2,
-                          color="tab:green", label="its standard deviation")  # fmt: skip
+    draw_curve(axis, fused.isel(y=y, x=x), band)
     hidden = np.isin(to_days(seen["time"].values), withheld)
     axis.plot(seen["time"][~hidden], seen[~hidden], "o", ms=5, color="black", label="fine scenes")
     axis.plot(seen["time"][hidden], seen[hidden], "D", ms=6, mfc="none", color="tab:red",
               label="withheld fine scenes")  # fmt: skip
-    axis.set_ylabel(f"{band} reflectance")
     axis.set_title(f"one pixel (row {y}, column {x}) through the season", fontsize=9)
     axis.legend(fontsize=8, ncols=4, frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
-def _at(ds: xr.Dataset, day: Any) -> xr.Dataset:
-    return ds.isel(time=int(np.flatnonzero(to_days(ds["time"].values) == day)[0])).load()
-
-
-def _rmse(image: xr.Dataset, truth: xr.Dataset, bands: Any) -> float:
-    from biastf_xr.evaluation.metrics import rmse
-
-    return float(np.mean([rmse(image[b].values, truth[b].values) for b in bands]))
+def _rmse(image: xr.Dataset, truth: xr.Dataset, bands: Sequence[str]) -> float:
+    errors = [image[b].values.astype(np.float64) - truth[b].values for b in bands]
+    return float(np.mean([np.sqrt(np.nanmean(error**2)) for error in errors]))

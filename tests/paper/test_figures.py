@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from matplotlib.image import imread
 from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._spec import VALID_MAX, VALID_MIN, to_days
 from biastf_xr.errors import CubeStructureError, TargetDateError
-from biastf_xr.evaluation import _figures as figures
-from biastf_xr.evaluation._figures import draw_all, draw_bias
-from biastf_xr.evaluation._maps import (
+from biastf_xr.evaluation.metrics import rmse
+from biastf_xr.fusion import fuse
+from biastf_xr.paper import _figures as figures
+from biastf_xr.paper._figures import draw_all, draw_bias
+from biastf_xr.paper._maps import (
     Case,
     bias_error_map,
     bias_map,
@@ -24,8 +27,7 @@ from biastf_xr.evaluation._maps import (
     change_map,
     residual_map,
 )
-from biastf_xr.evaluation.metrics import rmse
-from biastf_xr.fusion import fuse
+from biastf_xr.pictures._canvas import thin
 
 BANDS = ("green", "red", "nir")
 
@@ -139,8 +141,8 @@ def test_methods_share_their_colours(tmp_path, case, monkeypatch):
 
 
 def test_large_images_are_thinned_and_odd_ones_drawn(tmp_path, case, monkeypatch):
-    monkeypatch.setattr(figures, "DRAWN", 8)
-    assert figures._thin(case.truth).shape == (3, 8, 6)
+    monkeypatch.setattr(figures, "thin", partial(thin, most=8))
+    assert figures.thin(case.truth).shape == (3, 8, 6)
     nothing = replace(case, images={"nothing": np.full_like(case.truth, np.nan)})
     for path in draw_all(nothing, tmp_path, "empty").values():
         assert path.exists()
@@ -156,6 +158,6 @@ def test_wrong_shapes_and_bands_are_refused(tmp_path, case):
 
 
 def test_drawing_needs_no_pyplot():
-    code = "import sys, biastf_xr.evaluation._figures; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, biastf_xr.paper._figures; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
