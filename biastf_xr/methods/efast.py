@@ -36,7 +36,8 @@ class EFAST(TwoSided, SceneFree):
 
     ``sum_k w_k (F_k + C - C_k) / sum_k w_k`` with ``w_k = exp(-days**2 / (2 sigma**2)) s_k``;
     ``s_k`` rises from almost 0 at the edge of a cloud or gap of the base image to 1 at
-    `cloud_distance`: what cloud masks miss lies at their edges.
+    `cloud_distance`: what cloud masks miss lies at their edges.  With one base
+    date, or without clouds at equal distances in time, it is "direct" with equal weights.
 
     Cost: one interpolation of the coarse change per base date, band and target date, and a distance
     transform per base date.

@@ -75,7 +75,7 @@ class ESTARFM(Plain):
     slope of the fine on the coarse values of the similar pixels.  The two predictions are weighted
     inversely to the coarse change ``|mean C - C_k|`` of the window.
 
-    Two base dates are needed: pixels without a clear pair are not made.  The search, the weights
+    Two base dates are needed: pixels without a clear pair stay missing.  The search, the weights
     and V depend only on the base dates, and are made once for all bands and target dates.
 
     Cost: for B bands the search visits ``window**2`` pixels with ``12 B`` operations each, once per
@@ -97,7 +97,7 @@ class ESTARFM(Plain):
     threshold : float or None
         A reflectance that is taken instead.
     least_similar : int
-        With so many similar pixels or fewer, the fallback `few` is made.
+        With this many similar pixels or fewer, the fallback `few` is made.
     few : {"window", "base"}
         What is added to the base image there: the mean change of the window, or nothing.
     flat_correlation : float
@@ -121,6 +121,11 @@ class ESTARFM(Plain):
         How coarse images are brought to the fine grid.
     reach : int
         Fine pixels from the centre to the window's edge; `bind` sets it.
+
+    Notes
+    -----
+    `status_flag` is 8 where the fallback `few` or that of `valid_range` was made.  V amplifies the
+    noise of the coarse change where the slope is large: try ``conversion="none"`` as well.
 
     References
     ----------

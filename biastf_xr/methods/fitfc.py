@@ -55,6 +55,7 @@ class FitFC(WeightedSides, SceneFree):
     least squares; ``a F_k + c`` is the fitted fine image; what the line leaves of C, averaged over
     coarse pixels and interpolated by cubic convolution, is added.  The sum is then averaged over
     the spectrally most similar pixels of a window, which takes away the blocks of the coarse grid.
+    Missing pixels are left out of the fit and of the averages.
 
     One base date is enough; of two, each predicts alone and the predictions are weighted.
 

@@ -1,4 +1,4 @@
-"""The free baselines: what costs nothing and every method has to beat."""
+"""The simple baselines, which cost next to nothing."""
 
 from __future__ import annotations
 

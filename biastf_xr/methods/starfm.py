@@ -113,6 +113,11 @@ class STARFM(WeightedSides):
     reach : int
         Fine pixels from the centre to the window's edge; `bind` sets it.
 
+    Notes
+    -----
+    With ``pairs=2`` and ``filtering="strict"`` every candidate may fail, the centre included; the
+    mean over the pairs of ``F_k + C - C_k`` stands there, and `status_flag` is 8.
+
     References
     ----------
     Gao F., Masek J., Schwaller M., Hall F., IEEE Trans. Geosci. Remote Sens. 44, 2006, 2207-2218,

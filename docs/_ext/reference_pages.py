@@ -1,8 +1,8 @@
 """Write the reference of the configuration file, command line and methods from the code itself.
 
 A page asks for one with a line ``<!-- generated: configuration -->``,
-``<!-- generated: commands -->`` or ``<!-- generated: options_starfm -->``, which is replaced by
-Markdown when the page is read.  A key without a description stops the build.
+``<!-- generated: commands -->`` or ``<!-- generated: methods -->``, which is replaced by Markdown
+when the page is read.  A key without a description stops the build.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 import typing
-from functools import partial
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from sphinx.errors import ExtensionError
 
-from biastf_xr.methods import UNTRAINED
+from biastf_xr.methods import LEARNED, METHODS, UNTRAINED
+from biastf_xr.methods.plus.settings import PlusRule
+from biastf_xr.methods.stfdcnn.settings import TwoNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 EXAMPLE = re.compile(r"`(biastf-xr [^`]+)`")
+# Methods of which docs/_ext/method_pictures.py draws a picture.
+PICTURED = (*UNTRAINED, "biastf-plus")
+# Options of a fit, where they are not fields of the method; fields that a fit fills in.
+FITTED: dict[str, type] = {"biastf-plus": PlusRule, "stfdcnn": TwoNetworks}
+KEPT = ("checkpoint", "sha256", "card")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -229,16 +235,48 @@ def _options(command: Any, *, common: bool = False) -> str:
     )
 
 
-def options_of_method(name: str) -> str:
-    """Write the table of a method's options.
+def prose(text: str) -> str:
+    """Turn paragraphs of a docstring into Markdown: literal blocks, code and DOIs."""
+    parts: list[str] = []
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if parts and parts[-1].endswith("::"):
+            parts[-1] = parts[-1].removesuffix(":")
+            parts.append(f"```text\n{inspect.cleandoc(paragraph)}\n```")
+        else:
+            linked = re.sub(r"doi (10\.[^\s,]+\w)", r"[doi:\1](https://doi.org/\1)", paragraph)
+            parts.append(linked.replace("``", "`"))
+    return "\n\n".join(parts)
 
-    Returned: Markdown; fields that `Method.bind` sets, and the halo, are no options.
-    """
-    module, kind = UNTRAINED[name].split(":")
-    cls = getattr(import_module(f"biastf_xr.methods.{module}"), kind)
-    bound = [f.name for f in dataclasses.fields(cls) if f.metadata.get("bound")]
-    table = table_of(cls, leave_out=("name", "halo", "coarse_halo", *bound))
-    return table.replace("| key |", "| option |", 1)
+
+def methods_sections() -> str:
+    """Write a section for every method: what its docstring says, its picture, its options."""
+    return "\n\n".join(_method_section(name) for name in METHODS)
+
+
+def _method_section(name: str) -> str:
+    cls = _class_of(name)
+    first, *others = re.split(r"\n\n(?=\w+\n-{3,}\n)", inspect.getdoc(cls) or "")
+    sections = {title: text for title, _, text in (o.split("\n", 2) for o in others)}
+    parts = [f"## {name}", prose(first)]
+    if name in PICTURED:
+        label = f"True image, prediction of {name}, and its error in near infrared"
+        parts.append(f"![{label}](../generated/methods/{name}.png)")
+    schema = FITTED.get(name, cls)
+    bound = [f.name for f in dataclasses.fields(schema) if f.metadata.get("bound")]
+    table = table_of(schema, leave_out=("name", "halo", "coarse_halo", *KEPT, *bound))
+    rows = table.count("\n") > 1
+    parts.append(table.replace("| key |", "| option |", 1) if rows else "No options.")
+    parts += [prose(sections[title]) for title in ("Notes", "References") if title in sections]
+    return "\n\n".join(parts)
+
+
+def _class_of(name: str) -> Any:
+    """Return the class of a method."""
+    if name in UNTRAINED:
+        module, kind = UNTRAINED[name].split(":")
+    else:
+        module, kind, _ = LEARNED[name]
+    return getattr(import_module(f"biastf_xr.methods.{module}"), kind)
 
 
 def configuration_schema() -> dict[str, Any]:
@@ -291,7 +329,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands": commands_page,
     "exit_codes": exit_codes_table,
     "failures": failures_sections,
-    **{f"options_{name}": partial(options_of_method, name) for name in UNTRAINED},
+    "methods": methods_sections,
 }
 
 

@@ -54,10 +54,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class BiaSTF(KeptModel, TwoSided, SceneFree):
-    """A fitted BiaSTF: a reference to a checkpoint, small enough to travel to any worker.
+    """Add the coarse change, and what a network has learned of the bias between the sensors.
 
     ``F = F_k + dC_k + G(dC_k)`` from each base date ``k``, with ``dC_k = C - C_k`` brought to the
     fine grid and ``G`` the band's network, then the weighted sum of both sides.
+
+    Where a coarse change is missing in the receptive field, the network reads the mean of its valid
+    neighbours, else no change; a pixel whose own coarse change is missing is not predicted.
 
     Attributes
     ----------
@@ -68,8 +71,8 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
     card : Card
         What made it.
     weights : {"change", "time", "equal", "learned"}
-        Weights of the two sides: by inverse coarse change (`change_weight`), by distance in time,
-        equal, or by inverse expected error (`learned_weight`).
+        Weights of the two sides: by inverse coarse change, by distance in time, equal, or by
+        inverse expected error.
     window : int
         Side in coarse pixels of the window of "change" and "learned", odd; 1 for single pixels.
     upsampling : {"bilinear", "nearest"}

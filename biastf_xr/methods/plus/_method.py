@@ -62,19 +62,19 @@ BATCH = 16
 
 @dataclass(frozen=True, repr=False)
 class Plus(Told, Plain):
-    """What the coarse sensor says of the change, brought to the fine grid in five steps.
+    """Bring the change that the coarse sensor sees to the fine grid, in five steps.
 
-    1. The coarse series is smoothed in time, abrupt changes kept apart (`Smoothing`).
+    1. The coarse series is smoothed in time, abrupt changes kept apart.
     2. Coarse changes are divided by the coarse sensor's response to what the fine one sees.
-    3. Between two base dates every place has a *position* (`change_of`): fields that change one
-       after the other do not all follow the calendar.
+    3. Between two base dates every place has a *position*: fields that change one after the other
+       do not all follow the calendar.
     4. What the position leaves of the coarse change is explained by the base images of all bands,
-       and the same mixture is applied to the fine base images (`mixture_of`).
+       and the same mixture is applied to the fine base images.
     5. The rest is interpolated.
 
-    Steps 4 and 5 are believed as far as the number of observations behind them allows (`gain`).
-    If the coarse images did not help on the dates that the fit knows, all of it is held back
-    (``card.trust``), down to plain interpolation in time.
+    Steps 4 and 5 are weighted by the number of observations behind them.  If the coarse images did
+    not help on the dates that the fit knows, all of it is reduced (``card.trust``), down to plain
+    interpolation in time.
     Every prediction comes with the standard deviation of its error.
 
     The learned sensor bias of the paper is ``response``, and what the mixture adds; no network is

@@ -12,7 +12,7 @@ from biastf_xr.errors import MethodError
 class PlusRule:
     """The steps of the prediction, each of which can be switched off for comparison.
 
-    Defaults were chosen on the embedded region, on BOREAS and on the Salton Sea until 2020-10-17,
+    Defaults were chosen on the generated region, on BOREAS and on the Salton Sea until 2020-10-17,
     and judged on other dates and sets.
 
     Attributes
@@ -36,7 +36,7 @@ class PlusRule:
         Shrinkage of the mixture, as a share of the variance of the (standardised) base bands.
     noise_mean, noise_mixture, noise_local : float
         Noise of one coarse observation, reflectance: of its mean over the scene, of what the
-        mixture explains, and of the rest in a coarse pixel; `change.gain` weighs it.
+        mixture explains, and of the rest in a coarse pixel.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}

@@ -46,12 +46,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class STFDCNN(KeptModel, Plain, SceneFree):
-    """A fitted STFDCNN: a reference to a checkpoint, small enough to travel to any worker.
+    """Map coarse images to a middle resolution and then to the fine one, by two networks.
 
     Two stages.  First a network maps coarse images to what the fine sensor would have seen at a
     middle resolution ("LSR"), and the fine base images at that resolution are fused to the target
     date with them.  Then a second network brings images of the middle resolution to the fine one,
-    and the fine base images are fused with those.  Both base dates are needed.
+    and the fine base images are fused with those::
+
+        T_k = first(C_k at the middle resolution)            k = 1, 2, 3
+        L_2 = fuse(L_1, L_3; T_1, T_2, T_3)                  L: fine images, middle resolution
+        U_k = second(L_k, interpolated to the fine grid)
+        F_2 = fuse(F_1, F_3; U_1, U_2, U_3)
+
+        fuse(X_1, X_3; Y_1, Y_2, Y_3) = v_1 P_1 + v_3 P_3,   v_k inverse to |Y_2 - Y_k|,
+            P_k = (Y_2 / Y_k) X_k  or  X_k + (Y_2 - Y_k)
+
+    Both base images and all three coarse images are needed.  Where a base image is masked near a
+    pixel, its coarse image stands in for it.
 
     Attributes
     ----------
