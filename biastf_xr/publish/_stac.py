@@ -12,6 +12,7 @@ from biastf_xr.cube._export import FACTOR, NODATA
 from biastf_xr.cube._spec import STANDARD_ERROR
 from biastf_xr.errors import ConfigError
 from biastf_xr.grid import geobox_of
+from biastf_xr.sources import PRODUCTS, product_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,17 +38,6 @@ COMMON_NAMES = {
     "blue": "blue", "green": "green", "red": "red",
     "nir": "nir", "swir1": "swir16", "swir2": "swir22",
 }  # fmt: skip
-
-# Centres in micrometres: OLI for fine and fused cubes, MODIS for coarse ones.
-WAVELENGTHS = {
-    "landsat": {
-        "blue": 0.482, "green": 0.561, "red": 0.655, "nir": 0.865, "swir1": 1.609, "swir2": 2.201,
-    },
-    "modis": {
-        "blue": 0.469, "green": 0.555, "red": 0.645, "nir": 0.8585, "swir1": 1.64, "swir2": 2.13,
-    },
-}  # fmt: skip
-SENSORS = {"landsat": ("landsat-c2-l2", "hls"), "modis": ("mod09ga", "mcd43a4")}
 
 
 @dataclass(frozen=True)
@@ -105,11 +95,9 @@ def _optics(ds: xr.Dataset, band: str) -> dict[str, Any]:
     if band not in COMMON_NAMES:
         return {}
     product = str(ds.attrs.get("source", "")).split(",")[0].strip()
-    for sensor, products in SENSORS.items():
-        if product.startswith(products):
-            wavelength = {"eo:center_wavelength": WAVELENGTHS[sensor][band]}
-            return {"eo:common_name": COMMON_NAMES[band], **wavelength}
-    return {"eo:common_name": COMMON_NAMES[band]}
+    known = product_class(product).wavelengths if product in PRODUCTS else {}
+    wavelength = {"eo:center_wavelength": known[band]} if band in known else {}
+    return {"eo:common_name": COMMON_NAMES[band], **wavelength}
 
 
 def _classes(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:

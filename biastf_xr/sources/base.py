@@ -122,6 +122,8 @@ class Product:
         GDAL drivers that read its files.
     required : str
         Lines of TOML with the options that have no default, for `biastf-xr init`.
+    tables : mapping of str to type
+        Dataclass of every option that is a table of its own.
     patterns : tuple of re.Pattern
         What its files are called, with the group ``date`` (YYYYDDD or YYYYMMDD), and ``id`` of the
         scene and ``layer``, or what `scene_id` and `layer_of` make of others.  A name is that of
@@ -153,6 +155,7 @@ class Product:
     kind: ClassVar[Literal["fine", "coarse", ""]] = ""
     formats: ClassVar[tuple[str, ...]] = ("GTiff",)
     required: ClassVar[str] = ""
+    tables: ClassVar[Mapping[str, type]] = {}
     patterns: ClassVar[tuple[re.Pattern[str], ...]] = ()
     layer_names: ClassVar[Mapping[str, str]] = {}
     needed: ClassVar[tuple[str, ...]] = ()

@@ -99,6 +99,7 @@ layers = ["green", "red", "nir"] # bands in the order of the file
 factor = 1e-4                    # reflectance per unit
 # nodata = -9999
 """
+    tables: ClassVar = {"grid": StatedGrid}
     layers: tuple[str, ...]
     pattern: str
     factor: float = 1.0

@@ -116,35 +116,31 @@ def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
     return "\n".join(lines)
 
 
+def product_section(name: str) -> str:
+    """Write the part about a product: what its files are called, and its options."""
+    from biastf_xr.sources import product_class
+
+    product = product_class(name)
+    title = inspect.cleandoc(product.__doc__ or "").partition("\n")[0]
+    parts = [f'### product = "{name}"', f"{title} Files: {product.expects}.", table_of(product)]
+    for option, cls in product.tables.items():
+        summary = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
+        parts += [f"The table `{option}`: {summary}", table_of(cls)]
+    return "\n\n".join(parts)
+
+
 def configuration_page() -> str:
     """Write the reference of the TOML file."""
     from biastf_xr import config
     from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
-    from biastf_xr.paper.benchmark_sets import Benchmark
-    from biastf_xr.sources.geotiff import GeotiffFolder, StatedGrid
-    from biastf_xr.sources.hls import Hls
-    from biastf_xr.sources.landsat_c2 import LandsatC2
-    from biastf_xr.sources.mcd43a4 import Mcd43a4
-    from biastf_xr.sources.mod09ga import Mod09ga
-    from biastf_xr.sources.stac import Stac
-    from biastf_xr.sources.vnp09ga import Vnp09ga
-    from biastf_xr.sources.vnp43 import Vnp43
+    from biastf_xr.sources import PRODUCTS
 
     nested = ("network", "samples", "train")
     parts = [
         "## `[fine]` and `[coarse]`", table_of(config.Source),
         "## `[fine.options]` and `[coarse.options]`",
         "Which keys there are depends on `product`.",
-        '### product = "landsat-c2-l2"', table_of(LandsatC2),
-        '### product = "hls"', table_of(Hls),
-        '### product = "mod09ga"', table_of(Mod09ga),
-        '### product = "mcd43a4"', table_of(Mcd43a4),
-        '### product = "vnp09ga"', table_of(Vnp09ga),
-        '### product = "vnp43"', table_of(Vnp43),
-        '### product = "geotiff"', table_of(GeotiffFolder),
-        "The table `grid` of files that carry none:", table_of(StatedGrid),
-        '### product = "benchmark"', table_of(Benchmark),
-        '### product = "stac"', table_of(Stac),
+        *map(product_section, PRODUCTS),
         "## `[grid]`", table_of(config.GridSection),
         "## `[method]`", table_of(config.MethodSection, leave_out=nested),
         "### `[method.network]`", table_of(NetworkShape),
