@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
-from biastf_xr.cluster import ClusterSpec, Kind
+from biastf_xr.cluster import ClusterSpec
 from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion._plan import FusionRule
@@ -264,9 +264,11 @@ class ClusterSection(Section):
     Attributes
     ----------
     kind : str
-        Where the work is done: in threads of this process, in processes of this machine, on a
-        running scheduler, on the GPUs of this machine, in jobs of SLURM or PBS, in pods of
-        Kubernetes, or wherever a Dask Gateway starts workers.
+        Where the work is done: "in-process" (threads of this process), "local" (processes of this
+        machine), "address" (a running scheduler), "cuda" (the GPUs of this machine), "slurm" or
+        "pbs" (batch jobs), "kubernetes" (pods), "gateway" (wherever a Dask Gateway starts workers),
+        or the import path of any class of Dask clusters, for instance "dask_jobqueue.SGECluster";
+        ``class`` may be written for the last.
     address : str, optional
         Scheduler of a running Dask cluster, which makes the kind "address"; of kind "gateway" the
         URL of the gateway.
@@ -283,13 +285,24 @@ class ClusterSection(Section):
         seconds to wait for the first worker.
     """
 
-    kind: Kind = "local"
+    kind: str = "local"
     address: str | None = None
     workers: Annotated[int, Field(ge=1)] | None = None
     threads: Annotated[int, Field(ge=1)] = 2
     memory: str = "auto"
     gpu: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _by_class(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "class" not in values:
+            return values
+        if "kind" in values:
+            raise ValueError(
+                f"class is {values['class']!r}, kind {values['kind']!r}: leave one out"
+            )
+        return {("kind" if key == "class" else key): value for key, value in values.items()}
 
     @pydantic.model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -115,6 +115,15 @@ def test_relative_paths_are_relative_to_the_file(write, monkeypatch, tmp_path):
         assert config.fuse.output == str(folder / "cubes/fused.zarr")
 
 
+def test_any_class_of_clusters_may_be_named(write):
+    changes = "workers = 2", 'class = "dask_jobqueue.SGECluster"\noptions = { queue = "long" }'
+    spec = read_config(write(changes)).cluster.spec()
+    assert (spec.kind, spec.options) == ("dask_jobqueue.SGECluster", {"queue": "long"})
+    both = "workers = 2", 'class = "dask_jobqueue.SGECluster"\nkind = "slurm"'
+    with pytest.raises(ConfigError, match=facts("`cluster`", "dask_jobqueue.SGECluster", "slurm")):
+        read_config(write(both))
+
+
 def test_sections_may_be_left_out_but_for_the_sources(write):
     text = VALID[: VALID.index("[method]")]
     path = write()

@@ -1,39 +1,32 @@
-"""Clusters of pods, made by the Dask operator of a Kubernetes cluster."""
+"""The resource that the Dask operator of a Kubernetes cluster makes pods from."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cluster._backends import load_class, starting
-from biastf_xr.cluster._machine import worker_environment
-from biastf_xr.cluster._spec import check_options
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from biastf_xr.cluster._spec import ClusterSpec
 
-# What the manifest is made from, and what goes to the class that creates it.
-MANIFEST = {"name", "image", "cores", "env", "claims", "pod", "service", "idle_timeout"}
-CREATION = {"namespace", "resource_timeout", "port_forward_cluster_ip", "scheduler_forward_port"}
-STATED = {
-    "n_workers": "workers",
-    "worker_command": "threads, memory, gpu",
-    "resources": "memory, gpu, options.cores",
-}
+# A network's activations are tens of MiB and come and go with every tile. By default Dask has the
+# allocator return them to the system each time, and every page has to be faulted in again.
+KEEP_MEMORY = str(256 * 2**20)
 IDLE = 3600  # seconds without work after which the operator removes a cluster
+SCHEDULER_PORTS = (("tcp-comm", 8786), ("http-dashboard", 8787))
 
 
-def kubernetes_arguments(spec: ClusterSpec) -> dict[str, Any]:
-    """Return the arguments of `dask_kubernetes.operator.KubeCluster`."""
-    options = {name: value for name, value in spec.options.items() if name in CREATION}
-    return options | {
-        "custom_cluster_spec": manifest(spec),
-        "n_workers": spec.workers,
-        "quiet": True,
-    }
+def worker_environment(threads: int) -> dict[str, str]:
+    """Return the environment of a worker process.
+
+    The numerical libraries read it when they load, so it has to be there before the process is.
+
+    `threads`: Threads of the numerical libraries: the cores that the worker may call its own.
+    """
+    count = str(max(1, threads))
+    memory = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), KEEP_MEMORY)
+    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return memory | dict.fromkeys(libraries, count)
 
 
 def manifest(spec: ClusterSpec) -> dict[str, Any]:
@@ -49,7 +42,6 @@ def manifest(spec: ClusterSpec) -> dict[str, Any]:
     ``nodeSelector``), ``service`` (type of the scheduler's service) and ``idle_timeout``
     (seconds) may be there.
     """
-    check_options(spec, MANIFEST | CREATION, STATED)
     if "image" not in spec.options:
         raise ConfigError(
             'kind "kubernetes" needs `image` in [cluster.options]: a container image with '
@@ -69,30 +61,32 @@ def manifest(spec: ClusterSpec) -> dict[str, Any]:
 
 
 def _worker(spec: ClusterSpec) -> dict[str, Any]:
-    cores = spec.options.get("cores", spec.threads)
+    options = spec.options
+    cores = options.get("cores", spec.threads)
     sizes: dict[str, Any] = {"cpu": str(cores)}
     if spec.memory_bytes is not None:
         sizes["memory"] = f"{-(-spec.memory_bytes // 2**20)}Mi"
-    limits = sizes | ({"nvidia.com/gpu": "1"} if spec.gpu else {})
-    environment = worker_environment(int(cores)) | spec.options.get("env", {})
+    command = f"dask worker --name $(DASK_WORKER_NAME) --nthreads {spec.threads}".split()
+    command += f"--memory-limit {spec.memory} --dashboard --dashboard-address 8788".split()
     container = {
         "name": "worker",
-        "image": spec.options["image"],
-        "args": _worker_command(spec),
-        "env": _named(environment),
-        "resources": {"requests": sizes, "limits": limits},
+        "image": options["image"],
+        "args": command + (["--resources", "GPU=1"] if spec.gpu else []),
+        "env": _named(worker_environment(int(cores)) | options.get("env", {})),
+        "resources": {
+            "requests": sizes,
+            "limits": sizes | ({"nvidia.com/gpu": "1"} if spec.gpu else {}),
+        },
         "ports": [_port("http-dashboard", 8788)],
-        **_mounts(spec),
     }
-    pod = {**spec.options.get("pod", {}), "containers": [container], **_volumes(spec)}
+    pod = {**options.get("pod", {}), "containers": [container]}
+    if claims := options.get("claims"):
+        container["volumeMounts"] = [{"name": c, "mountPath": path} for path, c in claims.items()]
+        pod["volumes"] = [
+            {"name": c, "persistentVolumeClaim": {"claimName": c}}
+            for c in dict.fromkeys(claims.values())
+        ]
     return {"replicas": spec.workers, "spec": pod}
-
-
-def _worker_command(spec: ClusterSpec) -> list[str]:
-    command = ["dask", "worker", "--name", "$(DASK_WORKER_NAME)"]
-    command += ["--nthreads", str(spec.threads), "--memory-limit", spec.memory]
-    command += ["--dashboard", "--dashboard-address", "8788"]
-    return command + (["--resources", "GPU=1"] if spec.gpu else [])
 
 
 def _scheduler(spec: ClusterSpec, name: str) -> dict[str, Any]:
@@ -102,23 +96,19 @@ def _scheduler(spec: ClusterSpec, name: str) -> dict[str, Any]:
         "image": spec.options["image"],
         "args": ["dask", "scheduler", "--host", "0.0.0.0"],  # noqa: S104  (a pod's own network)
         "env": _named(spec.options.get("env", {})),
-        "ports": [_port("tcp-comm", 8786), _port("http-dashboard", 8787)],
+        "ports": [_port(*port) for port in SCHEDULER_PORTS],
         "readinessProbe": {"httpGet": health, "periodSeconds": 1, "timeoutSeconds": 300},
         "livenessProbe": {"httpGet": dict(health), "initialDelaySeconds": 15, "periodSeconds": 20},
     }
-    return {"spec": {"containers": [container]}, "service": _service(spec, name)}
-
-
-def _service(spec: ClusterSpec, name: str) -> dict[str, Any]:
-    ports = (("tcp-comm", 8786), ("http-dashboard", 8787))
-    return {
+    service = {
         "type": spec.options.get("service", "ClusterIP"),
         "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
         "ports": [
             {"name": port, "protocol": "TCP", "port": number, "targetPort": port}
-            for port, number in ports
+            for port, number in SCHEDULER_PORTS
         ],
     }
+    return {"spec": {"containers": [container]}, "service": service}
 
 
 def _port(name: str, number: int) -> dict[str, Any]:
@@ -127,35 +117,3 @@ def _port(name: str, number: int) -> dict[str, Any]:
 
 def _named(values: dict[str, Any]) -> list[dict[str, str]]:
     return [{"name": name, "value": str(value)} for name, value in values.items()]
-
-
-def _mounts(spec: ClusterSpec) -> dict[str, Any]:
-    claims = spec.options.get("claims", {})
-    mounts = [{"name": claim, "mountPath": path} for path, claim in claims.items()]
-    return {"volumeMounts": mounts} if mounts else {}
-
-
-def _volumes(spec: ClusterSpec) -> dict[str, Any]:
-    claims = dict.fromkeys(spec.options.get("claims", {}).values())
-    volumes = [{"name": c, "persistentVolumeClaim": {"claimName": c}} for c in claims]
-    return {"volumes": volumes} if volumes else {}
-
-
-def manifest_yaml(spec: ClusterSpec) -> str:
-    """Write the resource that the Dask operator makes a cluster from."""
-    import yaml
-
-    return str(yaml.safe_dump(manifest(spec), sort_keys=False))
-
-
-@contextmanager
-def open_kubernetes(spec: ClusterSpec) -> Iterator[Any]:
-    """Create the pods of a cluster, and delete them."""
-    arguments = kubernetes_arguments(spec)
-    cls = load_class(spec.kind)
-    from dask_kubernetes.operator.kubecluster.kubecluster import CreateMode
-
-    with starting(spec.kind):
-        cluster = cls(create_mode=CreateMode.CREATE_ONLY, shutdown_on_close=True, **arguments)
-    with cluster:
-        yield cluster

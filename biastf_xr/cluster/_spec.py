@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
+from biastf_xr.cluster._presets import PRESETS, Preset
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-Kind = Literal["in-process", "local", "address", "cuda", "slurm", "pbs", "kubernetes", "gateway"]
-
-# Seconds to wait for the first worker. A job may queue for long, a process starts at once.
-TIMEOUT: dict[str, float] = {
-    "local": 60,
-    "address": 60,
-    "cuda": 120,
-    "slurm": 3600,
-    "pbs": 3600,
-    "kubernetes": 600,
-    "gateway": 600,
-}
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +21,9 @@ class ClusterSpec:
     kind : str
         Where the work is done: "in-process" (threads of this process), "local" (processes of
         this machine), "address" (a running scheduler), "cuda" (one process for each GPU of this
-        machine), "slurm", "pbs", "kubernetes" or "gateway".
+        machine), "slurm", "pbs", "kubernetes", "gateway", or the import path of any class of Dask
+        clusters, for instance "dask_jobqueue.SGECluster": its keywords are `options`, and `workers`
+        are asked for with its method ``scale``.
     address : str, optional
         Scheduler of a running cluster, for instance "tcp://10.0.0.5:8786"; of kind "gateway" the
         URL of the gateway.  An address makes of "local" the kind "address".
@@ -43,18 +31,20 @@ class ClusterSpec:
         Worker processes to start; by default one for each core ("local") or GPU ("cuda").  Not
         used with a scheduler's address.
     threads : int
-        Units that a worker has in hand: one computes while another reads or writes.
+        Units that a worker has in hand: one computes while another reads or writes.  Of a class an
+        option states it.
     memory : str
-        Memory of each worker, for instance "16GiB"; "auto" shares out the machine's.
+        Memory of each worker, for instance "16GiB"; "auto" shares out the machine's.  Of a class
+        an option states it.
     gpu : bool
         Each worker owns one GPU, which it announces as the abstract resource ``GPU``.  Always so
         of kind "cuda".
     options : dict
-        Keywords of the backend's own class, and ``timeout``: seconds to wait for the first
+        Keywords of the class behind the kind, and ``timeout``: seconds to wait for the first
         worker.
     """
 
-    kind: Kind = "local"
+    kind: str = "local"
     address: str | None = None
     workers: int | None = None
     threads: int = 2
@@ -68,13 +58,24 @@ class ClusterSpec:
         if self.kind == "cuda":
             object.__setattr__(self, "gpu", True)
         _check_values(self)
-        _check_address(self)
-        _check_needs(self)
+        _check_kind(self)
+
+    @property
+    def preset(self) -> Preset:
+        """Return what is known of the kind."""
+        return PRESETS.get(self.kind) or Preset(
+            cls=self.kind, timeout=600, hint="[cluster.options] holds its keywords.", scales=True
+        )
 
     @property
     def timeout(self) -> float:
         """Return the seconds to wait for the first worker."""
-        return float(self.options.get("timeout", TIMEOUT.get(self.kind, 0)))
+        return float(self.options.get("timeout", self.preset.timeout))
+
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """Return the options that are keywords of the class."""
+        return {name: value for name, value in self.options.items() if name != "timeout"}
 
     @property
     def memory_bytes(self) -> int | None:
@@ -85,6 +86,10 @@ class ClusterSpec:
     def resources(self) -> dict[str, float]:
         """Return the abstract resources that a worker announces."""
         return {"GPU": 1} if self.gpu else {}
+
+    def __str__(self) -> str:
+        """Return which cluster it is, for messages."""
+        return f'a cluster of kind "{self.kind}"'
 
 
 def _parse_memory(text: str) -> int:
@@ -99,9 +104,10 @@ def _parse_memory(text: str) -> int:
 
 
 def _check_values(spec: ClusterSpec) -> None:
-    if spec.kind not in get_args(Kind):
+    if spec.kind not in PRESETS and "." not in spec.kind:
         raise ConfigError(
-            f"kind of [cluster] is {spec.kind!r}; expected one of {', '.join(get_args(Kind))}."
+            f"kind of [cluster] is {spec.kind!r}; expected one of {', '.join(PRESETS)}, or the "
+            "import path of a class of Dask clusters."
         )
     for name, value in (("workers", spec.workers), ("threads", spec.threads)):
         if value is not None and value < 1:
@@ -114,7 +120,8 @@ def _check_values(spec: ClusterSpec) -> None:
         )
 
 
-def _check_address(spec: ClusterSpec) -> None:
+def _check_kind(spec: ClusterSpec) -> None:
+    """Refuse what does not go with the kind, and what it cannot do without."""
     if spec.kind == "address" and not spec.address:
         raise ConfigError(
             'kind "address" needs the address of a scheduler, for instance "tcp://10.0.0.5:8786".'
@@ -124,66 +131,14 @@ def _check_address(spec: ClusterSpec) -> None:
             f'an address goes with the kinds "address" and "gateway"; got {spec.address!r} with '
             f"kind {spec.kind!r}. Leave one of them out."
         )
-
-
-def _check_needs(spec: ClusterSpec) -> None:
-    """Refuse a batch system without what every job has to state."""
-    if spec.kind in {"slurm", "pbs", "kubernetes", "gateway"} and spec.workers is None:
+    if spec.kind not in PRESETS and (spec.memory != "auto" or spec.threads != 2):
+        raise ConfigError(
+            f"memory of [cluster] is {spec.memory!r}, threads {spec.threads}, for {spec}; state "
+            "them in [cluster.options] with the keywords of the class."
+        )
+    if "workers" in spec.preset.needs and spec.workers is None:
         raise ConfigError(f"kind {spec.kind!r} needs `workers`: how many to ask for.")
-    if spec.kind in {"slurm", "pbs"} and spec.memory == "auto":
+    if "memory" in spec.preset.needs and spec.memory == "auto":
         raise ConfigError(
             f'kind {spec.kind!r} needs `memory`, what a job asks for, for instance "16GiB".'
         )
-
-
-def keywords_of(*classes: type) -> set[str]:
-    """Collect the keywords that the constructors of classes and of their bases take.
-
-    Parameters
-    ----------
-    *classes : type
-        The classes.
-
-    Returns
-    -------
-    set of str
-        The names.
-    """
-    found: set[str] = set()
-    for base in {base for cls in classes for base in cls.__mro__ if "__init__" in vars(base)}:
-        if base is not object:
-            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-            found |= {p.name for p in parameters if p.kind not in {p.VAR_KEYWORD, p.VAR_POSITIONAL}}
-    return found - {"self", "loop", "asynchronous"}
-
-
-def check_options(spec: ClusterSpec, known: Iterable[str], stated: Mapping[str, str]) -> None:
-    """Refuse an option that the backend does not know, or that a key of [cluster] states.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-        The cluster.
-    known : iterable of str
-        Names that the backend knows.
-    stated : mapping of str to str
-        Names that follow from a key of [cluster], with that key.
-
-    Raises
-    ------
-    ConfigError
-        If there is one.
-    """
-    known = {"timeout", *known} - set(stated)
-    for name in spec.options:
-        if name in stated:
-            raise ConfigError(
-                f"option `{name}` of [cluster.options] follows from `{stated[name]}` of "
-                "[cluster]. State it there."
-            )
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"Did you mean `{close[0]}`?" if close else f"Known: {', '.join(sorted(known))}."
-            raise ConfigError(
-                f"unknown option `{name}` of [cluster.options] for kind {spec.kind!r}. {hint}"
-            )

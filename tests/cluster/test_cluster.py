@@ -15,9 +15,8 @@ from biastf_xr.cluster import (
     ClusterSpec,
     connect,
     dashboard,
-    local_arguments,
+    keywords,
     render,
-    slurm_arguments,
     tasks_on_demand,
 )
 from biastf_xr.cluster._kubernetes import manifest
@@ -106,8 +105,8 @@ def test_an_address_makes_the_kind():
 
 
 def test_memory_is_shared_out_where_it_is_not_stated():
-    assert "memory_limit" not in local_arguments(ClusterSpec())
-    assert local_arguments(ClusterSpec(memory="2GiB"))["memory_limit"] == "2GiB"
+    assert "memory_limit" not in keywords(ClusterSpec())
+    assert keywords(ClusterSpec(memory="2GiB"))["memory_limit"] == "2GiB"
 
 
 def test_in_process_there_is_no_client():
@@ -271,8 +270,8 @@ def test_without_a_batch_system_no_job_is_submitted(monkeypatch, tmp_path):
 def test_several_workers_of_a_job_share_no_gpu():
     options = {"processes": 2}
     with pytest.raises(ConfigError, match=facts("processes", "2", "gpu")):
-        slurm_arguments(ClusterSpec(**SLURM, gpu=True, options=options))
-    assert slurm_arguments(ClusterSpec(**SLURM, options=options))["memory"] == f"{2 * 2**30}B"
+        keywords(ClusterSpec(**SLURM, gpu=True, options=options))
+    assert keywords(ClusterSpec(**SLURM, options=options))["memory"] == f"{2 * 2**30}B"
 
 
 def test_a_pod_may_have_more_but_not_other_containers():
@@ -281,3 +280,31 @@ def test_a_pod_may_have_more_but_not_other_containers():
     pod = manifest(spec)["spec"]["worker"]["spec"]
     assert pod["priorityClassName"] == "low"
     assert pod["containers"][0]["resources"]["limits"] == {"cpu": "2"}
+
+
+def test_any_class_of_clusters_is_taken_with_its_own_keywords():
+    options = {"n_workers": 0, "threads_per_worker": 3, "dashboard_address": ":0"}
+    spec = ClusterSpec(kind="distributed.LocalCluster", workers=1, options=options)
+    assert render(spec) == (
+        "distributed.LocalCluster(n_workers=0, threads_per_worker=3, dashboard_address=':0')\n"
+        ".scale(1)\n"
+    )
+    with connect(spec) as client:
+        assert client.submit(os.getpid).result(timeout=30) != os.getpid()
+        assert list(client.nthreads().values()) == [3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "named"),
+    [
+        ("no_such_package.Cluster", {}, ("no_such_package", "install")),
+        ("distributed.NoCluster", {}, ("distributed.NoCluster", "import path")),
+        ("concurrent.futures.ThreadPoolExecutor", {"wokers": 2}, ("ThreadPoolExecutor", "wokers")),
+    ],
+)
+def test_a_class_that_cannot_be_used_is_named(kind, options, named):
+    with (
+        pytest.raises(ConfigError, match=facts(*named)),
+        connect(ClusterSpec(kind=kind, options=options)),
+    ):
+        pass

@@ -9,15 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from biastf_xr.cluster import (
-    cluster_arguments,
-    cuda_arguments,
-    gateway_arguments,
-    kubernetes_arguments,
-    pbs_arguments,
-    render,
-    slurm_arguments,
-)
+from biastf_xr.cluster import keywords, render
 from biastf_xr.config import read_config
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "clusters"
@@ -91,15 +83,12 @@ def test_pbs_script():
     assert "--local-directory $TMPDIR" in script
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"), [("slurm", slurm_arguments), ("pbs", pbs_arguments)]
-)
-def test_the_script_is_the_one_that_is_submitted(name, arguments):
+@pytest.mark.parametrize("name", ["slurm", "pbs"])
+def test_the_script_is_the_one_that_is_submitted(name):
     import dask_jobqueue
 
     cls = {"slurm": dask_jobqueue.SLURMCluster, "pbs": dask_jobqueue.PBSCluster}[name]
-    keywords = arguments(spec_of(name)) | {"interface": "lo"}
-    with cls(**keywords) as cluster:
+    with cls(**keywords(spec_of(name)) | {"interface": "lo"}) as cluster:
         script = cluster.job_script()
     expected = lines_of(name)
     found = script.splitlines()
@@ -114,9 +103,9 @@ def test_gpu_is_asked_for_where_no_directive_names_it():
     spec = spec_of("slurm")
     options = {k: v for k, v in spec.options.items() if k != "job_extra_directives"}
     bare = dataclasses.replace(spec, options=options)
-    assert slurm_arguments(bare)["job_extra_directives"] == ["--gres=gpu:1"]
+    assert keywords(bare)["job_extra_directives"] == ["--gres=gpu:1"]
     pbs = dataclasses.replace(spec, kind="pbs", options={"cores": 4})
-    assert pbs_arguments(pbs)["resource_spec"] == "select=1:ncpus=4:mem=65536MB:ngpus=1"
+    assert keywords(pbs)["resource_spec"] == "select=1:ncpus=4:mem=65536MB:ngpus=1"
 
 
 def test_kubernetes_manifest_is_the_committed_one():
@@ -143,9 +132,9 @@ def test_kubernetes_manifest():
     assert volume["persistentVolumeClaim"] == {"claimName": "region-data"}
     assert scheduler["containers"][0]["args"][:2] == ["dask", "scheduler"]
     assert "resources" not in scheduler["containers"][0]
-    arguments = kubernetes_arguments(spec_of("kubernetes"))
-    assert arguments["custom_cluster_spec"] == resource
-    assert arguments["namespace"] == "fusion"
+    found = keywords(spec_of("kubernetes"))
+    assert found["custom_cluster_spec"] == resource
+    assert found["namespace"] == "fusion"
 
 
 def closed(schema):
@@ -176,34 +165,31 @@ def test_kubernetes_manifest_fits_the_definition_of_the_operator():
 
 
 def test_keywords_are_those_of_the_classes():
-    from biastf_xr.cluster._backends import load_class
-    from biastf_xr.cluster._kubernetes import CREATION
-    from biastf_xr.cluster._spec import keywords_of
+    from biastf_xr.cluster._keywords import keywords_of, load_class
 
     pytest.importorskip("dask_kubernetes", reason="the extra k8s is not installed")
     pytest.importorskip("dask_gateway", reason="the extra gateway is not installed")
-    taken = keywords_of(load_class("kubernetes"))
-    assert {*CREATION, *kubernetes_arguments(spec_of("kubernetes"))} <= taken
-    assert set(gateway_arguments(spec_of("gateway"))) <= keywords_of(load_class("gateway"))
+    for name in ("kubernetes", "gateway"):
+        spec = spec_of(name)
+        assert set(keywords(spec)) <= keywords_of(load_class(spec))
 
 
-def test_gateway_arguments():
+def test_gateway_keywords():
     spec = spec_of("gateway")
-    assert gateway_arguments(spec) == {
+    assert keywords(spec) == {
         "address": "https://gateway.example.org",
         "auth": "jupyterhub",
-    }
-    assert cluster_arguments(spec) == {
-        "shutdown_on_close": True,
-        "image": "registry.example.org/biastf-xr:0.1.0",
-        "worker_cores": 4,
-        "worker_memory": 16,
+        "cluster_options": {
+            "image": "registry.example.org/biastf-xr:0.1.0",
+            "worker_cores": 4,
+            "worker_memory": 16,
+        },
     }
     assert ".scale(10)" in render(spec)
 
 
-def test_cuda_arguments():
-    assert cuda_arguments(spec_of("local_gpu")) == {
+def test_cuda_keywords():
+    assert keywords(spec_of("local_gpu")) == {
         "n_workers": None,
         "threads_per_worker": 3,
         "dashboard_address": ":0",
