@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr._html import bullets, facts, shown
+from biastf_xr._html import bullets, facts
+from biastf_xr._tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 # Rows of a table that are shown.
 ROWS = 60
-
-# Longer texts may be folded.
-LONG = 32
 
 # Takes its colours from the page, so that it is readable on light and on dark ones.
 STYLE = """
@@ -88,24 +85,6 @@ class Told:
 
 def _table(caption: str, frame: pd.DataFrame) -> str:
     """Write a table; its index names the rows if it has a name itself."""
-    named = frame.index.name is not None
-    heads = [str(frame.index.name)] * named + [str(c) for c in frame.columns]
-    rows = []
-    for index, *values in frame.head(ROWS).itertuples():
-        head = f'<th scope="row">{escape(str(index))}</th>' if named else ""
-        rows.append(f"<tr>{head}{''.join(_cell(v) for v in values)}</tr>")
     more = f"; {len(frame) - ROWS} more rows" if len(frame) > ROWS else ""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
-        f"<caption>{escape(caption + more)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, str):
-        kind = "text wide" if len(value) > LONG else "text"
-        return f'<td class="{kind}">{escape(value)}</td>'
-    there = not (isinstance(value, float) and math.isnan(value))
-    return f"<td>{escape(shown(value if there else None))}</td>"
+    named = frame.index.name is not None
+    return Table.of(frame.head(ROWS), caption + more, named=named).html()

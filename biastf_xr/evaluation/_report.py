@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr import _html as html
+from biastf_xr._tables import Table
 from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
-from biastf_xr.evaluation._image_sums import MEASURES
-from biastf_xr.evaluation._page import page, table
+from biastf_xr.evaluation._image_sums import BEST, MEASURES
 from biastf_xr.evaluation._statistics import LEVEL, RIVAL
 from biastf_xr.evaluation._tally import UNCHANGED
 from biastf_xr.version import __version__
@@ -24,12 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    import pandas as pd
-
     from biastf_xr.evaluation._scores import Scores
     from biastf_xr.evaluation._statistics import Comparison
-
-Table = dict[str, Any]
 
 CAPTIONS = {
     "summary": "Mean over bands and dates; the best is marked. RMSE, MAE and bias in reflectance, "
@@ -94,7 +90,7 @@ def report_data(
             "run": {k: str(v) for k, v in (run or {}).items()} | about,
             "methods": scores.methods,
             "verdicts": [str(c) for c in made if c.measure == "RMSE"],
-            "tables": tables,
+            "tables": {name: _table(table) for name, table in tables.items()},
             "comparisons": [asdict(c) for c in made],
             "calibration": scores.calibration_gaps(),
             "notes": [asdict(note) for note in scores.notes],
@@ -110,7 +106,7 @@ def _tables(scores: Scores, made: list[Comparison]) -> dict[str, Table]:
     by_date = scores.dates.set_index("date")[["before", "after", "distance", "pixels", "share"]]
     by_date = by_date.join(scores.by_date())
     tables = {
-        name: _table(frame, CAPTIONS[name])
+        name: Table.of(frame, CAPTIONS[name])
         for name, frame in (
             ("summary", scores.summary()),
             ("ratios", scores.ratio_table()),
@@ -124,10 +120,10 @@ def _tables(scores: Scores, made: list[Comparison]) -> dict[str, Table]:
         by_class = scores.by_class(kind).T
         if by_class.size:
             by_class.insert(0, "pixels", scores.class_pixels(kind))
-            tables[kind] = _table(by_class, f"RMSE by {what}; all dates together.")
+            tables[kind] = Table.of(by_class, f"RMSE by {what}; all dates together.")
     shares = scores.calibration()
     if shares.size:
-        tables["calibration"] = _table(
+        tables["calibration"] = Table.of(
             shares, "Share of pixels whose error is within the stated uncertainty."
         )
     for name, chosen in (
@@ -151,13 +147,11 @@ def _verdict_table(made: list[Comparison]) -> Table:
         "dates (percentile, seeded) and Student's; a verdict where it leaves zero out. Of bias, "
         "EDGE and LBP magnitudes are compared."
     )
-    return {"caption": caption, "columns": columns, "rows": rows}
+    return Table(caption, columns, rows)
 
 
-def _table(frame: pd.DataFrame, caption: str) -> Table:
-    columns = [str(frame.index.name or ""), *map(str, frame.columns)]
-    rows = [[index, *row] for index, row in zip(frame.index, frame.to_numpy(object), strict=True)]
-    return {"caption": caption, "columns": columns, "rows": rows}
+def _table(table: Table) -> dict[str, Any]:
+    return {"caption": table.caption, "columns": table.columns, "rows": table.rows}
 
 
 def _not_computed(scores: Scores, tables: dict[str, Table]) -> list[str]:
@@ -186,7 +180,8 @@ def _page(data: dict[str, Any], scores: Scores, gallery: Gallery) -> str:
     tables = data["tables"]
 
     def show(*names: str) -> str:
-        return "".join(table(**_told(tables[name])) for name in names if name in tables)
+        made = (Table(**tables[name]) for name in names if name in tables)
+        return "".join(table.html(sortable=True, best=BEST) for table in made)
 
     chart = f'<div class="chart">{html.image(chart_by_date(scores.by_date()))}</div>'
     sections = [
@@ -205,11 +200,7 @@ def _page(data: dict[str, Any], scores: Scores, gallery: Gallery) -> str:
          + html.facts({name: _options(told) for name, told in data["methods"].items()})),
     ]  # fmt: skip
     kept = [(name, head, body) for name, head, body in sections if body]
-    return page(data["title"], kept, f"<p>{data['run']['design']}</p>")
-
-
-def _told(table: Table) -> Table:
-    return {key: table[key] for key in ("columns", "rows", "caption")}
+    return html.page(data["title"], kept, f"<p>{data['run']['design']}</p>")
 
 
 def _options(described: dict[str, Any]) -> str:

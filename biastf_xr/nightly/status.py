@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from biastf_xr import _html as html
+from biastf_xr._tables import Html, Table
 from biastf_xr.errors import BiastfError
-from biastf_xr.evaluation._page import LONG, page
 from biastf_xr.fusion._report import library_versions, utc_now
 from biastf_xr.nightly.charts import class_shares, coverage_chart, trend_chart
 from biastf_xr.nightly.health import KINDS, age, coverage, newest_days
@@ -42,12 +42,6 @@ STYLES = {
 }
 
 
-class Html(str):
-    """A text that is HTML already."""
-
-    __slots__ = ()
-
-
 def write_status(config: Config, *, today: dt.date | None = None) -> Path:
     """Write the status page from the records and the cubes as they are.
 
@@ -76,7 +70,7 @@ def status_page(config: Config, *, today: dt.date) -> str:
     ]
     style = (files("biastf_xr.nightly") / "templates" / "status.css").read_text("utf-8")
     title = f"Status of {_name(config)}"
-    return page(title, sections, _lead(runs), style=style, sortable=False)
+    return html.page(title, sections, _lead(runs), style=style, sortable=False)
 
 
 def _name(config: Config) -> str:
@@ -130,10 +124,15 @@ def _runs(runs: Sequence[NightReport]) -> str:
     ]
     codes = [(int(code), code.meaning, code.remedy) for code in ExitCode]
     return (
-        table(columns, rows, f"The last {len(rows)} of {len(runs)} recorded runs, newest first.")
-        + table(("step", "outcome", "took", "counts", "note"), steps, "Steps of the last run.")
+        Table(
+            f"The last {len(rows)} of {len(runs)} recorded runs, newest first.", columns, rows
+        ).html()
+        + Table(
+            "Steps of the last run.", ("step", "outcome", "took", "counts", "note"), steps
+        ).html()
         + html.folded(
-            "What the exit codes mean", table(("code", "meaning", "to do"), codes, "Exit codes.")
+            "What the exit codes mean",
+            Table("Exit codes.", ("code", "meaning", "to do"), codes).html(),
         )
     )
 
@@ -169,7 +168,7 @@ def _freshness(config: Config, today: dt.date) -> str:
             Html(f'<span class="{style}">{"✗ too old" if late else judged}</span>'),
         ))  # fmt: skip
     columns = ("what", "newest", "days old", "allowed", "state")
-    return table(columns, rows, f"Newest days of the three cubes, before {today}.")
+    return Table(f"Newest days of the three cubes, before {today}.", columns, rows).html()
 
 
 def _coverage(config: Config) -> str:
@@ -188,7 +187,8 @@ def _coverage_table(found: Coverage) -> str:
         (day, *(f"{share[n]:.1%}" for share in shares.values()))
         for n, day in reversed(list(enumerate(found.days)))
     ]
-    return table(("day", *shares), rows, "Share of the pixels by what they are, newest day first.")
+    caption = "Share of the pixels by what they are, newest day first."
+    return Table(caption, ("day", *shares), rows).html()
 
 
 def _accuracy(config: Config, runs: Sequence[NightReport]) -> str:
@@ -208,7 +208,7 @@ def _accuracy(config: Config, runs: Sequence[NightReport]) -> str:
     )
     there = (folder_of(config) / "report.html").exists()
     link = '<p><a href="report.html">Report of the newest evaluation</a></p>' if there else ""
-    return trend_chart(scored) + link + table(columns, rows, caption)
+    return trend_chart(scored) + link + Table(caption, columns, rows).html()
 
 
 def _number(value: float | None) -> str:
@@ -257,40 +257,6 @@ def _versions(config: Config, runs: Sequence[NightReport]) -> str:
 
 
 # --- pieces ---------------------------------------------------------------------------------------
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str) -> str:
-    """Make a plain table, the first column of which names the rows.
-
-    `rows`: Numbers are set to the right, texts to the left; `Html` is taken as it is.
-    """
-    listed = [list(row) for row in rows]
-    texts = [isinstance(value, str) for value in listed[0]] if listed else [True] * len(columns)
-    kinds = [' class="text"' if text else "" for text in texts]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>'
-        for name, kind in zip(columns, kinds, strict=True)
-    )
-    body = "".join(
-        f'<tr><th scope="row">{_shown(row[0])}</th>{"".join(map(_cell, row[1:]))}</tr>\n'
-        for row in listed
-    )
-    return (
-        f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0">'
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{body}</tbody></table></div>\n"
-    )
-
-
-def _cell(value: object) -> str:
-    wide = isinstance(value, str) and not isinstance(value, Html) and len(value) > LONG
-    kind = "wide" if wide else "text" if isinstance(value, str) else ""
-    marked = f' class="{kind}"' if kind else ""
-    return f"<td{marked}>{_shown(value)}</td>"
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, Html) else escape(str(value))
 
 
 def _duration(seconds: float) -> str:

@@ -184,9 +184,10 @@ def _draw_row(
         if name in maps:
             shown = show_numbers(axis, thin(maps[name]), notes[name], **how)
     bar = figure.colorbar(
-        shown, ax=list(axes), label=label, extend="both" if signed else "max",
+        shown, ax=list(axes), extend="both" if signed else "max",
         aspect=20 * rows, fraction=0.05, pad=0.01,
     )  # fmt: skip
+    bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8)
     bar.formatter.set_powerlimits((-3, 3))
 

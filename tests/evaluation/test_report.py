@@ -11,11 +11,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from biastf_xr._html import shown
+from biastf_xr._tables import Table, shown
 from biastf_xr.evaluation import Gallery, Judged, evaluate
 from biastf_xr.evaluation import _predictions as predictions
 from biastf_xr.evaluation._image_sums import BEST
-from biastf_xr.evaluation._page import table
 from biastf_xr.evaluation._report import report_data, write_report
 
 DAYS = ("2021-04-06", "2021-04-10", "2021-04-14")
@@ -255,9 +254,9 @@ def test_numbers_are_written_for_readers():
 
 
 def test_the_best_of_a_measure_is_marked():
-    made = table(["method", "RMSE", "CC", "EDGE", "pixels"], [
-        ["a", 0.2, 0.9, -0.1, 3], ["b", 0.1, 0.8, 0.2, 3], ["c", None, None, None, 3],
-    ], "x")  # fmt: skip
+    rows = [["a", 0.2, 0.9, -0.1, 3], ["b", 0.1, 0.8, 0.2, 3], ["c", None, None, None, 3]]
+    table = Table("x", ["method", "RMSE", "CC", "EDGE", "pixels"], rows)
+    made = table.html(sortable=True, best=BEST)
     marked = re.findall(r'class="best" data-value="([^"]+)"', made)
     assert marked == ["0.9", "-0.1", "0.1"]
 

@@ -156,7 +156,7 @@ def contrast(one, other):
 
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_contrast_of_texts_and_drawings(mode):
-    shared = (files("biastf_xr.evaluation") / "templates" / "report.css").read_text()
+    shared = (files("biastf_xr") / "templates" / "page.css").read_text()
     own = (files("biastf_xr.nightly") / "templates" / "status.css").read_text()
     light, dark = own.split("@media (prefers-color-scheme: dark)")
     given = dict(re.findall(r"--(\w+): (#\w+)", shared + light))
