@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
+from biastf_xr._keys import leaf_keys, merged
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec
@@ -20,10 +22,21 @@ from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
 from biastf_xr.methods import LEARNED, METHODS
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 Day = dt.date
 
 NightlyStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export", "publish"]
 NIGHTLY_STEPS: tuple[NightlyStep, ...] = get_args(NightlyStep)
+
+# Keys that name a file, a folder or a store.
+PLACES = ("fine.folder", "fine.cube", "coarse.folder", "coarse.cube", "grid.region",
+          "method.checkpoint", "method.start", "fuse.output", "nightly.folder", "nightly.export",
+          "nightly.publish")  # fmt: skip
+
+# Keys of `[method]` that stay as they are where a flag names another method than the file.
+OF_ANY_METHOD = ("checkpoint", "refit", "seed", "resume", "train_on", "device", "precision")
 
 # Keys of `[method]` that mean nothing to "biastf-plus".
 OF_NETWORKS = ("network", "samples", "train", "start", "train_on", "weights", "window",
@@ -42,12 +55,12 @@ class Source(Section):
     Attributes
     ----------
     product : str
-        What the scenes are; `biastf-xr ingest --help` lists the products.
+        What the scenes are, or "cube" for a cube that is there.
     folder : str
         Folder of the scenes, searched with its subfolders; for "stac" a catalogue or the URL of an
         API.
     cube : str
-        Store to write: a folder, a URL such as "s3://bucket/fine.zarr", or "icechunk://folder".
+        The cube: a folder, a URL such as "s3://bucket/fine.zarr", or "icechunk://folder".
     start, end : datetime.date, optional
         First and last day to take.
     exclude : list of datetime.date
@@ -206,7 +219,7 @@ class FuseSection(Section):
     Attributes
     ----------
     output : str
-        Zarr store to write: a folder, a URL, or "icechunk://folder".
+        The fused cube: a folder, a URL, or "icechunk://folder".
     start, end : datetime.date, optional
         First and last day; the coarse season by default.
     withhold : list of datetime.date
@@ -403,13 +416,16 @@ class Config(Section):
     nightly: NightlySection = NightlySection()
 
 
-def read_config(path: str | Path) -> Config:
+def read_config(path: str | Path | None, changes: Mapping[str, Any] | None = None) -> Config:
     """Read a configuration file; relative paths are relative to its folder.
 
     Parameters
     ----------
-    path : str or pathlib.Path
-        The TOML file.
+    path : str or pathlib.Path, optional
+        The TOML file; None for a configuration that is in `changes` alone.
+    changes : mapping, optional
+        Sections by name, whose values override those of the file. Their relative paths are
+        relative to the working directory.
 
     Returns
     -------
@@ -420,7 +436,15 @@ def read_config(path: str | Path) -> Config:
     ------
     ConfigError
         If the file is missing, not TOML, or a key or value is not usable.
+
+    Examples
+    --------
+    >>> from biastf_xr.config import read_config
+    >>> read_config("region.toml", {"fuse": {"tile": 512}}).fuse.tile  # doctest: +SKIP
+    512
     """
+    if path is None:
+        return build_config({}, None, changes)
     path = Path(path)
     try:
         data = tomllib.loads(path.read_text())
@@ -430,18 +454,22 @@ def read_config(path: str | Path) -> Config:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not readable TOML: {error}.") from error
-    return build_config(data, path)
+    return build_config(data, path, changes)
 
 
-def build_config(data: dict[str, Any], path: Path) -> Config:
+def build_config(
+    data: dict[str, Any], path: Path | None, changes: Mapping[str, Any] | None = None
+) -> Config:
     """Check the content of a configuration file; relative paths are relative to its folder.
 
     Parameters
     ----------
     data : dict
         Sections by name, as TOML gives them.
-    path : pathlib.Path
+    path : pathlib.Path, optional
         Where the file is, or would be.
+    changes : mapping, optional
+        As for `read_config`.
 
     Returns
     -------
@@ -453,13 +481,35 @@ def build_config(data: dict[str, Any], path: Path) -> Config:
     ConfigError
         If a key or value is not usable.
     """
+    where = f"{path}: " if path else ""
+    if changes:
+        data = _changed(data, changes)
     try:
         config = Config.model_validate(data)
     except pydantic.ValidationError as error:
-        raise ConfigError(f"{path}: {explain(error)}") from error
+        raise ConfigError(f"{where}{explain(error)}") from error
     except BiastfError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return _resolve(config, path.resolve().parent)
+        raise ConfigError(f"{where}{error}") from error
+    return _resolve(config, path.resolve().parent if path else Path())
+
+
+def _changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a file with other values; their paths are of the working directory."""
+    for key in PLACES:
+        section, name = key.split(".")
+        value = changes.get(section, {}).get(name)
+        if isinstance(value, str | Path) and not _is_code(key, value):
+            changes = merged(changes, {section: {name: locate(value, Path.cwd())}})
+    method = data.get("method", {})
+    named = method.get("name", MethodSection().name)
+    if changes.get("method", {}).get("name", named) != named:  # keys chosen for another method
+        data = data | {"method": {k: v for k, v in method.items() if k in OF_ANY_METHOD}}
+    return merged(data, changes)
+
+
+def _is_code(key: str, value: str | Path) -> bool:
+    """Return whether a region is named by a code such as "MGRS:55HBU", not by a file."""
+    return key == "grid.region" and ":" in str(value)
 
 
 def explain(error: pydantic.ValidationError) -> str:
@@ -479,12 +529,25 @@ def explain(error: pydantic.ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
         if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-            lines.append(f"unknown key `{where}`. Check its spelling and its section")
+            lines.append(f"unknown key `{where}`{_nearest(where)}")
         elif item["type"] == "missing":
             lines.append(f"missing key `{where}`")
         else:
             lines.append(f"`{where}`: {item['msg']} (got {item.get('input')!r})")
     return "; ".join(lines) + "."
+
+
+def _nearest(key: str) -> str:
+    """Return which key may be meant: one of the same name, else the one spelt most alike."""
+    known = leaf_keys(Config)
+    sections = {key.rpartition(".")[0] for key in known} - {""}
+    name = key.rpartition(".")[2]
+    alike = [k for k in known if k.rpartition(".")[2] == name] or difflib.get_close_matches(
+        key, [*known, *sections], 1
+    )
+    if not alike:
+        return ". Check its spelling and its section"
+    return f"; did you mean {' or '.join(f'`{k}`' for k in alike)}?"
 
 
 def _resolve(config: Config, folder: Path) -> Config:
@@ -505,7 +568,7 @@ def _resolve(config: Config, folder: Path) -> Config:
         "nightly": _resolve_nightly(config.nightly, fuse.output, folder),
     }
     grid = config.grid
-    if grid and isinstance(grid.region, str) and ":" not in grid.region:
+    if grid and isinstance(grid.region, str) and not _is_code("grid.region", grid.region):
         changes["grid"] = grid.model_copy(update={"region": str(folder / grid.region)})
     return config.model_copy(update=changes)
 

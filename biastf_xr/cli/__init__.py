@@ -19,12 +19,12 @@ def main() -> None:
     Exit code 3 says that a run did all it could, but some of its units failed.
     """
     from biastf_xr.cli._app import app
-    from biastf_xr.cli._command import FORM, fail
+    from biastf_xr.cli._command import COMMON, fail
     from biastf_xr.errors import BiastfError, FusionRunError
 
     try:
         app()
     except BiastfError as error:
-        if FORM.debug:
+        if COMMON.debug:
             raise
         fail(error, 3 if isinstance(error, FusionRunError) else 2)

@@ -4,46 +4,52 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biastf_xr.cli._app import CUBES, app
-from biastf_xr.cli._command import Answer, DryRun, command
-from biastf_xr.cli._parameters import DAY, Cube, Overwrite
-from biastf_xr.cli._settings import days
+from biastf_xr.cli._command import CUBES, DAY, Answer, Overwrite, command, days
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMANDS: list[Callable[[typer.Typer], None]] = []
+
+Cube = Annotated[
+    str, typer.Argument(help="A cube: a folder, a URL, or icechunk://folder.", metavar="CUBE")
+]
 
 
-@command(app, panel=CUBES)
+@command(COMMANDS, panel=CUBES)
 def info(
-    path: Annotated[str, typer.Argument(help="A cube, or the file of a fitted method.")],
-    other: Annotated[
-        list[str] | None, typer.Option("--beside", help="Another cube for the calendar.")
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Cubes, or the file of a fitted method.", metavar="CUBE..."),
+    ],
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the calendar of the cubes into this PNG.")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Draw the calendar into this PNG.")] = None,
 ) -> Any:
     """Show what a cube or a checkpoint holds: grid, dates, gaps, size, a calendar, the history.
 
     Examples: `biastf-xr info demo_output/cubes/fused.zarr`, or
 
-    `biastf-xr info fine.zarr --beside coarse.zarr --picture calendar.png`
+    `biastf-xr info fine.zarr coarse.zarr --picture calendar.png`
     """
     from biastf_xr.steps.show_cubes import show_cube
     from biastf_xr.steps.show_models import show_model
 
-    if Path(path).is_file():
-        return show_model(Path(path))
-    found = show_cube(path)
+    found = [show_model(Path(p)) if Path(p).is_file() else show_cube(p) for p in paths]
     if picture is not None:
         from biastf_xr.pictures import draw_calendar
         from biastf_xr.steps.terminal import console
 
-        draw_calendar([path, *(other or [])], path=picture)
+        draw_calendar(paths, path=picture)
         console.print(f"calendar in {picture}")
-    return found
+    return found[0] if len(found) == 1 else found
 
 
-@command(app, panel=CUBES)
+@command(COMMANDS, panel=CUBES)
 def verify(path: Cube) -> Any:
     """Read a whole cube back: checksums, masks, ranges, unfinished days. Exit code 1 if damaged.
 
@@ -55,7 +61,7 @@ def verify(path: Cube) -> Any:
     return Answer(found, 0 if found.sound else 1)
 
 
-@command(app, panel=CUBES, interrupted="Files that are there are complete.")
+@command(COMMANDS, panel=CUBES, interrupted="Files that are there are complete.")
 def export(
     path: Cube,
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
@@ -68,7 +74,8 @@ def export(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32, or int16 (numbers of 0.0001).")] = "float32",
     overwrite: Overwrite = False,
-    dry_run: DryRun = False,
+    *,
+    dry_run: bool,
 ) -> Any:
     """Write Cloud-Optimised GeoTIFFs for GIS, one per date and band.
 
@@ -88,14 +95,17 @@ def export(
     )
 
 
-@command(app, panel=CUBES, interrupted="Finished dates are kept; the same command goes on.")
+@command(COMMANDS, panel=CUBES, interrupted="Finished dates are kept; the same command goes on.")
 def publish(
     path: Cube,
     folder: Annotated[Path, typer.Argument(help="Where the catalogue goes.")],
     licence: Annotated[
-        str, typer.Option(help="SPDX identifier of the data's licence, as CC-BY-4.0.")
-    ] = "other",
-    licence_url: Annotated[str | None, typer.Option(help="Where its text is.")] = None,
+        list[str] | None,
+        typer.Option(
+            help="SPDX identifier of the data's licence, as CC-BY-4.0, or where its text is; may "
+            "be repeated, for both."
+        ),
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the collection.")] = None,
     date: Annotated[
         list[datetime] | None,
@@ -106,7 +116,8 @@ def publish(
         typer.Option(help="As red,nir,status_flag. Default: bands, sigmas and status_flag."),
     ] = None,
     dtype: Annotated[str, typer.Option(help="int16 (numbers of 0.0001), or float32.")] = "int16",
-    dry_run: DryRun = False,
+    *,
+    dry_run: bool,
 ) -> Any:
     """Write a static STAC catalogue: an item of Cloud-Optimised GeoTIFFs for every date.
 
@@ -120,8 +131,8 @@ def publish(
     return publish_step(
         path,
         folder,
-        licence=licence,
-        licence_url=licence_url,
+        licence=next((text for text in licence or () if "://" not in text), "other"),
+        licence_url=next((text for text in licence or () if "://" in text), None),
         title=title,
         dates=days(date) or None,
         layers=_names(bands),
@@ -130,7 +141,9 @@ def publish(
     )
 
 
-@command(app, panel=CUBES, interrupted="The copy does not show yet; the same command starts anew.")
+@command(
+    COMMANDS, panel=CUBES, interrupted="The copy does not show yet; the same command starts anew."
+)
 def rechunk(
     path: Cube,
     output: Annotated[str, typer.Argument(help="The copy: a folder, a URL, or icechunk://.")],
@@ -141,7 +154,8 @@ def rechunk(
         float, typer.Option(min=0.1, help="GiB to stay below, all threads together.")
     ] = 1.0,
     overwrite: Overwrite = False,
-    dry_run: DryRun = False,
+    *,
+    dry_run: bool,
 ) -> Any:
     """Copy a cube to a layout that suits how it is read.
 
@@ -162,32 +176,28 @@ def rechunk(
     )
 
 
-@command(app, panel=CUBES)
-def versions(path: Cube) -> Any:
-    """List the versions of a cube in Icechunk, newest first.
-
-    Example: `biastf-xr versions icechunk://cubes/fused`
-    """
-    from biastf_xr.steps.keep import versions_step
-
-    return [version._asdict() for version in versions_step(path)]
-
-
-@command(app, "roll-back", panel=CUBES)
+@command(COMMANDS, "roll-back", panel=CUBES)
 def roll_back(
     path: Cube,
-    to: Annotated[str, typer.Argument(help="A version, as `versions` lists them.")],
-    dry_run: DryRun = False,
+    to: Annotated[
+        str | None, typer.Argument(help="A version. Default: list them.", metavar="VERSION")
+    ] = None,
+    *,
+    dry_run: bool,
 ) -> Any:
-    """Make an earlier version of a cube in Icechunk the one that readers see; nothing is lost.
+    """List the versions of a cube in Icechunk, or make one the one that readers see.
 
-    The version that was newest keeps a tag. The next run makes what is missing then: exclude the
-    scene that must not come back first.
+    Nothing is lost: the version that was newest keeps a tag. The next run makes what is missing
+    then: exclude the scene that must not come back first.
 
-    Example: `biastf-xr roll-back icechunk://cubes/fused VDKJ1YXM6TT2W0RKMX20`
+    Examples: `biastf-xr roll-back icechunk://cubes/fused`, newest first, and
+
+    `biastf-xr roll-back icechunk://cubes/fused VDKJ1YXM6TT2W0RKMX20`
     """
-    from biastf_xr.steps.keep import roll_back_step
+    from biastf_xr.steps.keep import roll_back_step, versions_step
 
+    if to is None:
+        return [version._asdict() for version in versions_step(path)]
     return roll_back_step(path, to, dry_run=dry_run)._asdict()
 
 

@@ -1,55 +1,109 @@
-"""Commands that plan and make the fused cube."""
+"""Commands that follow one TOML file, from scenes to scores."""
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from biastf_xr.cli._command import CUBES, DAY, MORE, RUN, Answer, Overwrite, command, days
+from biastf_xr.cli._flags import complete_method
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from biastf_xr.config import Config
     from biastf_xr.fusion._preview import Preview
 
-from biastf_xr.cli._app import CUBES, RUN, app
-from biastf_xr.cli._command import Answer, DryRun, command
-from biastf_xr.cli._parameters import (
-    Address,
-    CoarseCube,
-    ConfigFile,
-    End,
-    FineCube,
-    Method,
-    MethodOption,
-    NeededConfig,
-    Output,
-    Overwrite,
-    Precision,
-    Revise,
-    Start,
-    Tile,
-    Withhold,
-    Workers,
+COMMANDS: list[Callable[[typer.Typer], None]] = []
+
+
+@command(
+    COMMANDS,
+    panel=RUN,
+    flags=("fine", "coarse"),
+    interrupted="What is finished is kept; the same command goes on.",
 )
-from biastf_xr.cli._settings import fuse_section, method_section, read_settings, settings_of_flags
-
-
-@command(app, panel=RUN)
-def plan(
-    context: typer.Context,
-    config: ConfigFile = None,
-    fine: FineCube = None,
-    coarse: CoarseCube = None,
-    method: Method = "direct",
-    option: MethodOption = None,
-    output: Output = "fused.zarr",
-    start: Start = None,
-    end: End = None,
-    withhold: Withhold = None,
-    tile: Tile = 1024,
-    trial: Annotated[
-        bool, typer.Option(help="Try the method for a few seconds, to estimate the time.")
-    ] = True,
+def ingest(
+    config: Config,
+    *,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if a scene is rejected.")] = False,
+    overwrite: Overwrite = False,
+    dry_run: bool,
 ) -> Any:
-    """Show what `fuse` would do: dates and their base dates, how much, how long. Reads no pixel.
+    """Bring cubes up to date with their archives: only what is new, late or reprocessed is read.
+
+    Scenes that cannot be used are listed with the reason and do not stop the others. Without a
+    file, the sensors are ingested whose product is named.
+
+    Examples: `biastf-xr ingest config.toml` (both cubes, and a check of the two sensors), or
+
+    `biastf-xr ingest --fine fine.zarr --set fine.product=hls --set fine.folder=scenes`, or
+
+    `biastf-xr ingest --fine fine.zarr --set fine.product=geotiff --set fine.folder=scenes
+    --set fine.options.pattern=L_%Y%m%d.tif --set 'fine.options.layers=["green", "red", "nir"]'`
+    """
+    from biastf_xr.errors import ConfigError, SceneError
+    from biastf_xr.steps.ingest import grids, ingest_source, ingest_step
+    from biastf_xr.steps.preview import preview_ingest_step, preview_source
+
+    sources = {kind: getattr(config, kind) for kind in ("fine", "coarse")}
+    stated = [kind for kind, source in sources.items() if source.product != "cube"]
+    if not stated:
+        raise ConfigError(
+            "nothing to ingest. Give a configuration file, or of a sensor the product, the folder "
+            "and the cube: --fine fine.zarr --set fine.product=hls --set fine.folder=scenes."
+        )
+    if len(stated) == 2:
+        if dry_run:
+            return preview_ingest_step(config, overwrite=overwrite)
+        fine, coarse = ingest_step(config, overwrite=overwrite, strict=strict)
+        return {"fine": fine, "coarse": coarse}
+    kind = stated[0]
+    if dry_run:
+        return preview_source(sources[kind], kind, overwrite=overwrite)
+    grid = grids(config.grid)[kind == "coarse"]
+    report = ingest_source(sources[kind], kind, grid, overwrite=overwrite)
+    if strict and report.rejected:
+        raise SceneError(f"{len(report.rejected)} scenes were rejected.")
+    return report
+
+
+@command(
+    COMMANDS,
+    panel=RUN,
+    flags=("fine", "coarse", "method", "checkpoint", "withhold"),
+    interrupted="Finished epochs are kept; the same command goes on.",
+)
+def train(config: Config, *, dry_run: bool) -> Any:
+    """Fit a method on the clear dates of two cubes.
+
+    `biastf-plus`, the default, takes seconds. Networks (`biastf`, `stfdcnn`) take minutes; their
+    losses are drawn beside the model.
+
+    Examples: `biastf-xr train config.toml`, or
+
+    `biastf-xr train --fine fine.zarr --coarse coarse.zarr --withhold 2001-07-11`, or
+
+    `biastf-xr train config.toml --method biastf --set method.train.epochs=50`
+    """
+    from biastf_xr.steps.preview import preview_train_step
+    from biastf_xr.steps.train import train_step
+
+    if dry_run:
+        return preview_train_step(config)
+    model = train_step(config)
+    described = {} if model is None else model.describe()
+    return {"checkpoint": str(config.method.checkpoint) if model else None} | described
+
+
+@command(COMMANDS, panel=RUN, flags=("fine", "coarse", "method", "output"))
+def plan(config: Config, *, dry_run: bool) -> Any:
+    """Show what `fuse` would do: dates and their base dates, how much, how long.
+
+    The method is tried for a few seconds, to estimate the time; with `--dry-run` it is not.
 
     Examples: `biastf-xr plan config.toml`, or
 
@@ -57,41 +111,29 @@ def plan(
     """
     from biastf_xr.steps.fuse import plan_step
 
-    if config is not None:
-        settings = read_settings(config, context, "trial")
-    else:
-        section = fuse_section(output, start, end, withhold, tile)
-        settings = settings_of_flags(
-            fine, coarse, method=method_section(method, option), fuse=section
-        )
-    return _told(plan_step(settings, trial=trial))
+    return _planned(plan_step(config, trial=not dry_run))
 
 
-def _told(preview: Preview) -> dict[str, Any]:
+def _planned(preview: Preview) -> dict[str, Any]:
     """Return a plan for programs."""
     return {"dates": preview.table, "totals": preview.totals}
 
 
-@command(app, panel=RUN, interrupted="What is finished is kept; the same command goes on.")
+@command(
+    COMMANDS,
+    panel=RUN,
+    flags=("fine", "coarse", "method", "output", "start", "end", "withhold", "workers"),
+    interrupted="What is finished is kept; the same command goes on.",
+)
 def fuse(
-    context: typer.Context,
-    config: ConfigFile = None,
-    fine: FineCube = None,
-    coarse: CoarseCube = None,
-    method: Method = "direct",
-    option: MethodOption = None,
-    output: Output = "fused.zarr",
-    start: Start = None,
-    end: End = None,
-    withhold: Withhold = None,
-    tile: Tile = 1024,
-    device: Annotated[str, typer.Option(help="Torch device of the workers, cpu or cuda.")] = "cpu",
-    precision: Precision = "fp32",
-    workers: Workers = None,
-    address: Address = None,
-    revise: Revise = False,
+    config: Config,
+    *,
+    revise: Annotated[
+        bool,
+        typer.Option("--revise", help="Recompute a cube of another method or rule, in place."),
+    ] = False,
     overwrite: Overwrite = False,
-    dry_run: DryRun = False,
+    dry_run: bool,
 ) -> Any:
     """Predict the fine image of every day and write it into the fused cube.
 
@@ -105,71 +147,159 @@ def fuse(
     """
     from biastf_xr.steps.fuse import fuse_step, plan_step
 
-    if config is not None:
-        settings = read_settings(config, context, "overwrite", "revise")
-    else:
-        settings = settings_of_flags(
-            fine,
-            coarse,
-            method=method_section(method, option) | {"device": device, "precision": precision},
-            fuse=fuse_section(output, start, end, withhold, tile),
-            cluster={"workers": workers, "address": address},
-        )
     if dry_run:
-        return _told(plan_step(settings, trial=False))
-    return fuse_step(settings, overwrite=overwrite, revise=revise)
+        return _planned(plan_step(config, trial=False))
+    return fuse_step(config, overwrite=overwrite, revise=revise)
 
 
-@command(app, panel=RUN)
-def update(
-    config: NeededConfig,
-    dry_run: DryRun = False,
+@command(COMMANDS, panel=RUN, flags=("fine", "coarse", "method"))
+def evaluate(
+    config: Config,
+    *,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Method, or a checkpoint; may be repeated: of several, the options of the "
+            "configuration are those of the first. A learned one is fitted without each date. "
+            "[method.name]",
+            autocompletion=complete_method,
+        ),
+    ] = None,
+    date: Annotated[
+        list[datetime] | None,
+        typer.Option(
+            formats=DAY, help="Date to withhold; may be repeated. Default: every inner one."
+        ),
+    ] = None,
+    cube: Annotated[
+        str | None, typer.Option(help="Score this fused cube instead of predicting.")
+    ] = None,
+    design: Annotated[
+        str | None,
+        typer.Option(
+            help="What is withheld: leave-one-out (the default), leave-gap, forward or "
+            "leave-region, with options: leave-gap,days=32; leave-region,rows=2,columns=2; "
+            "forward,history=2; leave-one-out,together=true; of any, min_clear=0.9, the clear "
+            "fraction of a date that it chooses."
+        ),
+    ] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Write a report to this HTML file, and its numbers beside it as JSON; or every "
+            "figure to a CSV file. May be repeated."
+        ),
+    ] = None,
+    dry_run: bool,
 ) -> Any:
+    """Score on withheld fine scenes, always beside the simple baselines, and say what is better.
+
+    With a configuration, scores its fused cube on its withheld dates; where it withholds none, or
+    with `--method` or `--design`, withholds scenes and predicts them.
+
+    Examples: `biastf-xr evaluate config.toml --report report.html`, or
+
+    `biastf-xr evaluate config.toml --method fsdaf --method estarfm`, or
+
+    `biastf-xr evaluate --fine fine.zarr --coarse coarse.zarr --date 2001-07-11 --report scores.csv`
+
+    A cloudy season, 24 days on either side of each date without a scene:
+
+    `biastf-xr evaluate config.toml --design leave-gap,days=24`
+
+    Near real time, from the past alone; and fitted on three quarters of the area, scored on the
+    fourth:
+
+    `biastf-xr evaluate config.toml --design forward`
+
+    `biastf-xr evaluate config.toml --design leave-region,rows=2,columns=2`
+    """
+    from biastf_xr.errors import ConfigError
+    from biastf_xr.evaluation._designs import design_named
+    from biastf_xr.evaluation._report import report_data
+    from biastf_xr.steps.evaluate import evaluate_step
+    from biastf_xr.steps.preview import preview_evaluate_step
+
+    files = {path.suffix.removesuffix("l"): path for path in report or ()}
+    for ending, path in files.items():
+        if ending not in {".htm", ".csv"}:
+            raise ConfigError(f"the report is {path}; expected a name that ends in .html or .csv.")
+    names = method or []
+    chosen = None if design is None else design_named(design)
+    dates = days(date)
+    if names and not dates and cube is None and chosen is None:
+        dates = tuple(map(str, config.fuse.withhold))
+    what: dict[str, Any] = {
+        "dates": dates,
+        "cube": cube,
+        "also": tuple(names[1:]),
+        "design": chosen,
+    }
+    if dry_run:
+        return preview_evaluate_step(config, **what)
+    scores = evaluate_step(config, **what, csv=files.get(".csv"), report=files.get(".htm"))
+    return report_data(scores)
+
+
+@command(COMMANDS, panel=RUN)
+def update(config: Config, *, dry_run: bool) -> Any:
     """Bring everything up to date: ingest what is new, refit if `refit` says so, fuse what changed.
 
-    The scheduled job. A late or reprocessed scene, or a filled coarse gap, makes only the dates and
-    tiles anew that it changes; run twice, the second does nothing. It scores the newest withheld
-    scene, keeps a record of every run and writes a status page; `[nightly]` says what else.
+    The scheduled job. A late or reprocessed scene, or a filled coarse gap, recomputes only the
+    dates and tiles that it changes; run twice, the second does nothing. It scores the newest
+    withheld scene, keeps a record of every run and writes a status page; `[nightly]` says what
+    else.
 
     Example: `biastf-xr update config.toml`
     """
-    from biastf_xr.config import read_config
     from biastf_xr.nightly import update as run_night
     from biastf_xr.nightly.show import show_night
 
-    report = run_night(read_config(config), dry_run=dry_run)
+    report = run_night(config, dry_run=dry_run)
     show_night(report)
     return Answer(report, int(report.exit_code))
 
 
-@command(app, panel=RUN)
-def status(config: NeededConfig, dry_run: DryRun = False) -> Any:
-    """Write the status page of the scheduled job anew, from its records and the cubes as they are.
+@command(COMMANDS, panel=RUN)
+def status(config: Config, *, dry_run: bool) -> Any:
+    """Write the status page of the scheduled job from its records and the cubes as they are.
 
     Example: `biastf-xr status config.toml`
     """
-    from biastf_xr.config import read_config
     from biastf_xr.nightly import status_path, write_status
     from biastf_xr.steps.terminal import console
 
-    settings = read_config(config)
-    page = status_path(settings) if dry_run else write_status(settings)
+    page = status_path(config) if dry_run else write_status(config)
     console.print(f"{'would write' if dry_run else 'wrote'} {page}", markup=False, soft_wrap=True)
     return {"page": page}
 
 
-@command(app, panel=CUBES)
-def tidy(config: NeededConfig, dry_run: DryRun = False) -> Any:
+@command(COMMANDS, panel=CUBES)
+def tidy(config: Config, *, dry_run: bool) -> Any:
     """Remove what killed runs left: unfinished builds, retired copies, locks, temporary files.
 
     Only what no living process owns goes; what stays says why.
 
     Example: `biastf-xr tidy config.toml --dry-run`
     """
-    from biastf_xr.config import read_config
     from biastf_xr.nightly.leftovers import show_leftovers
     from biastf_xr.nightly.leftovers import tidy as tidy_up
 
-    found = tidy_up(read_config(config), dry_run=dry_run)
+    found = tidy_up(config, dry_run=dry_run)
     show_leftovers(found, dry_run=dry_run)
     return found
+
+
+@command(COMMANDS, panel=MORE)
+def cluster(config: Config) -> Any:
+    """Print the job script, manifest or commands of the `[cluster]` section; starts nothing.
+
+    Example: `biastf-xr cluster pipelines/clusters/slurm.toml`
+    """
+    from biastf_xr.cluster import render
+    from biastf_xr.steps.terminal import console
+
+    text = render(config.cluster.spec())
+    console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
+    return {"rendered": text}

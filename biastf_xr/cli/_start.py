@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biastf_xr.cli._app import START, app
-from biastf_xr.cli._command import Answer, DryRun, command
-from biastf_xr.cli._parameters import ConfigFile, Overwrite, Workers, complete_product
+from biastf_xr.cli._command import START, Answer, Overwrite, command
+from biastf_xr.cli._flags import read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMANDS: list[Callable[[typer.Typer], None]] = []
 
 
-@command(app, panel=START, interrupted="The same command starts the demo anew.")
+@command(COMMANDS, panel=START, interrupted="The same command starts the demo anew.")
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo_output"),
     size: Annotated[int, typer.Option(min=96, help="Rows and columns of the region.")] = 256,
     days: Annotated[int, typer.Option(min=64, help="Length of the season.")] = 144,
-    workers: Workers = None,
-    dry_run: DryRun = False,
+    *,
+    changes: dict[str, Any],
+    dry_run: bool,
 ) -> Any:
     """Run the whole job on the embedded region: scenes to a scored daily cube, with pictures.
 
@@ -28,57 +33,48 @@ def demo(
 
     if dry_run:
         return preview_demo(output, size=size, days=days)
-    return run_demo(output, size=size, days=days, workers=workers)
+    return run_demo(output, size=size, days=days, changes=changes)
 
 
-@command(app, panel=START)
+@command(COMMANDS, panel=START, flags=("fine-folder", "coarse-folder", "region"))
 def init(
     path: Annotated[Path, typer.Argument(help="File to write.", metavar="CONFIG.toml")] = Path(
         "region.toml"
     ),
-    fine: Annotated[
-        str | None, typer.Option("--fine-folder", help="Folder of the fine scenes.")
-    ] = None,
-    coarse: Annotated[
-        str | None, typer.Option("--coarse-folder", help="Folder of the coarse scenes.")
-    ] = None,
-    fine_product: Annotated[
-        str | None,
-        typer.Option(help="Guessed from the files.", autocompletion=complete_product),
-    ] = None,
-    coarse_product: Annotated[
-        str | None,
-        typer.Option(help="Guessed from the files.", autocompletion=complete_product),
-    ] = None,
-    region: Annotated[
-        str | None,
-        typer.Option(
-            help="west,south,east,north in degrees, a GeoJSON file, or MGRS:32UMA; without one "
-            "the scenes' own pixels are kept."
-        ),
-    ] = None,
+    *,
     overwrite: Overwrite = False,
-    dry_run: DryRun = False,
+    changes: dict[str, Any],
+    dry_run: bool,
 ) -> Any:
     """Write the commented TOML file of a run, asking for the folders and the region.
 
-    What is not given as a flag is asked for; where nobody can answer, it is an error.
+    What is not given as a flag is asked for; where nobody can answer, it is an error. The products
+    are guessed from the files, unless `--set fine.product=hls` names one. A region is
+    west,south,east,north in degrees, a GeoJSON file, or a code as MGRS:32UMA; without one the
+    scenes' own pixels are kept.
 
     Examples: `biastf-xr init`, or
 
     `biastf-xr init region.toml --fine-folder scenes/landsat --coarse-folder scenes/modis`
     """
+    from biastf_xr.errors import ConfigError
     from biastf_xr.steps.init import render_config, write_config
     from biastf_xr.steps.terminal import console
 
-    asked = fine is None or coarse is None
+    known = {"fine": {"folder", "product"}, "coarse": {"folder", "product"}, "grid": {"region"}}
+    for section, values in changes.items():
+        for key in set(values) - known.get(section, set()):
+            raise ConfigError(
+                f"--set {section}.{key}: the file is written with fine.folder, fine.product, "
+                "coarse.folder, coarse.product and grid.region; edit it for anything else."
+            )
+    sensors = {sensor: changes.get(sensor, {}) for sensor in ("fine", "coarse")}
+    asked = not all(s.get("folder") for s in sensors.values())
     archives = {
-        sensor: _archive(sensor, folder, product, path.parent)
-        for sensor, folder, product in (
-            ("fine", fine, fine_product),
-            ("coarse", coarse, coarse_product),
-        )
+        sensor: _archive(sensor, s.get("folder"), s.get("product"), path.parent)
+        for sensor, s in sensors.items()
     }
+    region = changes.get("grid", {}).get("region")
     if region is None and asked:
         region = _ask("Region, as west,south,east,north (empty: the scenes' own pixels)", "")
     text = render_config(path.name, **archives, region=region or None)
@@ -128,19 +124,28 @@ def _is_a_person_there() -> bool:
     return sys.stdin.isatty()
 
 
-@command(app, panel=START)
+@command(COMMANDS, panel=START)
 def doctor(
-    config: ConfigFile = None,
-    folder: Annotated[Path, typer.Option(help="Folder that runs will write to.")] = Path(),
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="TOML file of a run, and the folder that runs will write to. Default: this one.",
+            metavar="[CONFIG.toml] [FOLDER]",
+        ),
+    ] = None,
+    *,
+    changes: dict[str, Any],
 ) -> Any:
     """Look at this machine: versions, GPUs, GDAL, codecs, memory, clock, write access.
 
     With a configuration, also at its folders, cubes and model. Exit code 1: something is wrong.
 
-    Examples: `biastf-xr doctor`, or `biastf-xr doctor region.toml --folder /data`
+    Examples: `biastf-xr doctor`, or `biastf-xr doctor region.toml /data`
     """
-    from biastf_xr.config import read_config
     from biastf_xr.steps.doctor import doctor_step
 
-    checks = doctor_step(folder, None if config is None else read_config(config))
+    files = [path for path in paths or () if path.suffix == ".toml"]
+    folders = [path for path in paths or () if path not in files] or [Path()]
+    config = read_settings(files[0], changes) if files else None
+    checks = doctor_step(folders[0], config)
     return Answer(checks, int(any(c.verdict == "wrong" for c in checks)))

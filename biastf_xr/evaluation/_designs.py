@@ -6,8 +6,9 @@ A design turns the dates to score into folds.  What a fold withholds is taken ou
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -53,39 +54,35 @@ class Fold:
         return rest, coarse
 
 
-DESIGNS = ("leave-one-out", "leave-gap", "forward", "leave-region")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Design(ABC):
     """What all designs share; a design says which fold a date makes.
 
     `name`: Its name on the command line.
+    `min_clear`: Clear fraction that a date needs to be chosen where none are named.
     """
 
     name: ClassVar[str]
+    min_clear: float = 0.9
 
     @abstractmethod
     def describe(self) -> str:
         """Return in one sentence what is withheld."""
 
-    def choose(self, pair: CubePair, min_clear: float) -> Days:
-        """Choose the dates to score where none are named: by default `inner_dates`.
-
-        `min_clear`: Clear fraction that a date needs.
-        """
-        return self._choose(clear_pairs(pair, min_clear), min_clear)
+    def choose(self, pair: CubePair) -> Days:
+        """Choose the dates to score where none are named: by default `inner_dates`."""
+        return self._choose(clear_pairs(pair, self.min_clear))
 
     def folds(self, pair: CubePair, days: Days) -> list[Fold]:
         """Lay out the rounds."""
         return [self._fold(pair, day) for day in days]
 
-    def _choose(self, clear: Days, min_clear: float) -> Days:
+    def _choose(self, clear: Days) -> Days:
         if clear.size < 3:
             raise MissingPairError(
-                f"only {clear.size} dates are at least {min_clear:.0%} clear in the fine cube and "
-                "present in the coarse one; leaving one out needs 3. Name the dates to withhold, "
-                "or lower `min_clear` (`--min-clear`)."
+                f"only {clear.size} dates are at least {self.min_clear:.0%} clear in the fine cube "
+                "and present in the coarse one; leaving one out needs 3. Name the dates to "
+                "withhold, or lower `min_clear` of the design."
             )
         return clear[1:-1]
 
@@ -132,15 +129,15 @@ class LeaveGap(Design):
         """Return what is withheld."""
         return f"Every fine scene within {self.days} days of the scored date is withheld."
 
-    def _choose(self, clear: Days, min_clear: float) -> Days:
+    def _choose(self, clear: Days) -> Days:
         """Choose the dates that have a clear date on both sides of their gap."""
         gap = np.timedelta64(self.days, "D")
         chosen = clear[(clear - gap > clear[:1]) & (clear + gap < clear[-1:])]
         if not chosen.size:
             raise MissingPairError(
-                f"none of the {clear.size} dates that are at least {min_clear:.0%} clear has a "
-                f"clear date more than {self.days} days before and after it. Shorten the gap, "
-                "name the dates to score, or lower `min_clear` (`--min-clear`)."
+                f"none of the {clear.size} dates that are at least {self.min_clear:.0%} clear has "
+                f"a clear date more than {self.days} days before and after it. Shorten the gap, "
+                "name the dates to score, or lower `min_clear` of the design."
             )
         return chosen
 
@@ -169,14 +166,14 @@ class Forward(Design):
             "after it."
         )
 
-    def _choose(self, clear: Days, min_clear: float) -> Days:
+    def _choose(self, clear: Days) -> Days:
         """Choose the dates that have enough clear dates before them."""
         if clear.size <= self.history:
             raise MissingPairError(
-                f"only {clear.size} dates are at least {min_clear:.0%} clear in the fine cube and "
-                f"present in the coarse one; predicting forward needs {self.history} before the "
-                "first that is scored. Name the dates to score, or lower `min_clear` "
-                "(`--min-clear`)."
+                f"only {clear.size} dates are at least {self.min_clear:.0%} clear in the fine cube "
+                f"and present in the coarse one; predicting forward needs {self.history} before "
+                "the first that is scored. Name the dates to score, or lower `min_clear` of the "
+                "design."
             )
         return clear[self.history :]
 
@@ -219,31 +216,37 @@ class LeaveRegion(Design):
         return Fold((day,), (day,), parts=parts)
 
 
-def design_named(
-    name: str = "leave-one-out",
-    *,
-    gap_days: int | None = None,
-    parts: tuple[int, int] | None = None,
-) -> Design:
-    """Return a design by its name."""
+DESIGNS: dict[str, type[Design]] = {
+    kind.name: kind for kind in (LeaveOneOut, LeaveGap, Forward, LeaveRegion)
+}
+
+
+def design_named(text: str) -> Design:
+    """Return a design from its name and its options, as "leave-gap,days=24"."""
+    name, *rest = (part.strip() for part in text.split(","))
     if name not in DESIGNS:
         raise TargetDateError(f"design is {name!r}; expected one of {', '.join(DESIGNS)}.")
-    for option, value, owner in (
-        ("gap_days", gap_days, "leave-gap"),
-        ("parts", parts, "leave-region"),
-    ):
-        if value is not None and name != owner:
-            raise TargetDateError(f"{option} belongs to the design {owner}; the design is {name}.")
-    if name == "leave-gap":
-        return LeaveGap() if gap_days is None else LeaveGap(days=gap_days)
-    if name == "leave-region":
-        return LeaveRegion() if parts is None else LeaveRegion(rows=parts[0], columns=parts[1])
-    return Forward() if name == "forward" else LeaveOneOut()
+    kind = DESIGNS[name]
+    known = [f.name for f in fields(kind)]
+    options = {}
+    for part in rest:
+        option, _, value = part.partition("=")
+        if option.strip() not in known:
+            raise TargetDateError(
+                f"the design {name} has no option {option!r}; expected some of {', '.join(known)}."
+            )
+        try:
+            options[option.strip()] = json.loads(value)
+        except ValueError as error:
+            raise TargetDateError(
+                f"{option} of the design {name} is {value!r}; expected a number, true or false."
+            ) from error
+    return kind(**options)
 
 
 def inner_dates(pair: CubePair, min_clear: float) -> Days:
     """List the clear fine dates that have a clear date on both sides."""
-    return LeaveOneOut().choose(pair, min_clear)
+    return LeaveOneOut(min_clear=min_clear).choose(pair)
 
 
 def clear_pairs(pair: CubePair, min_clear: float) -> Days:

@@ -18,7 +18,7 @@ from biastf_xr.errors import (
     LeakError,
     MissingPairError,
 )
-from biastf_xr.evaluation._designs import Design, Fold, LeaveOneOut
+from biastf_xr.evaluation._designs import Design, Fold, LeaveOneOut, design_named
 from biastf_xr.evaluation._predictions import (
     Candidate,
     EvaluationProgress,
@@ -47,9 +47,8 @@ def evaluate(
     coarse: xr.Dataset,
     methods: Any = ("biastf-plus",),
     *,
-    design: Design | None = None,
+    design: Design | str = "leave-one-out",
     dates: Any = None,
-    min_clear: float = 0.9,
     rule: FusionRule | None = None,
     fit_options: dict[str, Any] | None = None,
     progress: EvaluationProgress | None = None,
@@ -70,12 +69,11 @@ def evaluate(
         Names (learned ones are fitted for every fold), built methods, or functions that take the
         fine and the coarse cube and return a fitted method, called for every fold.  The keys of a
         dict are the names that the tables use.
-    design : Design, optional
-        What is withheld: `LeaveOneOut` (the default), `LeaveGap`, `Forward` or `LeaveRegion`.
+    design : Design or str
+        What is withheld: `LeaveOneOut`, `LeaveGap`, `Forward` or `LeaveRegion`, or its name, with
+        options as in ``"leave-gap,days=24"`` or ``"leave-one-out,together=true"``.
     dates : array_like of dates, optional
-        Dates to score; by default the design chooses among those at least `min_clear` clear.
-    min_clear : float
-        Clear fraction that a date needs to be chosen by default.
+        Dates to score; by default the design chooses among those at least its `min_clear` clear.
     rule : FusionRule, optional
         How inputs are chosen.
     fit_options : dict, optional
@@ -100,9 +98,9 @@ def evaluate(
         could be scored on no date.
     """
     pair = pair_cubes(fine, coarse)
-    design = design or LeaveOneOut()
+    design = design_named(design) if isinstance(design, str) else design
     named = _named(methods)
-    days = design.choose(pair, min_clear) if dates is None else to_days(list(np.atleast_1d(dates)))
+    days = design.choose(pair) if dates is None else to_days(list(np.atleast_1d(dates)))
     folds = design.folds(pair, days)
     for method in named.values():
         _refuse_leak(method, folds)

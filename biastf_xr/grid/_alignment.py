@@ -123,7 +123,7 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
     if geobox.crs is None:
         raise GridMismatchError(
             f"{what} has no CRS. State the grid when you ingest it (option `grid`, or "
-            "`--crs`, `--resolution` and `--origin`), or assign one: ds.odc.assign_crs('EPSG:...')."
+            "--set fine.options.grid=...), or assign one: ds.odc.assign_crs('EPSG:...')."
         )
     if not geobox.axis_aligned or geobox.affine.e >= 0 or geobox.affine.a <= 0:
         raise GridMismatchError(

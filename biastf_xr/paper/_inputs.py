@@ -96,7 +96,7 @@ def find_download(dataset: str, root: Path | str, days: Sequence[str]) -> Downlo
             raise SceneError(
                 f"{root} has no {sensor} image of {dataset.upper()}; expected files such as "
                 f"{known_set(dataset).example[sensor]}. Give the folder into which the download "
-                f"was unpacked; `biastf-xr datasets info {dataset}` says where to get it."
+                f"was unpacked; `biastf-xr datasets {dataset}` says where to get it."
             )
         wrong += [
             f"missing {expected_file(dataset, sensor, day)} ({sensor}, {day})"
@@ -111,7 +111,7 @@ def find_download(dataset: str, root: Path | str, days: Sequence[str]) -> Downlo
         raise SceneError(
             f"{root}: {len(wrong)} files of {dataset.upper()} are missing or not as expected:\n"
             f"  {shown}{more}\nGet them again, or choose targets that do not need them; "
-            f"`biastf-xr datasets info {dataset} {root}` compares the whole download."
+            f"`biastf-xr datasets {dataset} {root}` compares the whole download."
         )
     return Download(dataset, Path(root), files)
 

@@ -245,7 +245,7 @@ class Benchmark(Product):
     name: ClassVar = "benchmark"
     title: ClassVar = "benchmark"
     formats: ClassVar = ("ENVI", "GTiff")
-    expects: ClassVar = "the tree of the download, as `biastf-xr datasets info` shows it"
+    expects: ClassVar = "the tree of the download, as `biastf-xr datasets` shows it"
     which: str
     sensor: Sensor
 

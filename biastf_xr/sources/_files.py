@@ -52,8 +52,8 @@ def open_layer(
     if array.rio.crs is None:
         raise GridMismatchError(
             f'{path} carries no CRS. State the grid: `grid = {{crs = "EPSG:...", '
-            "resolution = 30, origin = [x, y]}` in the configuration, or --crs, --resolution and "
-            "--origin on the command line."
+            "resolution = 30, origin = [x, y]}` of the options of the sensor, as "
+            "--set fine.options.grid=... on the command line."
         )
     return array
 

@@ -166,7 +166,7 @@ factor = 1e-4                    # reflectance per unit
         if image.sizes["band"] != len(self.layers):
             raise SceneError(
                 f"{path} has {image.sizes['band']} bands; expected {len(self.layers)} "
-                f"({', '.join(self.layers)}). Give `layers` (--bands) in the order of the file."
+                f"({', '.join(self.layers)}). Give `layers` in the order of the file."
             )
         tag = image.attrs.get("_FillValue", image.rio.nodata)
         raw = xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(self.layers)})

@@ -41,7 +41,7 @@ withhold = [{withhold}]
 """
 
 
-def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict[str, Any]:
+def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Run the demo.
 
     `output`: Folder to work in; what an earlier demo left there is replaced.
@@ -54,13 +54,13 @@ def run_demo(output: Path, *, size: int, days: int, workers: int | None) -> dict
     console.rule("1. scenes, as from an archive")
     _write_scenes(region, output)
     console.rule("2. ingest into Zarr cubes")
-    path = output / "demo.toml"
+    path, workers = output / "demo.toml", changes.get("cluster", {}).get("workers")
     path.write_text(_config(workers, ()))
-    config = read_config(path)
+    config = read_config(path, changes)
     ingest_step(config, overwrite=True)
     withheld = _choose_withheld(config)
     path.write_text(_config(workers, withheld))
-    config = read_config(path)
+    config = read_config(path, changes)
     console.print(f"withheld from training and fusion: {', '.join(withheld)}")
     console.rule("3. fit BiaSTF")
     train_step(config)

@@ -23,7 +23,6 @@ def evaluate_step(
     cube: str | None = None,
     also: tuple[str, ...] = (),
     design: Design | None = None,
-    min_clear: float = 0.9,
     csv: Path | None = None,
     report: Path | None = None,
 ) -> Scores:
@@ -35,11 +34,10 @@ def evaluate_step(
     `dates`: Dates to withhold; by default the configured ones, else every clear inner date.
     `cube`: Fused cube to score; by default the configured one where dates are withheld.
     `also`: More methods to predict with, each with its defaults.
-    `min_clear`: Clear fraction a date needs to be chosen by default.
     `report`: HTML file for the report; its numbers go beside it as JSON.
     """
     from biastf_xr.cube._cube import open_cube
-    from biastf_xr.evaluation import Gallery, evaluate, score_cube, write_report
+    from biastf_xr.evaluation import Gallery, LeaveOneOut, evaluate, score_cube, write_report
 
     if cube is not None and design is not None:
         raise ConfigError(
@@ -78,9 +76,8 @@ def evaluate_step(
                 fine,
                 coarse,
                 chosen,
-                design=design,
+                design=design or LeaveOneOut(),
                 dates=list(dates) or None,
-                min_clear=min_clear,
                 rule=config.fuse.rule(),
                 fit_options=fit_options(config) if method.learned else None,
                 progress=count_one,

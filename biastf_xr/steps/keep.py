@@ -121,6 +121,8 @@ def roll_back_step(path: str, to: str, *, dry_run: bool = False) -> Version:
         return version
     found = [v for v in versions(path) if v.id == to]
     if not found:
-        raise CubeStructureError(f"{path} has no version {to}; `biastf-xr versions` lists them.")
+        raise CubeStructureError(
+            f"{path} has no version {to}; `biastf-xr roll-back {path}` lists them."
+        )
     console.print(f"{path} would be as of {found[0].time}: {found[0].message}", markup=False)
     return found[0]

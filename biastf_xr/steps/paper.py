@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -149,29 +149,39 @@ def _tell(run: PaperRun) -> None:
         )
 
 
-def method_options(
-    methods: Sequence[str], texts: Sequence[str] | None
-) -> dict[str, dict[str, Any]]:
-    """Read ``--option METHOD.NAME=VALUE`` for every method, and check them.
+def protocol_of(
+    dataset: str, methods: tuple[str, ...], targets: tuple[int, ...], changes: Mapping[str, Any]
+) -> tuple[Protocol, bool]:
+    """Return the protocol, and whether figures are drawn, with what ``--set`` says of both.
 
-    `texts`: As given; the value as in TOML, or a plain word.
+    `changes`: By section: "paper" of the protocol, those of methods by their names.
     """
+    from biastf_xr.paper._protocol import Protocol
+
+    own = dict(changes.get("paper", {}))
+    unknown = sorted(set(own) - {"training", "coarse", "crop", "figures"})
+    if unknown:
+        raise ConfigError(
+            f"--set paper.{unknown[0]}: expected paper.training, paper.coarse, paper.crop or "
+            "paper.figures."
+        )
+    figures = bool(own.pop("figures", True))
+    options = {name: value for name, value in changes.items() if name != "paper"}
+    protocol = Protocol(dataset=dataset, methods=methods, targets=targets, **own)
+    return replace(protocol, options=method_options(methods, options)), figures
+
+
+def method_options(
+    methods: Sequence[str], given: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the options of every method with those that are given by its name; checked."""
     from biastf_xr.methods import LEARNED, get_method
 
-    given: dict[str, list[str]] = {}
-    for text in texts or ():
-        method, dot, rest = text.partition(".")
-        if not dot or "=" not in rest:
-            raise ConfigError(
-                f"--option is {text!r}; expected METHOD.NAME=VALUE, as estarfm.window=31 or "
-                "biastf.train.epochs=10."
-            )
-        if method not in methods:
-            raise ConfigError(f"--option {text}: {method!r} is not run; run are {list(methods)}.")
-        given.setdefault(method, []).append(rest)
+    for method in set(given) - set(methods):
+        raise ConfigError(f"--set {method}: {method!r} is not run; run are {list(methods)}.")
     options = {}
     for method in methods:
-        config = _config(method, _parsed(given.get(method, [])))
+        config = _config(method, given.get(method, {}))
         if method in LEARNED:
             from biastf_xr.steps.train import fit_options
 
@@ -197,19 +207,3 @@ def _config(method: str, options: Mapping[str, Any]) -> Any:
         return Config.model_validate({"fine": cube, "coarse": cube, "method": section})
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error)) from error
-
-
-def _parsed(texts: Sequence[str]) -> dict[str, Any]:
-    """Read lines of TOML; a value that is none is a plain word."""
-    lines = []
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            tomllib.loads(text)
-            lines.append(text)
-        except tomllib.TOMLDecodeError:
-            lines.append(f"{name} = '{value.strip()}'")
-    try:
-        return tomllib.loads("\n".join(lines))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--option {', '.join(texts)}: {error}.") from error

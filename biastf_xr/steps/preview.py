@@ -86,12 +86,10 @@ def preview_evaluate_step(
     cube: str | None = None,
     also: Sequence[str] = (),
     design: Design | None = None,
-    min_clear: float = 0.9,
 ) -> dict[str, Any]:
     """Return what an evaluation would withhold and predict.
 
     `cube`: Fused cube that would be scored as it is.
-    `min_clear`: Clear fraction a date needs to be chosen by default.
     """
     import numpy as np
 
@@ -109,7 +107,7 @@ def preview_evaluate_step(
     else:
         pair = pair_cubes(open_cube(config.fine.cube), open_cube(config.coarse.cube))
         rule = design or LeaveOneOut()
-        days = np.array(dates, "datetime64[D]") if dates else rule.choose(pair, min_clear)
+        days = np.array(dates, "datetime64[D]") if dates else rule.choose(pair)
         folds = [
             {"withheld": list(map(str, fold.withheld)), "scored": list(map(str, fold.score))}
             for fold in rule.folds(pair, days)

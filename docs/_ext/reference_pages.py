@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from sphinx.errors import ExtensionError
 
+from biastf_xr._keys import attributes_of, defaults_of
+from biastf_xr.cli._command import Command
 from biastf_xr.methods import LEARNED, METHODS, UNTRAINED
 from biastf_xr.methods.plus.settings import PlusRule
 from biastf_xr.methods.stfdcnn.settings import TwoNetworks
@@ -36,20 +38,6 @@ PICTURED = (*UNTRAINED, "biastf-plus")
 FITTED: dict[str, type] = {"biastf-plus": PlusRule, "stfdcnn": TwoNetworks}
 KEPT = ("checkpoint", "sha256", "card")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
-
-
-def describe_fields(cls: type) -> dict[str, tuple[str, str]]:
-    """Read the Attributes section of a NumPy-style class docstring."""
-    text = inspect.getdoc(cls) or ""
-    found: dict[str, tuple[str, str]] = {}
-    _, _, section = text.partition("Attributes\n----------\n")
-    section = re.split(r"\n\n[A-Z][^\n]*\n-{3,}\n", section)[0]
-    for entry in re.split(r"\n(?=\S)", section.strip()):
-        head, _, body = entry.partition("\n")
-        names, _, kind = head.partition(" : ")
-        for name in names.split(","):
-            found[name.strip()] = kind.strip(), inspect.cleandoc(body)
-    return found
 
 
 def _cell(text: str) -> str:
@@ -76,16 +64,6 @@ def _default(value: Any, *, quoted: bool = True) -> str:
     return f"`{value}`"
 
 
-def _fields(cls: type) -> list[tuple[str, Any]]:
-    """List the fields of a section with their defaults."""
-    if issubclass(cls, BaseModel):
-        return [
-            (n, f.default_factory() if f.default_factory else f.default)  # type: ignore[call-arg]
-            for n, f in cls.model_fields.items()
-        ]
-    return [(f.name, f.default) for f in dataclasses.fields(cls)]
-
-
 def _choices(cls: type, name: str) -> str:
     """Return the values of a field that takes a few strings."""
     hint = cls.model_fields[name].annotation if issubclass(cls, BaseModel) else None
@@ -99,9 +77,11 @@ def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
 
     `cls`: A pydantic model or a dataclass with an Attributes section.
     """
-    told = describe_fields(cls)
+    told = attributes_of(cls)
     lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
-    fields = [(name, default) for name, default in _fields(cls) if name not in leave_out]
+    fields = [
+        (name, default) for name, default in defaults_of(cls).items() if name not in leave_out
+    ]
     for name, _ in fields:
         if name not in told or not told[name][1]:
             raise ExtensionError(f"{cls.__name__}.{name} has no description in its docstring")
@@ -174,11 +154,10 @@ def commands_page() -> str:
         usage = " ".join(["biastf-xr", name, *rest])
         sections += [f"{'#' * (len(words) + 1)} {name}", f"```console\n{usage}\n```"]
         sections += [examples_apart(command.help or ""), _options(command)]
-        sections += [examples_apart(command.epilog or "")]
-    every = ["## Flags of every command", _options(found[0][1], common=True)]
+    every = ["## Options of every command", "Before or after the command.", _options(root)]
     codes = ["## Exit codes", "\n".join(["| code | meaning |", "| --- | --- |",
              *(f"| {code} | {meaning} |" for code, meaning in CODES.items())])]  # fmt: skip
-    told = [root.help.partition("\n\nExit codes")[0], _options(root), "\n".join(table)]
+    told = [root.help.partition("\n\nExit codes")[0], "\n".join(table)]
     return "\n\n".join([*told, *every, *codes, *sections])
 
 
@@ -210,13 +189,13 @@ def examples_apart(text: str) -> str:
     return "\n\n".join(found)
 
 
-def _options(command: Any, *, common: bool = False) -> str:
-    """Write the table of a command's own options, or of those that every command has."""
-    from biastf_xr.cli._command import VOICE
-
+def _options(command: Any) -> str:
+    """Write the table of a command's options."""
+    if isinstance(command, Command):
+        command.explain()
     lines = []
     for option in command.params:
-        if option.name == "help" or (option.name in VOICE) is not common:
+        if option.name in ("help", "install_completion", "show_completion"):
             continue
         if not option.help:
             raise ExtensionError(f"option {option.name} of {command.name} has no help")
@@ -287,7 +266,7 @@ def configuration_schema() -> dict[str, Any]:
     for name, part in parts.items():
         cls = getattr(config, name, None) or getattr(settings, name)
         part["description"] = (inspect.getdoc(cls) or "").partition("\n\n")[0]
-        told = describe_fields(cls)
+        told = attributes_of(cls)
         for key, field in part["properties"].items():
             field["description"] = re.sub(r"\s+", " ", told[key][1]).replace("`", "")
     return schema

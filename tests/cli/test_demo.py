@@ -16,7 +16,17 @@ COMMAND = Path(sys.executable).with_name("biastf-xr")
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "out"
-    arguments = ["demo", "--output", folder, "--size", "96", "--days", "64", "--workers", "1"]
+    arguments = [
+        "demo",
+        "--output",
+        folder,
+        "--size",
+        "96",
+        "--days",
+        "64",
+        "--set",
+        "cluster.workers=1",
+    ]
     done = subprocess.run(
         [COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
     )

@@ -8,11 +8,17 @@ from typer.testing import CliRunner
 
 import biastf_xr
 from biastf_xr.cli._app import app
-from biastf_xr.cli._settings import method_section
+from biastf_xr.cli._flags import changes_of
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError, MethodError, MissingPairError
 
-SMALL = ("--epochs", 1, "--samples", 8)
+
+def sets(**values):
+    """Write values of `[method]` as they are typed; a double underscore is a dot."""
+    return [t for k, v in values.items() for t in ("--set", f"method.{k.replace('__', '.')}={v}")]
+
+
+SMALL = sets(train__epochs=1, samples__count=8)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,7 @@ def train(small_cubes):
     """Return a function that fits by flags and returns the model."""
 
     def fit(path, *arguments):
-        told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--output", path)
+        told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--checkpoint", path)
         method = () if "--method" in arguments else ("--method", "biastf")
         command = [str(a) for a in ("train", *told, *SMALL, *method, *arguments)]
         done = CliRunner().invoke(app, command, catch_exceptions=False)
@@ -35,8 +41,11 @@ def first(train, tmp_path_factory):
     """Fit once with most options changed."""
     path = tmp_path_factory.mktemp("first") / "m.safetensors"
     return train(
-        path, "--inputs", "change+fine", "--weights", "learned", "--denoise", 0.5,
-        "--balance", "change", "--target", "2021-04-17", "--precision", "bf16",
+        path,
+        *sets(
+            network__inputs="change+fine", weights="learned", denoise=0.5,
+            samples__balance="change", samples__target="2021-04-17", train__precision="bf16",
+        ),
     )  # fmt: skip
 
 
@@ -52,7 +61,9 @@ def test_the_options_of_a_fit_reach_the_model(first):
 
 def test_a_model_is_refined_and_shown(train, first, tmp_path):
     path = tmp_path / "refined.safetensors"
-    refined = train(path, "--inputs", "change+fine", "--start", first.checkpoint, "--no-resume")
+    refined = train(
+        path, *sets(network__inputs="change+fine", start=first.checkpoint, resume="false")
+    )
     assert refined.card.start["sha256"] == first.sha256
     shown = CliRunner().invoke(app, ["info", str(path)], catch_exceptions=False).output
     assert "refined from" in shown
@@ -61,27 +72,27 @@ def test_a_model_is_refined_and_shown(train, first, tmp_path):
 
 def test_stfdcnn_is_fitted_and_known_by_its_card(train, small_cubes, tmp_path):
     path = tmp_path / "s.safetensors"
-    small = ("--option", "filters=[4, 4]", "--option", "kernels=[3, 3, 3]")
-    model = train(path, "--method", "stfdcnn", "--option", "factor=8", *small)
+    small = sets(options__factor=8, options__filters=[4, 4], options__kernels=[3, 3, 3])
+    model = train(path, "--method", "stfdcnn", *small)
     assert (model.name, model.factor, model.card.filters) == ("stfdcnn", 8, (4, 4))
     told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method", path)
-    days = ("--start", "2021-04-15", "--end", "2021-04-16", "--no-trial")
+    days = ("--set", "fuse.start=2021-04-15", "--set", "fuse.end=2021-04-16", "--dry-run")
     command = [str(a) for a in ("plan", *told, *days, "--output", tmp_path / "fused.zarr")]
     done = CliRunner().invoke(app, command, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert method_section(str(path))["name"] == "stfdcnn"
+    assert changes_of({"method": str(path)})["method"]["name"] == "stfdcnn"
 
 
 def test_what_cannot_be_fitted_is_said(train, tmp_path):
     path = tmp_path / "m.safetensors"
     with pytest.raises(ConfigError, match=facts("`method.samples`", "`target`")):
-        train(path, "--dates", "flanking")
+        train(path, *sets(samples__dates="flanking"))
     with pytest.raises(MissingPairError, match=facts("2021-04-17", "['2021-04-01', '2021-05-03']")):
-        train(path, "--dates", "earlier", "--target", "2021-04-17")
+        train(path, *sets(samples__dates="earlier", samples__target="2021-04-17"))
     with pytest.raises(ConfigError, match=r"network\.inputs"):
-        train(path, "--inputs", "texture")
+        train(path, *sets(network__inputs="texture"))
     with pytest.raises(MethodError, match=facts("'stfdcnn'", "'factors'")):
-        train(path, "--method", "stfdcnn", "--option", "factors=8")
+        train(path, "--method", "stfdcnn", *sets(options__factors=8))
 
 
 def test_the_file_takes_the_same_options(tmp_path, small_cubes):

@@ -41,7 +41,7 @@ def commands_of(page) -> list[str]:
 
 def parse(call: str) -> None:
     """Let the command line read a call, without running it."""
-    words = shlex.split(call, comments=True)[1:]
+    _, words = ROOT_COMMAND.split(shlex.split(call, comments=True)[1:])
     command = ROOT_COMMAND
     while hasattr(command, "commands"):
         while words and words[0].startswith("-"):  # options of the program itself
@@ -69,7 +69,6 @@ def test_commands_exist_with_their_options(page):
     [
         ("biastf-xr fuze run.toml", "fuze"),
         ("biastf-xr fuse --fin fine.zarr", "--fin"),
-        ("biastf-xr cluster rendr run.toml", "rendr"),
         ("biastf-xr --quite fuse run.toml", "--quite"),
         ("biastf-xr update", "config|CONFIG"),
     ],

@@ -52,7 +52,7 @@ def pair(make_pair):
 
 def folds(design, pair, *names):
     checked = pair_cubes(*pair)
-    days = np.array(names, "M8[D]") if names else design.choose(checked, 0.9)
+    days = np.array(names, "M8[D]") if names else design.choose(checked)
     return design.folds(checked, days)
 
 
@@ -273,19 +273,25 @@ def test_designs_that_make_no_sense_are_refused(pair):
         LeaveGap(days=0)
     with pytest.raises(TargetDateError, match="1 x 1"):
         LeaveRegion(rows=1, columns=1)
-    with pytest.raises(MissingPairError, match=facts("30 days", "90%", "--min-clear")):
-        LeaveGap(days=30).choose(pair_cubes(*pair), 0.9)
-    with pytest.raises(MissingPairError, match=facts("5 dates", "needs 9", "--min-clear")):
-        Forward(history=9).choose(pair_cubes(*pair), 0.9)
+    with pytest.raises(MissingPairError, match=facts("30 days", "90%", "`min_clear`")):
+        LeaveGap(days=30).choose(pair_cubes(*pair))
+    with pytest.raises(MissingPairError, match=facts("5 dates", "needs 9", "`min_clear`")):
+        Forward(history=9).choose(pair_cubes(*pair))
+    with pytest.raises(TargetDateError, match=facts("forward", "'together'", "history")):
+        evaluate(*pair, "direct", design="forward,together=true")
 
 
 def test_designs_have_names():
     assert [design_named(name).name for name in DESIGNS] == list(DESIGNS)
-    assert design_named("leave-gap", gap_days=9) == LeaveGap(days=9)
-    assert design_named("leave-region", parts=(1, 3)) == LeaveRegion(rows=1, columns=3)
+    assert design_named("leave-gap, days=9") == LeaveGap(days=9)
+    assert design_named("leave-region,rows=1,columns=3,min_clear=0.5") == LeaveRegion(
+        rows=1, columns=3, min_clear=0.5
+    )
     with pytest.raises(
         TargetDateError, match=facts("leave-two-out", "leave-one-out", "leave-region")
     ):
         design_named("leave-two-out")
-    with pytest.raises(TargetDateError, match=facts("gap_days", "leave-gap", "forward")):
-        design_named("forward", gap_days=3)
+    with pytest.raises(TargetDateError, match=facts("leave-gap", "'rows'", "days")):
+        design_named("leave-gap,rows=3")
+    with pytest.raises(TargetDateError, match=facts("days", "leave-gap", "'many'")):
+        design_named("leave-gap,days=many")

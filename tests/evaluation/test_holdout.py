@@ -10,7 +10,7 @@ import biastf_xr
 from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, MissingPairError
-from biastf_xr.evaluation import LeaveOneOut, evaluate, score_cube
+from biastf_xr.evaluation import evaluate, score_cube
 from biastf_xr.evaluation._designs import inner_dates
 from biastf_xr.evaluation.metrics import MEASURES
 from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
@@ -52,13 +52,9 @@ def test_a_learned_method_is_fitted_without_the_date_it_is_scored_on(pair, monke
     evaluate(*pair, "biastf", fit_options=QUICK, dates=["2021-04-06", "2021-04-12"])
     assert [("2021-04-06" in s, "2021-04-12" in s) for s in seen] == [(False, True), (True, False)]
     seen.clear()
-    evaluate(
-        *pair,
-        "biastf",
-        fit_options=QUICK,
-        dates=["2021-04-06", "2021-04-12"],
-        design=LeaveOneOut(together=True),
-    )
+    at_once = "leave-one-out,together=true"
+    days = ["2021-04-06", "2021-04-12"]
+    evaluate(*pair, "biastf", fit_options=QUICK, dates=days, design=at_once)
     assert seen == [["2021-04-01", "2021-04-17"]]
 
 
@@ -79,7 +75,7 @@ def test_the_figures_are_those_of_the_images(pair):
 
 
 def test_too_few_clear_dates_are_refused(make_pair):
-    with pytest.raises(MissingPairError, match=facts("2 dates", "needs 3", "--min-clear")):
+    with pytest.raises(MissingPairError, match=facts("2 dates", "needs 3", "`min_clear`")):
         evaluate(*make_pair(fine_days=(0, 16)), "linear")
 
 

@@ -315,7 +315,9 @@ def test_grid_without_crs_is_refused_with_the_remedy():
     ds = dataset(box((5, 6))).drop_vars("spatial_ref")
     for name in ("y", "x"):
         ds[name].attrs.clear()
-    with pytest.raises(GridMismatchError, match=facts("fine cube", "CRS", "--crs", "assign_crs")):
+    with pytest.raises(
+        GridMismatchError, match=facts("fine cube", "CRS", "fine.options.grid", "assign_crs")
+    ):
         geobox_of(ds, "fine cube")
 
 

@@ -42,8 +42,8 @@ TINY = {
     "train": TrainRule(epochs=1),
 }
 TINY_FLAGS = [
-    "--option", "biastf.network.filters=[2, 2, 2]", "--option", "biastf.samples.count=12",
-    "--option", "biastf.samples.patch=16", "--option", "biastf.train.epochs=1",
+    "--set", "biastf.network.filters=[2, 2, 2]", "--set", "biastf.samples.count=12",
+    "--set", "biastf.samples.patch=16", "--set", "biastf.train.epochs=1",
 ]  # fmt: skip
 
 
@@ -293,7 +293,7 @@ def test_wrong_downloads_are_told(cia, tmp_path):
         find_download("cia", tmp_path / "nowhere", ["2002-02-22"])
     with pytest.raises(
         SceneError,
-        match=facts("landsat", "LGC/Landsat/2004_107_Apr16/20040416_TM.int", "datasets info lgc"),
+        match=facts("landsat", "LGC/Landsat/2004_107_Apr16/20040416_TM.int", "datasets lgc"),
     ):
         find_download("lgc", cia[0], ["2004-12-12"])
     days = days_of("cia", 9, 10, 11)
@@ -331,23 +331,24 @@ def test_impossible_protocols_are_refused():
 
 
 def test_options_reach_their_methods():
-    texts = ["biastf.train.epochs=3", "biastf.train.batch=2", "biastf.window=5",
-             "starfm.similarity=all"]  # fmt: skip
-    got = method_options(["biastf", "starfm", "linear", "fsdaf"], [*texts, "fsdaf.seed=7"])
+    given = {
+        "biastf": {"train": {"epochs": 3, "batch": 2}, "window": 5},
+        "starfm": {"similarity": "all"}, "fsdaf": {"seed": 7},
+    }  # fmt: skip
+    got = method_options(["biastf", "starfm", "linear", "fsdaf"], given)
     assert got["fsdaf"] == {"seed": 7}
     assert (got["biastf"]["train"].epochs, got["biastf"]["train"].batch) == (3, 2)
     assert got["biastf"]["window"] == 5
     assert got["starfm"] == {"similarity": "all"}
     assert got["linear"] == {}
     for wrong, error, message in (
-        ("window=5", ConfigError, facts("window=5", "METHOD.NAME=VALUE")),
-        ("efast.window=5", ConfigError, facts("efast.window=5", "['biastf', 'starfm']")),
-        ("starfm.windows=5", MethodError, facts("'starfm'", "windows", "'window'")),
-        ("biastf.train.epoch=5", ConfigError, "method.train.epoch"),
-        ("starfm.precision=fp16", MethodError, facts("'starfm'", "precision", "'window'")),
+        ({"efast": {"window": 5}}, ConfigError, facts("efast", "['biastf', 'starfm']")),
+        ({"starfm": {"windows": 5}}, MethodError, facts("'starfm'", "windows", "'window'")),
+        ({"biastf": {"train": {"epoch": 5}}}, ConfigError, "method.train.epoch"),
+        ({"starfm": {"precision": "fp16"}}, MethodError, facts("'starfm'", "precision")),
     ):
         with pytest.raises(error, match=message):
-            method_options(["biastf", "starfm"], [wrong])
+            method_options(["biastf", "starfm"], wrong)
 
 
 def test_command_prints_both_results_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -355,7 +356,7 @@ def test_command_prints_both_results_and_goes_on_where_it_stopped(tmp_path, monk
     write_download(root, "lgc", SHAPE, days_of("lgc", 7, 8, 9))
     call = ["paper", "--dataset", "lgc", "--root", str(root), "--output", str(out), "--target", "8",
             "--method", "direct", "--method", "fsdaf", "--method", "biastf",
-            "--option", "fsdaf.window=11", *TINY_FLAGS]  # fmt: skip
+            "--set", "fsdaf.window=11", *TINY_FLAGS]  # fmt: skip
     done = CliRunner().invoke(app, call, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "Table 2b, LGC, RMSE" in done.output
@@ -376,7 +377,7 @@ def test_command_prints_both_results_and_goes_on_where_it_stopped(tmp_path, monk
     assert names == ["08_bias_nir.png", "08_predictions.png", "08_residuals_nir.png"]
 
     monkeypatch.setattr(paper, "_make", None)
-    done = CliRunner().invoke(app, [*call, "--no-figures"], catch_exceptions=False)
+    done = CliRunner().invoke(app, [*call, "--set", "paper.figures=false"], catch_exceptions=False)
     assert "0 results computed, 3 kept" in done.output
     (root / expected_file("lgc", "modis", "2004-12-12")).unlink()
     with pytest.raises(
@@ -387,8 +388,8 @@ def test_command_prints_both_results_and_goes_on_where_it_stopped(tmp_path, monk
 
 def test_method_that_cannot_do_it_does_not_stop_the_others(cia, tmp_path):
     call = ["paper", "--dataset", "cia", "--root", str(cia[0]), "--output", str(tmp_path),
-            "--target", "10", "--method", "fsdaf", "--method", "linear", "--coarse", "delivered",
-            "--no-figures"]  # fmt: skip
+            "--target", "10", "--method", "fsdaf", "--method", "linear",
+            "--set", "paper.coarse=delivered", "--set", "paper.figures=false"]  # fmt: skip
     with pytest.raises(FusionRunError, match=facts("1 results", "10_fsdaf", "MethodError")):
         CliRunner().invoke(app, call, catch_exceptions=False)
     twin = json.loads((tmp_path / "paper_cia.json").read_text())

@@ -150,7 +150,8 @@ def test_wrong_number_of_bands_is_refused_with_both_numbers(tmp_path):
 def test_file_without_crs_is_refused_with_the_option_to_give(tmp_path):
     write(tmp_path / "L_20010711.tif", crs=None)
     with pytest.raises(
-        GridMismatchError, match=facts("L_20010711.tif", "CRS", "`grid = ", "--crs")
+        GridMismatchError,
+        match=facts("L_20010711.tif", "CRS", "`grid = ", "--set fine.options.grid"),
     ):
         read(tmp_path)
 

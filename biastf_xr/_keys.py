@@ -1,0 +1,76 @@
+"""The keys of a configuration: what each is, its default, and what its docstring says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key of the file; its `default` is `dataclasses.MISSING` where it has none."""
+
+    kind: Any
+    default: Any
+    meaning: str
+
+
+def leaf_keys(cls: type, prefix: str = "") -> dict[str, Key]:
+    """Return every key that holds a value, as "fuse.tile", in the order of the sections."""
+    hints = typing.get_type_hints(cls)
+    meanings = attributes_of(cls)
+    found: dict[str, Key] = {}
+    for name, default in defaults_of(cls).items():
+        section = next(filter(_is_section, (hints[name], *typing.get_args(hints[name]))), None)
+        if section is None:
+            found[f"{prefix}{name}"] = Key(hints[name], default, meanings.get(name, ("", ""))[1])
+        else:
+            found |= leaf_keys(section, f"{prefix}{name}.")
+    return found
+
+
+def defaults_of(cls: type) -> dict[str, Any]:
+    """Return the fields of a section with their defaults."""
+    if not issubclass(cls, BaseModel):
+        return {f.name: f.default for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return {
+        name: dataclasses.MISSING if field.is_required() else field.get_default(
+            call_default_factory=True
+        )
+        for name, field in cls.model_fields.items()
+    }  # fmt: skip
+
+
+def attributes_of(cls: type) -> dict[str, tuple[str, str]]:
+    """Return type and meaning of each attribute from a NumPy-style class docstring."""
+    text = inspect.getdoc(cls) or ""
+    found: dict[str, tuple[str, str]] = {}
+    _, _, section = text.partition("Attributes\n----------\n")
+    section = re.split(r"\n\n[A-Z][^\n]*\n-{3,}\n", section)[0]
+    for entry in re.split(r"\n(?=\S)", section.strip()):
+        head, _, body = entry.partition("\n")
+        names, _, kind = head.partition(" : ")
+        for name in names.split(","):
+            found[name.strip()] = kind.strip(), inspect.cleandoc(body)
+    return found
+
+
+def merged(data: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested tables with the values of `more` in place of their own."""
+    found = dict(data)
+    for name, value in more.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
+        found[name] = merged(found[name], value) if both else value
+    return found
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and (
+        issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)
+    )
