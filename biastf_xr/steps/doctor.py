@@ -37,13 +37,6 @@ EXTRAS = {
     "gateway": "dask-gateway",
     "notebook": "nbclient",
 }
-# What products and exports read and write, by GDAL driver.
-DRIVERS = {
-    "GTiff": "Landsat, HLS, GeoTIFF folders",
-    "COG": "export",
-    "HDF5": "vnp09ga, vnp43",
-    "HDF4": "mod09ga and mcd43a4 as HDF4",
-}
 CODECS = ("blosc", "zstd", "crc32c", "sharding_indexed")
 # Files and sockets of a local cluster.
 LEAST_FILES = 1024
@@ -139,13 +132,24 @@ def _gdal() -> Iterator[Check]:
     yield Check(topic, "version", "ok", str(GDALVersion.runtime()))
     with rasterio.Env() as env:
         drivers = env.drivers()
-    for name, use in DRIVERS.items():
+    for name, use in _uses().items():
         there = name in drivers or (name == "HDF5" and "HDF5Image" in drivers)
         instead = "; pyhdf reads them" if name == "HDF4" and _version("pyhdf") else ""
         told = f"for {use}" if there else f"missing, for {use}{instead}"
         yield Check(topic, f"driver {name}", "ok" if there or instead else "note", told)
     proj = rasterio.crs.CRS.from_epsg(32633)
     yield Check(topic, "projections", "ok", f"EPSG:{proj.to_epsg()} found")
+
+
+def _uses() -> dict[str, str]:
+    """Return what reads or writes files with each driver of GDAL."""
+    from biastf_xr.sources import PRODUCTS, product_class
+
+    uses: dict[str, list[str]] = {"COG": ["export"]}
+    for name in PRODUCTS:
+        for driver in product_class(name).formats:
+            uses.setdefault(driver, []).append(name)
+    return {driver: ", ".join(names) for driver, names in uses.items()}
 
 
 def _codecs() -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,6 @@ from biastf_xr.steps.terminal import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-# Products whose scenes are known by their names, by the sensor they are for.
-KNOWN = {
-    "fine": ("landsat-c2-l2", "hls"),
-    "coarse": ("mod09ga", "mcd43a4", "vnp09ga", "vnp43"),
-}
 
 TEMPLATE = """\
 # A run of biastf-xr. Relative paths are relative to this file.
@@ -73,14 +68,6 @@ NO_GRID = """\
 # region = [8.3, 49.8, 8.7, 50.1]   # west, south, east, north; a GeoJSON file; "MGRS:32UMA"
 """
 
-GEOTIFF = """\
-[{sensor}.options]
-pattern = "{letter}_%Y%m%d.tif"         # the date in the names of the files
-layers = ["green", "red", "nir"] # bands in the order of the file
-factor = 1e-4                    # reflectance per unit
-# nodata = -9999
-"""
-
 
 @dataclass(frozen=True)
 class Archive:
@@ -95,15 +82,14 @@ class Archive:
 
 def guess_product(folder: Path, sensor: str) -> tuple[str | None, int]:
     """Return what the scenes of a folder are from their names."""
-    from biastf_xr.sources import build_product
+    from biastf_xr.sources import PRODUCTS, product_class
 
     counts = {}
-    for name in KNOWN[sensor]:
-        try:
-            scenes = build_product(name).find_scenes(folder)
-        except BiastfError:
-            continue
-        counts[name] = sum(not s.problem for s in scenes)
+    for name in PRODUCTS:
+        product = product_class(name)
+        if product.kind == sensor:
+            with suppress(BiastfError):
+                counts[name] = sum(not s.problem for s in product().find_scenes(folder))
     best = max(counts, key=lambda name: counts[name], default=None)
     if best is None or not counts[best]:
         return None, 0
@@ -148,10 +134,14 @@ def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
 
 
 def _options(sensor: str, archive: Archive) -> str:
-    """Write what plain GeoTIFFs do not tell by themselves."""
-    if archive.product != "geotiff":
+    """Write the options that the product cannot do without."""
+    from biastf_xr.sources import product_class
+
+    required = product_class(archive.product).required
+    if not required:
         return ""
-    return GEOTIFF.format(sensor=sensor, letter="L" if sensor == "fine" else "M")
+    letter = "L" if sensor == "fine" else "M"
+    return f"[{sensor}.options]\n{required}".replace("{letter}", letter)
 
 
 def _region(text: str) -> str:
