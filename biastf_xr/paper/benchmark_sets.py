@@ -7,7 +7,9 @@ al., Sci. China Inf. Sci. 63, 140301, 2020 (AHB, Tianjin, Daxing), and public re
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -33,7 +35,7 @@ class BenchmarkSet:
     `corner`: x and y of the upper left corner.
     `valid`: Range of usable numbers; outside is fill.
     `pattern`: Regular expression of the path below the folder, by sensor, with the date in the
-    groups ``day`` (YYYYDDD) or ``y``, ``m``, ``d``.
+    groups ``year`` and ``doy``, or ``y``, ``m`` and ``d``.
     `example`: A path that matches, by sensor.
     `dates`: Days of the pairs, ISO format.
     `native_resolution`: True pixel size of the MODIS images, which are delivered on the Landsat
@@ -55,179 +57,16 @@ class BenchmarkSet:
     native_resolution: float = 500.0
 
 
-def _csiro(name: str, directory: str, files: str) -> dict[str, str]:
-    return {
-        "landsat": rf"(?:{name}/)?Landsat/(?P<year>\d{{4}})_(?P<doy>\d{{3}})_{directory}/{files}",
-        "modis": rf"(?:{name}/)?MODIS/(?P<year>\d{{4}})_(?P<doy>\d{{3}})_{directory}/"
-        r"MOD09GA_A\d{7}\.sur_refl\.int",
-    }
+def _read_sets() -> dict[str, BenchmarkSet]:
+    """Read the table of sets beside this module; lists of it become tuples."""
+    text = resources.files(__package__).joinpath("benchmark_sets.toml").read_text("utf-8")
+    sets: dict[str, dict[str, Any]] = tomllib.loads(text)
+    for about in sets.values():
+        about.update({key: tuple(v) for key, v in about.items() if isinstance(v, list)})
+    return {name: BenchmarkSet(**about) for name, about in sets.items()}
 
 
-def _asian(suffix: str = "") -> dict[str, str]:
-    day = r"[_-](?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})" + suffix + r"\.tif"
-    return {"landsat": rf"(?:.*/)?Landsat/L{day}", "modis": rf"(?:.*/)?MODIS/M{day}"}
-
-
-_ASIA: dict[str, Any] = {
-    "source": "the data page of the paper (Google Drive, Baidu)",
-    "reference": "https://doi.org/10.1007/s11432-019-2785-y",
-    "crs": "EPSG:32650",
-    "resolution": 30.0,
-    "corner": (0.0, 0.0),
-    "factor": 1 / 255,
-    "valid": (0, 255),
-    "pattern": _asian(),
-    "example": {"landsat": "Landsat/L_2017-5-7.tif", "modis": "MODIS/M_2017-5-7.tif"},
-}
-_DAXING = [
-    "2013-09-01",
-    "2013-11-04",
-    "2014-04-29",
-    "2014-08-19",
-    "2014-09-04",
-    "2014-10-06",
-    "2014-12-25",
-    "2015-02-11",
-    "2015-03-15",
-    "2015-04-16",
-    "2015-05-18",
-    "2015-08-22",
-    "2016-02-14",
-    "2016-12-14",
-    "2017-05-07",
-    "2017-07-10",
-    "2017-09-12",
-    "2017-10-30",
-    "2017-11-15",
-    "2018-02-03",
-    "2018-04-08",
-    "2018-10-01",
-    "2018-12-04",
-    "2019-01-21",
-    "2019-05-29",
-    "2019-06-14",
-    "2019-08-17",
-    "2019-09-18",
-    "2019-11-05",
-]
-_TIANJIN = sorted({*_DAXING, "2016-05-04"} - {"2017-10-30", "2019-06-14", "2019-11-05"})
-
-SETS: dict[str, BenchmarkSet] = {
-    "cia": BenchmarkSet(
-        title="Coleambally Irrigation Area: small irrigated fields, Landsat 7 and MOD09GA",
-        source="CSIRO Data Access Portal, csiro:5846",
-        reference="https://doi.org/10.4225/08/5111AC0BF1229",
-        shape=(2040, 1720),
-        crs="EPSG:20255",
-        resolution=25.0,
-        corner=(378_000.0, 6_170_000.0),
-        factor=1e-4,
-        valid=(0, 16_000),
-        pattern=_csiro("CIA", r"\d{2}[a-z]{3}", r"L7\d\w*surf_ref\w*\.bil"),
-        example={
-            "landsat": "CIA/Landsat/2001_281_08oct/"
-            "L71093084_08420011007_HRF_modtran_surf_ref_agd66.bil",
-            "modis": "CIA/MODIS/2001_281_08oct/MOD09GA_A2001281.sur_refl.int",
-        },
-        dates=(
-            "2001-10-08",
-            "2001-10-17",
-            "2001-11-02",
-            "2001-11-09",
-            "2001-11-25",
-            "2001-12-04",
-            "2002-01-05",
-            "2002-01-12",
-            "2002-02-13",
-            "2002-02-22",
-            "2002-03-10",
-            "2002-03-17",
-            "2002-04-02",
-            "2002-04-11",
-            "2002-04-18",
-            "2002-04-27",
-            "2002-05-04",
-        ),
-    ),
-    "lgc": BenchmarkSet(
-        title="Lower Gwydir Catchment: a large flood, Landsat 5 and MOD09GA",
-        source="CSIRO Data Access Portal, csiro:5847",
-        reference="https://doi.org/10.4225/08/5111AD2B7FEE6",
-        shape=(2720, 3200),
-        crs="EPSG:20255",
-        resolution=25.0,
-        corner=(0.0, 0.0),
-        factor=1e-4,
-        valid=(0, 16_000),
-        pattern=_csiro("LGC", r"[A-Z][a-z]{2}\d{2}", r"\d{8}_TM\.int"),
-        example={
-            "landsat": "LGC/Landsat/2004_107_Apr16/20040416_TM.int",
-            "modis": "LGC/MODIS/2004_107_Apr16/MOD09GA_A2004107.sur_refl.int",
-        },
-        dates=(
-            "2004-04-16",
-            "2004-05-02",
-            "2004-07-05",
-            "2004-08-06",
-            "2004-08-22",
-            "2004-10-25",
-            "2004-11-26",
-            "2004-12-12",
-            "2004-12-28",
-            "2005-01-13",
-            "2005-01-29",
-            "2005-02-14",
-            "2005-03-02",
-            "2005-04-03",
-        ),
-    ),
-    "ahb": BenchmarkSet(
-        title="Ar Horqin Banner: phenology and circular pastures, Landsat 8 and MOD09GA",
-        shape=(2480, 2800),
-        dates=(
-            "2013-05-30",
-            "2014-02-10",
-            "2014-04-15",
-            "2014-09-06",
-            "2015-02-13",
-            "2015-03-17",
-            "2015-05-04",
-            "2015-06-21",
-            "2015-07-07",
-            "2015-09-25",
-            "2016-01-31",
-            "2016-04-20",
-            "2016-06-07",
-            "2016-08-26",
-            "2016-10-13",
-            "2017-02-18",
-            "2017-05-25",
-            "2017-06-10",
-            "2017-07-28",
-            "2017-08-29",
-            "2018-01-04",
-            "2018-02-05",
-            "2018-03-25",
-            "2018-05-12",
-            "2018-10-03",
-            "2018-10-19",
-            "2018-12-06",
-        ),
-        **_ASIA,
-    ),
-    "tianjin": BenchmarkSet(
-        title="Tianjin: a city through the seasons, Landsat 8 and MOD02HKM",
-        shape=(2100, 1970),
-        dates=tuple(_TIANJIN),
-        **_ASIA,
-    ),
-    "daxing": BenchmarkSet(
-        title="Daxing: the building of an airport, Landsat 8 and MOD09GA",
-        shape=(1640, 1640),
-        dates=tuple(_DAXING),
-        **_ASIA,
-    ),
-}
+SETS = _read_sets()
 
 
 @dataclass(frozen=True, kw_only=True)
