@@ -110,13 +110,13 @@ def write_empty(store: Any, spec: Any, days: int, seen: Sequence[int]) -> None:
         "scenes": ("time", scenes),
     }
     write_template(build_template(spec, axis, about), spec, store)
-    create_ledger(store, spec, days)
     group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    create_ledger(group, spec, days)
     counts: Any = group["ingest/clear_pixels"]
     for place in seen:
         counts[place] = 1
     write_records(
-        store, {int(p): DayRecord((Entry("scene", f"scene {p}", "1", "0"),)) for p in seen}
+        group, {int(p): DayRecord((Entry("scene", f"scene {p}", "1", "0"),)) for p in seen}
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from biastf_xr._exports import lazy_exports
 
 if TYPE_CHECKING:
-    from biastf_xr.cube._cube import open_cube
+    from biastf_xr.cube._cube import Cube, open_cube
     from biastf_xr.cube._export import export_cogs
     from biastf_xr.cube._ingest import IngestPreview, IngestReport, ingest, preview_ingest
     from biastf_xr.cube._quality import PairRule, check_pairs, update_quality
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PAIR_FLAG",
     "STATUS",
+    "Cube",
     "CubeSpec",
     "Finding",
     "IngestPreview",
@@ -39,7 +40,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {name: f"{__name__}._{module}" for module, names in {
-        "cube": ("open_cube",),
+        "cube": ("Cube", "open_cube"),
         "export": ("export_cogs",),
         "ingest": ("IngestPreview", "IngestReport", "ingest", "preview_ingest"),
         "quality": ("PairRule", "check_pairs", "update_quality"),

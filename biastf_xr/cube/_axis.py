@@ -1,6 +1,6 @@
-"""The time axis of fine and coarse cubes: one place for every day, growing at either end.
+"""The time axis of fine and coarse cubes: one index for every day, growing at either end.
 
-A day keeps its place however late its scene arrives, so writing one never moves another, and a
+A day keeps its index however late its scene arrives, so writing one never moves another, and a
 reader that opened the cube earlier still reads the right days.
 """
 
@@ -16,6 +16,8 @@ from biastf_xr.errors import CubeStructureError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import zarr
+
     from biastf_xr.cube.stores.base import CubeStore
 
 Day = np.datetime64
@@ -27,28 +29,23 @@ def days_between(first: Day, last: Day) -> np.ndarray[Any, np.dtype[Any]]:
     return np.arange(first, last + ONE_DAY, dtype="datetime64[D]")
 
 
-def grow(store: Any, last: Day) -> None:
-    """Add places up to a day at the end of the axis; readers see them at the next checkpoint.
+def grow(root: zarr.Group, last: Day) -> None:
+    """Add days at the end of the axis; readers see them at the next checkpoint.
 
-    `last`: The last day; if it has a place already, nothing happens.
+    `last`: The last day; if it is on the axis already, nothing happens.
     """
-    import zarr
-
-    days = stored_days(zarr.open_group(store, mode="r", use_consolidated=False))
+    days = stored_days(root)
     if last > days[-1]:
-        append_days(store, days_between(days[-1] + ONE_DAY, last))
+        append_days(root, days_between(days[-1] + ONE_DAY, last))
 
 
-def append_days(store: Any, new: np.ndarray[Any, np.dtype[Any]]) -> None:
-    """Add places at the end of the axis; readers see them at the next checkpoint."""
-    import zarr
-
-    group = zarr.open_group(store, mode="r+", use_consolidated=False)
-    time: Any = group["time"]
+def append_days(root: zarr.Group, new: np.ndarray[Any, np.dtype[Any]]) -> None:
+    """Add days at the end of the axis; readers see them at the next checkpoint."""
+    time: Any = root["time"]
     count = time.shape[0]
-    for array in _along_time(group):
+    for array in _along_time(root):
         array.resize((count + new.size, *array.shape[1:]))
-    time = group["time"]
+    time = root["time"]
     time[count:] = _seconds(new)
 
 
@@ -57,14 +54,16 @@ def insert_days(store: CubeStore, new: np.ndarray[Any, np.dtype[Any]]) -> None:
 
     `store`: Where the cube is; it is copied, compressed chunks as they are.
     """
-    days = stored_days(_group_of(store))
+    old = _group_of(store)
+    days = stored_days(old)
     every = np.union1d(days, new)
-    places = np.searchsorted(every, days)
-    _rebuild(store, every, places, lambda chunk: int(places[chunk]), f"days from {new[0]} on")
+    indices = np.searchsorted(every, days)
+    message = f"days from {new[0]} on"
+    _rebuild(store, old, every, indices, lambda chunk: int(indices[chunk]), message)
 
 
 def prepend(store: CubeStore, first: Day) -> None:
-    """Add places before the first day; the cube is copied, compressed chunks as they are.
+    """Add days before the first one; the cube is copied, compressed chunks as they are.
 
     `first`: A day before the first; the axis starts there or up to one chunk earlier.
     """
@@ -73,8 +72,8 @@ def prepend(store: CubeStore, first: Day) -> None:
     step = max(int((a.shards or a.chunks)[0]) for a in _along_time(old) if a.ndim > 1)
     chunks = -(-int((days[0] - first).astype(int)) // step)
     every = days_between(days[0] - chunks * step * ONE_DAY, days[-1])
-    places = np.arange(days.size) + chunks * step
-    _rebuild(store, every, places, lambda chunk: chunk + chunks, f"a scene is of {first}")
+    indices = np.arange(days.size) + chunks * step
+    _rebuild(store, old, every, indices, lambda chunk: chunk + chunks, f"a scene is of {first}")
 
 
 def _group_of(store: CubeStore) -> Any:
@@ -84,29 +83,30 @@ def _group_of(store: CubeStore) -> Any:
 
 
 def _rebuild(
-    store: CubeStore, every: Any, places: Any, move: Callable[[int], int], message: str
+    store: CubeStore,
+    old: Any,
+    every: Any,
+    indices: Any,
+    move: Callable[[int], int],
+    message: str,
 ) -> None:
-    """Copy a cube to a longer axis: day n goes to ``places[n]``, chunk n to ``move(n)``."""
-    import zarr
-
-    old = _group_of(store)
+    """Copy a cube to a longer axis: day n goes to ``indices[n]``, chunk n to ``move(n)``."""
     if not store.replaces_at_once:
         raise CubeStructureError(
             f"{store.url} starts on {stored_days(old)[0]}, {message}: that would "
             "move every object of a plain store behind a URL. Leave those days out with `start`, "
-            "build the cube anew with --overwrite, or keep it in Icechunk."
+            "rebuild the cube with --overwrite, or keep it in Icechunk."
         )
     timed = {a.path for a in _along_time(old)}
     with store.build(message, replace=True) as edit:
         _copy(old.store, edit.store, timed, move, metadata=True)
-        group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
-        for array in _along_time(group):
+        for array in _along_time(edit.group):
             array.resize((every.size, *array.shape[1:]))
             if array.ndim == 1:
                 values = array[:]
-                values[places] = old[array.path][:]
+                values[indices] = old[array.path][:]
                 array[:] = values
-        time: Any = group["time"]
+        time: Any = edit.group["time"]
         time[:] = _seconds(every)
         _copy(old.store, edit.store, timed, move, metadata=False)
 
@@ -131,14 +131,14 @@ def _copy(
 
     async def copy() -> None:
         async for key in source.list():
-            array, mark, place = key.partition("/c/")
+            array, mark, chunk = key.partition("/c/")
             if metadata == bool(mark):
                 continue
             moved = key
             if array in timed:
-                first, *rest = place.split("/")
+                first, *rest = chunk.split("/")
                 if not rest:
-                    continue  # one-dimensional: written anew
+                    continue  # one-dimensional: written by the caller
                 moved = "/".join([f"{array}/c", str(move(int(first))), *rest])
             await target.set(moved, await source.get(key, default_buffer_prototype()))
 

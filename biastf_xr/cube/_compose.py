@@ -32,7 +32,7 @@ GDAL_CACHE = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Job:
+class IngestOptions:
     """What all tasks of an ingest share.  Small: it travels to the workers.
 
     `product`: What the scenes are.
@@ -53,8 +53,8 @@ class Job:
 class Window:
     """The work of one task: the shards of a group of days at one tile.
 
-    `times`: The group's places on the time axis.
-    `days`: The days to write, by place, with their scenes in the order of composition.
+    `times`: The group's part of the time axis.
+    `days`: The days to write, by index, with their scenes in the order of composition.
     `keep`: Whether other days of the group are in the cube and must stay.
     """
 
@@ -65,11 +65,11 @@ class Window:
 
 
 @dataclass
-class Outcome:
+class WindowOutcome:
     """What a task found.
 
     `store`: The store it wrote through.
-    `clear`: Clear pixels of each day, by place.
+    `clear`: Clear pixels of each day, by index.
     `scenes`: Clear pixels of each scene that reaches the tile, by id.
     `problems`: Scenes that cannot be used, by id; if there is any, nothing was written.
     """
@@ -80,20 +80,22 @@ class Outcome:
     problems: dict[str, str] = field(default_factory=dict)
 
 
-def ingest_window(job: Job, store: Any, window: Window, *, write: bool = True) -> Outcome:
+def ingest_window(
+    job: IngestOptions, store: Any, window: Window, *, write: bool = True
+) -> WindowOutcome:
     """Read, compose and write one window.
 
     `write`: False only tries whether every scene can be read.
     """
     import rasterio
 
-    outcome = Outcome(store)
+    outcome = WindowOutcome(store)
     images: dict[int, dict[str, NDArray[Any]]] = {}
     with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
-        for place, scenes in window.days.items():
+        for index, scenes in window.days.items():
             image = _compose(job, scenes, window.tile, outcome)
-            outcome.clear[place] = int(image["clear"].sum())
-            images[place] = image
+            outcome.clear[index] = int(image["clear"].sum())
+            images[index] = image
     if write and not outcome.problems:
         try:
             _write(job, store, window, images)
@@ -106,7 +108,7 @@ def ingest_window(job: Job, store: Any, window: Window, *, write: bool = True) -
 
 
 def _compose(
-    job: Job, scenes: tuple[Scene, ...], tile: Tile, outcome: Outcome
+    job: IngestOptions, scenes: tuple[Scene, ...], tile: Tile, outcome: WindowOutcome
 ) -> dict[str, NDArray[Any]]:
     """Compose the scenes of a day: a pixel comes from the first scene that is clear there."""
     image = _empty(job.spec, tile.shape)
@@ -136,7 +138,7 @@ def _empty(spec: CubeSpec, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
 
 
 def _read(
-    job: Job, scene: Scene, tile: Tile
+    job: IngestOptions, scene: Scene, tile: Tile
 ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.uint8]]] | None:
     """Read the part of a scene that lies under a tile, on the tile's pixels; None if there is none.
 
@@ -189,7 +191,7 @@ def _readable(layer: xr.DataArray) -> bool:
     return True
 
 
-def _check_lattice(job: Job, source: GeoBox) -> None:
+def _check_lattice(job: IngestOptions, source: GeoBox) -> None:
     if job.lattice is None or same_lattice(source, job.lattice):
         return
     raise GridMismatchError(
@@ -200,7 +202,7 @@ def _check_lattice(job: Job, source: GeoBox) -> None:
 
 
 def _write(
-    job: Job, store: Any, window: Window, images: Mapping[int, Mapping[str, NDArray[Any]]]
+    job: IngestOptions, store: Any, window: Window, images: Mapping[int, Mapping[str, NDArray[Any]]]
 ) -> None:
     """Write the days of a window; other days of its shards keep what they have."""
     import zarr
@@ -218,7 +220,7 @@ def _write(
             if array is None
             else np.array(array[(window.times, *window.tile.slices)])
         )
-        for place, image in images.items():
-            block[place - start] = image[name]
+        for index, image in images.items():
+            block[index - start] = image[name]
         data[name] = block
     write_window(store, window.times, window.tile, data)

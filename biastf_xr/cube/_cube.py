@@ -1,12 +1,15 @@
-"""Open a cube, read windows of it, write whole shards."""
+"""A cube opened once; its xarray door; writing whole shards."""
 
 from __future__ import annotations
 
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from biastf_xr.cube._encoding import round_mantissa
+from biastf_xr.cube._ledger import DayRecord, read_clear_pixels, read_ledger
 from biastf_xr.cube._spec import (
     STANDARD_ERROR,
     STRUCTURE_VERSION,
@@ -16,19 +19,199 @@ from biastf_xr.cube._spec import (
     sort_bands,
     to_days,
 )
-from biastf_xr.cube.stores import store_at
+from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.grid import Tile, geobox_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import xarray as xr
     import zarr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube.stores.base import CubeStore
+
+class Cube:
+    """A cube in a store, opened once: when it is first asked for something.
+
+    What it says stays as it was then; `reopened` looks again.  It travels to another process as
+    its path.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The store: a folder, a URL, or an Icechunk repository; see
+        `biastf_xr.cube.stores.store_at`.
+    version : str, optional
+        Of an Icechunk store: the snapshot or tag to read; the newest by default.
+
+    Attributes
+    ----------
+    store : CubeStore
+        Where it is.
+
+    Examples
+    --------
+    >>> cube = Cube("fine.zarr")
+    >>> cube.kind, cube.bands[-1], cube.to_xarray().sizes["time"]
+    ('fine', 'swir2', 3)
+    """
+
+    def __init__(self, path: str | Path, *, version: str | None = None) -> None:
+        self.path, self.version, self.store = str(path), version, store_at(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(Cube, version=self.version), (locate(self.path, Path()),)
+
+    @classmethod
+    def of(cls, cube: Cube | str | Path) -> Cube:
+        """Return a cube itself, or the one at a path, which is made absolute.
+
+        Parameters
+        ----------
+        cube : Cube, str or pathlib.Path
+            The cube.
+
+        Returns
+        -------
+        Cube
+            The cube.
+        """
+        return cube if isinstance(cube, Cube) else cls(locate(cube, Path()))
+
+    def exists(self) -> bool:
+        """Return whether there is something in the store.
+
+        Returns
+        -------
+        bool
+            Asked of the store every time.
+        """
+        return self.store.exists()
+
+    def reopened(self) -> Cube:
+        """Return the cube as it is now.
+
+        Returns
+        -------
+        Cube
+            Opened when it is asked for something.
+        """
+        return Cube(self.path, version=self.version)
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """Return its Zarr group, for reading."""
+        import zarr
+
+        try:
+            return zarr.open_group(self.store.reader(self.version), mode="r")
+        except FileNotFoundError as error:
+            raise CubeStructureError(
+                f"no cube at {self.path}: expected a Zarr v3 store (a folder with zarr.json). "
+                "Write one with `biastf-xr ingest`."
+            ) from error
+
+    @cached_property
+    def _all_days(self) -> xr.Dataset:
+        """Open all its days, read on access; coordinates along time are loaded."""
+        ds = dataset_of(self.group)
+        found = ds.attrs.get("biastf_structure")
+        if found != STRUCTURE_VERSION:
+            raise CubeStructureError(
+                f"{self.path} has structure version {found!r}, this biastf_xr reads "
+                f"{STRUCTURE_VERSION}. Ingest the scenes again, or open it with plain xarray."
+            )
+        coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
+        return ds.assign_coords(coords)
+
+    @property
+    def kind(self) -> str:
+        """Return what it holds: fine, coarse or fused."""
+        return str(self.group.attrs["biastf_kind"])
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Return its bands, in their one order."""
+        return bands_of(self._all_days)
+
+    @property
+    def layout(self) -> Layout:
+        """Return its chunks and shards."""
+        return layout_of(self._all_days)
+
+    @property
+    def spec(self) -> CubeSpec:
+        """Return its structure, without the attributes."""
+        return spec_of(self._all_days)
+
+    @property
+    def days(self) -> NDArray[np.datetime64]:
+        """Return every day on its time axis, with a scene or without."""
+        return to_days(self._all_days["time"].values)
+
+    @cached_property
+    def ledger(self) -> dict[np.datetime64, DayRecord]:
+        """Return what a fine or coarse cube was ingested from, by day."""
+        return read_ledger(self.group)
+
+    @cached_property
+    def clear_pixels(self) -> dict[np.datetime64, NDArray[np.uint32]] | None:
+        """Return how many clear pixels every shard has, by day; None if that was not counted."""
+        return read_clear_pixels(self.group)
+
+    def to_xarray(
+        self,
+        *,
+        chunks: Literal["shards"] | Mapping[str, int] | None = "shards",
+        days: Literal["observed", "all"] = "observed",
+    ) -> xr.Dataset:
+        """Return the cube as a lazy Dataset.
+
+        Parameters
+        ----------
+        chunks : "shards", mapping or None
+            Dask chunks; None for arrays read on access without Dask.
+        days : {"observed", "all"}
+            "observed" keeps the days that have a scene.
+
+        Returns
+        -------
+        xarray.Dataset
+            As from `open_cube`.
+        """
+        ds = self._all_days
+        ds = _observed(ds) if days == "observed" and "scenes" in ds.coords else ds.copy()
+        if chunks is None:
+            return ds
+        along_time = {name: c for name, c in ds.coords.items() if c.dims == ("time",)}
+        if chunks == "shards":
+            layout = self.layout
+            chunks = {"time": layout.time, "y": layout.shard_y, "x": layout.shard_x}
+        return ds.chunk(dict(chunks)).assign_coords(along_time)
+
+    def reader(self, bands: tuple[str, ...]) -> Callable[[Any, Tile], NDArray[np.float32]]:
+        """Return what reads windows of some bands, without a graph.
+
+        Parameters
+        ----------
+        bands : tuple of str
+            Bands to read.
+
+        Returns
+        -------
+        callable
+            Takes a time index, or an array of them, and a `Tile` inside the grid; returns float32
+            of shape ``(band, ..., y, x)``.
+        """
+        arrays = [_array(self.group, band) for band in bands]
+
+        def read(time: Any, tile: Tile) -> NDArray[np.float32]:
+            """Read one window of every band."""
+            where = (time, *tile.slices)
+            return np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
+
+        return read
 
 
 def open_cube(
@@ -74,28 +257,28 @@ def open_cube(
     >>> fine["nir"].dtype, fine.sizes["time"]
     (dtype('float32'), 3)
     """
-    import xarray as xr
+    return Cube(path, version=version).to_xarray(chunks=chunks, days=days)
 
-    store = store_at(path)
-    _require(store, path)
-    ds: xr.Dataset = xr.open_zarr(
-        store.reader(version), consolidated=store.consolidated, chunks=None
-    )
-    found = ds.attrs.get("biastf_structure")
-    if found != STRUCTURE_VERSION:
-        raise CubeStructureError(
-            f"{path} has structure version {found!r}, this biastf_xr reads {STRUCTURE_VERSION}. "
-            "Ingest the scenes again, or open it with plain xarray."
-        )
-    layout = layout_of(ds)
-    if days == "observed" and "scenes" in ds.coords:
-        ds = _observed(ds)
-    coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
-    if chunks is None:
-        return ds.assign_coords(coords)
-    if chunks == "shards":
-        chunks = {"time": layout.time, "y": layout.shard_y, "x": layout.shard_x}
-    return ds.chunk(dict(chunks)).assign_coords(coords)
+
+def dataset_of(group: zarr.Group) -> xr.Dataset:
+    """Open the arrays of a Zarr group as a Dataset read on access, without opening it again.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        The group.
+
+    Returns
+    -------
+    xarray.Dataset
+        Lazy, without Dask.
+    """
+    import xarray as xr
+    from xarray.backends import ZarrStore
+
+    store = ZarrStore(group, mode="r", use_zarr_fill_value_as_mask=False)
+    found: xr.Dataset = xr.open_dataset(store, chunks=None)
+    return found
 
 
 def _observed(ds: xr.Dataset) -> xr.Dataset:
@@ -103,39 +286,6 @@ def _observed(ds: xr.Dataset) -> xr.Dataset:
     have = np.flatnonzero(ds["scenes"].values != "")
     whole = have.size and have.size == have[-1] - have[0] + 1
     return ds.isel(time=slice(have[0], have[-1] + 1) if whole else have)
-
-
-def _require(store: CubeStore, path: Any) -> None:
-    if not store.exists():
-        raise CubeStructureError(
-            f"no cube at {path}: expected a Zarr v3 store (a folder with zarr.json). "
-            "Write one with `biastf-xr ingest`."
-        )
-
-
-def read_group(path: str | Path) -> zarr.Group:
-    """Open the Zarr group of a cube for reading.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The store.
-
-    Returns
-    -------
-    zarr.Group
-        The group, as it is now.
-
-    Raises
-    ------
-    CubeStructureError
-        If there is no cube.
-    """
-    import zarr
-
-    store = store_at(path)
-    _require(store, path)
-    return zarr.open_group(store.reader(), mode="r")
 
 
 def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
@@ -238,33 +388,6 @@ def spec_of(ds: xr.Dataset) -> CubeSpec:
     uncertain = kind == "fused" and sigma_of(bands[0]) in ds
     geobox = geobox_of(ds, f"{kind} cube")
     return CubeSpec(kind, bands, geobox, layout_of(ds), uncertain=uncertain)
-
-
-def window_reader(path: str | Path, bands: tuple[str, ...]) -> Any:
-    """Open the band arrays of a store for direct window reads, without a graph.
-
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The Zarr store.
-    bands : tuple of str
-        Bands to read.
-
-    Returns
-    -------
-    callable
-        Takes a time index, or an array of them, and a `Tile` inside the grid; gives float32 of
-        shape ``(band, ..., y, x)``.
-    """
-    group = read_group(path)
-    arrays = [_array(group, band) for band in bands]
-
-    def read(time: int | NDArray[np.intp], tile: Tile) -> NDArray[np.float32]:
-        """Read one window of every band."""
-        where = (time, *tile.slices)
-        return np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
-
-    return read
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

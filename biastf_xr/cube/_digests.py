@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cube._cube import read_group
+from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._ledger import ARRAY, GROUP, stored_days
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def day_digests(path: str | Path) -> dict[np.datetime64, str]:
 
     `path`: The cube: fine, coarse, fused, or a rechunked copy of one.
     """
-    return digests_of(read_group(path))
+    return digests_of(Cube(path).group)
 
 
 def digests_of(group: zarr.Group) -> dict[np.datetime64, str]:

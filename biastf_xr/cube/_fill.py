@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._compose import Job, Outcome, Window, ingest_window
+from biastf_xr.cube._compose import IngestOptions, Window, WindowOutcome, ingest_window
 from biastf_xr.cube._ledger import (
     CLEAR_ARRAY,
     GROUP,
@@ -41,7 +41,7 @@ BATCH_GROUPS, BATCH_TASKS = 16, 64
 
 
 @dataclass
-class Run:
+class IngestProgress:
     """How far a run has come.
 
     `selection`: What there is to do; scenes that turn out to be unusable are moved to its
@@ -63,8 +63,8 @@ class Run:
 
 def fill(
     edit: Edit,
-    job: Job,
-    run: Run,
+    job: IngestOptions,
+    run: IngestProgress,
     axis: Any,
     pool: Executor,
     progress: Progress | None,
@@ -78,8 +78,8 @@ def fill(
     step = job.spec.layout.time
     groups: dict[int, dict[int, tuple[Scene, ...]]] = {}
     for day in sorted(days):
-        place = int(np.searchsorted(axis, day))
-        groups.setdefault(place // step, {})[place] = days[day]
+        index = int(np.searchsorted(axis, day))
+        groups.setdefault(index // step, {})[index] = days[day]
     tiles = list(split_tiles(job.spec.shape, job.spec.layout.shards[1:]))
     recorded = {int(np.searchsorted(axis, d)) for d, r in run.before.items() if r.entries}
     total = sum(map(len, days.values()))
@@ -99,7 +99,7 @@ def fill(
         edit.checkpoint(f"{axis[min(groups[ids[i]])]} and later")
 
 
-_Windows = list[tuple[Window, Outcome]]
+_Windows = list[tuple[Window, WindowOutcome]]
 
 
 def _windows(
@@ -112,11 +112,11 @@ def _windows(
 ) -> _Windows:
     times = slice(group * step, min((group + 1) * step, size))
     others = (recorded - set(days)) & set(range(times.start, times.stop))
-    return [(Window(times, days, bool(others), tile), Outcome(None)) for tile in tiles]
+    return [(Window(times, days, bool(others), tile), WindowOutcome(None)) for tile in tiles]
 
 
 def _write_batch(
-    edit: Edit, job: Job, batch: dict[int, _Windows], pool: Executor, run: Run
+    edit: Edit, job: IngestOptions, batch: dict[int, _Windows], pool: Executor, run: IngestProgress
 ) -> None:
     """Run the tasks of a batch; groups with an unusable scene are done again without it."""
     fork = edit.fork()
@@ -132,12 +132,12 @@ def _write_batch(
 
 
 def _run_tasks(
-    job: Job,
+    job: IngestOptions,
     fork: Any,
     batch: dict[int, _Windows],
     groups: set[int],
     pool: Executor,
-    run: Run,
+    run: IngestProgress,
     *,
     write: bool,
 ) -> list[Any]:
@@ -165,43 +165,42 @@ def _run_tasks(
 def _without(window: Window, selection: Selection) -> Window:
     """Leave rejected scenes out; where one was to replace another, the day stays as it is."""
     days = {}
-    for place, scenes in window.days.items():
+    for index, scenes in window.days.items():
         bad = [s.id for s in scenes if s.id in selection.rejected]
         if not any(b in selection.replaced for b in bad):
-            days[place] = tuple(s for s in scenes if s.id not in bad)
+            days[index] = tuple(s for s in scenes if s.id not in bad)
     stay = set(window.days) - set(days)
     return replace(window, days=days, keep=window.keep or bool(stay))
 
 
-def _finish(edit: Edit, job: Job, axis: Any, windows: _Windows, run: Run, places: Any) -> None:
+def _finish(
+    edit: Edit, job: IngestOptions, axis: Any, windows: _Windows, run: IngestProgress, indices: Any
+) -> None:
     """Record the days of a group: from which scenes, and how clear they are."""
     import json
-
-    import zarr
 
     pixels = float(np.prod(job.spec.shape))
     outcomes = [outcome for _, outcome in windows]
     written = windows[0][0].days
-    records: dict[int, DayRecord | None] = {p: run.record(axis[p]) for p in places}
+    records: dict[int, DayRecord | None] = {i: run.record(axis[i]) for i in indices}
     fraction, ids, counts = {}, {}, {}
     tiles = job.spec.layout.tiles(job.spec.shape)
-    for place, scenes in written.items():
+    for index, scenes in written.items():
         clear = {s.id: sum(o.scenes.get(s.id, 0) for o in outcomes) / pixels for s in scenes}
         outside = {s.id for s in scenes if not any(s.id in o.scenes for o in outcomes)}
         run.selection.rejected |= dict.fromkeys(outside, OUTSIDE)
         run.clear |= {name: share for name, share in clear.items() if name not in outside}
-        if not run.selection.days[axis[place]]:
-            run.removed.append(axis[place])
+        if not run.selection.days[axis[index]]:
+            run.removed.append(axis[index])
         # Scenes outside are remembered too: they need not be looked at again.
         entries = tuple(entry_of(s, clear[s.id]) for s in scenes)
-        records[place] = DayRecord(entries) if entries else None
+        records[index] = DayRecord(entries) if entries else None
         seen = len(outside) < len(scenes)
-        counts[place] = np.reshape([o.clear[place] for o in outcomes], tiles)
-        fraction[place] = sum(o.clear[place] for o in outcomes) / pixels if seen else np.nan
+        counts[index] = np.reshape([o.clear[index] for o in outcomes], tiles)
+        fraction[index] = sum(o.clear[index] for o in outcomes) / pixels if seen else np.nan
         # In the order of composition: the numbers in `source`.
-        ids[place] = json.dumps([s.id for s in scenes]) if seen else ""
-    group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
-    write_along_time(group["clear_fraction"], fraction)
-    write_along_time(group["scenes"], ids)
-    write_along_time(group[f"{GROUP}/{CLEAR_ARRAY}"], counts)
-    write_records(edit.store, records)
+        ids[index] = json.dumps([s.id for s in scenes]) if seen else ""
+    write_along_time(edit.group["clear_fraction"], fraction)
+    write_along_time(edit.group["scenes"], ids)
+    write_along_time(edit.group[f"{GROUP}/{CLEAR_ARRAY}"], counts)
+    write_records(edit.group, records)

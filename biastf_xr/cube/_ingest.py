@@ -14,20 +14,18 @@ import numpy as np
 from biastf_xr._summary import Summary, Told
 from biastf_xr._urls import is_url
 from biastf_xr.cube._axis import days_between, grow, prepend
-from biastf_xr.cube._compose import Job
-from biastf_xr.cube._cube import open_cube, read_group, spec_of
-from biastf_xr.cube._fill import Progress, Run, fill
+from biastf_xr.cube._compose import IngestOptions
+from biastf_xr.cube._cube import Cube
+from biastf_xr.cube._fill import IngestProgress, Progress, fill
 from biastf_xr.cube._guards import check_same_structure
 from biastf_xr.cube._ledger import (
     create_ledger,
-    read_ledger,
     stored_days,
     write_records,
 )
 from biastf_xr.cube._selection import compare, usable
 from biastf_xr.cube._spec import CubeKind, CubeSpec, Layout, sort_bands
-from biastf_xr.cube._template import build_template, history_line, write_template
-from biastf_xr.cube.stores import store_at
+from biastf_xr.cube._template import add_history, build_template, write_template
 from biastf_xr.errors import (
     BiastfError,
     CubeStructureError,
@@ -202,21 +200,22 @@ def ingest(
         If another process writes to the store, or it cannot be written.
     """
     offered, rejected, excluded = _offered(product, folder, start, end, exclude)
-    store = store_at(path)
+    cube = Cube(path)
+    store = cube.store
     with store.lock():
         present = store.exists() and not overwrite
         if not offered and not present:
             raise _nothing_usable(folder, rejected, excluded)
         job = _plan(
-            product, offered, path, kind, grid, native_resolution, shift, resampling, shard,
+            product, offered, cube, kind, grid, native_resolution, shift, resampling, shard,
             rejected, present=present,
         )  # fmt: skip
         if not present:
             _create(store, job.spec, sorted(offered), replace=overwrite)
         try:
-            run = _bring_up_to_date(store, job, offered, exclude, executor, progress, rejected)
+            run = _bring_up_to_date(cube, job, offered, exclude, executor, progress, rejected)
         except Exception:
-            if not present and not any(r.finished for r in read_ledger(read_group(path)).values()):
+            if not present and not any(r.finished for r in cube.reopened().ledger.values()):
                 store.delete()
             raise
         report = _report(store, run, tuple(excluded))
@@ -266,11 +265,11 @@ def preview_ingest(
         If there is no scene.
     """
     offered, rejected, excluded = _offered(product, folder, start, end, exclude)
-    store = store_at(path)
-    known = read_ledger(read_group(path)) if store.exists() and not overwrite else {}
+    cube = Cube(path)
+    known = cube.ledger if cube.exists() and not overwrite else {}
     selection = compare(offered, known, frozenset(np.datetime64(d) for d in exclude))
     return IngestPreview(
-        path=store.url,
+        path=cube.store.url,
         days={str(day): tuple(s.id for s in scenes) for day, scenes in selection.days.items()},
         replaced=selection.replaced,
         unchanged=tuple(selection.unchanged),
@@ -326,7 +325,7 @@ def _nothing_usable(folder: Any, rejected: dict[str, str], excluded: list[str]) 
 def _plan(
     product: Product,
     offered: dict[Day, list[Scene]],
-    path: Any,
+    cube: Cube,
     kind: CubeKind,
     grid: GeoBox | None,
     native_resolution: float | None,
@@ -336,14 +335,13 @@ def _plan(
     rejected: dict[str, str],
     *,
     present: bool,
-) -> Job:
+) -> IngestOptions:
     """Settle the cube's structure, and check it against the store that is there."""
-    there = open_cube(path, chunks=None, days="all") if present else None
     lattice = None
     geobox = grid
     if grid is None:
-        found = spec_of(there).geobox if there is not None else None
-        if there is not None and there.attrs["biastf_grid"] == "stated":
+        found = cube.spec.geobox if present else None
+        if present and cube.group.attrs["biastf_grid"] == "stated":
             geobox = found
         elif found is None or (native_resolution is not None and offered):
             lattice = _first_grid(product, offered, rejected, shift)
@@ -365,16 +363,16 @@ def _plan(
         shard = max(16, int(shard / max(1.0, ratio / 2)))
     layout = Layout.build(kind, shape, shard=shard)
     spec = CubeSpec(kind, sort_bands(product.bands), geobox, layout, attrs, product.extras)
-    if there is not None:
-        found_spec = spec_of(there)
-        check_same_structure(found_spec, spec, str(path))
-        if there.attrs["biastf_product"] != options:
+    if present:
+        check_same_structure(cube.spec, spec, cube.path)
+        before = cube.group.attrs["biastf_product"]
+        if before != options:
             raise CubeStructureError(
-                f"{path} was ingested with {there.attrs['biastf_product']}; now asked for is "
-                f"{options}. Use the same options, or rebuild the cube with --overwrite."
+                f"{cube.path} was ingested with {before}; now asked for is {options}. Use the same "
+                "options, or rebuild the cube with --overwrite."
             )
-        spec = replace(spec, layout=found_spec.layout)
-    return Job(product, spec, lattice, shift, resampling)
+        spec = replace(spec, layout=cube.layout)
+    return IngestOptions(product, spec, lattice, shift, resampling)
 
 
 def _first_grid(
@@ -415,32 +413,30 @@ def _create(store: CubeStore, spec: CubeSpec, days: list[Day], *, replace: bool)
     axis = days_between(days[0], days[-1])
     with store.build(f"created for {spec.attrs['source']}", replace=replace) as edit:
         write_template(build_template(spec, axis), spec, edit.store)
-        create_ledger(edit.store, spec, axis.size)
+        create_ledger(edit.group, spec, axis.size)
 
 
 def _bring_up_to_date(
-    store: CubeStore,
-    job: Job,
+    cube: Cube,
+    job: IngestOptions,
     offered: dict[Day, list[Scene]],
     exclude: tuple[str, ...],
     executor: Executor | None,
     progress: Progress | None,
     rejected: dict[str, str],
-) -> Run:
-    group = read_group(store.url)
-    before = read_ledger(group)
+) -> IngestProgress:
     barred = frozenset(np.datetime64(d) for d in exclude)
-    selection = compare(offered, before, barred)
+    selection = compare(offered, cube.ledger, barred)
     selection.rejected = rejected | selection.rejected
-    run = Run(selection, before)
+    run = IngestProgress(selection, cube.ledger)
     if not selection.days:
         return run
     first, last = min(selection.days), max(selection.days)
-    if first < stored_days(group)[0]:
-        prepend(store, first)
-    with store.edit(f"ingest of {job.product.name}") as edit, _workers(executor) as pool:
-        grow(edit.store, last)
-        axis = stored_days(_group(edit))
+    if first < cube.days[0]:
+        prepend(cube.store, first)
+    with cube.store.edit(f"ingest of {job.product.name}") as edit, _workers(executor) as pool:
+        grow(edit.group, last)
+        axis = stored_days(edit.group)
         _mark(edit, axis, run)
         edit.checkpoint(f"{axis[0]} to {axis[-1]}")
         fill(edit, job, run, axis, pool, progress)
@@ -448,16 +444,10 @@ def _bring_up_to_date(
     return run
 
 
-def _group(edit: Edit) -> Any:
-    import zarr
-
-    return zarr.open_group(edit.store, mode="r", use_consolidated=False)
-
-
-def _mark(edit: Edit, axis: Any, run: Run) -> None:
+def _mark(edit: Edit, axis: Any, run: IngestProgress) -> None:
     """Note the days about to be written: if this run is interrupted, the next writes them again."""
     write_records(
-        edit.store,
+        edit.group,
         {
             int(np.searchsorted(axis, day)): replace(run.record(day), finished=False)
             for day in run.selection.days
@@ -477,22 +467,18 @@ def _workers(executor: Executor | None) -> Iterator[Executor]:
 # --- what came of it -----------------------------------------------------------------------------
 
 
-def _remember(edit: Edit, run: Run) -> None:
+def _remember(edit: Edit, run: IngestProgress) -> None:
     """Add a line to the cube's history."""
-    import zarr
-
     if not (run.clear or run.removed):
         return
     parts = [f"ingested {len(run.clear)} scenes"]
     parts += [f"replaced {old} by {new}" for new, old in run.selection.replaced.items()
               if new in run.clear]  # fmt: skip
     parts += [f"took out {day}" for day in run.removed]
-    group = zarr.open_group(edit.store, mode="r+")
-    lines = [*str(group.attrs.get("history", "")).splitlines(), history_line("; ".join(parts))]
-    group.attrs["history"] = "\n".join(line for line in lines if line)
+    add_history(edit.group, "; ".join(parts))
 
 
-def _report(store: CubeStore, run: Run, excluded: tuple[str, ...]) -> IngestReport:
+def _report(store: CubeStore, run: IngestProgress, excluded: tuple[str, ...]) -> IngestReport:
     selection = run.selection
     return IngestReport(
         path=store.url,

@@ -89,11 +89,9 @@ def fingerprint(scene: Scene) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def create_ledger(store: Any, spec: CubeSpec, days: int) -> None:
+def create_ledger(root: zarr.Group, spec: CubeSpec, days: int) -> None:
     """Make the empty ledger of a new cube."""
-    import zarr
-
-    group = zarr.open_group(store, mode="a", use_consolidated=False).create_group(GROUP)
+    group = root.create_group(GROUP)
     group.create_array(
         ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
         dimension_names=("time",),
@@ -129,25 +127,23 @@ def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
     }
 
 
-def write_records(store: Any, records: Mapping[int, DayRecord | None]) -> None:
+def write_records(root: zarr.Group, records: Mapping[int, DayRecord | None]) -> None:
     """Write the records of some days.
 
-    `records`: By position on the time axis; None takes the record away.
+    `records`: By index on the time axis; None takes the record away.
     """
-    import zarr
-
-    array = zarr.open_group(store, mode="r+", use_consolidated=False)[f"{GROUP}/{ARRAY}"]
-    write_along_time(array, {place: r.text() if r else "" for place, r in records.items()})
+    texts = {index: r.text() if r else "" for index, r in records.items()}
+    write_along_time(root[f"{GROUP}/{ARRAY}"], texts)
 
 
 def write_along_time(array: Any, values: Mapping[int, Any]) -> None:
-    """Write values at scattered places of a one-dimensional array."""
+    """Write values at scattered indices of a one-dimensional array."""
     if not values:
         return
     first, last = min(values), max(values)
     block = np.array(array[first : last + 1])
-    for place, value in values.items():
-        block[place - first] = value
+    for index, value in values.items():
+        block[index - first] = value
     array[first : last + 1] = block
 
 

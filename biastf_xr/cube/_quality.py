@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._cube import open_cube, read_group
+from biastf_xr.cube._cube import Cube, dataset_of
 from biastf_xr.cube._guards import CubePair, pair_cubes
-from biastf_xr.cube._ledger import write_along_time
+from biastf_xr.cube._ledger import stored_days, write_along_time
 from biastf_xr.cube._registration import (
     NO_SHIFT,
     Shift,
@@ -19,7 +19,6 @@ from biastf_xr.cube._registration import (
     find_peak,
 )
 from biastf_xr.cube._spec import PAIR_FLAG, to_days
-from biastf_xr.cube.stores import store_at
 from biastf_xr.grid import geobox_of, plan_resampling
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from odc.geo.geobox import GeoBox
+
+    from biastf_xr.cube.stores.base import CubeStore
 
 GROUP = "pair_quality"
 
@@ -172,13 +173,14 @@ def update_quality(
     """
     import xarray as xr
 
-    a, b = open_cube(fine, chunks=None), open_cube(coarse, chunks=None)
+    cube = Cube(fine)
+    a, b = (c.to_xarray(chunks=None) for c in (cube, Cube(coarse)))
     days = np.intersect1d(to_days(a["time"].values), to_days(b["time"].values))
     if days.size == 0:
         return None
     made_of = {d: _made_of(a, b, d) for d in days}
     options = repr(rule or PairRule())
-    old = read_quality(fine)
+    old = read_quality(cube)
     if old is not None and old.attrs.get("rule") == options:
         same = [made_of.get(d) == str(m) for d, m in
                 zip(to_days(old["time"].values), old["made_of"].values, strict=True)]  # fmt: skip
@@ -195,19 +197,16 @@ def update_quality(
     if old is not None and old.sizes["time"]:
         new = xr.concat([old, new], "time").sortby("time").assign_attrs(new.attrs)
     table = judge(new, rule).assign_attrs(new.attrs | {"rule": options})
-    _store(fine, table)
+    _store(cube.store, table)
     return table
 
 
-def read_quality(fine: str | Path) -> xr.Dataset | None:
+def read_quality(fine: Cube) -> xr.Dataset | None:
     """Read the table that `update_quality` keeps."""
-    import xarray as xr
-
-    if GROUP not in read_group(fine):
+    if GROUP not in fine.group:
         return None
-    store = store_at(fine).reader()
-    table: xr.Dataset = xr.open_zarr(store, group=GROUP, consolidated=False, chunks=None)
-    return table.load()
+    kept: Any = fine.group[GROUP]
+    return dataset_of(kept).load()
 
 
 def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
@@ -221,19 +220,13 @@ def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
     return json.dumps(parts)
 
 
-def _store(fine: str | Path, table: xr.Dataset) -> None:
-    import zarr
-
-    from biastf_xr.cube._ledger import stored_days
-
-    store = store_at(fine)
+def _store(store: CubeStore, table: xr.Dataset) -> None:
     with store.lock(), store.edit("pair quality") as edit:
         bare = table.drop_encoding()
         bare.to_zarr(edit.store, group=GROUP, mode="w", consolidated=False, zarr_format=3)
-        group = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
-        places = np.searchsorted(stored_days(group), to_days(table["time"].values))
-        flags = table["pair_flag"].values
-        write_along_time(group["pair_flag"], dict(zip(places.tolist(), flags, strict=True)))
+        indices = np.searchsorted(stored_days(edit.group), to_days(table["time"].values))
+        flags = dict(zip(indices.tolist(), table["pair_flag"].values, strict=True))
+        write_along_time(edit.group["pair_flag"], flags)
 
 
 # --- one day --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from biastf_xr.cube._cube import read_group
+from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._digests import COPY, COPY_ARRAY, digests_of
 from biastf_xr.cube._spec import Layout
 from biastf_xr.cube._template import history_line
@@ -152,7 +152,7 @@ def rechunk(
     store = store_at(output)
     if locate(path, Path()) == locate(output, Path()):
         raise ConfigError(f"{path} cannot be copied onto itself. Choose another output.")
-    source = read_group(path)
+    source = Cube(path).group
     origin = store_at(path).name
     with ExitStack() as stack:
         if not dry_run:

@@ -23,6 +23,7 @@ from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
     import xarray as xr
+    import zarr
 
 TITLES = {
     "fine": "Fine-resolution surface reflectance",
@@ -120,6 +121,12 @@ def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
 def history_line(text: str) -> str:
     """Stamp one line of a cube's history."""
     return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} biastf_xr {__version__}: {text}"
+
+
+def add_history(group: zarr.Group, text: str) -> None:
+    """Add a line to the history of a cube."""
+    lines = [*str(group.attrs.get("history", "")).splitlines(), history_line(text)]
+    group.attrs["history"] = "\n".join(line for line in lines if line)
 
 
 def write_template(template: xr.Dataset, spec: CubeSpec, store: Any) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._cube import bands_of, layout_of, open_cube, read_group
-from biastf_xr.cube._ledger import read_ledger, stored_days
+from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.grid import split_tiles
@@ -101,13 +100,14 @@ def verify(path: str | Path, *, progress: Progress | None = None) -> Verificatio
     CubeStructureError
         If there is no cube at `path`.
     """
-    ds = open_cube(path, chunks=None, days="all")
+    cube = Cube(path)
+    ds = cube.to_xarray(chunks=None, days="all")
     result = Verification(str(path))
     fused = ds.attrs["biastf_kind"] == "fused"
     _check_axis(ds, result)
     if not fused and "biastf_copy_of" not in ds.attrs:
-        _check_ledger(path, result)
-    layout = layout_of(ds)
+        _check_ledger(cube, result)
+    layout = cube.layout
     tiles = list(split_tiles((ds.sizes["y"], ds.sizes["x"]), (layout.shard_y, layout.shard_x)))
     starts = range(0, ds.sizes["time"], layout.time)
     clear = np.zeros(ds.sizes["time"])
@@ -140,14 +140,13 @@ def _check_axis(ds: xr.Dataset, result: Verification) -> None:
         result.findings.append(Finding("", "spatial_ref", "", "missing: the cube has no CRS"))
 
 
-def _check_ledger(path: Any, result: Verification) -> None:
-    group = read_group(path)
+def _check_ledger(cube: Cube, result: Verification) -> None:
     try:
-        ledger = read_ledger(group)
+        ledger = cube.ledger
     except (CubeStructureError, ValueError, OSError) as error:
         result.findings.append(Finding("", "ingest/record", "", f"cannot be read: {error}"))
         return
-    days = set(stored_days(group))
+    days = set(cube.days)
     for day, record in ledger.items():
         if not record.finished:
             what = "was not finished: an ingest was interrupted. Run it again"

@@ -68,7 +68,7 @@ class CoarseImages:
     bases: dict[np.datetime64, Float]
     support: Float
 
-    def digests(self, states: dict[np.datetime64, Prepared]) -> list[int]:
+    def hashes(self, states: dict[np.datetime64, Prepared]) -> list[int]:
         """Return what every target date owes to the coarse sensor as one number of 64 bits.
 
         `states`: What the method prepared from whole scenes, by base date.
@@ -93,9 +93,9 @@ class CoarseImages:
         return replace(self, **kept)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Fused:
-    """Output of a unit.
+    """Output of a unit; a pixel is made once, by the first layer that can.
 
     `reflectance`: Shape ``(time, band, y, x)``; NaN where it could not be made.
     `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube._spec.STATUS`.
@@ -116,6 +116,53 @@ class Fused:
     sigma: Float | None = None
     depth: tuple[int, int] = (0, 0)
     closed: bool = False
+
+    @classmethod
+    def blank(cls, shape: tuple[int, int, int, int], *, uncertain: bool) -> Fused:
+        """Return the output before anything is made."""
+        plane = (shape[0], *shape[2:])
+        return cls(
+            np.empty(shape, np.float32),  # filled where nothing was made, at the end
+            np.zeros(plane, np.uint8),
+            np.empty(plane, np.uint8),
+            np.zeros(plane, np.uint16),
+            np.zeros(plane, np.uint16),
+            np.zeros(shape, np.float32) if uncertain else None,
+        )
+
+    def keep(self, image: Float) -> None:
+        """Keep the clear pixels of the target's own acquisition."""
+        seen = np.isfinite(image).all(axis=0)
+        self.reflectance[0][:, seen] = image[:, seen]
+        self.status_flag[0][seen] = STATUS["observed"]
+
+    def take(self, part: Prediction, layer: Layer, days: Any, where: Any) -> None:
+        """Put a prediction where nothing stands yet, clipped to the valid range."""
+        rows, cols = where
+        status = self.status_flag[:, rows, cols]
+        made = np.isin(part.status, TWO_SIDED) if layer.two_sided else part.status != 0
+        open_ = (status == 0) & made
+        values = np.clip(part.reflectance, np.float32(VALID_MIN), np.float32(VALID_MAX))
+        np.copyto(self.reflectance[..., rows, cols], values, where=open_[:, None])
+        np.copyto(status, part.status, where=open_)
+        if part.sigma is not None and self.sigma is not None:
+            np.copyto(self.sigma[..., rows, cols], part.sigma, where=open_[:, None])
+        for day, gaps in ((layer.before, self.base_before), (layer.after, self.base_after)):
+            if day is not None:
+                apart = np.minimum(np.abs((days - day).astype(int)), MOST_GAP).astype(np.uint16)
+                np.copyto(gaps[:, rows, cols], apart[:, None, None], where=open_)
+
+    def finish(self, dark: NDArray[np.bool_]) -> None:
+        """Flag what no layer could make.
+
+        `dark`: Shape ``(time, y, x)``: where there is no coarse image.
+        """
+        missing = self.status_flag == 0
+        for values in (self.reflectance, self.sigma):
+            if values is not None:
+                np.copyto(values, np.float32(np.nan), where=missing[:, None])
+        self.status_flag[missing & dark] = STATUS["no_coarse"]
+        self.status_flag[missing & ~dark] = STATUS["no_pair"]
 
     def variables(self, bands: tuple[str, ...]) -> dict[str, NDArray[Any]]:
         """Return the variables of the fused cube."""
@@ -177,81 +224,28 @@ def fuse_unit(
     """
     bracket, tile = unit.bracket, unit.tile
     targets = np.array(bracket.targets, "datetime64[D]")
-    canvas = _Canvas.blank((targets.size, len(bands), *tile.shape), uncertain=method.uncertain)
+    fused = Fused.blank((targets.size, len(bands), *tile.shape), uncertain=method.uncertain)
     if bracket.observed:
-        canvas.keep(read_fine(bracket.targets[0], tile))
+        fused.keep(read_fine(bracket.targets[0], tile))
     memo = SideMemo(tile, (targets.size, len(bands)))
-    inputs = _Inputs(unit, method, states, read_fine, coarse, alignment, bands, targets, memo)
-    closed = bracket.observed and bool((canvas.status != 0).all())
+    bases = _Bases(unit, method, states, read_fine, coarse, alignment, bands, targets, memo)
+    fused.closed = bracket.observed and bool((fused.status_flag != 0).all())
     for layer in bracket.layers:
-        open_ = (canvas.status == 0).any(axis=0)
+        open_ = (fused.status_flag == 0).any(axis=0)
         if not open_.any():
-            closed = closed or layer.two_sided
+            fused.closed = fused.closed or layer.two_sided
             break  # no further base date is read
-        usable = open_ & inputs.clear(layer)
+        usable = open_ & bases.clear(layer)
         for window in _windows(usable, tile, max(method.halo, method.fine_halo)):
-            part = inputs.predict(layer, window)
-            canvas.take(part, layer, targets, _inside(window, tile))
+            fused.take(bases.predict(layer, window), layer, targets, _inside(window, tile))
     upsample = Upsampler(alignment, tile, coarse.window)
-    gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
-    missing = canvas.status == 0
-    if missing.any():
-        np.copyto(canvas.reflectance, np.float32(np.nan), where=missing[:, None])
-        dark = ~np.isfinite(upsample(coarse.targets)).all(axis=1)
-        canvas.status[missing & dark] = STATUS["no_coarse"]
-        canvas.status[missing & ~dark] = STATUS["no_pair"]
-    looked = (sum(d in inputs.masks for d in bracket.before),
-              sum(d in inputs.masks for d in bracket.after))  # fmt: skip
-    sigma = canvas.sigma if method.uncertain else None
-    if sigma is not None and missing.any():
-        np.copyto(sigma, np.float32(np.nan), where=missing[:, None])
-    return Fused(
-        canvas.reflectance, canvas.status, gap, canvas.before, canvas.after, sigma, looked, closed
-    )
-
-
-@dataclass(frozen=True)
-class _Canvas:
-    """The output while it is made: a pixel is made once, by the first layer that can."""
-
-    reflectance: Float
-    status: NDArray[np.uint8]
-    before: NDArray[np.uint16]
-    after: NDArray[np.uint16]
-    sigma: Float
-
-    @classmethod
-    def blank(cls, shape: tuple[int, int, int, int], *, uncertain: bool) -> _Canvas:
-        plane = (shape[0], *shape[2:])
-        return cls(
-            np.empty(shape, np.float32),  # filled where nothing was made, at the end
-            np.zeros(plane, np.uint8),
-            np.zeros(plane, np.uint16),
-            np.zeros(plane, np.uint16),
-            np.zeros(shape if uncertain else (0, 0, 0, 0), np.float32),
-        )
-
-    def keep(self, image: Float) -> None:
-        """Keep the clear pixels of the target's own acquisition."""
-        seen = np.isfinite(image).all(axis=0)
-        self.reflectance[0][:, seen] = image[:, seen]
-        self.status[0][seen] = STATUS["observed"]
-
-    def take(self, part: Prediction, layer: Layer, days: Any, where: Any) -> None:
-        """Put a prediction where nothing stands yet, clipped to the valid range."""
-        rows, cols = where
-        status = self.status[:, rows, cols]
-        made = np.isin(part.status, TWO_SIDED) if layer.two_sided else part.status != 0
-        open_ = (status == 0) & made
-        values = np.clip(part.reflectance, np.float32(VALID_MIN), np.float32(VALID_MAX))
-        np.copyto(self.reflectance[..., rows, cols], values, where=open_[:, None])
-        np.copyto(status, part.status, where=open_)
-        if part.sigma is not None:
-            np.copyto(self.sigma[..., rows, cols], part.sigma, where=open_[:, None])
-        for day, gaps in ((layer.before, self.before), (layer.after, self.after)):
-            if day is not None:
-                apart = np.minimum(np.abs((days - day).astype(int)), MOST_GAP).astype(np.uint16)
-                np.copyto(gaps[:, rows, cols], apart[:, None, None], where=open_)
+    fused.coarse_gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
+    if (fused.status_flag == 0).any():
+        fused.finish(np.asarray(~np.isfinite(upsample(coarse.targets)).all(axis=1)))
+    before, after = (sum(d in bases.masks for d in side)
+                     for side in (bracket.before, bracket.after))  # fmt: skip
+    fused.depth = before, after
+    return fused
 
 
 def coarse_window(unit: Unit, method: Method, alignment: Alignment) -> Tile:
@@ -260,7 +254,7 @@ def coarse_window(unit: Unit, method: Method, alignment: Alignment) -> Tile:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class _Bases:
     """What all layers and windows of a unit share; base images are read once, when needed."""
 
     unit: Unit

@@ -9,6 +9,7 @@ import numpy as np
 
 from biastf_xr.cube._guards import CubePair, pair_cubes
 from biastf_xr.cube._spec import dtype_of
+from biastf_xr.fusion._fusion import fused_spec, fused_template
 from biastf_xr.fusion._kernel import (
     CoarseSeries,
     coarse_dates,
@@ -18,7 +19,6 @@ from biastf_xr.fusion._kernel import (
 )
 from biastf_xr.fusion._plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.fusion._scene import prepare
-from biastf_xr.fusion._template import fused_spec, fused_template
 from biastf_xr.methods import get_method
 
 if TYPE_CHECKING:

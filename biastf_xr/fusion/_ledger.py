@@ -8,7 +8,7 @@ In the group ``fusion`` of the cube lie
 - ``journal``: what workers finished since `record` was last written.
 
 A worker of a plain store writes its lines of the journal after its pixels, so that they are never
-there without them, and before it makes pixels anew, lines that say so; the driver moves lines to
+there without them, and before it recomputes pixels, lines that say so; the driver moves lines to
 `record`.  With Icechunk pixels and record go into one commit.
 """
 
@@ -28,27 +28,25 @@ if TYPE_CHECKING:
 
 GROUP = "fusion"
 
-# What is recorded of a date and tile: the numbers of `biastf_xr.fusion._inputs.Inputs`, the digest
-# of the coarse images used, the place of the recipe counted from 1, which of its base dates were
-# looked at (a bit for each), and how many of them on each side (`pack_depth`).
+# What is recorded of a date and tile: the hashes of `Provenance`, the hash of the
+# coarse images used, the number of the recipe counted from 1, which of its base dates were looked
+# at (a bit for each), and how many of them on each side (`pack_depth`).
 FIELDS = ("fine", "coarse", "content", "recipe", "bases", "depth")
 FINE, COARSE, CONTENT, RECIPE, BASES, DEPTH = range(len(FIELDS))
 
 # Stands for all base dates of a side.
 ALL = 255
 
-# A line of the journal: place of the date, number of the tile, and the fields.
+# A line of the journal: index of the date, number of the tile, and the fields.
 LINE = 2 + len(FIELDS)
 
 TABLES = ("recipes", "scenes", "runs")
 TABLE_CHUNK = 64
 
 
-def create_ledger(store: Any, days: int, tiles: tuple[int, int]) -> None:
+def create_ledger(root: zarr.Group, days: int, tiles: tuple[int, int]) -> None:
     """Make the empty ledger of a new fused cube."""
-    import zarr
-
-    group = zarr.open_group(store, mode="r+", use_consolidated=False).create_group(GROUP)
+    group = root.create_group(GROUP)
     group.create_array(
         "record", shape=(days, *tiles, len(FIELDS)), chunks=(1, *tiles, len(FIELDS)),
         dtype="uint64", fill_value=0, dimension_names=("time", "tile_y", "tile_x", "field"),
@@ -58,15 +56,12 @@ def create_ledger(store: Any, days: int, tiles: tuple[int, int]) -> None:
         group.create_array(name, shape=(0,), chunks=(TABLE_CHUNK,), dtype="string", fill_value="")
 
 
-def open_ledger(store: Any, *, write: bool = False) -> zarr.Group:
-    """Open the ledger of a fused cube."""
-    import zarr
-
-    root = zarr.open_group(store, mode="r+" if write else "r", use_consolidated=False)
+def open_ledger(root: zarr.Group) -> zarr.Group:
+    """Return the ledger of an opened fused cube."""
     if f"{GROUP}/record" not in root:
         raise CubeStructureError(
-            f"{store} has no ledger ({GROUP}/record): it was written by an older biastf_xr or by "
-            "something else, and cannot be continued. Choose another output, or --overwrite."
+            f"{root.store} has no ledger ({GROUP}/record): it was written by an older biastf_xr or "
+            "by something else, and cannot be continued. Choose another output, or --overwrite."
         )
     group: Any = root[GROUP]
     found: zarr.Group = group
@@ -95,11 +90,11 @@ def unpack_depth(packed: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[
 def write_lines(ledger: zarr.Group, lines: NDArray[np.uint64]) -> None:
     """Put lines into the record."""
     array: Any = ledger["record"]
-    for place in np.unique(lines[:, 0]):
-        chunk = array[int(place)]
-        of_day = lines[lines[:, 0] == place]
+    for index in np.unique(lines[:, 0]):
+        chunk = array[int(index)]
+        of_day = lines[lines[:, 0] == index]
         chunk.reshape(-1, len(FIELDS))[of_day[:, 1].astype(int)] = of_day[:, 2:]
-        array[int(place)] = chunk
+        array[int(index)] = chunk
 
 
 def remember(ledger: zarr.Group, table: str, texts: Iterable[str]) -> dict[str, int]:
@@ -115,7 +110,7 @@ def remember(ledger: zarr.Group, table: str, texts: Iterable[str]) -> dict[str, 
 
 
 def replace_last(ledger: zarr.Group, table: str, text: str) -> None:
-    """Write the last text of a table anew."""
+    """Replace the last text of a table."""
     array: Any = ledger[table]
     array[array.shape[0] - 1 :] = np.array([text], np.dtypes.StringDType())
 
@@ -171,7 +166,7 @@ def read_slot(ledger: zarr.Group, slot: int) -> NDArray[np.uint64]:
 
 
 def begun(lines: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the lines that say that pixels are being made anew.
+    """Return the lines that say that pixels are being recomputed.
 
     `lines`: Shape ``(n, LINE)``, as they will be when that is done.
     """

@@ -18,7 +18,7 @@ from biastf_xr.brackets import (
 )
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube._spec import to_days
-from biastf_xr.fusion._plan import FusionRule
+from biastf_xr.fusion._plan import OWN_SCENE, FusionRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
     from biastf_xr.brackets import Bracket
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.fusion._plan import FusionPlan
-
-# What becomes of a target date that has a fine scene.
-OWN_SCENE = "its own scene is kept"
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,11 +45,11 @@ class Brackets(Told, Sequence["Bracket"]):
         return len(self.brackets)
 
     @overload
-    def __getitem__(self, place: int) -> Bracket: ...
+    def __getitem__(self, index: int) -> Bracket: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[Bracket, ...]: ...
-    def __getitem__(self, place: int | slice) -> Bracket | tuple[Bracket, ...]:
-        return self.brackets[place]
+    def __getitem__(self, index: slice) -> tuple[Bracket, ...]: ...
+    def __getitem__(self, index: int | slice) -> Bracket | tuple[Bracket, ...]:
+        return self.brackets[index]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -94,7 +90,7 @@ class Brackets(Told, Sequence["Bracket"]):
         sides = [sum(len(b.targets) for b in self.brackets if bool(b.before) + bool(b.after) == n)
                  for n in (2, 1, 0)]  # fmt: skip
         gap = "any distance" if rule.max_gap is None else f"at most {rule.max_gap} days away"
-        told = {
+        facts = {
             "target dates": f"{days}; base dates on both sides of {sides[0]}, on one side of "
             f"{sides[1]}, on none of {sides[2]}",
             "base dates": f"at least {rule.min_clear:.0%} clear, {gap}, up to {rule.max_layers} "
@@ -104,7 +100,7 @@ class Brackets(Told, Sequence["Bracket"]):
         if self.left_out:
             rows = pd.DataFrame({"scene": self.left_out.keys(), "why": self.left_out.values()})
             tables["fine scenes that serve as no base"] = rows
-        return Summary(f"{len(self)} brackets", told, tables)
+        return Summary(f"{len(self)} brackets", facts, tables)
 
 
 def list_brackets(
@@ -127,31 +123,13 @@ def _left_out(pair: CubePair, base: Any, rule: FusionRule) -> dict[str, str]:
     clear, doubt = clear_fractions(pair.fine, pair.bands), doubted(pair.fine)
     first, last = pair.coarse_days[0], pair.coarse_days[-1]
     why = {}
-    for place in np.flatnonzero(~np.isin(pair.fine_days, base)):
-        day = pair.fine_days[place]
+    for index in np.flatnonzero(~np.isin(pair.fine_days, base)):
+        day = pair.fine_days[index]
         if not first <= day <= last:
             why[str(day)] = f"outside the coarse season {first} to {last}"
-        elif doubt[place]:
+        elif doubt[index]:
             why[str(day)] = "disagrees with the coarse image of the day"
         else:
             least = rule.bracket.min_clear
-            why[str(day)] = f"{clear[place]:.1%} clear, {least:.1%} are asked for"
+            why[str(day)] = f"{clear[index]:.1%} clear, {least:.1%} are asked for"
     return why
-
-
-def summarise_plan(plan: FusionPlan) -> Summary:
-    """Return how much a plan is."""
-    days, base, tiles = plan.targets, plan.base, plan.tiles
-    before, after = plan.base_dates()
-    none = int((np.isnat(before) & np.isnat(after)).sum())
-    fills, gap = plan.rule.coarse_gaps == "fill", plan.rule.coarse_max_gap
-    told = {
-        "bands": ", ".join(plan.bands),
-        "target dates": f"{days.size}, {days[0]} to {days[-1]}; {none} without a base date, "
-        f"{int(plan.observed.sum())} with a fine scene of the day",
-        "base dates": f"{base.size}, {base[0]} to {base[-1]}",
-        "tiles": f"{len(tiles)} of at most {tiles.size[0]} x {tiles.size[1]} pixels, "
-        f"{tiles.shape[0]} x {tiles.shape[1]} in all",
-        "coarse gaps": f"filled over at most {gap} days" if fills else "left",
-    }
-    return Summary("Plan of a fusion", told)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 CoarseGaps = Literal["fill", "leave"]
 
+# What becomes of a target date that has a fine scene.
+OWN_SCENE = "its own scene is kept"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FusionRule:
@@ -121,15 +124,18 @@ class Unit:
     bracket : Bracket
         Target dates and base dates.
     dates : tuple of int
-        Places of the target dates among those of the plan.
+        Indices of the target dates among those of the plan.
     number : int
         Number of the tile.
+    slot : int
+        Number of the unit in its run.
     """
 
     tile: Tile
     bracket: Bracket
     dates: tuple[int, ...]
     number: int = 0
+    slot: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -173,9 +179,20 @@ class FusionPlan(Told):
     seen: NDArray[np.bool_]
 
     def _summary(self) -> Summary:
-        from biastf_xr.fusion._overview import summarise_plan
-
-        return summarise_plan(self)
+        days, base, tiles = self.targets, self.base, self.tiles
+        before, after = self.base_dates()
+        none = int((np.isnat(before) & np.isnat(after)).sum())
+        fills, gap = self.rule.coarse_gaps == "fill", self.rule.coarse_max_gap
+        facts = {
+            "bands": ", ".join(self.bands),
+            "target dates": f"{days.size}, {days[0]} to {days[-1]}; {none} without a base date, "
+            f"{int(self.observed.sum())} with a fine scene of the day",
+            "base dates": f"{base.size}, {base[0]} to {base[-1]}",
+            "tiles": f"{len(tiles)} of at most {tiles.size[0]} x {tiles.size[1]} pixels, "
+            f"{tiles.shape[0]} x {tiles.shape[1]} in all",
+            "coarse gaps": f"filled over at most {gap} days" if fills else "left",
+        }
+        return Summary("Plan of a fusion", facts)
 
     def bracket_of(self, target: int, tile: int) -> Bracket:
         """Return the base dates of one target in one tile.
@@ -183,7 +200,7 @@ class FusionPlan(Told):
         Parameters
         ----------
         target : int
-            Place of the date.
+            Index of the date.
         tile : int
             Number of the tile.
 
@@ -197,19 +214,19 @@ class FusionPlan(Told):
         return Bracket((self.targets[target],), *days, bool(self.seen[target, tile]))
 
     def bases_of(self, target: int, tile: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the places of the base dates of one target in one tile.
+        """Return the indices of the base dates of one target in one tile.
 
         Parameters
         ----------
         target : int
-            Place of the date.
+            Index of the date.
         tile : int
             Number of the tile.
 
         Returns
         -------
         before, after : ndarray of int
-            Places in `base`, ascending.
+            Indices in `base`, ascending.
         """
         reach, covered = self.reach, self.covered[:, tile]
         before = np.arange(reach.first[target], reach.split[target])
@@ -224,7 +241,7 @@ class FusionPlan(Told):
         tile : int
             Number of the tile.
         wanted : ndarray of int, optional
-            Places of the targets to make; all by default.
+            Indices of the targets to make; all by default.
 
         Returns
         -------
@@ -270,7 +287,7 @@ class FusionPlan(Told):
         Returns
         -------
         before, after : ndarray of int32
-            Shape ``(target, tile)``: places in `base`; -1 where there is none within reach.
+            Shape ``(target, tile)``: indices in `base`; -1 where there is none within reach.
         """
         number = np.arange(self.base.size, dtype=np.int32)[:, None]
         none = np.full((1, len(self.tiles)), -1, np.int32)
@@ -295,11 +312,11 @@ class FusionPlan(Told):
         none = np.datetime64("NaT", "s")
         days = self.base.astype("datetime64[s]")
         sides = []
-        for place, there in (
+        for index, there in (
             (self.reach.split - 1, self.reach.split > self.reach.first),
             (self.reach.resume, self.reach.last > self.reach.resume),
         ):
-            sides.append(np.where(there, days[np.clip(place, 0, days.size - 1)], none))
+            sides.append(np.where(there, days[np.clip(index, 0, days.size - 1)], none))
         return sides[0], sides[1]
 
     def runs(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -331,40 +348,30 @@ class FusionPlan(Told):
     def _identity(self) -> NDArray[np.uint64]:
         """Return a number per target and tile that is equal where the base dates are."""
         rng = np.random.default_rng(0)
-        words = rng.integers(1, 2**63, (self.base.size, 2), dtype=np.uint64)
+        numbers = rng.integers(1, 2**63, (self.base.size, 2), dtype=np.uint64)
         total = np.zeros((self.targets.size, len(self.tiles)), np.uint64)
         reach = self.reach
         for side, (low, high) in enumerate(
             ((reach.first, reach.split), (reach.resume, reach.last))
         ):
-            total += window_sums(self.covered, words[:, side], low, high)
+            total += window_sums(self.covered, numbers[:, side], low, high)
         return total
 
 
 def window_sums(
     covered: NDArray[np.bool_],
-    words: NDArray[np.uint64],
+    numbers: NDArray[np.uint64],
     low: NDArray[np.intp],
     high: NDArray[np.intp],
 ) -> NDArray[np.uint64]:
     """Sum numbers of base dates over windows of them, modulo 2**64.
 
-    Parameters
-    ----------
-    covered : ndarray of bool
-        Shape ``(base, tile)``: which count.
-    words : ndarray of uint64
-        One per base date.
-    low, high : ndarray of int
-        One per target: the window ``low:high``.
-
-    Returns
-    -------
-    ndarray of uint64
-        Shape ``(target, tile)``.
+    `covered`: Shape ``(base, tile)``: which count.
+    `low`, `high`: One per target: the window ``low:high``.
+    Returned: Shape ``(target, tile)``.
     """
     running = np.zeros((covered.shape[0] + 1, covered.shape[1]), np.uint64)
-    np.cumsum(covered * words[:, None], axis=0, dtype=np.uint64, out=running[1:])
+    np.cumsum(covered * numbers[:, None], axis=0, dtype=np.uint64, out=running[1:])
     return running[high] - running[low]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,17 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._summary import Summary, Told
-from biastf_xr.brackets import Bracket
-from biastf_xr.cube._cube import drop_days, layout_of, open_cube
+from biastf_xr.cube._cube import Cube, drop_days
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import CubeStructureError
-from biastf_xr.fusion._kernel import CoarseImages, coarse_window, fuse_unit
-from biastf_xr.fusion._output import open_pair, plan_inputs, work_left
-from biastf_xr.fusion._overview import OWN_SCENE
-from biastf_xr.fusion._plan import Unit, build_plan
-from biastf_xr.fusion._template import fused_spec
-from biastf_xr.grid import Tile
+from biastf_xr.fusion._fusion import Fusion, fused_spec
+from biastf_xr.fusion._plan import OWN_SCENE, build_plan
+from biastf_xr.fusion._speed import try_speed
 from biastf_xr.methods import LEARNED, get_method
 
 if TYPE_CHECKING:
@@ -28,10 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube._guards import CubePair
     from biastf_xr.cube._spec import Layout
     from biastf_xr.fusion._plan import FusionPlan, FusionRule
-    from biastf_xr.grid import Alignment
     from biastf_xr.methods.base import Method
 
 # Bytes of the companions of a pixel and date: flag, coarse gap, two distances.
@@ -41,9 +33,6 @@ COMPANIONS = 6
 # side, what is being combined, and what the unit before it still writes.
 ARRAYS_IN_HAND = 5
 WORKER_FLOOR = 450 * 2**20
-
-# Side of the square on which the speed is tried.
-TRIAL = 256
 
 
 @dataclass(frozen=True)
@@ -173,9 +162,9 @@ def duration(seconds: float) -> str:
 
 
 def plan(
-    fine: str | Path | xr.Dataset,
-    coarse: str | Path | xr.Dataset,
-    output: str | Path | None = None,
+    fine: Cube | str | Path | xr.Dataset,
+    coarse: Cube | str | Path | xr.Dataset,
+    output: Cube | str | Path | None = None,
     method: str | Method = "direct",
     *,
     dates: Any = "daily",
@@ -189,9 +178,9 @@ def plan(
 
     Parameters
     ----------
-    fine, coarse : str, pathlib.Path or xarray.Dataset
+    fine, coarse : Cube, str, pathlib.Path or xarray.Dataset
         The cubes: both as stores, of which the plan knows where scenes are clear, or both opened.
-    output : str or pathlib.Path, optional
+    output : Cube, str or pathlib.Path, optional
         The store that would be written; what is in it is taken into account.  With stores only.
     method : str or Method
         Name of a method that needs no training, or a fitted method.
@@ -220,94 +209,58 @@ def plan(
     CubeStructureError
         If one cube is opened and the other is not, or an output is given with opened cubes.
     """
-    stores = [c for c in (fine, coarse) if isinstance(c, str | Path)]
-    if len(stores) == 1 or (output is not None and not stores):
+    cubes: list[Any] = [fine, coarse]
+    stores = [isinstance(cube, str | Path | Cube) for cube in cubes]
+    if any(stores) != all(stores) or (output is not None and not any(stores)):
         raise CubeStructureError(
             "a plan needs the paths of both cubes, or both cubes opened and no output. What an "
             "output was made from is known of stores only: give their paths."
         )
     built = get_method(method, **options)
-    if stores:
-        one, other = (locate(p, Path()) for p in stores)
-        work = _of_stores(one, other, output, built, dates, withhold, tile, rule)
+    if any(stores):
+        one, other = map(Cube.of, cubes)
+        target = None if output is None else Cube.of(output)
+        fusion = Fusion.between(
+            one, other, target, built, dates=dates, withhold=withhold, tile=tile, rule=rule
+        )
+        built, pair, plan = fusion.method, fusion.pair, fusion.plan
+        layout, todo = fusion.spec.layout, fusion.work_left().todo
     else:
-        work = _of_opened(fine, coarse, built, dates, withhold, tile, rule)
-    totals = _totals(work)
+        pair = pair_cubes(drop_days(cubes[0], withhold), cubes[1])
+        built = built.bind(pair)
+        layout = fused_spec(pair, built, shard=tile).layout
+        plan = build_plan(pair, built, dates, rule, tile=layout.shards[1:])
+        todo = np.ones((plan.targets.size, len(plan.tiles)), bool)
+    totals = _totals(plan, built, layout, pair.coarse_days, todo)
     if trial:
-        seconds = try_speed(work.method, work.plan)
+        seconds = try_speed(built, plan)
         pixels = totals.pixels * (totals.two_sided + totals.one_sided / 2)
         totals = replace(totals, cpu_seconds=seconds * pixels / 1e6)
-    return Preview(work.plan, _table(work), totals)
+    return Preview(plan, _table(plan, pair.coarse_days, todo), totals)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is to be done, whatever the cubes are."""
-
-    plan: FusionPlan
-    method: Method
-    layout: Layout
-    coarse_days: NDArray[np.datetime64]
-    todo: NDArray[np.bool_]
-
-
-def _of_stores(
-    fine: str,
-    coarse: str,
-    output: str | Path | None,
-    method: Method,
-    dates: Any,
-    withhold: Any,
-    tile: int,
-    rule: FusionRule | None,
-) -> _Job:
-    pair = open_pair(fine, coarse, withhold)
-    built = method.bind(pair)
-    layout = fused_spec(pair, built, shard=tile).layout
-    there = output is not None and store_at(output).exists()
-    if output is not None and there:
-        layout = layout_of(open_cube(output, chunks=None, days="all"))
-    inputs = plan_inputs(fine, coarse, pair, built, dates, rule, layout)
-    todo = work_left(str(output), inputs).todo if there else _everything(inputs.plan)
-    return _Job(inputs.plan, built, layout, pair.coarse_days, todo)
-
-
-def _of_opened(
-    fine: Any, coarse: Any, method: Method, dates: Any, withhold: Any, tile: int,
-    rule: FusionRule | None,
-) -> _Job:  # fmt: skip
-    pair: CubePair = pair_cubes(drop_days(fine, withhold), coarse)
-    built = method.bind(pair)
-    layout = fused_spec(pair, built, shard=tile).layout
-    plan = build_plan(pair, built, dates, rule, tile=(layout.shard_y, layout.shard_x))
-    return _Job(plan, built, layout, pair.coarse_days, _everything(plan))
-
-
-def _everything(plan: FusionPlan) -> NDArray[np.bool_]:
-    return np.ones((plan.targets.size, len(plan.tiles)), bool)
-
-
-def _totals(work: _Job) -> Totals:
-    plan, layout = work.plan, work.layout
+def _totals(
+    plan: FusionPlan, method: Method, layout: Layout, coarse_days: Any, todo: NDArray[np.bool_]
+) -> Totals:
     pixels = plan.tiles.pixels()
     before, after = plan.nearest()
     sides = (before >= 0).astype(np.int8) + (after >= 0)
-    area = work.todo * pixels
+    area = todo * pixels
     total = int(area.sum())
     shares = [float((area * (sides == n)).sum() / max(total, 1)) for n in (2, 1, 0)]
     bands = len(plan.bands)
-    learned = work.method.name in LEARNED
+    learned = method.name in LEARNED
     passes = float((area * sides).sum()) * bands / 1e6 if learned else 0.0
     used = np.zeros_like(plan.covered)
     for side in (before, after):
-        date, tile = np.nonzero(work.todo & (side >= 0))
+        date, tile = np.nonzero(todo & (side >= 0))
         used[side[date, tile], tile] = True
     ratio = max(plan.alignment.ratio, 1.0)
-    coarse = work.coarse_days.size * int((pixels * work.todo.any(axis=0)).sum()) / ratio**2
+    coarse = coarse_days.size * int((pixels * todo.any(axis=0)).sum()) / ratio**2
     largest = layout.shard_y * layout.shard_x * plan.rule.dates_per_unit * bands * 4
     return Totals(
         tiles=len(plan.tiles),
-        units=int(plan.runs(work.todo).sum()),
+        units=int(plan.runs(todo).sum()),
         dates=plan.targets.size,
         pixels=total,
         done=1 - total / max(int(pixels.sum()) * plan.targets.size, 1),
@@ -321,11 +274,10 @@ def _totals(work: _Job) -> Totals:
     )
 
 
-def _table(work: _Job) -> pd.DataFrame:
+def _table(plan: FusionPlan, coarse_days: Any, todo: NDArray[np.bool_]) -> pd.DataFrame:
     """Build one row for each run of dates that share their base dates and their fate."""
     import pandas as pd
 
-    plan = work.plan
     share = plan.tiles.pixels() / plan.tiles.pixels().sum()
     near_before, near_after = plan.nearest()
     sides = (near_before >= 0).astype(np.int8) + (near_after >= 0)
@@ -337,8 +289,8 @@ def _table(work: _Job) -> pd.DataFrame:
             "after": _day(after[n]),
             "two-sided": f"{share @ (sides[n] == 2):.0%}",
             "one-sided": f"{share @ (sides[n] == 1):.0%}",
-            "done": f"{share @ ~work.todo[n]:.0%}",
-            "note": _note(work, n, share, sides[n]),
+            "done": f"{share @ ~todo[n]:.0%}",
+            "note": _note(plan, coarse_days, n, share, sides[n]),
         }
         if rows and all(rows[-1][k] == v for k, v in row.items()):
             rows[-1]["last"], rows[-1]["days"] = str(day), rows[-1]["days"] + 1
@@ -351,10 +303,12 @@ def _day(day: np.datetime64) -> str:
     return "-" if np.isnat(day) else str(day)[:10]
 
 
-def _note(work: _Job, target: int, share: Any, sides: NDArray[np.int8]) -> str:
+def _note(
+    plan: FusionPlan, coarse_days: Any, target: int, share: Any, sides: NDArray[np.int8]
+) -> str:
     """Return why a date, or a part of it, cannot be made."""
-    plan, rule = work.plan, work.plan.rule
-    apart = np.abs((work.coarse_days - plan.targets[target]).astype(int)).min()
+    rule = plan.rule
+    apart = np.abs((coarse_days - plan.targets[target]).astype(int)).min()
     reach = rule.coarse_max_gap if rule.coarse_gaps == "fill" else 0
     if plan.observed[target]:
         return OWN_SCENE
@@ -367,79 +321,3 @@ def _note(work: _Job, target: int, share: Any, sides: NDArray[np.int8]) -> str:
         what = "cannot be made" if none == 1 else f"{none:.0%} cannot be made"
         return f"{what}: no clear fine scene{within}"
     return f"coarse gap of {apart} days filled in time" if apart else ""
-
-
-@dataclass(frozen=True)
-class _MadeUpScene:
-    """A square of noise, as `biastf_xr.methods.base.SceneView`."""
-
-    bands: tuple[str, ...]
-    alignment: Alignment
-    days: list[np.datetime64]
-    targets: NDArray[np.datetime64]
-    square: Tile
-
-    def fold(self, look: Any, merge: Any) -> dict[np.datetime64, Any]:
-        """Look at the square."""
-        return {day: look(day, _noise(len(self.bands), *self.square.shape), self.square)
-                for day in self.days}  # fmt: skip
-
-    def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
-        """Return every target."""
-        return np.arange(self.targets.size)
-
-    def coarse(self, days: Any, *, bases: bool = False) -> NDArray[np.float32]:
-        """Return noise over the whole coarse grid."""
-        return _noise(np.size(days), len(self.bands), *self.alignment.coarse_shape)
-
-    def support(self, days: Any) -> NDArray[np.float32]:
-        """Return one observation everywhere."""
-        return np.ones((np.size(days), *self.alignment.coarse_shape), np.float32)
-
-
-def _noise(*shape: int) -> NDArray[np.float32]:
-    """Make up reflectance."""
-    return np.random.default_rng(0).uniform(0.0, 0.5, shape).astype(np.float32)
-
-
-def try_speed(method: Method, plan: FusionPlan) -> float:
-    """Try how long the method takes, on a made-up square with two base dates.
-
-    Parameters
-    ----------
-    method : Method
-        The method; it runs in this process, whatever the device of the workers.
-    plan : FusionPlan
-        For bands, grids and base dates.
-
-    Returns
-    -------
-    float
-        CPU seconds per megapixel and date, two-sided.
-    """
-    on_cpu = replace(method, device="cpu") if hasattr(method, "device") else method  # type: ignore[type-var]
-    square = Tile(0, TRIAL, 0, TRIAL).clipped(plan.alignment.shape)
-    day = np.datetime64("2000-01-02")
-    bracket = Bracket((day,), (day - 1,), (day + 1,))
-    unit = Unit(square, bracket, (0,))
-    window = coarse_window(unit, on_cpu, plan.alignment)
-    bands = len(plan.bands)
-    coarse = CoarseImages(
-        window,
-        _noise(1, bands, *window.shape),
-        np.zeros((1, *window.shape), np.uint8),
-        {d: _noise(bands, *window.shape) for d in bracket.base_dates},
-        np.ones((1, *window.shape), np.float32),
-    )
-    days = list(bracket.base_dates)
-    scene = _MadeUpScene(plan.bands, plan.alignment, days, np.array([day]), square)
-    best = np.inf
-    for _ in range(2):  # the first loads what the method needs
-        states = on_cpu.prepare(scene)
-        started = time.process_time()
-        fuse_unit(
-            unit, on_cpu, states, lambda _, t: _noise(bands, *t.shape), coarse, plan.alignment,
-            plan.bands,
-        )  # fmt: skip
-        best = min(best, time.process_time() - started)
-    return best / (square.shape[0] * square.shape[1] / 1e6)

@@ -1,4 +1,4 @@
-"""What a run says of itself: its progress, its log in JSON lines, its record, its outcome."""
+"""What a run reports: outcomes of units, its progress, its log in JSON lines, its record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,33 @@ from biastf_xr._summary import Summary, Told
 from biastf_xr.cube.stores._lock import writing_to
 
 if TYPE_CHECKING:
-    from biastf_xr.fusion._worker import UnitOutcome
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class UnitOutcome:
+    """What came of a unit.
+
+    `lines`: What the ledger is to say; None if the unit failed.
+    `store`: What was written through; with Icechunk it holds the changes.
+    `pixels`: Pixels and dates made.
+    `unchanged`: Dates that were found to be as they are.
+    `seconds`: Time spent to read, wait, infer and write.
+    `memory`: Bytes resident in the worker.
+    `error`, `trace`: Why it failed, and the traceback on the worker.
+    """
+
+    slot: int
+    lines: NDArray[np.uint64] | None = None
+    store: Any = None
+    pixels: int = 0
+    unchanged: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
+    worker: str = ""
+    error: BaseException | None = None
+    trace: str = ""
 
 
 @dataclass
@@ -82,7 +108,7 @@ class RunReport(Told):
 
     `units`: Units that were made.
     `kept`: Dates of tiles that were there already.
-    `revised`: Dates of tiles that were made anew because their inputs changed.
+    `revised`: Dates of tiles that were recomputed because their inputs changed.
     `unchanged`: Dates of tiles whose new coarse scenes were found to change nothing.
     `pixels`: Pixels and dates made.
     `seconds`: How long it took.
@@ -101,18 +127,18 @@ class RunReport(Told):
     failed: tuple[FailedUnit, ...] = ()
 
     def _summary(self) -> Summary:
-        told = {
+        facts = {
             "cube": self.path,
             "made": f"{self.units} units, {self.pixels / 1e6:.2f} Mpx and dates "
             f"in {self.seconds:.1f} s",
-            "dates of tiles": f"{self.kept} there already, {self.revised} made anew, "
+            "dates of tiles": f"{self.kept} there already, {self.revised} recomputed, "
             f"{self.unchanged} found unchanged",
         }
         if self.stages:
-            told["workers"] = ", ".join(f"{k} {v:.1f} s" for k, v in self.stages.items())
+            facts["workers"] = ", ".join(f"{k} {v:.1f} s" for k, v in self.stages.items())
         failed = [f"failed: {u.tile}, {u.dates[0]} to {u.dates[-1]}: {u.error}"
                   for u in self.failed]  # fmt: skip
-        return Summary("Run", told, notes=tuple(failed))
+        return Summary("Run", facts, notes=tuple(failed))
 
 
 class RunLog:

@@ -6,15 +6,16 @@ import json
 import secrets
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._cube import write_window
+from biastf_xr.cube._axis import append_days
+from biastf_xr.cube._cube import Cube, write_window
+from biastf_xr.cube._ledger import stored_days
 from biastf_xr.cube._spec import STATUS
-from biastf_xr.cube.stores import locate, store_at
+from biastf_xr.cube._template import add_history
 from biastf_xr.errors import (
     BiastfError,
     ClusterLostError,
@@ -23,32 +24,35 @@ from biastf_xr.errors import (
     StoreWriteError,
     WorkerDiedError,
 )
-from biastf_xr.fusion import _ledger as books
-from biastf_xr.fusion._crew import ClusterCrew, Queue, ThreadCrew
-from biastf_xr.fusion._output import Output, Work, find_work, open_output, work_left
+from biastf_xr.fusion import _ledger
+from biastf_xr.fusion._fusion import Fusion, Work
+from biastf_xr.fusion._pool import ClusterPool, Queue, ThreadPool
+from biastf_xr.fusion._provenance import AFTER, BEFORE
 from biastf_xr.fusion._report import (
     FailedUnit,
     RunLog,
     RunProgress,
     RunReport,
     RunState,
+    UnitOutcome,
     library_versions,
     utc_now,
 )
-from biastf_xr.fusion._worker import Job, UnitOutcome, forget_inputs, run_task
+from biastf_xr.fusion._scene import prepare
+from biastf_xr.fusion._worker import RunContext, UnitRecord, forget_windows, run_unit
 from biastf_xr.methods import get_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from distributed import Client
     from numpy.typing import NDArray
 
     from biastf_xr.cube.stores.base import Edit
-    from biastf_xr.fusion._crew import Crew, Done
-    from biastf_xr.fusion._inputs import Inputs
     from biastf_xr.fusion._plan import FusionRule, Unit
-    from biastf_xr.methods.base import Method
+    from biastf_xr.fusion._pool import WorkerPool
+    from biastf_xr.methods.base import Method, Prepared
 
 # A worker has as many units in hand as it has threads, and one that waits.
 WAITING = 1
@@ -73,9 +77,9 @@ FATAL = (StoreWriteError, StoreLockedError, ClusterLostError)
 
 
 def write_fused(
-    fine: str | Path,
-    coarse: str | Path,
-    output: str | Path,
+    fine: Cube | str | Path,
+    coarse: Cube | str | Path,
+    output: Cube | str | Path,
     method: str | Method = "direct",
     *,
     dates: Any = "daily",
@@ -99,9 +103,9 @@ def write_fused(
 
     Parameters
     ----------
-    fine, coarse : str or pathlib.Path
+    fine, coarse : Cube, str or pathlib.Path
         The cubes; every worker must be able to read them.
-    output : str or pathlib.Path
+    output : Cube, str or pathlib.Path
         The store to write: a folder, a URL, or ``icechunk://folder``.
     method : str or Method
         Name of a method that needs no training, or a fitted method.
@@ -121,7 +125,7 @@ def write_fused(
     overwrite : bool
         Replace a store that is there by a new one, at once.
     revise : bool
-        Whether a cube made with another method or rule may be made anew in place.
+        Whether a cube made with another method or rule may be recomputed in place.
     progress : callable, optional
         Called after every unit with a `RunState`.
     log : str or pathlib.Path, optional
@@ -147,90 +151,91 @@ def write_fused(
         If the inputs do not fit together.
     """
     built = get_method(method, **options)
-    plan_options = {"dates": dates, "withhold": withhold, "rule": rule}
-    fine, coarse, output = (locate(p, Path()) for p in (fine, coarse, output))
-    journal = RunLog(log)
+    fine, coarse, output = map(Cube.of, (fine, coarse, output))
+    events = RunLog(log)
     try:
-        with store_at(output).lock() as token:
-            place = open_output(
-                fine, coarse, output, built, tile=tile, overwrite=overwrite, revise=revise,
-                **plan_options,
+        with output.store.lock() as token:
+            fusion = Fusion.between(
+                fine, coarse, output, built, dates=dates, withhold=withhold, tile=tile, rule=rule,
+                overwrite=overwrite,
             )  # fmt: skip
-            left = work_left(output, place.inputs)
+            fusion.claim_output(overwrite=overwrite, revise=revise)
+            left = fusion.work_left()
             if not left.todo.any():
-                journal.write("nothing to do", output=output, plan=place.inputs.digest())
-                return RunReport(output, kept=left.todo.size)
-            inputs, plan = place.inputs, place.inputs.plan
-            job = Job(
-                fine, coarse, output, inputs.method, plan.bands, plan.alignment, plan.rule,
-                secrets.token_hex(4), token,
-            )  # fmt: skip
+                events.write("nothing to do", output=output.path, plan=fusion.provenance.hash())
+                return RunReport(output.path, kept=left.todo.size)
             given = client() if callable(client) else client
-            crew: Crew = ThreadCrew() if given is None else ClusterCrew(given, gpu=gpu)
+            pool: WorkerPool = ThreadPool() if given is None else ClusterPool(given, gpu=gpu)
             try:
-                return _Run(job, place, crew, journal, progress).execute()
+                return _FusionRun(fusion, token, pool, events, progress).execute()
             finally:
-                crew.close()
-                forget_inputs()
+                pool.close()
+                forget_windows()
     except BiastfError as error:
-        journal.write("error", error=f"{type(error).__name__}: {error}")
+        events.write("error", error=f"{type(error).__name__}: {error}")
         raise
     finally:
-        journal.close()
+        events.close()
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A unit that is to be done, and how often it has failed."""
+class _FusionRun:
+    """One run: hands out units, takes their outcomes, keeps the ledger.
 
-    unit: Unit
-    slot: int
-    tries: int = 0
-    deaths: int = 0
+    `token`: The lock on the output.
+    """
 
-
-@dataclass
-class _Run:
-    """One run: hands out units, takes their outcomes, keeps the ledger."""
-
-    job: Job
-    place: Output
-    crew: Crew
-    log: RunLog
-    progress: RunProgress | None
-    state: RunState = field(default_factory=lambda: RunState(0))
-    lines: list[NDArray[np.uint64]] = field(default_factory=list)
-    slots: list[int] = field(default_factory=list)
-    failed: list[FailedUnit] = field(default_factory=list)
-    units: int = 0
-    flushed: float = field(default_factory=time.monotonic)
-
-    @property
-    def inputs(self) -> Inputs:
-        return self.place.inputs
+    def __init__(
+        self,
+        fusion: Fusion,
+        token: str,
+        pool: WorkerPool,
+        log: RunLog,
+        progress: RunProgress | None,
+    ) -> None:
+        assert fusion.output is not None
+        self.fusion, self.plan, self.provenance = fusion, fusion.plan, fusion.provenance
+        self.output, self.pool, self.log, self.progress = fusion.output, pool, log, progress
+        self.transactional = self.output.store.transactional
+        self.context = RunContext(
+            fusion.fine, fusion.coarse, self.output, fusion.method, self.plan.bands,
+            self.plan.alignment, self.plan.rule, secrets.token_hex(4), token,
+        )  # fmt: skip
+        self.state = RunState(0)
+        # Of all targets: their indices on the time axis of the output, and their recipes.
+        self.indices = np.zeros(0, np.intp)
+        self.recipes: dict[int, int] = {}
+        # What the method prepared, by base date, for all targets.
+        self.states: dict[np.datetime64, Prepared] = {}
+        # What is done and not in the record yet.
+        self.outcomes: list[UnitOutcome] = []
+        self.flushed = time.monotonic()
+        self.failed: list[FailedUnit] = []
+        self.tries: Counter[int] = Counter()
+        self.deaths: Counter[int] = Counter()
+        self.units = 0
 
     def execute(self) -> RunReport:
         """Do all that is to be done."""
-        place, plan = self.place, self.inputs.plan
-        with place.store.edit("fused", hidden=True) as edit:
-            place.extend(edit)
-            ledger = books.open_ledger(edit.store, write=True)
-            recovered = books.replay_journal(ledger)
-            work = find_work(self.inputs, ledger, place.places)
+        plan = self.plan
+        with self.output.store.edit("fused", hidden=True) as edit:
+            self._extend(edit)
+            ledger = _ledger.open_ledger(edit.group)
+            recovered = _ledger.replay_journal(ledger)
+            work = self.fusion.compare(ledger, self.indices)
             blocks = list(self._blocks(work.todo))
             self.state = RunState(sum(self._count(work, block) for block in blocks))
             report = self._begin(edit, ledger, work, recovered)
             for block in blocks:
                 self._do(edit, work, block)
                 self._flush(edit)
-                if place.store.transactional:
+                if self.transactional:
                     edit.publish(f"{plan.targets[block[0]]} to {plan.targets[block[-1]]}")
             report = self._end(edit, work)
         if self.failed:
             first = self.failed[0]
             raise FusionRunError(
                 f"{len(self.failed)} of {self.state.total} units failed each time they were tried; "
-                f"all others are in {self.job.output}. The first: {first.tile}, "
+                f"all others are in {self.output.path}. The first: {first.tile}, "
                 f"{first.dates[0]} to {first.dates[-1]}: {first.error}. The log has the "
                 "tracebacks; the same command tries them again."
             )
@@ -238,33 +243,52 @@ class _Run:
 
     # --- before and after -------------------------------------------------------------------------
 
+    def _extend(self, edit: Edit) -> None:
+        """Append targets to the time axis; those in between are there already."""
+        targets, days = self.plan.targets, stored_days(edit.group)
+        new = targets[~np.isin(targets, days)]
+        if new.size:
+            append_days(edit.group, new)
+            edit.checkpoint(f"days up to {new[-1]}")
+            days = np.concatenate([days, new])
+        self.indices = np.searchsorted(days, targets)
+
     def _begin(self, edit: Edit, ledger: Any, work: Work, recovered: int) -> RunReport:
-        """Write down what this run is going to do."""
-        inputs, plan = self.inputs, self.inputs.plan
+        """Write down what this run is going to do, and let the method look at whole scenes."""
+        provenance, run = self.provenance, self.context.run
         self.log.write(
-            "start", run=self.job.run, output=self.job.output, plan=inputs.digest(),
-            units=self.state.total, recovered=recovered, setting=json.loads(inputs.setting),
+            "start", run=run, output=self.output.path, plan=provenance.hash(),
+            units=self.state.total, recovered=recovered, setting=json.loads(provenance.setting),
         )  # fmt: skip
-        report = RunReport(self.job.output, kept=int((~work.todo).sum()))
-        if not work.todo.any():
+        report = RunReport(self.output.path, kept=int((~work.todo).sum()))
+        wanted = np.asarray(work.todo.any(axis=1))
+        if not wanted.any():
             return report
-        self.place.prepare(work)
-        self.place.remember(ledger, work)
-        books.remember(ledger, "runs", [self._record("running")])
-        if not self.place.store.transactional:
-            books.start_journal(ledger, int(work.todo.sum()), plan.rule.dates_per_unit)
-        self.place.describe(edit)
+        self.states = prepare(self.fusion.method, self.fusion.pair, self.plan, wanted)
+        texts = {int(t): provenance.recipe(int(t)) for t in np.flatnonzero(wanted)}
+        _ledger.remember(ledger, "scenes", provenance.scene_texts(np.flatnonzero(wanted)))
+        numbers = _ledger.remember(ledger, "recipes", texts.values())
+        self.recipes = {t: numbers[text] for t, text in texts.items()}
+        _ledger.remember(ledger, "runs", [self._record("running")])
+        if not self.transactional:
+            _ledger.start_journal(ledger, int(work.todo.sum()), self.plan.rule.dates_per_unit)
+        for name, days in zip(("before", "after"), self.plan.base_dates(), strict=True):
+            array: Any = edit.group[name]
+            values = array[:]
+            values[self.indices] = days.astype("datetime64[s]").view("int64")
+            array[:] = values
+        edit.group.attrs.update(self.fusion.attrs())
         edit.checkpoint("plan of the run")
         return report
 
     def _record(self, how: str) -> str:
         return json.dumps(
             {
-                "run": self.job.run,
+                "run": self.context.run,
                 "state": how,
                 "at": utc_now(),
-                "plan": self.inputs.digest(),
-                "setting": json.loads(self.inputs.setting),
+                "plan": self.provenance.hash(),
+                "setting": json.loads(self.provenance.setting),
                 "versions": library_versions(),
                 "units": self.units,
                 "failed": len(self.failed),
@@ -276,20 +300,20 @@ class _Run:
 
     def _end(self, edit: Edit, work: Work) -> RunReport:
         """Record the run."""
-        ledger = books.open_ledger(edit.store, write=True)
-        books.replay_journal(ledger)  # units that failed while they were made anew
-        if self.state.total:
-            books.replace_last(ledger, "runs", self._record("ended"))
-            self.place.add_history(edit, f"fused {self.units} units, {len(self.failed)} failed")
-        state = self.state
+        ledger, state = _ledger.open_ledger(edit.group), self.state
+        _ledger.replay_journal(ledger)  # units that failed while they were recomputed
+        if state.total:
+            _ledger.replace_last(ledger, "runs", self._record("ended"))
+            add_history(edit.group, f"fused {self.units} units, {len(self.failed)} failed")
         report = RunReport(
-            self.job.output, self.units, int((~work.todo).sum()),
+            self.output.path, self.units, int((~work.todo).sum()),
             int((work.todo & work.there).sum()) - state.unchanged, state.unchanged, state.pixels,
             state.elapsed, dict(state.seconds), tuple(self.failed),
         )  # fmt: skip
         self.log.write(
-            "end", run=self.job.run, units=report.units, kept=report.kept, pixels=report.pixels,
-            seconds=round(report.seconds, 2), stages=report.stages, failed=len(report.failed),
+            "end", run=self.context.run, units=report.units, kept=report.kept,
+            pixels=report.pixels, seconds=round(report.seconds, 2), stages=report.stages,
+            failed=len(report.failed),
         )  # fmt: skip
         return report
 
@@ -298,9 +322,7 @@ class _Run:
     def _blocks(self, todo: NDArray[np.bool_]) -> Iterator[NDArray[np.intp]]:
         """Cut the dates into what becomes visible together."""
         dates = np.flatnonzero(todo.any(axis=1))
-        size = dates.size
-        if self.place.store.transactional:
-            size = BLOCK * self.inputs.plan.rule.dates_per_unit
+        size = BLOCK * self.plan.rule.dates_per_unit if self.transactional else dates.size
         for start in range(0, dates.size, max(size, 1)):
             yield dates[start : start + size]
 
@@ -308,51 +330,73 @@ class _Run:
         """Count the units of a block."""
         todo = np.zeros_like(work.todo)
         todo[block] = work.todo[block]
-        return int(self.inputs.plan.runs(todo).sum())
+        return int(self.plan.runs(todo).sum())
 
-    def _tiles(self, work: Work, block: NDArray[np.intp]) -> Iterator[list[_Trial]]:
+    def _tiles(self, work: Work, block: NDArray[np.intp]) -> Iterator[list[Unit]]:
         """List the units of a block, tile by tile."""
-        plan, slot = self.inputs.plan, self.units + len(self.failed)
-        for tile in range(len(plan.tiles)):
+        slot = self.units + len(self.failed)
+        for tile in range(len(self.plan.tiles)):
             wanted = block[work.todo[block, tile]]
             if wanted.size:
-                units = plan.units_of(tile, wanted)
-                yield [_Trial(unit, slot + n) for n, unit in enumerate(units)]
+                units = self.plan.units_of(tile, wanted)
+                yield [replace(unit, slot=slot + n) for n, unit in enumerate(units)]
                 slot += len(units)
+
+    def _unit_record(self, unit: Unit, work: Work) -> UnitRecord:
+        """Write what the ledger will say of a unit."""
+        provenance, tile, dates = self.provenance, unit.number, list(unit.dates)
+        lines = np.zeros((len(dates), _ledger.LINE), np.uint64)
+        lines[:, 0], lines[:, 1] = self.indices[dates], tile
+        lines[:, 2 + _ledger.FINE] = provenance.own_hashes[dates, tile]
+        lines[:, 2 + _ledger.COARSE] = provenance.coarse_hashes[dates, tile]
+        lines[:, 2 + _ledger.RECIPE] = [self.recipes[t] for t in dates]
+        lines[:, 2 + _ledger.DEPTH] = work.depth[dates, tile]
+        before, after = self.plan.bases_of(dates[0], tile)
+        hashes = provenance.base_hashes
+        bases = unit.bracket.base_dates if self.states else ()
+        return UnitRecord(
+            lines,
+            known=tuple(int(v) for v in work.known[dates, tile]),
+            rewrites=bool(work.there[dates, tile].any()),
+            hashes=(hashes[before[::-1]] * BEFORE, hashes[after] * AFTER),
+            bits=tuple(provenance.bits(t, tile) for t in dates),
+            states={day: self.states[day].of(dates) for day in bases if day in self.states},
+        )
 
     def _do(self, edit: Edit, work: Work, block: NDArray[np.intp]) -> None:
         """Do the units of a block, never more than a few per worker in flight."""
         queue = Queue(self._tiles(work, block))
         busy: Counter[str] = Counter()
-        trials: dict[int, _Trial] = {}
-        workers, looked = self.crew.workers(), time.monotonic()
+        in_hand: dict[int, tuple[Unit, str]] = {}
+        workers, looked = self.pool.workers(), time.monotonic()
         while True:
             if time.monotonic() - looked > LOOK:
-                workers, looked = self.crew.workers(), time.monotonic()
+                workers, looked = self.pool.workers(), time.monotonic()
             for name, threads in workers.items():
-                while busy[name] < threads + WAITING and (trial := queue.next_for(name)):
-                    task = self.place.task(trial.unit, trial.slot, work)
-                    self.crew.submit(trial.slot, name, run_task, self.job, task, edit.fork())
-                    trials[trial.slot] = trial
+                while busy[name] < threads + WAITING and (unit := queue.next_for(name)):
+                    record = self._unit_record(unit, work)
+                    arguments = (self.context, unit, record, edit.fork())
+                    self.pool.submit(unit.slot, name, run_unit, *arguments)
+                    in_hand[unit.slot] = unit, name
                     busy[name] += 1
-            if not trials and queue.empty():
+            if not in_hand and queue.empty():
                 break
-            done = self.crew.wait(LOOK)
-            if done is not None:
-                busy[done.worker] -= 1
-                trial = trials.pop(done.key)
-                if done.error is None:
-                    self._take(edit, done.result)
+            outcome = self.pool.wait(LOOK)
+            if outcome is not None:
+                unit, name = in_hand.pop(outcome.slot)
+                busy[name] -= 1
+                if outcome.error is None:
+                    self._take(edit, outcome)
                 else:
-                    self._missed(edit, work, queue, trial, done)
+                    self._missed(edit, work, queue, unit, replace(outcome, worker=name))
             if time.monotonic() - self.flushed > FLUSH:
                 self._flush(edit)
 
     def _take(self, edit: Edit, outcome: UnitOutcome) -> None:
+        assert outcome.lines is not None
         self.units += 1
         self.state.add(outcome)
-        self.lines.append(outcome.lines)
-        self.slots.append(outcome.slot)
+        self.outcomes.append(replace(outcome, store=None))
         edit.merge([outcome.store])
         self.log.write(
             "unit", slot=outcome.slot, tile=int(outcome.lines[0, 1]),
@@ -363,69 +407,65 @@ class _Run:
         if self.progress:
             self.progress(self.state)
 
-    def _missed(self, edit: Edit, work: Work, queue: Queue, trial: _Trial, done: Done) -> None:
+    def _missed(
+        self, edit: Edit, work: Work, queue: Queue, unit: Unit, outcome: UnitOutcome
+    ) -> None:
         """Try a failed unit again, or give it up and go on with the others."""
-        error, unit = done.error, trial.unit
+        error, slot, bracket = outcome.error, unit.slot, unit.bracket
         died = isinstance(error, WorkerDiedError)
-        trial = replace(trial, tries=trial.tries + (not died), deaths=trial.deaths + died)
-        said = f"{type(error).__name__}: {error}"
+        (self.deaths if died else self.tries)[slot] += 1
+        message = f"{type(error).__name__}: {error}"
+        dates, bases = (tuple(map(str, d)) for d in (bracket.targets, bracket.base_dates))
         self.log.write(
-            "error",
-            slot=trial.slot,
-            tries=trial.tries,
-            deaths=trial.deaths,
-            error=said,
-            worker=done.worker,
-            tile=unit.tile,
-            dates=list(map(str, unit.bracket.targets)),
-            bases=list(map(str, unit.bracket.base_dates)),
-            traceback=done.trace,
-        )
+            "error", slot=slot, tries=self.tries[slot], deaths=self.deaths[slot], error=message,
+            worker=outcome.worker, tile=unit.tile, dates=dates, bases=bases,
+            traceback=outcome.trace,
+        )  # fmt: skip
         if isinstance(error, FATAL):
             self._flush(edit)
             raise error
-        if died and (found := self._finished(edit, trial)):
+        if died and (found := self._finished(edit, unit)):
             self._take(edit, found)
             return
-        if trial.tries < TRIES and trial.deaths < DEATHS:
-            queue.put_back(trial, last=trial.deaths >= SUSPECT)
+        if self.tries[slot] < TRIES and self.deaths[slot] < DEATHS:
+            queue.put_back(unit, last=self.deaths[slot] >= SUSPECT)
             return
         self.state.done += 1
-        bracket, tile = unit.bracket, unit.tile
+        tile = unit.tile
         where = f"rows {tile.y0}:{tile.y1}, columns {tile.x0}:{tile.x1}"
-        self.log.write("failed", slot=trial.slot, error=said)
-        dates, bases = (tuple(map(str, d)) for d in (bracket.targets, bracket.base_dates))
-        self.failed.append(FailedUnit(where, dates, bases, said, done.trace))
+        self.log.write("failed", slot=slot, error=message)
+        self.failed.append(FailedUnit(where, dates, bases, message, outcome.trace))
         self._flag(edit, work, unit)
         if self.progress:
             self.progress(self.state)
 
-    def _finished(self, edit: Edit, trial: _Trial) -> UnitOutcome | None:
+    def _finished(self, edit: Edit, unit: Unit) -> UnitOutcome | None:
         """Find a unit in the journal whose worker died after it had finished it."""
-        if self.place.store.transactional:
+        if self.transactional:
             return None
-        lines = books.read_slot(books.open_ledger(edit.store), trial.slot)
+        lines = _ledger.read_slot(_ledger.open_ledger(edit.group), unit.slot)
         if not len(lines):
             return None
-        pixels = len(lines) * int(np.prod(trial.unit.tile.shape))
-        return UnitOutcome(trial.slot, lines, edit.store, pixels, 0, {}, 0, "a worker that died")
+        pixels = len(lines) * int(np.prod(unit.tile.shape))
+        return UnitOutcome(unit.slot, lines, edit.store, pixels, worker="a worker that died")
 
     def _flag(self, edit: Edit, work: Work, unit: Unit) -> None:
         """Flag what could not be made, where nothing was made before."""
         for date in unit.dates:
             if not work.there[date, unit.number]:
-                place = int(self.place.places[date])
+                index = int(self.indices[date])
                 flag = np.full((1, *unit.tile.shape), STATUS["failed"], np.uint8)
-                write_window(edit.store, slice(place, place + 1), unit.tile, {"status_flag": flag})
+                write_window(edit.store, slice(index, index + 1), unit.tile, {"status_flag": flag})
 
     def _flush(self, edit: Edit) -> None:
         """Move what was done to the record."""
-        if self.lines:
-            ledger = books.open_ledger(edit.store, write=True)
-            books.write_lines(ledger, np.concatenate(self.lines))
-            if not self.place.store.transactional:
-                books.shorten_journal(ledger, self.slots)
-            self.lines, self.slots = [], []
-        if self.place.store.transactional:
+        lines = [outcome.lines for outcome in self.outcomes if outcome.lines is not None]
+        if lines:
+            ledger = _ledger.open_ledger(edit.group)
+            _ledger.write_lines(ledger, np.concatenate(lines))
+            if not self.transactional:
+                _ledger.shorten_journal(ledger, [outcome.slot for outcome in self.outcomes])
+            self.outcomes = []
+        if self.transactional:
             edit.checkpoint(f"{self.state.done} of {self.state.total} units")
         self.flushed = time.monotonic()

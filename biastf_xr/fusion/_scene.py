@@ -69,8 +69,8 @@ class WholeScene:
         see, join = delayed(_see, pure=False), delayed(merge, pure=False)
         found: dict[np.datetime64, Any] = {}
         for day in self.days:
-            place = int(np.searchsorted(self.pair.fine_days, day))
-            image = self.pair.fine[list(self.bands)].isel(time=place)
+            index = int(np.searchsorted(self.pair.fine_days, day))
+            image = self.pair.fine[list(self.bands)].isel(time=index)
             for tile in split_tiles(self.alignment.shape, (LOOK, LOOK)):
                 rows, cols = tile.slices
                 part = see(look, day, image.isel(y=rows, x=cols), self.bands, tile)
@@ -79,10 +79,10 @@ class WholeScene:
         return summaries
 
     def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
-        """Return the places of the targets that may use a base date; see `SceneView.targets_of`."""
-        place, reach = int(np.searchsorted(self.plan.base, day)), self.plan.reach
-        before = (reach.first <= place) & (place < reach.split)
-        after = (reach.resume <= place) & (place < reach.last)
+        """Return which targets may use a base date; see `SceneView.targets_of`."""
+        index, reach = int(np.searchsorted(self.plan.base, day)), self.plan.reach
+        before = (reach.first <= index) & (index < reach.split)
+        after = (reach.resume <= index) & (index < reach.last)
         return np.flatnonzero((before | after) & self.wanted)
 
     def coarse(self, days: Any, *, bases: bool = False) -> Float:
@@ -94,7 +94,7 @@ class WholeScene:
         return self._images(days, bases=False)[1]
 
     def _images(self, days: Any, *, bases: bool) -> tuple[Float, Float]:
-        """Return whole coarse images with their support, as `fill_coarse` gives those of a unit."""
+        """Return whole coarse images with their support, as `fill_coarse` makes those of a unit."""
         rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
         reach = rule.coarse_max_gap
         held = self.pair.coarse_days

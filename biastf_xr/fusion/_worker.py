@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._cube import layout_of, open_cube, window_reader, window_writer
-from biastf_xr.cube._spec import STATUS, to_days
-from biastf_xr.cube.stores import store_at
+from biastf_xr.cube._cube import window_writer
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.errors import StoreLockedError
 from biastf_xr.fusion._kernel import (
-    CoarseImages,
     CoarseSeries,
     Fused,
     coarse_dates,
@@ -41,11 +39,13 @@ from biastf_xr.fusion._ledger import (
     pack_depth,
     unpack_depth,
 )
+from biastf_xr.fusion._report import UnitOutcome
 from biastf_xr.fusion._window_cache import WindowCache
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from biastf_xr.cube._cube import Cube
     from biastf_xr.fusion._plan import FusionRule, Unit
     from biastf_xr.grid import Alignment, Tile
     from biastf_xr.methods.base import Float, Method, Prepared
@@ -58,19 +58,18 @@ CACHE_BYTES = 96 * 2**20
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """What every unit of a run shares.  Small: it travels to the workers.
 
-    `fine`, `coarse`: The stores to read.
-    `output`: The store to write.
+    `fine`, `coarse`, `output`: The cubes to read and to write.
     `alignment`: How the coarse grid lies under the fine one.
-    `run`: Name of the run; what a worker remembers is of one run.
+    `run`: Name of the run; what a worker keeps is of one run.
     `token`: The driver's lock on the output.
     """
 
-    fine: str
-    coarse: str
-    output: str
+    fine: Cube
+    coarse: Cube
+    output: Cube
     method: Method
     bands: tuple[str, ...]
     alignment: Alignment
@@ -80,26 +79,22 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One unit with what the ledger will say of it.
+class UnitRecord:
+    """What the ledger will say of a unit.
 
-    `slot`: Number of the unit in its run.
-    `lines`: Shape ``(date, LINE)``: lines of the journal, the digest of the coarse images still
-    0.
-    `known`: Digest of the coarse images from which each date was made before, where only scenes
+    `lines`: Shape ``(date, LINE)``: lines of the journal, the hash of the coarse images still 0.
+    `known`: Hash of the coarse images from which each date was made before, where only scenes
     of the coarse sensor have changed since; 0 where it must be made in any case.
-    `rewrites`: Whether pixels that are there are made anew.
-    `words`: Numbers of the base dates on each side, from near to far.
+    `rewrites`: Whether pixels that are there are recomputed.
+    `hashes`: Of the base dates on each side, from near to far.
     `bits`: By date, the bits that name them in the recipe.
     `states`: What the method prepared, by base date, for the unit's dates.
     """
 
-    slot: int
-    unit: Unit
     lines: NDArray[np.uint64]
     known: tuple[int, ...]
     rewrites: bool
-    words: tuple[NDArray[np.uint64], NDArray[np.uint64]]
+    hashes: tuple[NDArray[np.uint64], NDArray[np.uint64]]
     bits: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     states: dict[np.datetime64, Prepared] = field(default_factory=dict)
 
@@ -107,87 +102,49 @@ class Task:
         """Complete the lines by what follows from the number of base dates looked at, in place."""
         sides = unpack_depth(lines[:, 2 + DEPTH])
         for n, depths in enumerate(zip(*sides, strict=True)):
-            word, bases = int(lines[n, 2 + FINE]), 0
+            total, bases = int(lines[n, 2 + FINE]), 0
             for side, depth in enumerate(depths):
-                word += sum(int(w) for w in self.words[side][:depth])
+                total += sum(int(h) for h in self.hashes[side][:depth])
                 bases |= sum(self.bits[n][side][:depth])
-            lines[n, 2 + FINE], lines[n, 2 + BASES] = max(word % 2**64, 1), bases
-
-    @property
-    def places(self) -> list[int]:
-        """Return the places of the dates on the time axis of the output."""
-        return [int(p) for p in self.lines[:, 0]]
+            lines[n, 2 + FINE], lines[n, 2 + BASES] = max(total % 2**64, 1), bases
 
 
-@dataclass(frozen=True)
-class UnitOutcome:
-    """What came of a unit.
-
-    `lines`: What the ledger is to say.
-    `store`: What was written through; with Icechunk it holds the changes.
-    `pixels`: Pixels and dates made.
-    `unchanged`: Dates that were found to be as they are.
-    `seconds`: Time spent to read, wait, infer and write.
-    `memory`: Bytes resident in the worker.
-    """
-
-    slot: int
-    lines: NDArray[np.uint64]
-    store: Any
-    pixels: int
-    unchanged: int
-    seconds: dict[str, float]
-    memory: int
-    worker: str
-
-
-def run_task(job: Job, task: Task, store: Any) -> UnitOutcome:
+def run_unit(context: RunContext, unit: Unit, record: UnitRecord, store: Any) -> UnitOutcome:
     """Read, fuse and write one unit."""
-    clock = _Clock()
-    inputs = _inputs(job)
-    coarse = fill_coarse(task.unit, inputs.series(task.unit), job.rule, job.method.smoothing)
-    contents = coarse.digests(task.states)
-    lines = task.lines.copy()
+    clock, method = _Clock(), context.method
+    windows = _windows_of(context)
+    coarse = fill_coarse(unit, windows.series(unit), context.rule, method.smoothing)
+    contents = coarse.hashes(record.states)
+    lines = record.lines.copy()
     lines[:, 2 + CONTENT] = contents
-    changed = [
-        i for i, (new, old) in enumerate(zip(contents, task.known, strict=True)) if new != old
-    ]
+    changed = [n for n, (new, old) in enumerate(zip(contents, record.known, strict=True))
+               if new != old]  # fmt: skip
     pixels = 0
     if changed:
-        unit, coarse = _of_dates(task.unit, changed), coarse.of(changed)
-        inputs.prefetch(unit)
+        part, coarse = _of_dates(unit, changed), coarse.of(changed)
+        windows.prefetch(part)
         clock.stop("read")
         with LANE:
             clock.stop("wait")
-            states = {day: state.of(changed) for day, state in task.states.items()}
-            fused = _infer(job, inputs, unit, states, coarse)
+            states = {day: state.of(changed) for day, state in record.states.items()}
+            fused = fuse_unit(
+                part, method, states, windows.fine_image, coarse, context.alignment, context.bands
+            )
         clock.stop("infer")
         pixels = int(fused.status_flag.size)
-        depth = pack_depth(*(fused.depth if fused.closed else (ALL, ALL)))
-        lines[changed, 2 + DEPTH] = depth
-        task.name_bases(lines)
-        _write(job, store, task, changed, fused, lines)
+        lines[changed, 2 + DEPTH] = pack_depth(*(fused.depth if fused.closed else (ALL, ALL)))
+        record.name_bases(lines)
+        _write(context, store, unit, changed, fused, lines, rewrites=record.rewrites)
     else:
-        task.name_bases(lines)
-    if not store_at(job.output).transactional:
-        with writing_to(job.output):
-            add_to_journal(store, task.slot, lines)
+        record.name_bases(lines)
+    if not context.output.store.transactional:
+        with writing_to(context.output.path):
+            add_to_journal(store, unit.slot, lines)
     clock.stop("write")
     return UnitOutcome(
-        task.slot, lines, store, pixels, len(contents) - len(changed), clock.seconds,
-        resident(), f"{os.uname().nodename}:{os.getpid()}",
+        unit.slot, lines, store, pixels, len(contents) - len(changed), clock.seconds,
+        _resident(), f"{os.uname().nodename}:{os.getpid()}",
     )  # fmt: skip
-
-
-def _infer(
-    job: Job,
-    inputs: _Inputs,
-    unit: Unit,
-    states: dict[np.datetime64, Prepared],
-    coarse: CoarseImages,
-) -> Fused:
-    method = job.method
-    return fuse_unit(unit, method, states, inputs.fine_image, coarse, job.alignment, job.bands)
 
 
 def _of_dates(unit: Unit, dates: list[int]) -> Unit:
@@ -196,37 +153,42 @@ def _of_dates(unit: Unit, dates: list[int]) -> Unit:
 
 
 def _write(
-    job: Job,
+    context: RunContext,
     store: Any,
-    task: Task,
+    unit: Unit,
     dates: list[int],
     fused: Fused,
     lines: NDArray[np.uint64],
+    *,
+    rewrites: bool,
 ) -> None:
     """Write whole shards, the flag last: where it is set, everything else of the date is there."""
-    output = store_at(job.output)
-    if not output.held_by(job.token):
+    output = context.output
+    if not output.store.held_by(context.token):
         raise StoreLockedError(
-            f"{job.output}: the run that this unit belongs to has ended or was killed, so it is "
+            f"{output.path}: the run that this unit belongs to has ended or was killed, so it is "
             "not written. Nothing is to be done: the next run makes it."
         )
-    data = fused.variables(job.bands)
+    data = fused.variables(context.bands)
     flag = {"status_flag": data.pop("status_flag")}
     blank = {"status_flag": np.full_like(flag["status_flag"], STATUS["unwritten"])}
-    with writing_to(job.output):
-        anew = task.rewrites and not output.transactional
-        if anew:
-            add_to_journal(store, task.slot, begun(lines))
+    with writing_to(output.path):
+        in_place = rewrites and not output.store.transactional
+        if in_place:
+            add_to_journal(store, unit.slot, begun(lines))
         write = window_writer(store)
-        for part, times in _neighbours([task.places[i] for i in dates]):
-            for step in (*((blank,) if anew else ()), data, flag):
-                write(times, task.unit.tile, {name: v[part] for name, v in step.items()})
+        for part, times in _neighbours([int(lines[i, 0]) for i in dates]):
+            for step in (*((blank,) if in_place else ()), data, flag):
+                write(times, unit.tile, {name: v[part] for name, v in step.items()})
 
 
-def _neighbours(places: list[int]) -> list[tuple[slice, slice]]:
-    """Cut places into runs without a gap: the slice of the list, and that of the axis."""
-    cuts = [0, *(n for n in range(1, len(places)) if places[n] != places[n - 1] + 1), len(places)]
-    return [(slice(a, b), slice(places[a], places[b - 1] + 1)) for a, b in itertools.pairwise(cuts)]
+def _neighbours(indices: list[int]) -> list[tuple[slice, slice]]:
+    """Cut indices into runs without a gap: the slice of the list, and that of the axis."""
+    ends = (n for n in range(1, len(indices)) if indices[n] != indices[n - 1] + 1)
+    cuts = [0, *ends, len(indices)]
+    return [
+        (slice(a, b), slice(indices[a], indices[b - 1] + 1)) for a, b in itertools.pairwise(cuts)
+    ]
 
 
 class _Clock:
@@ -242,42 +204,42 @@ class _Clock:
         self._last = now
 
 
-def resident() -> int:
+def _resident() -> int:
     """Return the bytes that this process has resident."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)
 
 
-class _Inputs:
+class _Windows:
     """The two cubes of a run, opened once per process, and the windows kept of them."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        bands = job.bands
-        self.read_fine, self.fine_days, _ = _open(job.fine, bands)
-        self.read_coarse, self.coarse_days, self.step = _open(job.coarse, bands)
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.read_fine, self.fine_days = context.fine.reader(context.bands), context.fine.days
+        self.read_coarse = context.coarse.reader(context.bands)
+        self.coarse_days, self.step = context.coarse.days, context.coarse.layout.time
         self.cache = WindowCache(CACHE_BYTES)
 
     def fine_image(self, day: np.datetime64, tile: Tile) -> Float:
         """Return one fine image; read once for all units of the tile."""
-        place = int(np.searchsorted(self.fine_days, day))
-        image: Float = self.cache.get(("fine", place, tile), lambda: self.read_fine(place, tile))
+        index = int(np.searchsorted(self.fine_days, day))
+        image: Float = self.cache.get(("fine", index, tile), lambda: self.read_fine(index, tile))
         return image
 
     def prefetch(self, unit: Unit) -> None:
         """Read what the unit will surely need: the nearest base date on each side."""
-        job, bracket = self.job, unit.bracket
-        tile = unit.tile.padded(job.method.fine_halo).clipped(job.alignment.shape)
+        context, bracket = self.context, unit.bracket
+        tile = unit.tile.padded(context.method.fine_halo).clipped(context.alignment.shape)
         for day in (*bracket.before[:1], *bracket.after[:1]):
             self.fine_image(day, tile)
 
     def series(self, unit: Unit) -> CoarseSeries:
         """Return the coarse images around a unit, in blocks of days as they are stored."""
-        job = self.job
-        window = coarse_window(unit, job.method, job.alignment)
-        dates = coarse_dates(unit, self.coarse_days, job.rule)
-        shape = (0, len(job.bands), *window.shape)
+        context = self.context
+        window = coarse_window(unit, context.method, context.alignment)
+        dates = coarse_dates(unit, self.coarse_days, context.rule)
+        shape = (0, len(context.bands), *window.shape)
         parts = [np.zeros(shape, np.float32)]
         for block in np.unique(dates // self.step):
             start = int(block) * self.step
@@ -294,25 +256,19 @@ class _Inputs:
 
 
 _OPENING = threading.Lock()
-_OPEN: dict[str, _Inputs] = {}
+_OPEN: dict[str, _Windows] = {}
 
 
-def _inputs(job: Job) -> _Inputs:
-    """Return the inputs of a run; those of an earlier one are let go."""
+def _windows_of(context: RunContext) -> _Windows:
+    """Return the windows of a run; those of an earlier one are let go."""
     with _OPENING:
-        if job.run not in _OPEN:
+        if context.run not in _OPEN:
             _OPEN.clear()
-            _OPEN[job.run] = _Inputs(job)
-        return _OPEN[job.run]
+            _OPEN[context.run] = _Windows(context)
+        return _OPEN[context.run]
 
 
-def forget_inputs() -> None:
+def forget_windows() -> None:
     """Let go of what this process has read."""
     with _OPENING:
         _OPEN.clear()
-
-
-def _open(path: str, bands: tuple[str, ...]) -> tuple[Any, NDArray[np.datetime64], int]:
-    """Open a store's arrays; give their days and how many of them a chunk has."""
-    ds = open_cube(path, chunks=None, days="all")
-    return window_reader(path, bands), to_days(ds["time"].values), layout_of(ds).time

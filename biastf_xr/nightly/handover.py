@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.cube._cube import read_group
+from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._ledger import stored_days
 from biastf_xr.fusion._ledger import RECIPE, open_ledger
 from biastf_xr.nightly.records import write_text
@@ -28,8 +28,8 @@ EXPORTED = "exported.json"
 
 def days_to_hand_on(output: str, notes: Path) -> dict[str, str]:
     """List the days whose present state was not handed on yet; reads the ledger only."""
-    group = read_group(output)
-    record = np.asarray(open_ledger(group.store)["record"][:])  # type: ignore[index]
+    group = Cube(output).group
+    record = np.asarray(open_ledger(group)["record"][:])  # type: ignore[index]
     known = read_notes(notes)
     found = {}
     for day, row in zip(stored_days(group), record, strict=True):

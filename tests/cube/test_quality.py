@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from biastf_xr.brackets import BracketRule, usable_dates
-from biastf_xr.cube import PAIR_FLAG, ingest, open_cube
+from biastf_xr.cube import PAIR_FLAG, Cube, ingest, open_cube
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube._quality import (
     PairRule,
@@ -180,7 +180,7 @@ def test_table_is_kept_with_the_cube_and_only_new_days_are_checked(tmp_path):
         update_quality(
             tmp_path / "F.zarr", tmp_path / "C.zarr", progress=lambda *_: pytest.fail("again")
         )
-    assert read_quality(tmp_path / "F.zarr").sizes == {"time": 5, "band": 1}
+    assert read_quality(Cube(tmp_path / "F.zarr")).sizes == {"time": 5, "band": 1}
     assert open_cube(tmp_path / "F.zarr")["pair_flag"].values.tolist() == [1] * 5
     plain = xr.open_zarr(tmp_path / "F.zarr")
     assert plain["pair_flag"].values.sum() == 5
@@ -216,7 +216,7 @@ def test_shift_auto_brings_the_archive_into_place_once(tmp_path, capsys):
         assert ("every coarse scene is moved by" in told) == (new.start == 0)
         assert "move it by" not in told.rpartition("pairs of one day")[2]
         assert list(report.added) == [f"C_{day}.tif" for day in days[new]]
-    table = read_quality(tmp_path / "F.zarr")
+    table = read_quality(Cube(tmp_path / "F.zarr"))
     assert (table["pair_flag"].values == PAIR_FLAG["good"]).all()
     cube = open_cube(tmp_path / "C.zarr")
     # The content was moved down and left: it has to go up and right.

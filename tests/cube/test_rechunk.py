@@ -35,7 +35,7 @@ SHAPE = (40, 36)
 FIRST = np.datetime64("2021-04-12")
 
 
-def write_days(store, days, version="1"):
+def write_days(edit, days, version="1"):
     """Write days of a cube with two bands: noise, and a record of what they were made from."""
     import zlib
 
@@ -43,9 +43,9 @@ def write_days(store, days, version="1"):
     for day in days:
         rng = np.random.default_rng(zlib.crc32(f"{day} {version}".encode()))
         bands = {b: rng.uniform(0.02, 0.5, (1, *SHAPE)).astype("f4") for b in ("red", "nir")}
-        write_window(store, slice(day, day + 1), tile, bands)
+        write_window(edit.store, slice(day, day + 1), tile, bands)
         entry = Entry(f"scene {day}", f"scene {day}", version, version)
-        write_records(store, {day: DayRecord((entry,))})
+        write_records(edit.group, {day: DayRecord((entry,))})
 
 
 @pytest.fixture
@@ -57,13 +57,13 @@ def cube(tmp_path):
     spec = CubeSpec("fine", ("red", "nir"), geobox, layout, {"history": "made by a test"})
     with store_at(path).build("test", replace=False) as edit:
         write_template(build_template(spec, [FIRST]), spec, edit.store)
-        create_ledger(edit.store, spec, 1)
-        write_days(edit.store, [0])
+        create_ledger(edit.group, spec, 1)
+        write_days(edit, [0])
 
     def change(days, version="1"):
         with store_at(path).edit("test") as edit:
-            grow(edit.store, FIRST + max(days))
-            write_days(edit.store, days, version)
+            grow(edit.group, FIRST + max(days))
+            write_days(edit, days, version)
         return path
 
     change(range(1, 4))

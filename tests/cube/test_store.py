@@ -14,11 +14,11 @@ from checks import facts
 
 from biastf_xr.cube import CubeSpec, Layout
 from biastf_xr.cube._cube import (
+    Cube,
     bands_of,
     layout_of,
     open_cube,
     spec_of,
-    window_reader,
     write_window,
 )
 from biastf_xr.cube._template import build_template, write_template
@@ -167,7 +167,7 @@ def test_window_is_written_within_the_stated_error_and_nothing_around_it(empty):
 
 
 def test_window_reader_gives_what_xarray_gives(small_cubes):
-    read = window_reader(small_cubes.coarse, ("nir", "red"))
+    read = Cube(small_cubes.coarse).reader(("nir", "red"))
     ds = xr.open_zarr(small_cubes.coarse)
     tile = Tile(2, 7, 3, 9)
     want = np.stack([ds[b][:, 2:7, 3:9].to_numpy() for b in ("nir", "red")])

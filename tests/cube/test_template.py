@@ -51,7 +51,7 @@ def write(kind, path, **options):
     with store_at(path).build("test", replace=False) as edit:
         write_template(template, spec(kind, **options), edit.store)
         if kind != "fused":
-            create_ledger(edit.store, spec(kind, **options), DAYS.size)
+            create_ledger(edit.group, spec(kind, **options), DAYS.size)
     return path
 
 

@@ -89,7 +89,8 @@ def test_wrong_clear_fraction_is_found(cube):
 
 
 def test_unfinished_day_is_found(cube):
-    write_records(cube, {16: DayRecord((), finished=False)})
+    group = zarr.open_group(cube, mode="r+", use_consolidated=False)
+    write_records(group, {16: DayRecord((), finished=False)})
     only(cube, "ingest/record", "was not finished")
 
 

@@ -12,9 +12,15 @@ import biastf_xr
 from biastf_xr.brackets import BracketRule, reach_of
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import TargetDateError
-from biastf_xr.fusion._inputs import Archive, Inputs
-from biastf_xr.fusion._overview import OWN_SCENE
-from biastf_xr.fusion._plan import ClearPixels, FusionPlan, FusionRule, TileGrid, build_plan
+from biastf_xr.fusion._plan import (
+    OWN_SCENE,
+    ClearPixels,
+    FusionPlan,
+    FusionRule,
+    TileGrid,
+    build_plan,
+)
+from biastf_xr.fusion._provenance import Archive, Provenance
 from biastf_xr.methods import get_method
 
 START = np.datetime64("2021-04-01")
@@ -126,8 +132,8 @@ def test_tiles_cover_the_grid_once():
     assert grid.pixels().tolist() == [np.prod(grid[n].shape) for n in range(len(grid))]
 
 
-def words(plan, fine=(), **rule):
-    """Return the numbers of a plan's inputs, with other versions of some fine scenes."""
+def hashes(plan, fine=(), **rule):
+    """Return the hashes of a plan's inputs, with other versions of some fine scenes."""
     from dataclasses import replace
 
     plan = replace(plan, rule=replace(plan.rule, **rule))
@@ -137,7 +143,7 @@ def words(plan, fine=(), **rule):
                          for d in days})
         for sensor in ("fine", "coarse")
     ]  # fmt: skip
-    return Inputs(plan, get_method("linear"), *archives, days)
+    return Provenance(plan, get_method("linear"), *archives, days)
 
 
 @settings(max_examples=40, deadline=None)
@@ -145,28 +151,28 @@ def words(plan, fine=(), **rule):
 def test_a_changed_scene_changes_the_number_of_what_it_is_in(plan, which):
     day = plan.base[which % plan.base.size]
     every = np.full(len(plan.tiles), plan.base.size)
-    a, b = words(plan), words(plan, fine=[day])
+    a, b = hashes(plan), hashes(plan, fine=[day])
     for t in range(plan.targets.size):
-        changed = a.fine_word(t, every, every) != b.fine_word(t, every, every)
+        changed = a.fine_hash(t, every, every) != b.fine_hash(t, every, every)
         for tile in range(len(plan.tiles)):
             bracket = plan.bracket_of(t, tile)
             own = bracket.observed and plan.targets[t] == day
             assert changed[tile] == (day in bracket.base_dates or own)
             # Of the nearest date alone, a change further away is no change.
             depth = np.ones(len(plan.tiles), int)
-            near = a.fine_word(t, depth, depth)[tile] != b.fine_word(t, depth, depth)[tile]
+            near = a.fine_hash(t, depth, depth)[tile] != b.fine_hash(t, depth, depth)[tile]
             assert near == (day in (*bracket.before[:1], *bracket.after[:1]) or own)
 
 
 def test_another_method_or_rule_changes_every_number():
     plan = scattered(1, bases=9, targets=20, max_layers=3, max_gap=None, share=1.0, per_unit=8)
     every = np.full(len(plan.tiles), 9)
-    a = np.stack([words(plan).fine_word(t, every, every) for t in range(20)])
-    b = words(plan, coarse_max_gap=3)
-    other = np.stack([b.fine_word(t, every, every) for t in range(20)])
+    a = np.stack([hashes(plan).fine_hash(t, every, every) for t in range(20)])
+    b = hashes(plan, coarse_max_gap=3)
+    other = np.stack([b.fine_hash(t, every, every) for t in range(20)])
     assert (a != other).all()
-    assert words(plan).digest() != b.digest()
-    assert words(plan).digest() == words(plan).digest()
+    assert hashes(plan).hash() != b.hash()
+    assert hashes(plan).hash() == hashes(plan).hash()
 
 
 @pytest.mark.parametrize(

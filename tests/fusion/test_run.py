@@ -25,8 +25,7 @@ from biastf_xr.errors import (
     StoreLockedError,
     StoreWriteError,
 )
-from biastf_xr.fusion import FusionRule
-from biastf_xr.fusion import _ledger as books
+from biastf_xr.fusion import FusionRule, _ledger
 from biastf_xr.methods.interpolation import Direct
 
 # Around the second fine scene, itself among them.
@@ -194,11 +193,11 @@ def test_a_finished_unit_is_told_by_the_journal(small_cubes, tmp_path, monkeypat
     """A driver that dies before it moves the journal to the record loses nothing."""
     output = tmp_path / "f.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr(books, "write_lines", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(_ledger, "write_lines", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             biastf_xr.write_fused(*small_cubes, output, "direct", tile=48, dates=DAYS)
-    ledger = books.open_ledger(store_at(output).reader())
-    lines, slots = books.read_journal(ledger)
+    ledger = _ledger.open_ledger(zarr.open_group(store_at(output).reader(), mode="r"))
+    lines, slots = _ledger.read_journal(ledger)
     assert len(slots) > 4
     assert not np.asarray(ledger["record"][:]).any()
     report = biastf_xr.write_fused(*small_cubes, output, "direct", tile=48, dates=DAYS)
@@ -209,12 +208,12 @@ def test_a_finished_unit_is_told_by_the_journal(small_cubes, tmp_path, monkeypat
 def test_the_ledger_names_the_scenes(small_cubes, tmp_path):
     output = tmp_path / "f.zarr"
     biastf_xr.write_fused(*small_cubes, output, "direct", tile=48, dates=DAYS)
-    ledger = books.open_ledger(store_at(output).reader())
+    ledger = _ledger.open_ledger(zarr.open_group(store_at(output).reader(), mode="r"))
     record = ledger["record"][:]
-    assert (record[..., books.RECIPE] > 0).all()
-    recipe = json.loads(str(ledger["recipes"][int(record[0, 0, 0, books.RECIPE]) - 1]))
+    assert (record[..., _ledger.RECIPE] > 0).all()
+    recipe = json.loads(str(ledger["recipes"][int(record[0, 0, 0, _ledger.RECIPE]) - 1]))
     scenes = {json.loads(str(t))["number"]: json.loads(str(t)) for t in ledger["scenes"][:]}
-    bits = int(record[0, 0, 0, books.BASES])
+    bits = int(record[0, 0, 0, _ledger.BASES])
     used = [number for n, (_, number) in enumerate(recipe["bases"]) if bits >> n & 1]
     assert used
     assert all(scenes[number]["scenes"][0][0].startswith("LC0") for number in used)

@@ -113,21 +113,17 @@ class IcechunkStore(CubeStore):
         """Return whether there is something; see `CubeStore.exists`."""
         import zarr
 
-        if self.folder and not self.recognises(self.folder):
-            return False  # asking Icechunk would make the folder
-        icechunk, storage = _icechunk(), self._storage()
-        if not icechunk.Repository.exists(storage):
-            return False
-        session = icechunk.Repository.open(storage).readonly_session(BRANCH)
         try:
-            zarr.open_group(session.store, mode="r")
+            zarr.open_group(self.reader(), mode="r")
         except FileNotFoundError:
             return False
         return True
 
     def reader(self, version: str | None = None) -> Any:
         """Open it for reading; see `CubeStore.reader`."""
-        if self.folder and not self.recognises(self.folder):
+        # Asking Icechunk would make the folder.
+        there = self.recognises(self.folder) if self.folder else self._is_there()
+        if not there:
             raise FileNotFoundError(self.url)
         repository = self._repository()
         if version is None:
@@ -231,6 +227,9 @@ class IcechunkStore(CubeStore):
             )
         bucket, _, prefix = self.place.partition("/")
         return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True)
+
+    def _is_there(self) -> bool:
+        return bool(_icechunk().Repository.exists(self._storage()))
 
     def _repository(self) -> Any:
         return _icechunk().Repository.open(self._storage())

@@ -1,9 +1,9 @@
-"""What every date of every tile is to be made from, as numbers that can be compared at once.
+"""What every date of every tile is to be made from, as hashes that are compared at once.
 
 A fused pixel owes its value to the fine scenes of its base dates, to the coarse scenes around
-its target and base dates, and to the method.  Of each tile and date this module gives one number
+its target and base dates, and to the method.  Of each tile and date this module has one hash
 for the fine scenes and the method, and one for the coarse scenes, both independent of scenes that
-have no clear pixel there.  A number that differs from the one in the ledger is work to be done.
+have no clear pixel there.  A hash that differs from the one in the ledger is work to be done.
 """
 
 from __future__ import annotations
@@ -16,21 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._cube import read_group
-from biastf_xr.cube._ledger import read_ledger
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion._plan import window_sums
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
+    from biastf_xr.cube._cube import Cube
     from biastf_xr.fusion._plan import FusionPlan
     from biastf_xr.methods.base import Method
 
-# Goes up when the same inputs give other pixels: cubes of an older one are made anew.
+# Goes up when the same inputs give other pixels: cubes of an older one are recomputed.
 ARITHMETIC = 1
 
 # A base date before a target and the same one after it are not the same input.
@@ -49,10 +46,10 @@ class Archive:
     scenes: dict[np.datetime64, list[list[str]]]
 
     @classmethod
-    def read(cls, path: str | Path, sensor: str) -> Archive:
-        """Read it from the ledger of a cube."""
+    def of(cls, cube: Cube, sensor: str) -> Archive:
+        """Take it from the ledger of a cube; a cube without one has no scenes."""
         try:
-            ledger = read_ledger(read_group(path))
+            ledger = cube.ledger
         except CubeStructureError:
             return cls(sensor, {})
         return cls(
@@ -65,23 +62,23 @@ class Archive:
         scenes = self.scenes.get(day, [])
         return json.dumps({"sensor": self.sensor, "day": str(day), "scenes": scenes})
 
-    def word(self, day: np.datetime64) -> int:
-        """Return the number that stands for a day and its scenes."""
-        return word_of(self.text(day))
+    def hash(self, day: np.datetime64) -> int:
+        """Return the hash of a day and its scenes."""
+        return hash_of(self.text(day))
 
-    def words(self, days: Any) -> NDArray[np.uint64]:
-        """Return the numbers of several days."""
-        return np.array([self.word(day) for day in days], np.uint64)
+    def hashes(self, days: Any) -> NDArray[np.uint64]:
+        """Return the hashes of several days."""
+        return np.array([self.hash(day) for day in days], np.uint64)
 
 
-def word_of(text: str) -> int:
-    """Return the number that stands for a text."""
+def hash_of(text: str) -> int:
+    """Return the hash of a text as a number of 64 bits, never 0."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What a plan is made from.
+class Provenance:
+    """What everything in a plan is to be made from.
 
     `fine`, `coarse`: The scenes of the two cubes.
     `coarse_days`: Days of the coarse cube.
@@ -110,33 +107,33 @@ class Inputs:
         )
 
     @cached_property
-    def own_words(self) -> NDArray[np.uint64]:
+    def own_hashes(self) -> NDArray[np.uint64]:
         """Return, of every target and tile, what it owes to the method and its own acquisition."""
         plan = self.plan
-        setting = [word_of(f"{self.setting} {day}") for day in plan.targets]
+        setting = [hash_of(f"{self.setting} {day}") for day in plan.targets]
         total = np.repeat(np.array(setting, np.uint64)[:, None], len(plan.tiles), axis=1)
-        own = self.fine.words(plan.targets[plan.observed])
+        own = self.fine.hashes(plan.targets[plan.observed])
         total[plan.observed] += plan.seen[plan.observed] * own[:, None]
         return total
 
     @cached_property
-    def base_words(self) -> NDArray[np.uint64]:
-        """Return the number of every base date."""
-        return self.fine.words(self.plan.base)
+    def base_hashes(self) -> NDArray[np.uint64]:
+        """Return the hash of every base date."""
+        return self.fine.hashes(self.plan.base)
 
     @cached_property
     def _ranks(self) -> tuple[NDArray[np.int16], NDArray[np.uint64]]:
-        """Count, per tile, the base dates up to each; add up their numbers by that count."""
+        """Count, per tile, the base dates up to each; add up their hashes by that count."""
         covered = self.plan.covered
         shape = (covered.shape[0] + 1, covered.shape[1])
         count, running = np.zeros(shape, np.int16), np.zeros(shape, np.uint64)
         np.cumsum(covered, axis=0, dtype=np.int16, out=count[1:])
-        np.cumsum(covered * self.base_words[:, None], axis=0, dtype=np.uint64, out=running[1:])
+        np.cumsum(covered * self.base_hashes[:, None], axis=0, dtype=np.uint64, out=running[1:])
         by_rank = np.zeros_like(running)
         np.put_along_axis(by_rank, count.astype(np.intp), running, axis=0)
         return count, by_rank
 
-    def fine_word(
+    def fine_hash(
         self, target: int, before: NDArray[np.intp], after: NDArray[np.intp]
     ) -> NDArray[np.uint64]:
         """Return what a target owes to method and fine scenes, if it looks at so many base dates.
@@ -151,22 +148,22 @@ class Inputs:
         )
 
         def _total(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.uint64]:
-            """Add up the numbers of the base dates of these ranks."""
+            """Add up the hashes of the base dates of these ranks."""
             ends = np.take_along_axis(by_rank, np.stack([low, high]), axis=0)
             found: NDArray[np.uint64] = ends[1] - ends[0]
             return found
 
-        word = self.own_words[target] + _total(np.maximum(split - before, first), split) * BEFORE
-        word += _total(resume, np.minimum(resume + after, last)) * AFTER
-        found: NDArray[np.uint64] = np.maximum(word, np.uint64(1))
+        total = self.own_hashes[target] + _total(np.maximum(split - before, first), split) * BEFORE
+        total += _total(resume, np.minimum(resume + after, last)) * AFTER
+        found: NDArray[np.uint64] = np.maximum(total, np.uint64(1))
         return found
 
     @cached_property
-    def coarse_words(self) -> NDArray[np.uint64]:
+    def coarse_hashes(self) -> NDArray[np.uint64]:
         """Return, of every target and tile, what it owes to coarse scenes."""
         plan = self.plan
         running = np.zeros(self.coarse_days.size + 1, np.uint64)
-        np.cumsum(self.coarse.words(self.coarse_days), dtype=np.uint64, out=running[1:])
+        np.cumsum(self.coarse.hashes(self.coarse_days), dtype=np.uint64, out=running[1:])
         own = plan.rule.coarse_max_gap if plan.rule.coarse_gaps == "fill" else 0
         targets = self._around(running, plan.targets, own)
         bases = self._around(running, plan.base, plan.rule.coarse_max_gap)
@@ -182,11 +179,11 @@ class Inputs:
         total: NDArray[np.uint64] = running[high] - running[low]
         return total
 
-    def _over_bases(self, words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def _over_bases(self, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Add up what the base dates of every target and tile stand for; sides count apart."""
         reach, covered = self.plan.reach, self.plan.covered
-        before = window_sums(covered, words * BEFORE, reach.first, reach.split)
-        after = window_sums(covered, words * AFTER, reach.resume, reach.last)
+        before = window_sums(covered, hashes * BEFORE, reach.first, reach.split)
+        after = window_sums(covered, hashes * AFTER, reach.resume, reach.last)
         return before + after
 
     def bits(self, target: int, tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -211,9 +208,9 @@ class Inputs:
         return json.dumps(
             {
                 "day": str(day),
-                "bases": [[str(d), self.fine.word(d)] for d in (*before, *after)],
-                "observed": self.fine.word(day) if plan.observed[target] else None,
-                "coarse": [[str(d), self.coarse.word(d)] for d in coarse],
+                "bases": [[str(d), self.fine.hash(d)] for d in (*before, *after)],
+                "observed": self.fine.hash(day) if plan.observed[target] else None,
+                "coarse": [[str(d), self.coarse.hash(d)] for d in coarse],
                 "setting": json.loads(self.setting),
                 "biastf_xr": __version__,
             },
@@ -232,13 +229,13 @@ class Inputs:
         used |= {plan.targets[t] for t in targets if plan.observed[t]}
         texts = [self.fine.text(d) for d in sorted(used)]
         texts += [self.coarse.text(d) for d in self.coarse_days]
-        return [json.dumps(json.loads(text) | {"number": word_of(text)}) for text in texts]
+        return [json.dumps(json.loads(text) | {"number": hash_of(text)}) for text in texts]
 
-    def digest(self) -> str:
-        """Return the digest of the whole plan."""
+    def hash(self) -> str:
+        """Return the hash of the whole plan."""
         total = hashlib.blake2b(digest_size=8)
         everything = np.full(len(self.plan.tiles), len(self.plan.base), np.intp)
-        fine = [self.fine_word(t, everything, everything) for t in range(self.plan.targets.size)]
-        for part in (self.plan.targets.astype("int64"), *fine, self.coarse_words):
+        fine = [self.fine_hash(t, everything, everything) for t in range(self.plan.targets.size)]
+        for part in (self.plan.targets.astype("int64"), *fine, self.coarse_hashes):
             total.update(part.tobytes())
         return total.hexdigest()

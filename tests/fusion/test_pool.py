@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from biastf_xr.errors import ClusterLostError, WorkerDiedError
-from biastf_xr.fusion._crew import ClusterCrew, Queue, ThreadCrew
+from biastf_xr.fusion._pool import ClusterPool, Queue, ThreadPool
+from biastf_xr.fusion._report import UnitOutcome
 from biastf_xr.fusion._window_cache import WindowCache
 
 
@@ -44,30 +45,30 @@ def test_a_queue_is_not_empty_for_want_of_workers():
 
 
 def test_threads_give_back_results_and_errors():
-    crew = ThreadCrew()
-    name = next(iter(crew.workers()))
-    crew.submit(1, name, lambda a, b: a + b, 2, 3)
-    crew.submit(2, name, lambda: 1 / 0)
+    pool = ThreadPool()
+    name = next(iter(pool.workers()))
+    pool.submit(1, name, _made, 1, 5)
+    pool.submit(2, name, lambda: 1 / 0)
     found = {}
     while len(found) < 2:
-        done = crew.wait(5)
-        found[done.key] = done
-    crew.close()
-    assert found[1].result == 5
+        done = pool.wait(5)
+        found[done.slot] = done
+    pool.close()
+    assert found[1].pixels == 5
     assert isinstance(found[2].error, ZeroDivisionError)
     assert "ZeroDivisionError" in found[2].trace
-    assert crew.wait(0.01) is None
+    assert pool.wait(0.01) is None
 
 
 def test_a_cluster_that_is_gone_is_named():
     class Gone:
         status = "closed"
 
-    crew = ClusterCrew(Gone(), gpu=False)
+    pool = ClusterPool(Gone(), gpu=False)
     with pytest.raises(ClusterLostError, match="scheduler"):
-        crew.workers()
+        pool.workers()
     with pytest.raises(ClusterLostError, match="scheduler"):
-        crew.wait(0.01)
+        pool.wait(0.01)
 
 
 def test_only_workers_that_own_a_gpu_do_units_where_one_is_needed():
@@ -82,8 +83,8 @@ def test_only_workers_that_own_a_gpu_do_units_where_one_is_needed():
                 }
             }
 
-    assert ClusterCrew(Mixed(), gpu=True).workers() == {"gpu": 2}
-    assert ClusterCrew(Mixed(), gpu=False).workers() == {"cpu": 8, "gpu": 2}
+    assert ClusterPool(Mixed(), gpu=True).workers() == {"gpu": 2}
+    assert ClusterPool(Mixed(), gpu=False).workers() == {"cpu": 8, "gpu": 2}
 
 
 def test_a_window_is_read_once_however_many_ask():
@@ -128,23 +129,27 @@ def test_a_unit_of_a_worker_that_died_comes_back():
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        crew = ClusterCrew(client, gpu=False)
-        (first,) = crew.workers()
-        crew.submit(1, first, _die)
-        crew.submit(2, first, abs, -2)
+        pool = ClusterPool(client, gpu=False)
+        (first,) = pool.workers()
+        pool.submit(1, first, _die)
+        pool.submit(2, first, _made, 2, 7)
         found, deadline = {}, time.monotonic() + 60
         while len(found) < 2 and time.monotonic() < deadline:
-            crew.workers()
-            done = crew.wait(0.2)
+            pool.workers()
+            done = pool.wait(0.2)
             if done is not None:
-                found[done.key] = done
+                found[done.slot] = done
         assert {type(d.error) for d in found.values()} == {WorkerDiedError}
-        while not (there := set(crew.workers()) - {first}) and time.monotonic() < deadline:
+        while not (there := set(pool.workers()) - {first}) and time.monotonic() < deadline:
             time.sleep(0.2)
-        crew.submit(2, there.pop(), abs, -2)
-        while (done := crew.wait(1)) is None:
+        pool.submit(2, there.pop(), _made, 2, 7)
+        while (done := pool.wait(1)) is None:
             pass
-        assert done.result == 2
+        assert (done.slot, done.pixels) == (2, 7)
+
+
+def _made(slot, pixels):
+    return UnitOutcome(slot, pixels=pixels)
 
 
 def _die():

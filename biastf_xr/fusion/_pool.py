@@ -1,4 +1,4 @@
-"""Who does the units of a run: threads of this process, or the workers of a Dask cluster."""
+"""The workers that a run hands its units to: threads here, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 import traceback
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from biastf_xr.errors import ClusterLostError, WorkerDiedError
+from biastf_xr.fusion._report import UnitOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,56 +38,41 @@ LOST = (
 )
 
 
-@dataclass(frozen=True)
-class Done:
-    """A unit that came back.
-
-    `result`: What it returned; None if it failed.
-    `trace`: The traceback on the worker.
-    """
-
-    key: int
-    worker: str
-    result: Any
-    error: BaseException | None = None
-    trace: str = ""
-
-
-class Crew(Protocol):
-    """Somebody to do units."""
+class WorkerPool(Protocol):
+    """Workers that units are handed to."""
 
     def workers(self) -> dict[str, int]:
-        """Return who is there and how many units each may have in hand."""
+        """Return the workers and how many units each may have in hand."""
         ...
 
-    def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
+    def submit(self, slot: int, worker: str, call: Callable[..., UnitOutcome], *args: Any) -> None:
         """Hand a unit to a worker."""
         ...
 
-    def wait(self, seconds: float) -> Done | None:
+    def wait(self, seconds: float) -> UnitOutcome | None:
         """Wait for a unit to come back."""
         ...
 
     def close(self) -> None:
-        """Let nothing more be done."""
+        """Cancel what is not done."""
         ...
 
 
-class ThreadCrew:
+class ThreadPool:
     """Threads of this process."""
 
     NAME = "this process"
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(THREADS, "biastf-unit")
-        self._back: queue.Queue[Done] = queue.Queue()
+        self._threads = ThreadPoolExecutor(THREADS, "biastf-unit")
+        self._back: queue.Queue[UnitOutcome] = queue.Queue()
 
     def workers(self) -> dict[str, int]:
-        """Return who is there; see `Crew.workers`."""
+        """Return the workers; see `WorkerPool.workers`."""
         return {self.NAME: THREADS}
 
-    def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
-        """Hand over a unit; see `Crew.submit`."""
+    def submit(self, slot: int, worker: str, call: Callable[..., UnitOutcome], *args: Any) -> None:
+        """Hand over a unit; see `WorkerPool.submit`."""
 
         def _back(future: Future[Any]) -> None:
             """Put what came of the unit where `wait` finds it."""
@@ -95,26 +80,26 @@ class ThreadCrew:
                 return
             error = future.exception()
             if error is None:
-                self._back.put(Done(key, worker, future.result()))
+                self._back.put(future.result())
             else:
                 trace = "".join(traceback.format_exception(error))
-                self._back.put(Done(key, worker, None, error, trace))
+                self._back.put(UnitOutcome(slot, error=error, trace=trace))
 
-        self._pool.submit(call, *args).add_done_callback(_back)
+        self._threads.submit(call, *args).add_done_callback(_back)
 
-    def wait(self, seconds: float) -> Done | None:
-        """Wait for a unit; see `Crew.wait`."""
+    def wait(self, seconds: float) -> UnitOutcome | None:
+        """Wait for a unit; see `WorkerPool.wait`."""
         try:
             return self._back.get(timeout=seconds)
         except queue.Empty:
             return None
 
     def close(self) -> None:
-        """End the threads; see `Crew.close`."""
-        self._pool.shutdown(cancel_futures=True)
+        """End the threads; see `WorkerPool.close`."""
+        self._threads.shutdown(cancel_futures=True)
 
 
-class ClusterCrew:
+class ClusterPool:
     """The workers of a Dask cluster.
 
     `gpu`: Whether units go to workers with the resource "GPU" only.
@@ -129,7 +114,7 @@ class ClusterCrew:
         self._alone_since: float | None = None
 
     def workers(self) -> dict[str, int]:
-        """Return who is there; see `Crew.workers`."""
+        """Return the workers; see `WorkerPool.workers`."""
         known = self._known()
         there = {
             address: int(about["nthreads"])
@@ -137,11 +122,11 @@ class ClusterCrew:
             if self._resources is None or RESOURCE in about.get("resources", {})
         }
         self._require_somebody(there)
-        for key, (future, worker) in self._futures.items():
+        for slot, (future, worker) in self._futures.items():
             # Dask itself would wait for ever for the one that the unit was meant for.
-            if worker not in known and key not in self._dead and not future.done():
-                self._dead.add(key)
-                self._back.put((key, future))
+            if worker not in known and slot not in self._dead and not future.done():
+                self._dead.add(slot)
+                self._back.put((slot, future))
         return there
 
     def _known(self) -> dict[str, Any]:
@@ -153,17 +138,19 @@ class ClusterCrew:
             raise ClusterLostError(LOST) from error
         return found
 
-    def _result(self, future: Any, worker: str) -> Any:
+    def _result(self, future: Any, worker: str) -> UnitOutcome:
         """Fetch what a unit returned, unless its worker died before it was fetched."""
         while True:
             try:
-                return future.result(timeout=FETCH)
+                outcome: UnitOutcome = future.result(timeout=FETCH)
             except TimeoutError as error:
                 if worker not in self._known():
                     raise WorkerDiedError(f"{worker} died; {WHY}") from error
+            else:
+                return outcome
 
     def _require_somebody(self, there: dict[str, int]) -> None:
-        """Wait a while for workers to be started anew, but not for ever."""
+        """Wait a while for workers to be restarted, but not for ever."""
         if there:
             self._alone_since = None
         elif self._alone_since is None:
@@ -175,42 +162,42 @@ class ClusterCrew:
                 "are kept; start workers and run the same command again."
             )
 
-    def submit(self, key: int, worker: str, call: Callable[..., Any], *args: Any) -> None:
-        """Hand over a unit; see `Crew.submit`.
+    def submit(self, slot: int, worker: str, call: Callable[..., UnitOutcome], *args: Any) -> None:
+        """Hand over a unit; see `WorkerPool.submit`.
 
         `worker`: Address; if it dies, the unit comes back with an error.
         """
         future = self._client.submit(
             call, *args, workers=[worker], pure=False, resources=self._resources
         )
-        self._futures[key] = future, worker
-        future.add_done_callback(lambda _: self._back.put((key, future)))
+        self._futures[slot] = future, worker
+        future.add_done_callback(lambda _: self._back.put((slot, future)))
 
-    def wait(self, seconds: float) -> Done | None:
-        """Wait for a unit; see `Crew.wait`."""
+    def wait(self, seconds: float) -> UnitOutcome | None:
+        """Wait for a unit; see `WorkerPool.wait`."""
         try:
-            key, future = self._back.get(timeout=seconds)
+            slot, future = self._back.get(timeout=seconds)
         except queue.Empty:
             self._require_scheduler()
             return None
-        found = self._futures.get(key)
+        found = self._futures.get(slot)
         if found is None or found[0] is not future:
             return None  # given up earlier; the unit may be with another worker now
-        _, worker = self._futures.pop(key)
+        _, worker = self._futures.pop(slot)
         try:
-            return Done(key, worker, self._outcome(key, future, worker))
+            return self._outcome(slot, future, worker)
         except BaseException as error:
             if isinstance(error, ClusterLostError | KeyboardInterrupt):
                 raise
             trace = "" if isinstance(error, WorkerDiedError) else traceback.format_exc()
-            return Done(key, worker, None, error, trace)
+            return UnitOutcome(slot, error=error, trace=trace)
         finally:
             future.release()
 
-    def _outcome(self, key: int, future: Any, worker: str) -> Any:
+    def _outcome(self, slot: int, future: Any, worker: str) -> UnitOutcome:
         """Return what a unit returned, or raise why it did not."""
-        if key in self._dead and future.status != "finished":
-            self._dead.discard(key)
+        if slot in self._dead and future.status != "finished":
+            self._dead.discard(slot)
             self._client.cancel([future])
             raise WorkerDiedError(f"{worker} died; {WHY}")
         if future.status in ("cancelled", "lost"):
@@ -219,7 +206,7 @@ class ClusterCrew:
         return self._result(future, worker)
 
     def close(self) -> None:
-        """Cancel what is not done; see `Crew.close`."""
+        """Cancel what is not done; see `WorkerPool.close`."""
         if self._client.status == "running":
             self._client.cancel([future for future, _ in self._futures.values()])
         self._futures.clear()
