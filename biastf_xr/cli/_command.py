@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from biastf_xr.cli._flags import FLAGS, changes_of, flag_parameters, help_of, read_settings
+from biastf_xr.sources import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -144,6 +145,7 @@ def command(
         described: Any = run
         described.__signature__ = signature.replace(parameters=parameters)
         described.__annotations__ = {}  # typer takes those of the signature
+        described.__doc__ = (function.__doc__ or "").replace("{products}", ", ".join(PRODUCTS))
         epilog = EPILOG + (SETS if common & {"config", "changes"} else "")
 
         def register(app: typer.Typer) -> None:

@@ -38,6 +38,8 @@ def ingest(
     Scenes that cannot be used are listed with the reason and do not stop the others. Without a
     file, the sensors are ingested whose product is named.
 
+    Products: {products}.
+
     Examples: `biastf-xr ingest config.toml` (both cubes, and a check of the two sensors), or
 
     `biastf-xr ingest --fine fine.zarr --set fine.product=hls --set fine.folder=scenes`, or

@@ -46,6 +46,7 @@ class Stac(Product):
 
     name: ClassVar = "stac"
     title: ClassVar = "STAC"
+    required: ClassVar = 'like = "landsat-c2-l2"         # product that the items hold\n'
     expects: ClassVar = "a catalog.json, a folder that holds one, or the URL of an API"
     like: str
     options: Mapping[str, Any] = field(default_factory=dict)
