@@ -70,6 +70,17 @@ def merged(data: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def taken(data: Mapping[str, Any], name: str, *rest: str) -> tuple[dict[str, Any], Any]:
+    """Return nested tables without one key, and its value; None where it is not there."""
+    found = dict(data)
+    if not rest:
+        return found, found.pop(name, None)
+    if not isinstance(found.get(name), Mapping):
+        return found, None
+    found[name], value = taken(found[name], *rest)
+    return found, value
+
+
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and (
         issubclass(kind, BaseModel) or dataclasses.is_dataclass(kind)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import difflib
 import tomllib
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from biastf_xr._keys import leaf_keys, merged
+from biastf_xr._keys import leaf_keys, merged, taken
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec
@@ -34,6 +35,9 @@ NIGHTLY_STEPS: tuple[NightlyStep, ...] = get_args(NightlyStep)
 PLACES = ("fine.folder", "fine.cube", "coarse.folder", "coarse.cube", "grid.region",
           "method.checkpoint", "method.start", "fuse.output", "nightly.folder", "nightly.export",
           "nightly.publish")  # fmt: skip
+
+# Old names of keys and sections, which are still read, and what they are called now.
+RENAMED: dict[str, str] = {}
 
 # Keys of `[method]` that stay as they are where a flag names another method than the file.
 OF_ANY_METHOD = ("checkpoint", "refit", "seed", "resume", "train_on", "device", "precision")
@@ -482,8 +486,9 @@ def build_config(
         If a key or value is not usable.
     """
     where = f"{path}: " if path else ""
+    data = _with_new_names(data)
     if changes:
-        data = _changed(data, changes)
+        data = _changed(data, _with_new_names(changes))
     try:
         config = Config.model_validate(data)
     except pydantic.ValidationError as error:
@@ -501,10 +506,25 @@ def _changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
         if isinstance(value, str | Path) and not _is_code(key, value):
             changes = merged(changes, {section: {name: locate(value, Path.cwd())}})
     method = data.get("method", {})
-    named = method.get("name", MethodSection().name)
-    if changes.get("method", {}).get("name", named) != named:  # keys chosen for another method
-        data = data | {"method": {k: v for k, v in method.items() if k in OF_ANY_METHOD}}
+    if isinstance(method, dict):
+        named = method.get("name", MethodSection().name)
+        if changes.get("method", {}).get("name", named) != named:  # keys chosen for another method
+            data = data | {"method": {k: v for k, v in method.items() if k in OF_ANY_METHOD}}
     return merged(data, changes)
+
+
+def _with_new_names(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return sections with the keys of old names under their new ones; warn of each."""
+    found = dict(data)
+    for old, new in RENAMED.items():
+        found, value = taken(found, *old.split("."))
+        if value is not None:
+            told = f"`{old}` is `{new}` now; write that in its place"
+            warnings.warn(told, DeprecationWarning, stacklevel=4)
+            for part in reversed(new.split(".")):
+                value = {part: value}
+            found = merged(value, found)  # of both names, the new one counts
+    return found
 
 
 def _is_code(key: str, value: str | Path) -> bool:

@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 from checks import facts
 
+import biastf_xr.config as config_module
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError
 from biastf_xr.methods import get_method
@@ -203,3 +204,31 @@ def test_configuration_does_not_change_after_reading(write):
     config = read_config(write())
     with pytest.raises(ValueError, match="frozen"):
         config.cluster.workers = 5
+
+
+def test_a_key_of_an_old_name_is_read_and_the_new_one_is_named(write, monkeypatch):
+    monkeypatch.setitem(config_module.RENAMED, "fuse.gap", "fuse.max_gap")
+    monkeypatch.setitem(config_module.RENAMED, "workers", "cluster")
+    path = write(("max_gap = 40\n", "gap = 40\n"), ("[cluster]", "[workers]"))
+    with pytest.warns(DeprecationWarning, match=" is `") as told:
+        config = read_config(path)
+    assert [str(w.message).split(";")[0] for w in told] == [
+        "`fuse.gap` is `fuse.max_gap` now", "`workers` is `cluster` now",
+    ]  # fmt: skip
+    assert (config.fuse.max_gap, config.cluster.workers) == (40, 2)
+    with pytest.warns(DeprecationWarning, match=" is `"):
+        assert read_config(path, {"fuse": {"max_gap": 9}}).fuse.max_gap == 9
+    with pytest.warns(DeprecationWarning, match=" is `"):
+        assert read_config(path, {"fuse": {"gap": 8}}).fuse.max_gap == 8
+    path.write_text(path.read_text().replace("gap = 40\n", "gap = 40\nmax_gap = 41\n"))
+    with pytest.warns(DeprecationWarning, match=" is `"):
+        assert read_config(path).fuse.max_gap == 41
+
+
+def test_what_is_no_table_is_refused(write):
+    path = write()
+    path.write_text("fuse = 3\n" + path.read_text().partition("[fuse]")[0])
+    with pytest.raises(ConfigError, match=r"`fuse`.*got 3"):
+        read_config(path)
+    with pytest.raises(ConfigError, match=r"`fuse`|tile"):
+        read_config(path, {"method": {"name": "direct"}})

@@ -8,6 +8,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
+from biastf_xr import config
 from biastf_xr._keys import leaf_keys
 from biastf_xr.cli._app import app
 from biastf_xr.cli._flags import FLAGS, changes_of, read_settings
@@ -54,10 +55,10 @@ def file(tmp_path):
     return path
 
 
-def value_of(config, key):
+def value_of(found, key):
     for part in key.split("."):
-        config = getattr(config, part)
-    return config
+        found = getattr(found, part)
+    return found
 
 
 def test_every_flag_is_another_name_of_one_key():
@@ -138,9 +139,9 @@ def test_set_reads_values_as_toml_or_as_plain_words(text, key, expected, file):
 
 def test_sets_add_up_and_the_last_of_a_key_counts(file):
     texts = ["fine.options.a=1", "fine.options.b=2", "fuse.tile=64", "fuse.tile=128"]
-    config = read_settings(file, changes_of({}, texts))
-    assert config.fine.options == {"a": 1, "b": 2}
-    assert config.fuse.tile == 128
+    found = read_settings(file, changes_of({}, texts))
+    assert found.fine.options == {"a": 1, "b": 2}
+    assert found.fuse.tile == 128
 
 
 @pytest.mark.parametrize(
@@ -204,3 +205,11 @@ def test_a_command_of_another_name_works_and_says_which(words, now):
     done = CliRunner().invoke(app, words)
     assert f"`{' '.join(words[: 2 if now != 'roll-back' else 1])}` is `{now}` now" in done.stderr
     assert "No such command" not in done.output
+
+
+def test_old_names_of_keys_are_told_on_the_terminal(file, monkeypatch):
+    monkeypatch.setitem(config.RENAMED, "cluster.queue", "cluster.kind")
+    words = ["cluster", str(file), "--set", "cluster.queue=in-process"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "`cluster.queue` is `cluster.kind` now" in done.stderr
