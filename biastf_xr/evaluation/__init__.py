@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from biastf_xr.evaluation._designs import Design, Forward, LeaveGap, LeaveOneOut, LeaveRegion
     from biastf_xr.evaluation._gallery import Gallery
     from biastf_xr.evaluation._holdout import evaluate, score_cube
-    from biastf_xr.evaluation._predictions import Judged
+    from biastf_xr.evaluation._judged import Judged
     from biastf_xr.evaluation._report import write_report
     from biastf_xr.evaluation._scores import Note, Scores
     from biastf_xr.evaluation._statistics import Comparison
@@ -37,7 +37,7 @@ __getattr__ = lazy_exports(
         "designs": ("Design", "Forward", "LeaveGap", "LeaveOneOut", "LeaveRegion"),
         "gallery": ("Gallery",),
         "holdout": ("evaluate", "score_cube"),
-        "predictions": ("Judged",),
+        "judged": ("Judged",),
         "report": ("write_report",),
         "scores": ("Note", "Scores"),
         "statistics": ("Comparison",),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from biastf_xr.evaluation._predictions import Judged
+    from biastf_xr.evaluation._judged import Judged
     from biastf_xr.pictures._canvas import Drawing
 
     Float = NDArray[np.float32]

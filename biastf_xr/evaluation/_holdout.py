@@ -19,10 +19,10 @@ from biastf_xr.errors import (
     MissingPairError,
 )
 from biastf_xr.evaluation._designs import Design, Fold, LeaveOneOut, design_named
+from biastf_xr.evaluation._judged import Judged
 from biastf_xr.evaluation._predictions import (
     Candidate,
     EvaluationProgress,
-    Judged,
     band_stack,
     predict_fold,
     sigma_stack,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from biastf_xr.evaluation._moments import Mean, Moments
+from biastf_xr.evaluation._moments import Additive, Mean, Moments
 from biastf_xr.evaluation._spatial import HALO, edge_map, ssim_map, texture_map
 from biastf_xr.grid import Tile
 
@@ -33,7 +33,7 @@ WHOLE = (slice(None), slice(None))
 
 
 @dataclass(frozen=True)
-class BandSums:
+class BandSums(Additive):
     """What is kept of one band.
 
     `ssim`, `edge`, `texture`: Of the maps of `biastf_xr.evaluation._spatial`.
@@ -55,14 +55,6 @@ class BandSums:
         means = (Mean.of(m(prediction, reference)[core]) for m in maps)
         return cls(Moments.of(prediction[core], reference[core]), *means)
 
-    def __add__(self, other: BandSums) -> BandSums:
-        return BandSums(
-            self.moments + other.moments,
-            self.ssim + other.ssim,
-            self.edge + other.edge,
-            self.texture + other.texture,
-        )
-
     def measures(self) -> dict[str, float]:
         """Return the measures that a single band has."""
         m = self.moments
@@ -74,7 +66,7 @@ class BandSums:
 
 
 @dataclass(frozen=True)
-class ImageSums:
+class ImageSums(Additive):
     """What is kept of one image; sums of windows add up to those of the image."""
 
     bands: tuple[BandSums, ...]
@@ -92,10 +84,6 @@ class ImageSums:
         inner = (slice(None), *core)
         angle = Mean.of(spectral_angles(prediction[inner], reference[inner]))
         return cls(tuple(BandSums.of(p, r, core) for p, r in pairs), angle)
-
-    def __add__(self, other: ImageSums) -> ImageSums:
-        bands = tuple(a + b for a, b in zip(self.bands, other.bands, strict=True))
-        return ImageSums(bands, self.angle + other.angle)
 
     def ergas(self, ratio: float) -> float:
         """Return ERGAS; see `biastf_xr.evaluation.metrics.ergas`.

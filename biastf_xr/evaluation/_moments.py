@@ -6,8 +6,8 @@ is scored without holding it, and the result is that of the whole image to round
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,8 +23,27 @@ if TYPE_CHECKING:
 K1, K2 = 0.01, 0.03
 
 
+class Additive:
+    """A dataclass of sums: two of them add up field by field."""
+
+    def __add__(self, other: Self) -> Self:
+        """Merge what was taken of two parts."""
+        parts: Any = self
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(parts))
+        return type(self)(*(_merge(a, b) for a, b in pairs))
+
+
+def _merge(a: Any, b: Any) -> Any:
+    """Add two values; of dictionaries the values of common keys, of tuples the items."""
+    if isinstance(a, dict):
+        return a | {key: _merge(a[key], value) if key in a else value for key, value in b.items()}
+    if isinstance(a, tuple):
+        return tuple(_merge(x, y) for x, y in zip(a, b, strict=True)) if a and b else a or b
+    return a + b
+
+
 @dataclass(frozen=True)
-class Mean:
+class Mean(Additive):
     """A mean that can be merged.
 
     `total`: Sum of the values.
@@ -41,9 +60,6 @@ class Mean:
         """
         good = np.isfinite(values)
         return cls(float(values[good].sum(dtype=np.float64)), int(good.sum()))
-
-    def __add__(self, other: Mean) -> Mean:
-        return Mean(self.total + other.total, self.count + other.count)
 
     @property
     def value(self) -> float:

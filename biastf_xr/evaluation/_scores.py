@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from biastf_xr.evaluation._predictions import Judged
+    from biastf_xr.evaluation._judged import Judged
     from biastf_xr.evaluation._tally import Tally
 
 CLASSES = {"change": CHANGE_CLASSES, "distance": DISTANCE_CLASSES}

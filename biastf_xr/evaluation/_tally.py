@@ -8,20 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.evaluation._calibration import Inside
 from biastf_xr.evaluation._image_sums import TILE, ImageSums, windows
-from biastf_xr.evaluation._moments import Moments
-from biastf_xr.evaluation._predictions import common_pixels
+from biastf_xr.evaluation._judged import common_pixels
+from biastf_xr.evaluation._moments import Additive, Moments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.evaluation._image_sums import Core
-    from biastf_xr.evaluation._predictions import Judged
+    from biastf_xr.evaluation._judged import Judged
 
     Float = NDArray[np.float32]
 
@@ -34,14 +34,12 @@ DISTANCE_EDGES = (4, 8, 16, 32)
 CHANGE_CLASSES = ("below 0.01", "0.01 to 0.02", "0.02 to 0.05", "0.05 to 0.10", "above 0.10")
 DISTANCE_CLASSES = ("1 to 4", "5 to 8", "9 to 16", "17 to 32", "over 32")
 
-T = TypeVar("T")
-
 # Method, kind ("change" or "distance"), class.
 ClassKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Tally:
+class Tally(Additive):
     """What is kept of a window, a date, or several.
 
     `pixels`: Pixels that all methods are scored on.
@@ -56,16 +54,6 @@ class Tally:
     inside: dict[str, tuple[Inside, ...]] = field(default_factory=dict)
     area: int = 0
     predicted: dict[str, int] = field(default_factory=dict)
-
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
-            self.pixels + other.pixels,
-            _merge(self.images, other.images, add),
-            _merge(self.classes, other.classes, _by_band),
-            _merge(self.inside, other.inside, _by_band),
-            self.area + other.area,
-            _merge(self.predicted, other.predicted, add),
-        )
 
 
 def tally_date(judged: Judged, tile: int = TILE) -> Tally:
@@ -142,12 +130,3 @@ def _by_class(
         if mask.any()
         for name, image in images.items()
     }
-
-
-def _by_band(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x + y for x, y in zip(a, b, strict=True))
-
-
-def _merge(a: dict[Any, T], b: dict[Any, T], join: Any) -> dict[Any, T]:
-    """Join two dictionaries, the values of common keys too."""
-    return a | {key: join(a[key], value) if key in a else value for key, value in b.items()}

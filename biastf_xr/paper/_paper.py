@@ -1,6 +1,6 @@
 """The paper's protocol on its own data sets: predict the published targets with every method.
 
-What is predicted from what is said by a `Protocol`; predictions and scores are kept in a folder.
+A `PaperProtocol` states what is predicted from what; predictions and scores are kept in a folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.methods import LEARNED, fit, get_method
 from biastf_xr.paper._inputs import find_download, make_cubes
 from biastf_xr.paper._maps import image_of, on_fine_grid
-from biastf_xr.paper._protocol import CROPS, Cell, Protocol
+from biastf_xr.paper._protocol import CROPS, Cell, PaperProtocol
 from biastf_xr.paper._published import MEASURES
 from biastf_xr.version import __version__
 
@@ -55,7 +55,7 @@ class PaperRun:
     """
 
     folder: Path
-    protocol: Protocol
+    protocol: PaperProtocol
     scores: Any
     made: tuple[Cell, ...]
     kept: tuple[Cell, ...]
@@ -76,7 +76,7 @@ class PaperRun:
 
 
 def cells_of(
-    root: Path | str, folder: Path | str, protocol: Protocol, *, revise: bool = False
+    root: Path | str, folder: Path | str, protocol: PaperProtocol, *, revise: bool = False
 ) -> tuple[dict[Cell, dict[str, Any]], tuple[Cell, ...], Download]:
     """Return what `run_paper` would do; reads no image.
 
@@ -92,7 +92,7 @@ def cells_of(
 def run_paper(
     root: Path | str,
     folder: Path | str,
-    protocol: Protocol,
+    protocol: PaperProtocol,
     *,
     revise: bool = False,
     progress: PaperProgress | None = None,
@@ -141,7 +141,9 @@ class _Target:
     valid: NDArray[np.bool_]
 
     @classmethod
-    def load(cls, protocol: Protocol, pair: int, fine: xr.Dataset, coarse: xr.Dataset) -> _Target:
+    def load(
+        cls, protocol: PaperProtocol, pair: int, fine: xr.Dataset, coarse: xr.Dataset
+    ) -> _Target:
         """Read the truth; valid is where all images of the three dates are."""
         days = [protocol.day(k) for k in (pair - 1, pair, pair + 1)]
         alignment = pair_cubes(fine, coarse).alignment
@@ -160,7 +162,7 @@ class _Target:
 
 def _make(
     folder: Path,
-    protocol: Protocol,
+    protocol: PaperProtocol,
     cell: Cell,
     record: dict[str, Any],
     target: _Target,
@@ -203,7 +205,7 @@ def _make(
 
 
 def _built(
-    folder: Path, protocol: Protocol, cell: Cell, fine: xr.Dataset, coarse: xr.Dataset
+    folder: Path, protocol: PaperProtocol, cell: Cell, fine: xr.Dataset, coarse: xr.Dataset
 ) -> Method:
     """Build the method; fit a learned one on a cube that has not the target."""
     options = dict(protocol.options.get(cell.method, {}))
@@ -224,7 +226,7 @@ def _only(cube: xr.Dataset, days: tuple[str, ...]) -> xr.Dataset:
     return cube.isel(time=np.flatnonzero(np.isin(to_days(cube["time"].values), to_days(days))))
 
 
-def _cropped(fine: xr.Dataset, protocol: Protocol) -> xr.Dataset:
+def _cropped(fine: xr.Dataset, protocol: PaperProtocol) -> xr.Dataset:
     if not protocol.crop:
         return fine
     y, x, rows, cols = CROPS[protocol.dataset]
@@ -256,7 +258,7 @@ def _score_file(folder: Path, cell: Cell) -> Path:
     return folder / "cells" / f"{cell}.json"
 
 
-def _record(protocol: Protocol, cell: Cell, download: Download) -> dict[str, Any]:
+def _record(protocol: PaperProtocol, cell: Cell, download: Download) -> dict[str, Any]:
     """Return all that a cell's result depends on, as JSON."""
     learned = cell.method in LEARNED
     return {
@@ -308,7 +310,7 @@ def _kept(
     return tuple(kept)
 
 
-def _scores(folder: Path, protocol: Protocol, cells: list[Cell]) -> Any:
+def _scores(folder: Path, protocol: PaperProtocol, cells: list[Cell]) -> Any:
     import pandas as pd
 
     columns = ["pair", "date", "measure", "band", "method", "value", "pixels", "share"]

@@ -40,7 +40,7 @@ READINGS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Protocol:
+class PaperProtocol:
     """What to predict, from what, with which methods.
 
     `methods`: Names; all by default.

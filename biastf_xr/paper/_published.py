@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from biastf_xr.errors import ConfigError
+from biastf_xr.evaluation._image_sums import BEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +33,8 @@ Dataset = Literal["cia", "lgc"]
 # Columns of the tables; the order of the first three is inferred.
 PUBLISHED_METHODS = ("estarfm", "fsdaf", "stfdcnn", "biastf")
 
-# The measures, in the order of Table 2, and whether more of them is better.
+# The measures, in the order of Table 2.
 MEASURES = ("RMSE", "CC", "ERGAS", "SSIM", "SAM")
-MORE_IS_BETTER = ("CC", "SSIM")
 
 # Targets: ordinals of the pairs that the paper predicts, and the one it shows band by band.
 TARGETS: dict[str, tuple[int, ...]] = {"cia": tuple(range(8, 15)), "lgc": tuple(range(7, 14))}
@@ -69,7 +69,7 @@ def best_of(values: pd.Series, measure: str) -> str | None:
     known = values.dropna()
     if known.empty:
         return None
-    return str(known.idxmax() if measure in MORE_IS_BETTER else known.idxmin())
+    return str(known.idxmax() if BEST[measure] == "high" else known.idxmin())
 
 
 @cache

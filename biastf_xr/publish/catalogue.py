@@ -152,26 +152,28 @@ def publish(
         tuple(providers),
         tuple(keywords),
     )
-    job = _Job(ds, Path(folder), about.id, _layers(ds, layers), dtype)
+    catalogue = _Catalogue(ds, Path(folder), about.id, _layers(ds, layers), dtype)
     wanted = _wanted(ds, day_digests(path), dates)
-    plan = _Plan.compare(job, wanted)
+    plan = _Plan.compare(catalogue, wanted)
     if dry_run:
-        cell = sum(_itemsize(ds[name], dtype) for name in job.names)
+        cell = sum(_itemsize(ds[name], dtype) for name in catalogue.names)
         pixels = len(plan.todo) * ds.sizes["y"] * ds.sizes["x"]
-        return plan.report(job, len(plan.todo) * (len(job.names) + 2) + 1, pixels * cell)
-    href = store_href or _href(store, job.folder)
+        return plan.report(
+            catalogue, len(plan.todo) * (len(catalogue.names) + 2) + 1, pixels * cell
+        )
+    href = store_href or _href(store, catalogue.folder)
     cube = stac.store_asset(href, store.media_type, consolidated=store.consolidated)
-    with lock_folder(job.folder), writing_to(str(job.folder)):
-        job.folder.mkdir(parents=True, exist_ok=True)
-        files = _write_items(job, plan, workers or os.cpu_count() or 1, progress)
-        files.append(_write_collection(job, sorted(wanted), about, cube))
+    with lock_folder(catalogue.folder), writing_to(str(catalogue.folder)):
+        catalogue.folder.mkdir(parents=True, exist_ok=True)
+        files = _write_items(catalogue, plan, workers or os.cpu_count() or 1, progress)
+        files.append(_write_collection(catalogue, sorted(wanted), about, cube))
         for day in plan.removed:
-            shutil.rmtree(job.place(day), ignore_errors=True)
-    return plan.report(job, len(files), sum(f.stat().st_size for f in files))
+            shutil.rmtree(catalogue.place(day), ignore_errors=True)
+    return plan.report(catalogue, len(files), sum(f.stat().st_size for f in files))
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Catalogue:
     """What is published, where, and how."""
 
     ds: xr.Dataset
@@ -219,11 +221,11 @@ class _Plan:
     removed: tuple[Day, ...]
 
     @classmethod
-    def compare(cls, job: _Job, wanted: dict[Day, str]) -> _Plan:
+    def compare(cls, catalogue: _Catalogue, wanted: dict[Day, str]) -> _Plan:
         """Compare the catalogue with the cube."""
-        there = _published(job)
-        digests = {day: job.digest(made_from) for day, made_from in wanted.items()}
-        kept = tuple(d for d in digests if d in there and _is_whole(job, d, digests[d]))
+        there = _published(catalogue)
+        digests = {day: catalogue.digest(made_from) for day, made_from in wanted.items()}
+        kept = tuple(d for d in digests if d in there and _is_whole(catalogue, d, digests[d]))
         return cls(
             {day: digest for day, digest in digests.items() if day not in kept},
             tuple(d for d in digests if d not in there),
@@ -231,11 +233,11 @@ class _Plan:
             tuple(sorted(there - set(wanted))),
         )
 
-    def report(self, job: _Job, files: int, size: int) -> PublishReport:
+    def report(self, catalogue: _Catalogue, files: int, size: int) -> PublishReport:
         """Return what was done."""
         updated = tuple(d for d in self.todo if d not in self.added)
         return PublishReport(
-            str(job.folder / COLLECTION), _iso(self.added), _iso(updated), _iso(self.kept),
+            str(catalogue.folder / COLLECTION), _iso(self.added), _iso(updated), _iso(self.kept),
             _iso(self.removed), files, size,
         )  # fmt: skip
 
@@ -244,32 +246,35 @@ def _iso(days: Iterable[Day]) -> tuple[str, ...]:
     return tuple(map(str, days))
 
 
-def _published(job: _Job) -> set[Day]:
+def _published(catalogue: _Catalogue) -> set[Day]:
     """Return the dates in the catalogue that is there."""
-    file = job.folder / COLLECTION
+    file = catalogue.folder / COLLECTION
     if not file.exists():
         # An interrupted first run has items and no collection yet.
-        found = [p.name.removeprefix(f"{job.collection}_") for p in job.folder.glob("*/*.json")]
+        found = [
+            p.name.removeprefix(f"{catalogue.collection}_")
+            for p in catalogue.folder.glob("*/*.json")
+        ]
     else:
         known = json.loads(file.read_text())
-        if known.get("id") != job.collection:
+        if known.get("id") != catalogue.collection:
             raise CubeExistsError(
-                f"{file} is the catalogue of {known.get('id')!r}, not of {job.collection!r}. "
+                f"{file} is the catalogue of {known.get('id')!r}, not of {catalogue.collection!r}. "
                 "Choose another folder, or that id."
             )
         titles = [x["title"] for x in known["links"] if x["rel"] == "item"]
-        found = [name.removeprefix(f"{job.collection}_") for name in titles]
+        found = [name.removeprefix(f"{catalogue.collection}_") for name in titles]
     days = (text.removesuffix(".json") for text in found)
     return {Day(f"{d[:4]}-{d[4:6]}-{d[6:]}") for d in days if len(d) == 8 and d.isdigit()}
 
 
-def _is_whole(job: _Job, day: Day, digest: str) -> bool:
+def _is_whole(catalogue: _Catalogue, day: Day, digest: str) -> bool:
     """Return whether the files of a date are there, and from the same inputs."""
     try:
-        known = json.loads(job.record(day).read_text())["properties"].get("biastf:digest")
+        known = json.loads(catalogue.record(day).read_text())["properties"].get("biastf:digest")
     except (OSError, ValueError, KeyError):
         return False
-    files = (job.file(day, name) for name in (*job.names, THUMBNAIL))
+    files = (catalogue.file(day, name) for name in (*catalogue.names, THUMBNAIL))
     return bool(digest) and known == digest and all(f.exists() for f in files)
 
 
@@ -324,20 +329,22 @@ def _href(store: CubeStore, folder: Path) -> str:
     return Path(os.path.relpath(store.folder, folder)).as_posix()
 
 
-def _write_items(job: _Job, plan: _Plan, threads: int, progress: Progress | None) -> list[Path]:
-    days = list(to_days(job.ds["time"].values))
-    layers = job.layers()
+def _write_items(
+    catalogue: _Catalogue, plan: _Plan, threads: int, progress: Progress | None
+) -> list[Path]:
+    days = list(to_days(catalogue.ds["time"].values))
+    layers = catalogue.layers()
     files: list[Path] = []
     with ThreadPoolExecutor(threads) as pool:
         futures = {
-            pool.submit(_write_item, job, layers, day, days.index(day), digest): day
+            pool.submit(_write_item, catalogue, layers, day, days.index(day), digest): day
             for day, digest in plan.todo.items()
         }
         try:
             for done, future in enumerate(as_completed(futures), 1):
                 files += future.result()
                 if progress:
-                    progress(job.item(futures[future]), done, len(futures))
+                    progress(catalogue.item(futures[future]), done, len(futures))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -345,34 +352,40 @@ def _write_items(job: _Job, plan: _Plan, threads: int, progress: Progress | None
 
 
 def _write_item(
-    job: _Job, layers: Mapping[str, Mapping[str, Any]], day: Day, place: int, digest: str
+    catalogue: _Catalogue,
+    layers: Mapping[str, Mapping[str, Any]],
+    day: Day,
+    place: int,
+    digest: str,
 ) -> list[Path]:
     """Write the files of a date, its item last; until then one that is there is unfinished."""
-    files = {name: job.file(day, name) for name in layers}
+    files = {name: catalogue.file(day, name) for name in layers}
     assets = {n: {"href": f"./{files[n].name}", **layers[n]} for n in layers}
-    item = stac.item_of(job.ds, day, (job.item(day), job.collection), assets, digest)
-    record = job.record(day)
+    item = stac.item_of(
+        catalogue.ds, day, (catalogue.item(day), catalogue.collection), assets, digest
+    )
+    record = catalogue.record(day)
     record.parent.mkdir(parents=True, exist_ok=True)
     if record.exists():
         unfinished = item["properties"] | {"biastf:digest": ""}
         _write_bytes(record, _text(item | {"properties": unfinished}))
-    for name in job.names:
-        write_cog(job.ds, place, name, files[name], job.dtype)
-    bands = {band: files[band] for band in bands_of(job.ds) if band in job.names}
+    for name in catalogue.names:
+        write_cog(catalogue.ds, place, name, files[name], catalogue.dtype)
+    bands = {band: files[band] for band in bands_of(catalogue.ds) if band in catalogue.names}
     _write_bytes(files[THUMBNAIL], thumbnail(bands))
     _write_bytes(record, _text(item))
     written = [*files.values(), record]
-    for stray in set(record.parent.glob(f"*{job.item(day)}*")) - set(written):
+    for stray in set(record.parent.glob(f"*{catalogue.item(day)}*")) - set(written):
         stray.unlink()
     return written
 
 
 def _write_collection(
-    job: _Job, days: list[Day], about: stac.Description, cube: dict[str, Any]
+    catalogue: _Catalogue, days: list[Day], about: stac.Description, cube: dict[str, Any]
 ) -> Path:
-    items = [(job.item(d), f"./{job.item(d)}/{job.item(d)}.json") for d in days]
-    found = stac.collection_of(job.ds, days, items, job.layers(), {"zarr": cube}, about)
-    file = job.folder / COLLECTION
+    items = [(catalogue.item(d), f"./{catalogue.item(d)}/{catalogue.item(d)}.json") for d in days]
+    found = stac.collection_of(catalogue.ds, days, items, catalogue.layers(), {"zarr": cube}, about)
+    file = catalogue.folder / COLLECTION
     _write_bytes(file, _text(found))
     return file
 

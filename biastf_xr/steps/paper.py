@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from biastf_xr.paper._paper import PaperProgress, PaperRun
-    from biastf_xr.paper._protocol import Protocol
+    from biastf_xr.paper._protocol import PaperProtocol
     from biastf_xr.paper._tables import MeasureTable
 
 
 def preview_paper(
-    root: Path, output: Path, protocol: Protocol, *, revise: bool = False
+    root: Path, output: Path, protocol: PaperProtocol, *, revise: bool = False
 ) -> dict[str, Any]:
     """Return which results a run of the protocol would make.
 
@@ -52,7 +52,7 @@ def preview_paper(
 
 
 def paper_step(
-    root: Path, output: Path, protocol: Protocol, *, revise: bool = False, figures: bool = True
+    root: Path, output: Path, protocol: PaperProtocol, *, revise: bool = False, figures: bool = True
 ) -> PaperRun:
     """Run the paper's protocol on a download, and print its tables beside the published ones.
 
@@ -151,12 +151,12 @@ def _tell(run: PaperRun) -> None:
 
 def protocol_of(
     dataset: str, methods: tuple[str, ...], targets: tuple[int, ...], changes: Mapping[str, Any]
-) -> tuple[Protocol, bool]:
+) -> tuple[PaperProtocol, bool]:
     """Return the protocol, and whether figures are drawn, with what ``--set`` says of both.
 
     `changes`: By section: "paper" of the protocol, those of methods by their names.
     """
-    from biastf_xr.paper._protocol import Protocol
+    from biastf_xr.paper._protocol import PaperProtocol
 
     own = dict(changes.get("paper", {}))
     unknown = sorted(set(own) - {"training", "coarse", "crop", "figures"})
@@ -167,7 +167,7 @@ def protocol_of(
         )
     figures = bool(own.pop("figures", True))
     options = {name: value for name, value in changes.items() if name != "paper"}
-    protocol = Protocol(dataset=dataset, methods=methods, targets=targets, **own)
+    protocol = PaperProtocol(dataset=dataset, methods=methods, targets=targets, **own)
     return replace(protocol, options=method_options(methods, options)), figures
 
 

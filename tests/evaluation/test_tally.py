@@ -6,10 +6,10 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from biastf_xr.evaluation._calibration import LEVELS, Inside, coverage
+from biastf_xr.evaluation._calibration import LEVELS, Inside
 from biastf_xr.evaluation._image_sums import ImageSums, windows
+from biastf_xr.evaluation._judged import Judged
 from biastf_xr.evaluation._moments import Mean, Moments
-from biastf_xr.evaluation._predictions import Judged
 from biastf_xr.evaluation._spatial import HALO
 from biastf_xr.evaluation._tally import Tally, tally_date
 from biastf_xr.evaluation.metrics import score_image
@@ -145,16 +145,16 @@ def test_a_true_uncertainty_covers_as_often_as_it_says():
     rng = np.random.default_rng(0)
     sigma = rng.uniform(0.01, 0.05, 200_000)
     error = rng.normal(0, sigma)
-    np.testing.assert_allclose(coverage(error, sigma), LEVELS, atol=0.004)
-    half = coverage(error, sigma / 2, [0.6827])
+    np.testing.assert_allclose(Inside.of(error, sigma).shares, LEVELS, atol=0.004)
+    half = Inside.of(error, sigma / 2, [0.6827]).shares
     assert half == pytest.approx(0.3829, abs=0.005)  # P(|z| < 1/2)
-    double = coverage(error, 2 * sigma, [0.6827])
+    double = Inside.of(error, 2 * sigma, [0.6827]).shares
     assert double == pytest.approx(0.9545, abs=0.005)  # P(|z| < 2)
 
 
 def test_coverage_leaves_missing_values_out_and_merges():
     error, sigma = np.array([0.0, 1.0, np.nan, 3.0]), np.array([1.0, 1.0, 1.0, np.nan])
-    assert coverage(error, sigma, [0.5]) == pytest.approx([0.5])
-    assert np.isnan(coverage(error * np.nan, sigma, [0.5])).all()
+    assert Inside.of(error, sigma, [0.5]).shares == pytest.approx([0.5])
+    assert np.isnan(Inside.of(error * np.nan, sigma, [0.5]).shares).all()
     parts = Inside.of(error[:1], sigma[:1]) + Inside() + Inside.of(error[1:], sigma[1:])
     assert parts == Inside.of(error, sigma)

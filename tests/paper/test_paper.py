@@ -29,7 +29,7 @@ from biastf_xr.paper import _paper as paper
 from biastf_xr.paper import benchmark_sets
 from biastf_xr.paper._inputs import expected_file, find_download
 from biastf_xr.paper._paper import run_paper
-from biastf_xr.paper._protocol import CROPS, Cell, Protocol
+from biastf_xr.paper._protocol import CROPS, Cell, PaperProtocol
 from biastf_xr.paper._published import published
 from biastf_xr.paper._tables import beside_published, measure_tables
 from biastf_xr.paper.benchmark_sets import COLOURS, SETS
@@ -70,7 +70,7 @@ def cia(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(cia, tmp_path_factory):
     """Run two targets of CIA by the library, once."""
-    protocol = Protocol(
+    protocol = PaperProtocol(
         dataset="cia", methods=("linear", "direct", "biastf"), targets=(10, 11),
         options={"biastf": TINY},
     )  # fmt: skip
@@ -208,7 +208,7 @@ def test_finished_results_are_kept_and_others_refused(run, cia, monkeypatch):
 
 
 def test_interrupted_run_goes_on(cia, tmp_path, monkeypatch):
-    protocol = Protocol(dataset="cia", methods=("nearest", "linear"), targets=(10,))
+    protocol = PaperProtocol(dataset="cia", methods=("nearest", "linear"), targets=(10,))
     write = paper._write_prediction
 
     def stop(path, image):
@@ -230,7 +230,7 @@ def test_target_is_out_of_reach(tmp_path):
     """Another fine image of the target changes the scores, and no pixel of the predictions."""
     days = days_of("lgc", 1, 2, 3, 4)
     images = write_download(tmp_path / "a", "lgc", SHAPE, days)
-    protocol = Protocol(
+    protocol = PaperProtocol(
         dataset="lgc", methods=("biastf",), targets=(3,), training="earlier",
         options={"biastf": TINY},
     )  # fmt: skip
@@ -253,30 +253,32 @@ def test_target_is_out_of_reach(tmp_path):
 
 
 def test_one_pair_methods_see_the_earlier_pair_only(cia, tmp_path):
-    protocol = Protocol(dataset="cia", methods=("nearest",), targets=(11,), one_pair=("nearest",))
+    protocol = PaperProtocol(
+        dataset="cia", methods=("nearest",), targets=(11,), one_pair=("nearest",)
+    )
     assert protocol.bases(11, "nearest") == tuple(days_of("cia", 10))
     assert protocol.bases(11, "linear") == tuple(days_of("cia", 10, 12))
-    assert Protocol(dataset="cia").bases(11, "fsdaf") == tuple(days_of("cia", 10))
+    assert PaperProtocol(dataset="cia").bases(11, "fsdaf") == tuple(days_of("cia", 10))
     image = run_paper(cia[0], tmp_path, protocol).prediction(11, "nearest")["nir"].values
     # Pair 12 is nearer in time.
     np.testing.assert_allclose(image, reflectance(cia[1][days_of("cia", 10)[0]][0])[3], rtol=2**-12)
 
 
 def test_training_dates_of_every_reading():
-    protocol = Protocol(dataset="cia", training="earlier")
+    protocol = PaperProtocol(dataset="cia", training="earlier")
     assert protocol.trained_on(8) == SETS["cia"].dates[:7]
     assert replace(protocol, training="flanking").trained_on(8) == tuple(days_of("cia", 7, 9))
     others = replace(protocol, training="others").trained_on(8)
     assert len(others) == 16
     assert "2002-01-12" not in others
     assert protocol.targets == tuple(range(8, 15))
-    assert Protocol(dataset="lgc").targets == tuple(range(7, 14))
+    assert PaperProtocol(dataset="lgc").targets == tuple(range(7, 14))
     assert protocol.methods == METHODS
 
 
 def test_crop_and_delivered_pixels(cia, tmp_path, monkeypatch):
     monkeypatch.setitem(CROPS, "cia", (20, 10, 60, 80))
-    protocol = Protocol(
+    protocol = PaperProtocol(
         dataset="cia", methods=("direct",), targets=(10,), crop=True, coarse="delivered"
     )
     got = run_paper(cia[0], tmp_path, protocol)
@@ -307,7 +309,7 @@ def test_wrong_downloads_are_told(cia, tmp_path):
     headless.with_name(headless.name + ".hdr").unlink()
     wrong = (f"{missing} (modis, 2002-02-22)", "143,900", "144,000", (9, 8), (120, 100), ".hdr")
     with pytest.raises(SceneError, match=facts("4 files of CIA", *wrong)):
-        run_paper(tmp_path, tmp_path / "out", Protocol(dataset="cia", targets=(10,)))
+        run_paper(tmp_path, tmp_path / "out", PaperProtocol(dataset="cia", targets=(10,)))
     assert not (tmp_path / "out").exists()
 
 
@@ -327,7 +329,7 @@ def test_impossible_protocols_are_refused():
         ),
     ):
         with pytest.raises(ConfigError, match=message):
-            Protocol(**options)
+            PaperProtocol(**options)
 
 
 def test_options_reach_their_methods():
