@@ -62,11 +62,11 @@ def bare_loop(folder: Path, path: Path, size: int) -> None:
     from biastf_xr.cube._encoding import codecs
 
     group = zarr.create_group(path)
-    shard = min(1024, size)
+    shard, chunk = min(1024, size), min(256, size)
     for layer in LAYERS:
         kind = "float32" if layer.startswith("SR") else "uint8"
         group.create_array(
-            layer, shape=(len(DAYS), size, size), dtype=kind, chunks=(1, 256, 256),
+            layer, shape=(len(DAYS), size, size), dtype=kind, chunks=(1, chunk, chunk),
             shards=(1, shard, shard), compressors=codecs(4 if kind == "float32" else 1),
         )  # fmt: skip
     for t, day in enumerate(DAYS):
@@ -173,7 +173,7 @@ def packings(size: int) -> None:
     image = (
         0.2 + gaussian_filter(rng.normal(size=(size, size)), 8) + rng.normal(0, 0.002, (size,) * 2)
     )
-    image = image.astype(np.float32)
+    image, chunk = image.astype(np.float32), min(256, size)
     print(
         f"\n{'packing of ' + str(size) + ' x ' + str(size):28s} B/px   max error  write s  read s"
     )
@@ -185,7 +185,7 @@ def packings(size: int) -> None:
         store: dict[str, Any] = {}
         target = zarr.create_array(
             zarr.storage.MemoryStore(store), shape=array.shape, dtype=array.dtype,
-            chunks=(256, 256), shards=(size, size), compressors=codecs(array.dtype.itemsize),
+            chunks=(chunk, chunk), shards=(size, size), compressors=codecs(array.dtype.itemsize),
         )  # fmt: skip
         wrote, _ = timed(lambda t=target, a=array: t.__setitem__(slice(None), a))
         got: list[Any] = []

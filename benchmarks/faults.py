@@ -82,7 +82,7 @@ class Counts:
     bad: dict[str, Any]
 
 
-def prepare(folder: Path, size: int) -> None:
+def prepare(folder: Path, size: int, filters: tuple[int, int, int]) -> None:
     """Ingest the embedded region and write a model with random weights."""
     from bench_engine import write_model
 
@@ -95,7 +95,7 @@ def prepare(folder: Path, size: int) -> None:
     write_mod09ga(region, folder / "modis")
     ingest(build_product("landsat-c2-l2"), folder / "landsat", folder / "fine.zarr", kind="fine")
     ingest(build_product("mod09ga"), folder / "modis", folder / "coarse.zarr", kind="coarse")
-    write_model(folder / "model.safetensors", (64, 32, 32))
+    write_model(folder / "model.safetensors", filters)
     shutil.rmtree(folder / "landsat")
     shutil.rmtree(folder / "modis")
 
@@ -450,6 +450,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", help="what to break; everything by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=192, help="rows of the region")
+    parser.add_argument("--filters", type=int, nargs=3, default=(64, 32, 32))
     parser.add_argument("--times", type=int, default=20, help="how often to kill")
     parser.add_argument("--reader", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -463,7 +464,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sound = True
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, options.size)
+        prepare(folder, options.size, tuple(options.filters))
         run = fuse(config(folder, "whole.zarr", "workers = 2"))
         _, errors = run.communicate()
         if run.returncode:
