@@ -319,6 +319,18 @@ def test_evaluate_by_flags_withholds_the_date(small_cubes, run):
     says(output, "1 withheld date(s)", "direct", "linear", "RMSE by band")
 
 
+def test_methods_beside_a_file_are_scored_on_its_withheld_dates(tmp_path, config, run):
+    page = tmp_path / "methods.html"
+    methods = "--method", "starfm", "--method", "efast"
+    output = run("evaluate", config, *methods, "--set", "method.window=9", "--report", page)
+    says(output, "1 withheld date(s)", "starfm", "efast", "direct", "linear")
+    data = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    assert data["run"]["dates"] == WITHHELD
+    assert "fused cube" not in data["run"]
+    assert data["methods"]["starfm"]["window"] == 9
+    assert "biastf" not in data["methods"]
+
+
 def test_evaluate_writes_a_report_of_the_fused_cube(tmp_path, config, fused, run):
     page = tmp_path / "out" / "report.html"
     output = run("evaluate", config, "--report", page)
