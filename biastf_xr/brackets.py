@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Day = np.datetime64
 
-# Base dates a side; the ledger of a fused cube names those used in one word of 64 bits.
+# Base dates a side; the ledger of a fused cube names those used in one number of 64 bits.
 MOST_LAYERS = 32
 
 
@@ -113,7 +113,7 @@ class BracketRule:
 
 @dataclass(frozen=True)
 class Reach:
-    """Which base dates each target may use, as places in an ascending list of base dates.
+    """Which base dates each target may use, as indices in an ascending list of base dates.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
     Returns
     -------
     Reach
-        The places; a target is never its own base date.
+        The indices; a target is never its own base date.
     """
     split, resume = (np.searchsorted(base, targets, side) for side in ("left", "right"))
     first = np.maximum(split - rule.max_layers, 0)
@@ -331,7 +331,7 @@ def group_targets(
     Returns
     -------
     list of list of int
-        Places of the targets, group by group.
+        Indices of the targets, group by group.
     """
     runs: list[list[int]] = []
     for i, (side, seen) in enumerate(zip(sides, observed, strict=True)):

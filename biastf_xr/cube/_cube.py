@@ -235,7 +235,7 @@ def open_cube(
     chunks : "shards", mapping or None
         Dask chunks; None for arrays read on access without Dask (good for a few points).
     days : {"observed", "all"}
-        Fine and coarse cubes have a place for every day of their season; "observed" keeps the
+        Fine and coarse cubes hold every day of their season; "observed" keeps the
         days that have a scene.
     version : str, optional
         Of an Icechunk store: the snapshot or tag to read; the newest by default.
@@ -261,18 +261,7 @@ def open_cube(
 
 
 def dataset_of(group: zarr.Group) -> xr.Dataset:
-    """Open the arrays of a Zarr group as a Dataset read on access, without opening it again.
-
-    Parameters
-    ----------
-    group : zarr.Group
-        The group.
-
-    Returns
-    -------
-    xarray.Dataset
-        Lazy, without Dask.
-    """
+    """Open the arrays of a Zarr group as a Dataset read on access, without opening it again."""
     import xarray as xr
     from xarray.backends import ZarrStore
 
@@ -291,16 +280,8 @@ def _observed(ds: xr.Dataset) -> xr.Dataset:
 def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
     """Return the band variables of a cube: by colour in spectral order, then the others by name.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A cube.
-
-    Returns
-    -------
-    tuple of str
-        Names of the floating-point variables with dims ``(time, y, x)`` that are no companions of
-        others: a mean in time makes a mask a float too.
+    Returned: Names of the floating-point variables with dims ``(time, y, x)`` that are no
+    companions of others: a mean in time makes a mask a float too.
     """
     floats = {
         str(name): var.attrs
@@ -321,18 +302,7 @@ def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
 
 
 def layout_of(ds: xr.Dataset) -> Layout:
-    """Read the layout of an opened cube from its encoding.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A cube opened from a store.
-
-    Returns
-    -------
-    Layout
-        Its chunks and shards.
-    """
+    """Read the layout of an opened cube from its encoding."""
     encoding = ds[bands_of(ds)[0]].encoding
     time, y, x = encoding["chunks"]
     shards = encoding.get("shards") or encoding["chunks"]
@@ -340,25 +310,7 @@ def layout_of(ds: xr.Dataset) -> Layout:
 
 
 def drop_days(ds: xr.Dataset, days: Any) -> xr.Dataset:
-    """Take dates out of a cube, so that nothing downstream can read them.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        The cube.
-    days : array_like of dates
-        Dates to drop.
-
-    Returns
-    -------
-    xarray.Dataset
-        The cube without them, lazy.
-
-    Raises
-    ------
-    TargetDateError
-        If a date is not in the cube.
-    """
+    """Take dates out of a cube, so that nothing downstream can read them."""
     drop = to_days(np.asarray(list(days), "datetime64[ns]"))
     have = to_days(ds["time"].values)
     missing = drop[~np.isin(drop, have)]
@@ -371,18 +323,7 @@ def drop_days(ds: xr.Dataset, days: Any) -> xr.Dataset:
 
 
 def spec_of(ds: xr.Dataset) -> CubeSpec:
-    """Describe an opened cube.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A cube opened from a store.
-
-    Returns
-    -------
-    CubeSpec
-        Its structure, without the attributes.
-    """
+    """Describe an opened cube."""
     kind = ds.attrs["biastf_kind"]
     bands = bands_of(ds)
     uncertain = kind == "fused" and sigma_of(bands[0]) in ds
@@ -400,18 +341,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def window_writer(store: Any) -> Callable[[slice, Tile, Mapping[str, NDArray[Any]]], None]:
-    """Open a cube for writing windows, its arrays once each.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store or path
-        Where to write.
-
-    Returns
-    -------
-    callable
-        Writes like `write_window`, without its first argument.
-    """
+    """Open a cube for writing windows, its arrays once each."""
     import zarr
 
     group = zarr.open_group(store, mode="r+", use_consolidated=False)
@@ -432,15 +362,7 @@ def window_writer(store: Any) -> Callable[[slice, Tile, Mapping[str, NDArray[Any
 def write_window(store: Any, times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]) -> None:
     """Write one window of a cube; float bands are rounded on the way.
 
-    Parameters
-    ----------
-    store : zarr.abc.store.Store or path
-        Where to write.
-    times : slice
-        Time indices.
-    tile : Tile
-        Rows and columns; to be safe beside other writers it must be made of whole shards.
-    data : mapping of str to ndarray
-        Variables of shape ``(time, y, x)``.
+    `tile`: Rows and columns; to be safe beside other writers it must be made of whole shards.
+    `data`: Variables of shape ``(time, y, x)``.
     """
     window_writer(store)(times, tile, data)

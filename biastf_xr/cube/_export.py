@@ -76,11 +76,11 @@ def export_cogs(
     """
     ds = open_cube(path, chunks=None)
     names = _names(ds, bands)
-    places = _places(ds, dates)
+    indices = _indices(ds, dates)
     stem = store_at(path).name.removesuffix(".zarr")
     jobs = [
-        (place, name, Path(folder) / f"{stem}_{day.astype(str).replace('-', '')}_{name}.tif")
-        for place, day in places
+        (index, name, Path(folder) / f"{stem}_{day.astype(str).replace('-', '')}_{name}.tif")
+        for index, day in indices
         for name in names
     ]
     there = [target for *_, target in jobs if target.exists()]
@@ -89,10 +89,10 @@ def export_cogs(
             f"{there[0]} already exists{f' and {len(there) - 1} more' if there[1:] else ''}. "
             "Choose another folder, or replace them with --overwrite."
         )
-    for done, (place, name, target) in enumerate([] if dry_run else jobs, 1):
+    for done, (index, name, target) in enumerate([] if dry_run else jobs, 1):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            write_cog(ds, place, name, target, dtype)
+            write_cog(ds, index, name, target, dtype)
         except OSError as error:
             raise StoreWriteError(f"{target} cannot be written ({error}).") from error
         if progress:
@@ -111,7 +111,7 @@ def _names(ds: xr.Dataset, bands: Iterable[str] | None) -> list[str]:
     return wanted
 
 
-def _places(ds: xr.Dataset, dates: Iterable[str] | None) -> list[tuple[int, Any]]:
+def _indices(ds: xr.Dataset, dates: Iterable[str] | None) -> list[tuple[int, Any]]:
     days = to_days(ds["time"].values)
     wanted = days if dates is None else to_days(np.array(list(dates), "datetime64[ns]"))
     missing = [str(d) for d in wanted if d not in set(days)]
@@ -125,7 +125,7 @@ def _places(ds: xr.Dataset, dates: Iterable[str] | None) -> list[tuple[int, Any]
 
 def write_cog(
     ds: xr.Dataset,
-    place: int,
+    index: int,
     name: str,
     target: Path,
     dtype: Literal["float32", "int16"] = "float32",
@@ -135,25 +135,15 @@ def write_cog(
     The image is written window by window to a plain file beside the target, then turned into the
     COG, which is renamed when it is complete.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        A cube opened with ``chunks=None``.
-    place : int
-        Place of the date.
-    name : str
-        Variable with dims ``(time, y, x)``.
-    target : pathlib.Path
-        The file; its folder must be there.
-    dtype : {"float32", "int16"}
-        As for `export_cogs`; integer variables stay as they are.
+    `name`: Variable with dims ``(time, y, x)``.
+    `dtype`: As for `export_cogs`; integer variables stay as they are.
     """
     import rasterio
     import rasterio.shutil
 
     geobox = geobox_of(ds, name)
     layout = layout_of(ds)
-    image = ds[name].isel(time=place)
+    image = ds[name].isel(time=index)
     packed = image.dtype.kind == "f" and dtype == "int16"
     plain, cog = (target.with_name(f".{target.stem}.{part}.tif") for part in ("plain", "cog"))
     profile = {

@@ -71,7 +71,7 @@ def fill(
 ) -> None:
     """Write the days, batch by batch; each batch becomes visible when it is complete.
 
-    `run`: What there is to do; told what was done.
+    `run`: What there is to do; what was done is noted in it.
     `pool`: Where the tasks run, one for each group of days and tile.
     """
     days = run.selection.days

@@ -1,4 +1,4 @@
-"""Refuse what would give a wrong result: the checks between two cubes and on each alone."""
+"""Refuse what would lead to a wrong result: the checks between two cubes and on each alone."""
 
 from __future__ import annotations
 

@@ -83,13 +83,13 @@ class IngestReport(Told):
     def _summary(self) -> Summary:
         import pandas as pd
 
-        told = {"cube": self.path}
+        facts = {"cube": self.path}
         for name in ("added", "replaced", "unchanged", "kept", "excluded", "rejected", "removed"):
-            told |= {name: str(len(getattr(self, name)))} if getattr(self, name) else {}
+            facts |= {name: str(len(getattr(self, name)))} if getattr(self, name) else {}
         if self.added:
-            told["mean clear fraction"] = f"{np.mean(list(self.added.values())):.0%}"
+            facts["mean clear fraction"] = f"{np.mean(list(self.added.values())):.0%}"
         why = {"scene": self.rejected.keys(), "why": self.rejected.values()}
-        return Summary("Ingest", told, {"rejected": pd.DataFrame(why)} if self.rejected else {})
+        return Summary("Ingest", facts, {"rejected": pd.DataFrame(why)} if self.rejected else {})
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ def preview_ingest(
     exclude : tuple of str
         Days to leave out, ISO format.
     overwrite : bool
-        Whether the cube would be built anew.
+        Whether the cube would be rebuilt.
 
     Returns
     -------

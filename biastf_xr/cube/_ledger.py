@@ -38,7 +38,7 @@ RECORD_CHUNK = 256
 class Entry:
     """One scene in a cube.
 
-    `fingerprint`: Digest of its files' names, sizes and times; tells a file that was exchanged.
+    `fingerprint`: Hash of its files' names, sizes and times; differs for a file that was exchanged.
     `clear`: Clear fraction of the cube's pixels in this scene alone.
     """
 
@@ -77,7 +77,7 @@ def entry_of(scene: Scene, clear: float = 0.0) -> Entry:
 
 
 def fingerprint(scene: Scene) -> str:
-    """Digest the names, sizes and times of change of a scene's files; reads no pixel."""
+    """Hash the names, sizes and times of change of a scene's files; reads no pixel."""
     parts = [scene.id, scene.version]
     for layer, file in sorted(scene.files.items()):
         parts.append(f"{layer}={Path(file).name if isinstance(file, Path) else file}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr.cube._cube import Cube
-from biastf_xr.cube._digests import COPY, COPY_ARRAY, digests_of
+from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
 from biastf_xr.cube._spec import Layout
 from biastf_xr.cube._template import history_line
 from biastf_xr.cube.stores import locate, store_at
@@ -113,7 +113,7 @@ def rechunk(
 
     Run again, it brings the copy up to date: shards of which no day has changed are taken over
     compressed as they are, the others are read from the cube.  A copy that is up to date is left
-    alone.  A copy keeps its layout as it grows; `overwrite` chooses it anew.
+    alone.  A copy keeps its layout as it grows; `overwrite` chooses it again.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def rechunk(
     workers : int, optional
         Threads; by default one per core, as far as `memory` allows.
     overwrite : bool
-        Build the copy anew, and replace a cube that is there and no copy of this one.
+        Rebuild the copy, and replace a cube that is there and no copy of this one.
     dry_run : bool
         Only say what would be done.
     progress : callable, optional
@@ -180,7 +180,7 @@ class _Work:
     old: zarr.Group | None
     purpose: Purpose
     layout: Layout
-    digests: dict[np.datetime64, str]
+    hashes: dict[np.datetime64, str]
     changed: int
     blocks: list[_Block]
     kept: frozenset[int]
@@ -200,8 +200,8 @@ class _Work:
         """Compare a cube with the copy that is there."""
         arrays = _pixel_arrays(source)
         layout = layout_for(purpose, arrays[0].shape) if old is None else _layout_of(old)
-        digests = digests_of(source)
-        now, before = list(digests.items()), [] if old is None else list(digests_of(old).items())
+        hashes = hashes_of(source)
+        now, before = list(hashes.items()), [] if old is None else list(hashes_of(old).items())
         same = [n < len(before) and before[n] == day and bool(day[1]) for n, day in enumerate(now)]
         steps = [same[i : i + layout.time] for i in range(0, len(same), layout.time)]
         stale = [n for n, days in enumerate(steps) if not all(days)]
@@ -211,7 +211,7 @@ class _Work:
         changed = same.count(False) + max(len(before) - len(now), 0)
         kept = frozenset(range(len(steps))) - frozenset(stale)
         return cls(
-            source, origin, old, purpose, layout, digests, changed, blocks, kept, threads,
+            source, origin, old, purpose, layout, hashes, changed, blocks, kept, threads,
             threads * HELD * biggest,
         )  # fmt: skip
 
@@ -219,34 +219,16 @@ class _Work:
         """Return what there is to do."""
         arrays = _pixel_arrays(self.source)
         step = int(np.prod(self.layout.tiles(arrays[0].shape[1:]))) * len(arrays)
-        steps = -(-len(self.digests) // self.layout.time)
+        steps = -(-len(self.hashes) // self.layout.time)
         return RechunkReport(
-            url, self.purpose, self.layout, len(self.digests), self.changed,
+            url, self.purpose, self.layout, len(self.hashes), self.changed,
             (steps - len(self.kept)) * step, len(self.kept) * step,
             sum(int(a.nbytes) for a in arrays), self.held,
         )  # fmt: skip
 
 
 def layout_for(purpose: Purpose, shape: tuple[int, ...]) -> Layout:
-    """Choose the layout of a copy.
-
-    Parameters
-    ----------
-    purpose : {"timeseries", "maps"}
-        What it is for.
-    shape : tuple of int
-        Days, rows and columns.
-
-    Returns
-    -------
-    Layout
-        The layout.
-
-    Raises
-    ------
-    ConfigError
-        If the purpose is unknown.
-    """
+    """Choose the layout of a copy."""
     if purpose == "maps":
         return Layout.build("fused", shape[1:])  # type: ignore[arg-type]
     if purpose != "timeseries":
@@ -311,7 +293,7 @@ def _older_copy(
         raise CubeExistsError(
             f"{store.url} is a copy of {origin} that cannot be brought up to date: it has other "
             "variables, another grid, or lies behind a URL where nothing is replaced at once. "
-            "Build it anew with --overwrite (overwrite=True)."
+            "Rebuild it with --overwrite (overwrite=True)."
         )
     return old
 
@@ -341,13 +323,13 @@ def _write_structure(edit: Edit, work: _Work, history: str) -> None:
         )
         if not pixels:
             made[...] = array[...]
-    digests = np.array(list(work.digests.values()), np.dtypes.StringDType())
+    hashes = np.array(list(work.hashes.values()), np.dtypes.StringDType())
     group = root.create_group(COPY)
     kept = group.create_array(
-        COPY_ARRAY, shape=digests.shape, chunks=digests.shape, dtype="string", fill_value="",
+        COPY_ARRAY, shape=hashes.shape, chunks=hashes.shape, dtype="string", fill_value="",
         dimension_names=("time",),
     )  # fmt: skip
-    kept[:] = digests
+    kept[:] = hashes
 
 
 def _take_over(edit: Edit, work: _Work) -> None:
@@ -362,8 +344,8 @@ def _take_over(edit: Edit, work: _Work) -> None:
 
     async def copy() -> None:
         async for key in source.list():
-            array, mark, place = key.partition("/c/")
-            if mark and array in names and int(place.split("/")[0]) in work.kept:
+            array, mark, chunk = key.partition("/c/")
+            if mark and array in names and int(chunk.split("/")[0]) in work.kept:
                 value = await source.get(key, default_buffer_prototype())
                 await target.set(key, value)
 

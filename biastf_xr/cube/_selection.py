@@ -54,7 +54,7 @@ def usable(
         else:
             known = newest.get(scene.acquisition)
             if known is None or scene.version > known.version:
-                newest[scene.acquisition] = scene  # a dict keeps the place of the first
+                newest[scene.acquisition] = scene  # a dict keeps the position of the first
     days: dict[Day, list[Scene]] = {}
     for scene in newest.values():
         days.setdefault(scene.date, []).append(scene)
@@ -89,7 +89,7 @@ def _compare_day(day: Day, scenes: list[Scene], record: DayRecord, selection: Se
         for scene in changed or scenes:
             selection.rejected[scene.id] = (
                 f"{day} is composed with {', '.join(e.id for e in gone)}, which is no longer in "
-                "the folder; composing it anew would lose pixels. Put that scene back, or exclude "
+                "the folder; recomposing it would lose pixels. Put that scene back, or exclude "
                 "the day first."
             )
         return

@@ -45,7 +45,7 @@ PAIR_FLAG: dict[str, int] = {
     "too_few_pixels": 4,
 }
 
-# CF names of reflectance, and of what tells how uncertain it is.
+# CF names of reflectance, and of its uncertainty.
 REFLECTANCE, STANDARD_ERROR = "surface_bidirectional_reflectance", "standard_error"
 
 # Reflectance that a cube may hold: the valid range of Landsat Collection 2 Level 2.
@@ -230,20 +230,7 @@ class CubeSpec:
 
 
 def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
-    """Return the CF attributes of a band variable.
-
-    Parameters
-    ----------
-    band : str
-        Band name.
-    companions : list of str
-        Names of the uint8 variables beside it.
-
-    Returns
-    -------
-    dict
-        The attributes.
-    """
+    """Return the CF attributes of a band variable."""
     return {
         "long_name": f"{band} surface reflectance",
         "standard_name": REFLECTANCE,
@@ -255,81 +242,26 @@ def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
 
 
 def sigma_of(band: str) -> str:
-    """Return the name of the variable with the standard deviation of a band's error.
-
-    Parameters
-    ----------
-    band : str
-        Band name.
-
-    Returns
-    -------
-    str
-        The name.
-    """
+    """Return the name of the variable with the standard deviation of a band's error."""
     return f"{band}_sigma"
 
 
 def fill_of(attrs: Mapping[str, Any]) -> int:
-    """Return the value of a uint8 layer where nothing was written.
-
-    Parameters
-    ----------
-    attrs : mapping
-        Attributes as from `CubeSpec.masks`.
-
-    Returns
-    -------
-    int
-        Its ``_fill``; 0 by default.
-    """
+    """Return the value of a uint8 layer where nothing was written."""
     return int(attrs.get("_fill", 0))
 
 
 def dtype_of(attrs: Mapping[str, Any]) -> str:
-    """Return the type of an integer layer.
-
-    Parameters
-    ----------
-    attrs : mapping
-        Attributes as from `CubeSpec.masks`.
-
-    Returns
-    -------
-    str
-        Its ``_dtype``; uint8 by default.
-    """
+    """Return the type of an integer layer."""
     return str(attrs.get("_dtype", "uint8"))
 
 
 def sort_bands(names: Iterable[str]) -> tuple[str, ...]:
-    """Put bands in their one order: by colour in spectral order, then the others by name.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Band names in any order.
-
-    Returns
-    -------
-    tuple of str
-        The same names, ordered.
-    """
+    """Put bands in their one order: by colour in spectral order, then the others by name."""
     known = {band: i for i, band in enumerate(BAND_ORDER)}
     return tuple(sorted(names, key=lambda b: (known.get(b, len(known)), b)))
 
 
 def to_days(times: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return daily labels: UTC days without a clock time.
-
-    Parameters
-    ----------
-    times : array_like of datetime64
-        Any resolution.
-
-    Returns
-    -------
-    ndarray of datetime64[D]
-        The days.
-    """
+    """Return daily labels: UTC days without a clock time."""
     return np.asarray(times, "datetime64[ns]").astype("datetime64[D]")

@@ -76,7 +76,7 @@ def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = N
 
 
 def _day_coords(days: int, kind: str) -> dict[str, Any]:
-    """Build what fine and coarse cubes tell about each day; as unwritten."""
+    """Build the coordinates of fine and coarse cubes along their days; as unwritten."""
     import xarray as xr
 
     fraction = {

@@ -126,14 +126,14 @@ def verify(path: str | Path, *, progress: Progress | None = None) -> Verificatio
     return result
 
 
-def _day(ds: xr.Dataset, place: int) -> str:
-    return str(ds["time"].values[place])[:10]
+def _day(ds: xr.Dataset, index: int) -> str:
+    return str(ds["time"].values[index])[:10]
 
 
 def _check_axis(ds: xr.Dataset, result: Verification) -> None:
     steps = np.diff(ds["time"].values.astype("datetime64[D]")).astype(int)
     if ds.attrs["biastf_kind"] != "fused" and (steps != 1).any():
-        result.findings.append(Finding("", "time", "", "the axis is not one place a day"))
+        result.findings.append(Finding("", "time", "", "the axis has not every day once"))
     if (steps <= 0).any():
         result.findings.append(Finding("", "time", "", "the axis does not ascend"))
     if "spatial_ref" not in ds.coords:
@@ -201,7 +201,7 @@ def _check_bands(
 def _check_observed(
     ds: xr.Dataset, data: dict[str, Any], times: slice, tile: Tile, result: Verification
 ) -> Any:
-    """Check a window of a fine or coarse cube; gives its number of clear pixels per day."""
+    """Check a window of a fine or coarse cube; return its clear pixels per day."""
     _check_bands(ds, data, times, tile, result)
     bands = bands_of(ds)
     if not {*bands, "clear", "source"} <= set(data):
@@ -247,7 +247,7 @@ def _check_fractions(ds: xr.Dataset, clear: Any, result: Verification) -> None:
     """Compare the stored clear fractions with the pixels."""
     stored = ds["clear_fraction"].values
     found = clear / (ds.sizes["y"] * ds.sizes["x"])
-    for place, (want, got, scenes) in enumerate(zip(stored, found, ds["scenes"].values,
+    for index, (want, got, scenes) in enumerate(zip(stored, found, ds["scenes"].values,
                                                     strict=True)):  # fmt: skip
         if np.isnan(got):
             continue
@@ -257,4 +257,4 @@ def _check_fractions(ds: xr.Dataset, clear: Any, result: Verification) -> None:
             what = f"says {want:.4f}; the pixels {got:.4f}"
         else:
             continue
-        result.findings.append(Finding(_day(ds, place), "clear_fraction", "", what))
+        result.findings.append(Finding(_day(ds, index), "clear_fraction", "", what))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Reads a fine image of one day: (day, tile inside the grid) -> (band, y, x), NaN where masked.
 FineReader = Callable[[np.datetime64, Tile], Float]
 
-# What a layer of two base dates may give; what it makes from one of them a later layer makes.
+# What a layer of two base dates may make; what it makes from one of them a later layer makes.
 TWO_SIDED = (STATUS["fused_two_sided"], STATUS["fused_fallback"])
 
 # Days to a base date are kept in 16 bits.

@@ -100,7 +100,7 @@ def _graph(
     states: dict[np.datetime64, Prepared],
     spec: CubeSpec,
 ) -> xr.Dataset:
-    """Build one delayed call per unit and put its parts in their places."""
+    """Build one delayed call per unit and put the results together."""
     import dask.array as da
     from dask.delayed import delayed
 

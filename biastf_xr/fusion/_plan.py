@@ -75,12 +75,8 @@ class FusionRule:
 class TileGrid:
     """The tiles of the output, numbered row by row.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Rows and columns of the fine grid.
-    size : tuple of int
-        Rows and columns of a tile; the last ones may be smaller.
+    `shape`: Rows and columns of the fine grid.
+    `size`: Rows and columns of a tile; the last ones may be smaller.
     """
 
     shape: tuple[int, int]
@@ -100,13 +96,7 @@ class TileGrid:
         return Tile(y, y + self.size[0], x, x + self.size[1]).clipped(self.shape)
 
     def pixels(self) -> NDArray[np.int64]:
-        """Return the number of pixels of every tile.
-
-        Returns
-        -------
-        ndarray of int64
-            One per tile.
-        """
+        """Return the number of pixels of every tile."""
         sides = []
         for n, step, count in zip(self.shape, self.size, self.counts, strict=True):
             sides.append(np.minimum(step, n - step * np.arange(count, dtype=np.int64)))
@@ -195,39 +185,13 @@ class FusionPlan(Told):
         return Summary("Plan of a fusion", facts)
 
     def bracket_of(self, target: int, tile: int) -> Bracket:
-        """Return the base dates of one target in one tile.
-
-        Parameters
-        ----------
-        target : int
-            Index of the date.
-        tile : int
-            Number of the tile.
-
-        Returns
-        -------
-        Bracket
-            With this one target.
-        """
+        """Return the base dates of one target in one tile."""
         before, after = self.bases_of(target, tile)
         days = tuple(self.base[before[::-1]]), tuple(self.base[after])
         return Bracket((self.targets[target],), *days, bool(self.seen[target, tile]))
 
     def bases_of(self, target: int, tile: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return the indices of the base dates of one target in one tile.
-
-        Parameters
-        ----------
-        target : int
-            Index of the date.
-        tile : int
-            Number of the tile.
-
-        Returns
-        -------
-        before, after : ndarray of int
-            Indices in `base`, ascending.
-        """
+        """Return the indices of the base dates of one target in one tile."""
         reach, covered = self.reach, self.covered[:, tile]
         before = np.arange(reach.first[target], reach.split[target])
         after = np.arange(reach.resume[target], reach.last[target])
@@ -236,17 +200,7 @@ class FusionPlan(Told):
     def units_of(self, tile: int, wanted: NDArray[np.intp] | None = None) -> list[Unit]:
         """List the work on one tile in order of time.
 
-        Parameters
-        ----------
-        tile : int
-            Number of the tile.
-        wanted : ndarray of int, optional
-            Indices of the targets to make; all by default.
-
-        Returns
-        -------
-        list of Unit
-            Units that hold every wanted target once.
+        `wanted`: Indices of the targets to make; all by default.
         """
         dates = range(self.targets.size) if wanted is None else wanted
         singles = [self.bracket_of(int(t), tile) for t in dates]
@@ -265,15 +219,7 @@ class FusionPlan(Told):
     def units(self, todo: NDArray[np.bool_] | None = None) -> Iterator[Unit]:
         """List the work, tile by tile and in order of time, so that base images are read once.
 
-        Parameters
-        ----------
-        todo : ndarray of bool, optional
-            Shape ``(target, tile)``: what is to be made; everything by default.
-
-        Yields
-        ------
-        Unit
-            Units that cover what is to be made exactly once.
+        `todo`: Shape ``(target, tile)``: what is to be made; everything by default.
         """
         for tile in range(len(self.tiles)):
             if todo is None:
@@ -284,10 +230,8 @@ class FusionPlan(Told):
     def nearest(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Find the nearest base date on each side for every target and tile.
 
-        Returns
-        -------
-        before, after : ndarray of int32
-            Shape ``(target, tile)``: indices in `base`; -1 where there is none within reach.
+        `before`, `after`: Shape ``(target, tile)``: indices in `base`; -1 where there is none
+        within reach.
         """
         number = np.arange(self.base.size, dtype=np.int32)[:, None]
         none = np.full((1, len(self.tiles)), -1, np.int32)
@@ -302,13 +246,7 @@ class FusionPlan(Told):
         return before, after
 
     def base_dates(self) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
-        """Return the nearest base date on each side of every target.
-
-        Returns
-        -------
-        before, after : ndarray of datetime64[s]
-            One per target; NaT where there is none.
-        """
+        """Return the nearest base date on each side of every target."""
         none = np.datetime64("NaT", "s")
         days = self.base.astype("datetime64[s]")
         sides = []
@@ -320,18 +258,7 @@ class FusionPlan(Told):
         return sides[0], sides[1]
 
     def runs(self, todo: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return where a unit begins.
-
-        Parameters
-        ----------
-        todo : ndarray of bool
-            Shape ``(target, tile)``: what is to be made.
-
-        Returns
-        -------
-        ndarray of bool
-            Same shape; as many as `units` gives.
-        """
+        """Return where a unit begins, in the shape of `todo`: as often as `units` has units."""
         begins = np.zeros_like(todo)
         share = self._identity()
         last = np.zeros(todo.shape[1], share.dtype)
@@ -386,32 +313,8 @@ def build_plan(
 ) -> FusionPlan:
     """Decide what a fusion will do; reads metadata only.
 
-    Parameters
-    ----------
-    pair : CubePair
-        The cubes.
-    method : Method
-        The method, bound to the cubes.
-    dates : "daily" or array_like of dates
-        Dates to predict.
-    rule : FusionRule, optional
-        How inputs are chosen.
-    tile : tuple of int, optional
-        Rows and columns of a tile; one for the whole grid by default.
-    clear : ClearPixels, optional
-        Where the fine scenes are clear; everywhere by default.
-
-    Returns
-    -------
-    FusionPlan
-        The plan.
-
-    Raises
-    ------
-    TargetDateError
-        If a date lies outside the coarse season.
-    MissingPairError
-        If no fine scene can serve as a base.
+    `tile`: Rows and columns of a tile; one for the whole grid by default.
+    `clear`: Where the fine scenes are clear; everywhere by default.
     """
     rule = rule or FusionRule()
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
@@ -447,34 +350,16 @@ def _refuse_nothing(plan: FusionPlan) -> None:
 class ClearPixels:
     """Where the scenes of a fine cube have clear pixels, shard by shard.
 
-    Attributes
-    ----------
-    counts : dict of ndarray
-        Clear pixels per shard, by day, as from `biastf_xr.cube._ledger.read_clear_pixels`.
-    shard : tuple of int
-        Rows and columns of a shard.
+    `counts`: Clear pixels per shard, by day, as from
+    `biastf_xr.cube._ledger.read_clear_pixels`.
+    `shard`: Rows and columns of a shard.
     """
 
     counts: dict[np.datetime64, NDArray[np.uint32]]
     shard: tuple[int, int]
 
     def over(self, days: Any, grid: TileGrid, halo: int) -> NDArray[np.bool_]:
-        """Return which days have a clear pixel in or near which tile.
-
-        Parameters
-        ----------
-        days : ndarray of datetime64[D]
-            The days.
-        grid : TileGrid
-            The tiles.
-        halo : int
-            Pixels around a tile that count too.
-
-        Returns
-        -------
-        ndarray of bool
-            Shape ``(day, tile)``; False on a day without a scene.
-        """
+        """Return which days have a clear pixel in or near which tile."""
         if not len(days):
             return np.zeros((0, len(grid)), bool)
         nothing = np.zeros_like(next(iter(self.counts.values())))

@@ -96,13 +96,7 @@ class Preview(Told):
     totals: Totals
 
     def lines(self) -> dict[str, str]:
-        """Return the totals for people.
-
-        Returns
-        -------
-        dict of str
-            By name.
-        """
+        """Return the totals for people."""
         t = self.totals
         rows = {
             "work": f"{t.units:,} units on {t.tiles:,} tiles; {t.dates} dates; "
@@ -124,18 +118,7 @@ class Preview(Told):
 
 
 def size(count: float) -> str:
-    """Write a number of bytes for people.
-
-    Parameters
-    ----------
-    count : float
-        Bytes.
-
-    Returns
-    -------
-    str
-        With its unit.
-    """
+    """Write a number of bytes for people."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024 or unit == "TiB":
             break
@@ -144,18 +127,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time for people.
-
-    Parameters
-    ----------
-    seconds : float
-        Seconds.
-
-    Returns
-    -------
-    str
-        With its unit.
-    """
+    """Write a time for people."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -118,7 +118,7 @@ def write_fused(
     rule : FusionRule, optional
         How base dates and coarse gaps are dealt with.
     client : distributed.Client or callable, optional
-        Cluster to run on, as from `biastf_xr.cluster.connect`, or what gives one, called only if
+        Cluster to run on, as from `biastf_xr.cluster.connect`, or what returns one, called only if
         there is something to do; without one, threads of this process.
     gpu : bool
         Whether only workers with the abstract resource "GPU" do units.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr.cube._cube import bands_of, open_cube
-from biastf_xr.cube._digests import day_digests
 from biastf_xr.cube._export import write_cog
+from biastf_xr.cube._hashes import day_hashes
 from biastf_xr.cube._spec import sigma_of, to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import lock_folder, writing_to
@@ -153,7 +153,7 @@ def publish(
         tuple(keywords),
     )
     catalogue = _Catalogue(ds, Path(folder), about.id, _layers(ds, layers), dtype)
-    wanted = _wanted(ds, day_digests(path), dates)
+    wanted = _wanted(ds, day_hashes(path), dates)
     plan = _Plan.compare(catalogue, wanted)
     if dry_run:
         cell = sum(_itemsize(ds[name], dtype) for name in catalogue.names)

@@ -169,7 +169,7 @@ class IcechunkStore(CubeStore):
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`.
 
-        Behind a URL two writers are told apart when they commit.
+        Behind a URL two writers conflict when they commit.
         """
         return nullcontext("") if self.protocol else lock_folder(Path(self.place))
 
@@ -192,7 +192,7 @@ class IcechunkStore(CubeStore):
 
     @contextmanager
     def build(self, message: str, *, replace: bool) -> Iterator[IcechunkEdit]:
-        """Make the cube anew in one commit; older versions stay readable.
+        """Rebuild the cube in one commit; older versions stay readable.
 
         `replace`: Whether a cube that is there may be replaced.
         """

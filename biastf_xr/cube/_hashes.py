@@ -1,4 +1,4 @@
-"""What every day of a cube was made from, as one short text: tells copies what has changed.
+"""What every day of a cube was made from, as one short text: by it copies know what has changed.
 
 Read from the ledgers alone, so that it costs no pixel.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import zarr
 
-# Where a rechunked copy keeps the digests of the days it holds.
+# Where a rechunked copy keeps the hashes of the days it holds.
 COPY, COPY_ARRAY = "copy", "digest"
 
 # Where a fused cube keeps what its pixels owe to scenes, and the fields that pixels depend on.
@@ -37,19 +37,18 @@ STRUCTURE = (
 )
 
 
-def day_digests(path: str | Path) -> dict[np.datetime64, str]:
-    """Digest what every day of a cube was made from.
+def day_hashes(path: str | Path) -> dict[np.datetime64, str]:
+    """Hash what every day of a cube was made from.
 
-    Two equal digests stand for equal pixels; a day that is made anew from the same scenes keeps
-    its digest.
+    Two equal hashes stand for equal pixels; a day recomputed from the same scenes keeps its hash.
 
     `path`: The cube: fine, coarse, fused, or a rechunked copy of one.
     """
-    return digests_of(Cube(path).group)
+    return hashes_of(Cube(path).group)
 
 
-def digests_of(group: zarr.Group) -> dict[np.datetime64, str]:
-    """Digest what every day of an opened cube was made from; see `day_digests`."""
+def hashes_of(group: zarr.Group) -> dict[np.datetime64, str]:
+    """Hash what every day of an opened cube was made from; see `day_hashes`."""
     days = stored_days(group)
     if f"{COPY}/{COPY_ARRAY}" in group:
         copied: Any = group[f"{COPY}/{COPY_ARRAY}"]
@@ -66,8 +65,8 @@ def _records(group: zarr.Group) -> list[str]:
     """Return what the ledger says of every day; nothing for a cube without one."""
     if FUSED_ARRAY in group:
         record: Any = group[FUSED_ARRAY]
-        places = [list(record.attrs["fields"]).index(name) for name in FUSED_FIELDS]
-        rows = record[:][..., places]
+        indices = [list(record.attrs["fields"]).index(name) for name in FUSED_FIELDS]
+        rows = record[:][..., indices]
         return [row.tobytes().hex() if row.any() else "" for row in rows]
     if f"{GROUP}/{ARRAY}" in group:
         ledger: Any = group[f"{GROUP}/{ARRAY}"]
