@@ -25,7 +25,6 @@ from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.evaluation._designs import inner_dates
 from biastf_xr.fusion import FusionRule
-from biastf_xr.methods.plus._fit import fit_plus
 from biastf_xr.testing._region import SyntheticRegion
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def table(name: str, fine: xr.Dataset, coarse: xr.Dataset, days: Any, rule: Fusi
         ]
         for row, options in ROWS.items():
             started = time.process_time()
-            model = fit_plus(pair_cubes(rest, coarse), base_rule=rule.bracket, **options)
+            model = biastf_xr.fit(rest, coarse, base_rule=rule.bracket, **options)
             image = biastf_xr.fuse(rest, coarse, model, dates=[day], rule=rule).load()
             spent, rmse = time.process_time() - started, errors(image, truth, bands)
             found[row].append((rmse, rmse / min(free), spent))

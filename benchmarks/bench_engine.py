@@ -127,10 +127,10 @@ def write_model(
     import torch
 
     import biastf_xr
-    from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint
+    from biastf_xr.methods._learning.card import Card
+    from biastf_xr.methods._learning.networks import write_networks
+    from biastf_xr.methods.biastf import NetworkShape
     from biastf_xr.methods.biastf._network import build_network
-    from biastf_xr.methods.biastf._train import BandModel
-    from biastf_xr.methods.biastf.settings import NetworkShape
 
     shape = NetworkShape(filters=filters)
     models = {}
@@ -138,7 +138,7 @@ def write_model(
         network = build_network(shape, i)
         with torch.no_grad():
             network[-1].weight.normal_(0, 0.05)  # type: ignore[operator]
-        models[band] = BandModel(network, 0.1, 0.01, [(1.0, 1.0)])
+        models[band] = network
     settings = {"weights": "change", "window": 3, "upsampling": "bilinear"}
     card = Card(
         bands=bands,
@@ -153,7 +153,7 @@ def write_model(
         history={},
         seed=0,
     )
-    write_checkpoint(path, card, models)
+    write_networks(path, card, models)
     return biastf_xr.load_method(path)
 
 
@@ -170,8 +170,7 @@ def cost(folder: Path, size: int, dates: int) -> Row:
     import torch
 
     import biastf_xr
-    from biastf_xr.methods.biastf._checkpoint import load_networks
-    from biastf_xr.methods.biastf._inference import apply_network
+    from biastf_xr.methods._learning.inference import apply_network, load_networks
 
     torch.set_num_threads(1)
     fine = write_cube(folder / "fine.zarr", "fine", size, 17, [0, 16])

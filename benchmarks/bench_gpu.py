@@ -45,35 +45,32 @@ from biastf_xr.errors import MethodError
 from biastf_xr.fusion import FusionRule, Unit
 from biastf_xr.fusion._kernel import CoarseSeries, coarse_window, fill_coarse, fuse_unit
 from biastf_xr.grid import Alignment, AxisMap, Tile
-from biastf_xr.methods.biastf import _inference as inference
-from biastf_xr.methods.biastf._checkpoint import load_networks
-from biastf_xr.methods.biastf._inference import (
+from biastf_xr.methods._learning import inference
+from biastf_xr.methods._learning.card import Layers
+from biastf_xr.methods._learning.inference import (
     CpuPlace,
     GpuPlace,
     ReadyNetwork,
     Size,
     apply_network,
+    load_networks,
     run_in_batches,
 )
-from biastf_xr.methods.biastf._method import BiaSTF, fit_biastf
-from biastf_xr.methods.biastf.settings import SampleRule, TrainRule
-from biastf_xr.methods.stfdcnn._method import STFDCNN, fit_stfdcnn
-from biastf_xr.methods.training._loop import Layers
+from biastf_xr.methods._learning.loop import DTYPES
+from biastf_xr.methods.base import FitRun
+from biastf_xr.methods.biastf import BiaSTF
+from biastf_xr.methods.stfdcnn import STFDCNN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from biastf_xr.methods._learning.card import Precision
+    from biastf_xr.methods._learning.inference import Place
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.biastf._checkpoint import Precision
-    from biastf_xr.methods.biastf._inference import Place
 
 CPU, CORES = torch.device("cpu"), os.cpu_count() or 1
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
-DTYPES = inference.DTYPES
-METHODS: dict[str, tuple[Any, Any]] = {
-    "biastf": (BiaSTF, fit_biastf),
-    "stfdcnn": (STFDCNN, fit_stfdcnn),
-}
+METHODS: dict[str, Any] = {"biastf": BiaSTF, "stfdcnn": STFDCNN}
 NETWORKS = {
     "biastf": Layers((1, 64, 32, 32, 1), (7, 5, 3, 3)),
     "stfdcnn": Layers((1, 64, 32, 1), (9, 5, 5)),
@@ -418,15 +415,13 @@ class Bench:
     def _fit(self, pair: CubePair, name: str, device: str, precision: str, tag: str = "") -> Any:
         s = self.sizes
         start = time.perf_counter()
-        model = METHODS[name][1](
-            pair,
-            train=TrainRule(
-                epochs=s.epochs, device=device, precision=cast("Any", precision), batch=16
-            ),
-            samples=SampleRule(count=s.samples),
-            path=self.folder / f"{name}-{device}-{precision}{tag}.safetensors",
+        options = METHODS[name].options(
+            train={"epochs": s.epochs, "device": device, "precision": precision, "batch": 16},
+            samples={"count": s.samples},
             seed=5,
         )
+        path = self.folder / f"{name}-{device}-{precision}{tag}.safetensors"
+        model = METHODS[name].fit(pair, options, FitRun(path=path))
         took = time.perf_counter() - start
         passes = sum(len(losses) for losses in model.card.history.values())
         shown = passes * (model.card.data["samples"] - model.card.data["held_out"])
@@ -456,20 +451,20 @@ class Bench:
             if len(calls) == 2:
                 raise KeyboardInterrupt
 
-        options: dict[str, Any] = {
-            "train": TrainRule(epochs=self.sizes.epochs, device=device, batch=16),
-            "samples": SampleRule(count=self.sizes.samples),
-            "path": self.folder / f"{name}-resumed.safetensors",
-            "seed": 5,
-        }
+        kind, path = METHODS[name], self.folder / f"{name}-resumed.safetensors"
+        options = kind.options(
+            train={"epochs": self.sizes.epochs, "device": device, "batch": 16},
+            samples={"count": self.sizes.samples},
+            seed=5,
+        )
         try:
-            METHODS[name][1](pair, progress=stop, **options)
+            kind.fit(pair, options, FitRun(path=path, progress=stop))
         except KeyboardInterrupt:
-            return METHODS[name][1](pair, **options)
+            return kind.fit(pair, options, FitRun(path=path))
         raise RuntimeError("the fit was not interrupted.")
 
     def _compare_fused(self, pair: CubePair, name: str, model: Any) -> None:
-        kind = METHODS[name][0]
+        kind = METHODS[name]
         with self.card.installed():
             load_networks.cache_clear()
             own = kind.load(model.checkpoint, device="cpu")
@@ -653,7 +648,7 @@ class Bench:
         if not model.exists():
             return
         pair = make_pair(s.tile, s.ratio, s.bands, 2)
-        kind, mpx = METHODS[name][0], s.bands * s.tile**2 / 1e6
+        kind, mpx = METHODS[name], s.bands * s.tile**2 / 1e6
         with self.card.installed():
             load_networks.cache_clear()
             for precision in PRECISIONS:

@@ -166,8 +166,8 @@ def unit() -> float:
     """Return the CPU seconds per megapixel of one bare forward pass of the network."""
     import torch
 
+    from biastf_xr.methods.biastf import NetworkShape
     from biastf_xr.methods.biastf._network import build_network
-    from biastf_xr.methods.biastf.settings import NetworkShape
 
     torch.set_num_threads(1)
     network: Any = build_network(NetworkShape()).eval()

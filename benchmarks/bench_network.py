@@ -25,9 +25,9 @@ import numpy as np  # noqa: E402  (after the threads are set)
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
-from biastf_xr.methods.biastf._inference import CpuPlace, ReadyNetwork, apply_network  # noqa: E402
+from biastf_xr.methods._learning.inference import CpuPlace, ReadyNetwork, apply_network  # noqa: E402
+from biastf_xr.methods.biastf import NetworkShape  # noqa: E402
 from biastf_xr.methods.biastf._network import build_network  # noqa: E402
-from biastf_xr.methods.biastf.settings import NetworkShape  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

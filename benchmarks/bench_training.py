@@ -22,8 +22,8 @@ import biastf_xr
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube import ingest
 from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 from biastf_xr.methods.biastf._samples import draw_samples
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 from biastf_xr.sources import build_product
 from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 

@@ -30,7 +30,6 @@ from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.fusion import FusionRule
 from biastf_xr.grid import Tile, Upsampler, aggregate
 from biastf_xr.methods.plus._change import left_over, mixture_of
-from biastf_xr.methods.plus._fit import fit_plus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +86,7 @@ def judge(fine: xr.Dataset, coarse: xr.Dataset, day: Any, rule: FusionRule) -> l
         )
         for m in ("linear", "direct")
     ]
-    plus = fit_plus(pair, base_rule=rule.bracket)
+    plus = biastf_xr.fit(rest, coarse, base_rule=rule.bracket)
     made = biastf_xr.fuse(rest, coarse, plus, dates=[day], rule=rule).load()
     ours = stack(made, day, bands)
     errors = (rmse(v, truth) / min(free) for v in (ours, start + up(need), mixed, best))

@@ -48,9 +48,11 @@ def defaults_of(cls: type) -> dict[str, Any]:
 
 
 def attributes_of(cls: type) -> dict[str, tuple[str, str]]:
-    """Return type and meaning of each attribute from a NumPy-style class docstring."""
-    text = inspect.getdoc(cls) or ""
+    """Return type and meaning of each attribute, from the docstrings of a class and its bases."""
+    text = inspect.cleandoc(cls.__doc__ or "")
     found: dict[str, tuple[str, str]] = {}
+    for base in cls.__bases__:
+        found |= attributes_of(base) if base.__module__.startswith("biastf_xr") else {}
     _, _, section = text.partition("Attributes\n----------\n")
     section = re.split(r"\n\n[A-Z][^\n]*\n-{3,}\n", section)[0]
     for entry in re.split(r"\n(?=\S)", section.strip()):

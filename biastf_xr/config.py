@@ -21,7 +21,7 @@ from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
 from biastf_xr.methods import LEARNED, METHODS
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,9 +161,9 @@ class MethodSection(Section):
     precision : {"fp32", "bf16", "fp16"}
         Numbers of the convolutions that fuse; "fp16" on CUDA devices only.
     network
-        Of "biastf"; see `biastf_xr.methods.biastf.settings`.
+        Of "biastf"; see `biastf_xr.methods.biastf`.
     samples, train
-        Of learned methods; see `biastf_xr.methods.training.settings`.
+        Of learned methods; see `biastf_xr.methods._learning.rules`.
     """
 
     name: Literal[METHODS] = "biastf-plus"  # type: ignore[valid-type]

@@ -24,7 +24,7 @@ from pathlib import Path
 from IPython.display import Image
 
 import biastf_xr
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 from biastf_xr.pictures import draw_bias
 from biastf_xr.testing import SyntheticRegion
 

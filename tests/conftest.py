@@ -118,11 +118,10 @@ def random_model(tmp_path_factory):
     ):
         import torch
 
-        from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint
-        from biastf_xr.methods.biastf._method import BiaSTF
+        from biastf_xr.methods._learning.card import Card
+        from biastf_xr.methods._learning.networks import write_networks
+        from biastf_xr.methods.biastf import BiaSTF, NetworkShape
         from biastf_xr.methods.biastf._network import build_network
-        from biastf_xr.methods.biastf._train import BandModel
-        from biastf_xr.methods.biastf.settings import NetworkShape
 
         shape = NetworkShape(filters=filters, inputs=inputs)
         count = shape.channels(len(bands))
@@ -133,7 +132,7 @@ def random_model(tmp_path_factory):
             generator = torch.Generator().manual_seed(seed + 100 + i)
             with torch.no_grad():
                 network[-1].weight.normal_(0, 0.3, generator=generator)
-            models[band] = BandModel(network, 0.05, 0.02, [(1.0, 1.0)], channels)
+            models[band] = network
         card = Card(
             bands=tuple(bands),
             ratio=ratio,
@@ -141,17 +140,17 @@ def random_model(tmp_path_factory):
             filters=filters,
             kernels=shape.kernels,
             bias=True,
-            scales={b: (m.change_scale, m.bias_scale) for b, m in models.items()},
+            scales=dict.fromkeys(models, (0.05, 0.02)),
             pairs=(("2021-04-01", "2021-04-17"),),
             settings={"weights": "change", "window": 3, "upsampling": "bilinear"},
-            history={b: m.history for b, m in models.items()},
+            history={band: [(1.0, 1.0)] for band in models},
             seed=seed,
             inputs=inputs,
             channels={b: channels for b in bands if channels},
             laws=dict.fromkeys(bands, (-9.0, 20.0, 0.05)),
         )
         path = tmp_path_factory.mktemp("model") / "random.safetensors"
-        write_checkpoint(path, card, models)
+        write_networks(path, card, models)
         return BiaSTF.load(path, **options)
 
     return make

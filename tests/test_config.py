@@ -166,7 +166,7 @@ def test_unknown_key_is_named(write, old, new, key):
         ('name = "biastf"', 'name = "biastf-plus"', "network, samples, train, window.*'biastf'"),
         ('name = "biastf"', 'name = "magic"', "`method.name`.*got 'magic'"),
         ("epochs = 3", 'epochs = "many"', "`method.train.epochs`"),
-        ("epochs = 3", "epochs = 0", facts("`method.train`", "epochs", "positive")),
+        ("epochs = 3", "epochs = 0", facts("`method.train`", "epochs", "from 1")),
         ("filters = [8, 4, 4]", "filters = [8, 4]", "`method.network.filters"),
         ("filters = [8, 4, 4]", "kernels = [4, 5, 3, 3]", "`method.network`.*odd"),
         ("native_resolution = 500", "native_resolution = -1", "`coarse.native_resolution`"),

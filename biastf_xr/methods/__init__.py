@@ -1,9 +1,9 @@
-"""Fusion methods: one contract (`base`), one module per method, and their names."""
+"""Fusion methods: one contract (`base`), one class per method, and their names."""
 
 from __future__ import annotations
 
-import dataclasses
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,34 +11,99 @@ from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
 
+    from biastf_xr.brackets import BracketRule
+    from biastf_xr.cube._guards import CubePair
     from biastf_xr.methods.base import Method
 
-# Where each method lives; it is imported, and its kernels are loaded, when it is first asked for.
+# Module and class of every method; it is imported, and its kernels are loaded, when it is first
+# asked for.  Packages add theirs by entry points.
 UNTRAINED = {
-    "nearest": "interpolation:Nearest",
-    "linear": "interpolation:Linear",
-    "direct": "interpolation:Direct",
-    "efast": "efast:EFAST",
-    "fitfc": "fitfc:FitFC",
-    "starfm": "starfm:STARFM",
-    "estarfm": "estarfm:ESTARFM",
-    "fsdaf": "fsdaf:FSDAF",
+    "nearest": ".interpolation:Nearest",
+    "linear": ".interpolation:Linear",
+    "direct": ".interpolation:Direct",
+    "efast": ".efast:EFAST",
+    "fitfc": ".fitfc:FitFC",
+    "starfm": ".starfm:STARFM",
+    "estarfm": ".estarfm:ESTARFM",
+    "fsdaf": ".fsdaf:FSDAF",
 }
-# Of each learned method its module, its class and what fits it.
 LEARNED = {
-    "biastf-plus": ("plus._fit", "Plus", "fit_plus"),
-    "biastf": ("biastf._method", "BiaSTF", "fit_biastf"),
-    "stfdcnn": ("stfdcnn._method", "STFDCNN", "fit_stfdcnn"),
+    "biastf-plus": ".plus:Plus",
+    "biastf": ".biastf:BiaSTF",
+    "stfdcnn": ".stfdcnn:STFDCNN",
 }
+for _names, _group in ((UNTRAINED, "methods"), (LEARNED, "learned_methods")):
+    for _point in entry_points(group=f"biastf_xr.{_group}"):
+        _names.setdefault(_point.name, _point.value)
 METHODS = (*UNTRAINED, *LEARNED)
 
-# The two variants of BiaSTF: networks as in the paper, and what the accuracy laboratory chose.
-VARIANTS = {"paper": "biastf", "plus": "biastf-plus"}
+# What every door takes where no method is named.
+DEFAULT_METHOD = "biastf-plus"
 
 # What every score stands beside.
 BASELINES = ("nearest", "linear", "direct")
+
+# Names that a variant of BiaSTF had once.
+_VARIANTS = {"paper": "biastf", "plus": "biastf-plus"}
+
+
+def method_class(name: str) -> Any:
+    """Return the class of a method.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    type
+        A subclass of `biastf_xr.methods.base.Method`; of a learned one, of `LearnedMethod`.
+
+    Raises
+    ------
+    MethodError
+        If the name is unknown.
+    """
+    target = (UNTRAINED | LEARNED).get(name)
+    if target is None:
+        raise MethodError(f"unknown method {name!r}; expected one of {list(METHODS)}.")
+    module, _, kind = target.partition(":")
+    return getattr(import_module(module, __name__), kind)
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> Any:
+    """Check the options of a method: of a learned one, those of its fit.
+
+    Parameters
+    ----------
+    name : str
+        Name of the method.
+    options : dict
+        By name; tables as dicts.
+
+    Returns
+    -------
+    object
+        The method, or the options of the fit as `LearnedMethod.fit` takes them.
+
+    Raises
+    ------
+    MethodError
+        If the method or an option is unknown, or a value is not usable.
+    """
+    from biastf_xr.methods._options import build
+
+    kind = method_class(name)
+    schema = kind.options if name in LEARNED else kind
+    try:
+        return build(schema, options, f"method {name!r}")
+    except TypeError as error:
+        raise MethodError(f"method {name!r}: {error}.") from error
 
 
 def get_method(method: str | Method, **options: Any) -> Method:
@@ -49,7 +114,7 @@ def get_method(method: str | Method, **options: Any) -> Method:
     method : str or Method
         Name of a method that needs no training, or a fitted method, which is returned as it is.
     **options
-        Options of a method given by name.
+        Options of a method given by name; `preset` names a set of them.
 
     Returns
     -------
@@ -71,29 +136,50 @@ def get_method(method: str | Method, **options: Any) -> Method:
             f"method={method!r}); biastf_xr.fuse(fine, coarse, method=model). A saved one loads "
             "with biastf_xr.load_method(path)."
         )
-    if method not in UNTRAINED:
-        raise MethodError(f"unknown method {method!r}; expected one of {list(METHODS)}.")
-    module, name = UNTRAINED[method].split(":")
-    kind = getattr(import_module(f"biastf_xr.methods.{module}"), name)
-    own = {f.name for f in dataclasses.fields(kind) if not f.metadata.get("bound")} - {"name"}
-    unknown = sorted(set(options) - own)
-    if unknown:
-        known = f"; it knows {sorted(own)}" if own else "; it has none"
-        raise MethodError(f"method {method!r} has no option {', '.join(unknown)}{known}.")
-    try:
-        built: Method = kind(**options)
-    except TypeError as error:
-        raise MethodError(f"method {method!r}: {error}.") from error
+    built: Method = check_options(method, options)
     return built
+
+
+def ready_method(
+    method: str | Method, pair: CubePair, base_rule: BracketRule | None, options: Mapping[str, Any]
+) -> Method:
+    """Return a method that can fuse two cubes; one whose fit takes seconds is fitted on them.
+
+    Parameters
+    ----------
+    method : str or Method
+        Name of a method, or a method.
+    pair : CubePair
+        The cubes, without the scenes that are withheld.
+    base_rule : BracketRule, optional
+        Which scenes are clear enough to learn from.
+    options : dict
+        Options of a method given by name.
+
+    Returns
+    -------
+    Method
+        The method.
+
+    Raises
+    ------
+    MethodError
+        If the method's fit takes long, or as `get_method`.
+    """
+    if isinstance(method, str) and method in LEARNED and method_class(method).at_once:
+        return _fit(pair, method, options, base_rule=base_rule)
+    return get_method(method, **options)
 
 
 def fit(
     fine: xr.Dataset,
     coarse: xr.Dataset,
-    method: str = "biastf-plus",
+    method: str = DEFAULT_METHOD,
     *,
-    variant: str | None = None,
+    path: str | Path | None = None,
+    base_rule: BracketRule | None = None,
     client: Any = None,
+    progress: Any = None,
     **options: Any,
 ) -> Method:
     """Fit a method on the clear dates of two cubes.
@@ -106,15 +192,18 @@ def fit(
         The cubes, as from `open_cube`.
     method : str
         Name of the method; those that need no training are just built.
-    variant : {"paper", "plus"}, optional
-        Of "biastf": "plus" is the method "biastf-plus".
+    path : str or pathlib.Path, optional
+        Where to write the model; by default a temporary folder of this process, so save it to keep
+        it.
+    base_rule : BracketRule, optional
+        Which scenes are clear enough to learn from.
     client : distributed.Client, optional
         Dask client on whose workers the networks are fitted, one task each; by default threads of
         this process fit them.  The result has the same bytes.
+    progress : callable, optional
+        Called with a note, how much is done, and of how much.
     **options
-        Options of the method; see `biastf_xr.methods.plus._fit.fit_plus`,
-        `biastf_xr.methods.biastf._method.fit_biastf` and
-        `biastf_xr.methods.stfdcnn._method.fit_stfdcnn`.
+        Options of the method, as in the table `options` of `[method]`.
 
     Returns
     -------
@@ -136,20 +225,24 @@ def fit(
     >>> model.card.bands
     ('nir',)
     """
+    if "variant" in options:
+        name = _VARIANTS.get(str(options["variant"]))
+        told = f"fit(fine, coarse, {name!r})" if name else f"one of {list(LEARNED)} as `method`"
+        raise MethodError(f"fit has no `variant`; name the method: {told}.")
     pair = pair_cubes(fine, coarse)
-    if variant is not None:
-        method = variant_of(method, variant)
-    if method in LEARNED:
-        module, _, name = LEARNED[method]
-        try:
-            fitted: Method = _named(module, name)(pair, **_mapper(method, client), **options)
-        except TypeError as error:
-            if "unexpected keyword" in str(error):
-                other = "; networks are of method 'biastf'" if method == "biastf-plus" else ""
-                raise MethodError(f"method {method!r}: {error}{other}.") from error
-            raise
-        return fitted
-    return get_method(method, **options)
+    if method not in LEARNED:
+        return get_method(method, **options)
+    return _fit(
+        pair, method, options, path=path, base_rule=base_rule, client=client, progress=progress
+    )
+
+
+def _fit(pair: CubePair, name: str, options: Mapping[str, Any], **running: Any) -> Method:
+    from biastf_xr.methods.base import FitRun
+
+    run = FitRun(**{key: value for key, value in running.items() if value is not None})
+    fitted: Method = method_class(name).fit(pair, check_options(name, options), run)
+    return fitted
 
 
 def load_method(path: str | Path, **options: Any) -> Method:
@@ -160,7 +253,7 @@ def load_method(path: str | Path, **options: Any) -> Method:
     path : str or pathlib.Path
         The checkpoint.
     **options
-        Settings to change, for instance ``device="cuda"``.
+        Options of predicting to change, for instance ``device="cuda"``.
 
     Returns
     -------
@@ -171,9 +264,10 @@ def load_method(path: str | Path, **options: Any) -> Method:
     ------
     CheckpointError
         If the file is missing, damaged or from a newer version.
+    MethodError
+        If an option is not one of the method's.
     """
-    module, kind, _ = LEARNED[name_of_model(path)]
-    method: Method = _named(module, kind).load(path, **options)
+    method: Method = method_class(name_of_model(path)).load(path, **options)
     return method
 
 
@@ -195,51 +289,12 @@ def name_of_model(path: str | Path) -> str:
     CheckpointError
         If the file is missing, damaged or of a method that this version does not know.
     """
-    from biastf_xr.methods.biastf._checkpoint import read_fields
+    from biastf_xr.methods._learning.files import read_fields
 
     name = str(read_fields(Path(path)).get("method", "biastf"))
     if name not in LEARNED:
         raise CheckpointError(
-            f"{path} is a model of {name!r}; this version knows {list(LEARNED)}. Update biastf_xr."
+            f"{path} is a model of {name!r}; this version knows {list(LEARNED)}. Update biastf_xr, "
+            "or install the package that adds the method."
         )
     return name
-
-
-def variant_of(method: str, variant: str) -> str:
-    """Return the name of a variant of BiaSTF.
-
-    Parameters
-    ----------
-    method : str
-        "biastf", or the variant's own name.
-    variant : str
-        One of `VARIANTS`.
-
-    Returns
-    -------
-    str
-        The name.
-
-    Raises
-    ------
-    MethodError
-        If the method has no variants, or not this one.
-    """
-    if variant not in VARIANTS:
-        raise MethodError(f"variant is {variant!r}; expected one of {list(VARIANTS)}.")
-    if method not in VARIANTS.values():
-        raise MethodError(f"method {method!r} has no variants; only 'biastf' has.")
-    return VARIANTS[variant]
-
-
-def _named(module: str, name: str) -> Any:
-    return getattr(import_module(f"biastf_xr.methods.{module}"), name)
-
-
-def _mapper(method: str, client: Any) -> dict[str, Any]:
-    """Return the option that makes the workers of a client fit."""
-    if client is None or method == "biastf-plus":  # no network, nothing to share out
-        return {}
-    from biastf_xr.methods.training._crew import on_client
-
-    return {"mapper": on_client(client)}

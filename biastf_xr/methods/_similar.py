@@ -9,24 +9,27 @@ side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._compiled import compiled
-from biastf_xr.methods.base import Base, Float, Prepared
+from biastf_xr.methods._sides import two_sided_weight
+from biastf_xr.methods.base import Base, Float, Prepared, TwoSided
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.grid import Tile
-    from biastf_xr.methods.base import SceneView
+    from biastf_xr.grid import Tile, Upsampling
+    from biastf_xr.methods._sides import Weights
+    from biastf_xr.methods.base import Block, SceneView
 
 WindowUnit = Literal["fine", "coarse"]
+UNITS: tuple[WindowUnit, ...] = get_args(WindowUnit)
 
 # Pixels of a run, and how many of them are looked at together for one that improves its list.
 RUN, GROUP = 256, 8
@@ -88,12 +91,37 @@ def window_reach(window: int, unit: WindowUnit, pair: CubePair, name: str) -> in
     return side // 2
 
 
-def check_window(window: int, unit: str, name: str) -> None:
-    """Check the options that size a window."""
-    if isinstance(window, bool) or not isinstance(window, int) or window < 1 or window % 2 == 0:
-        raise MethodError(f"{name}: window is {window!r}; expected an odd number of pixels.")
-    if unit not in ("fine", "coarse"):
-        raise MethodError(f"{name}: window_unit is {unit!r}; expected 'fine' or 'coarse'.")
+class WindowMethod(TwoSided):
+    """A method that seeks pixels in a window of so many fine or coarse pixels.
+
+    Its two sides are weighted by the options of these names.
+    """
+
+    window: int
+    window_unit: WindowUnit
+    weights: Weights
+    weight_window: int
+    upsampling: Upsampling
+    reach: int
+
+    @property
+    def halo(self) -> int:
+        """Return the halo of the interpolated coarse images: half a window."""
+        return self.reach
+
+    @property
+    def fine_halo(self) -> int:
+        """Return the halo of the base images: half a window."""
+        return self.reach
+
+    def bind(self, pair: CubePair) -> Self:
+        """Size the window; see `Method.bind`."""
+        reach = window_reach(self.window, self.window_unit, pair, self.name)
+        return replace(self, reach=reach)  # type: ignore[type-var]
+
+    def weight(self, block: Block) -> Float:
+        """Weight the two sides; see `TwoSided.weight`."""
+        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
 
 
 def similarity_threshold(

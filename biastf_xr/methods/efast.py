@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from biastf_xr.methods.base import (
-    Base,
-    Block,
-    Float,
-    SceneFree,
-    TwoSided,
-    bound,
-    check_choices,
-    check_positive,
-    inside_grid,
-)
-from biastf_xr.methods.interpolation import add_change
+from biastf_xr.methods._options import bound, option
+from biastf_xr.methods._sides import add_change, inside_grid
+from biastf_xr.methods.base import Base, Block, Float, TwoSided
 
 if TYPE_CHECKING:
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
 
-CHOICES: dict[str, tuple[Any, ...]] = {"upsampling": ("bilinear", "nearest")}
-
 # The weight of a pixel that touches a cloud, against 1 far away from any.
-NEAR_CLOUD = 1e-3
+_NEAR_CLOUD = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class EFAST(TwoSided, SceneFree):
+class EFAST(TwoSided):
     """Add the coarse change to each base image, and weight by time and by distance to cloud.
 
     ``sum_k w_k (F_k + C - C_k) / sum_k w_k`` with ``w_k = exp(-days**2 / (2 sigma**2)) s_k``;
@@ -60,18 +49,10 @@ class EFAST(TwoSided, SceneFree):
     """
 
     name: str = "efast"
-    sigma: float = 20.0
-    cloud_distance: float = 1.0
-    upsampling: Upsampling = "bilinear"
-    halo: int = bound(0)
-    coarse_halo: int = bound(0)
+    sigma: float = option(20.0, above=0)
+    cloud_distance: float = option(1.0, least=0)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
     fine_halo: int = bound(0)
-
-    def __post_init__(self) -> None:
-        check_choices(self, CHOICES)
-        check_positive(self, "sigma")
-        if self.cloud_distance:
-            check_positive(self, "cloud_distance")
 
     def bind(self, pair: CubePair) -> Self:
         """Measure the distance to cloud in fine pixels; see `Method.bind`."""
@@ -103,5 +84,5 @@ class EFAST(TwoSided, SceneFree):
         if clear.all():
             return np.ones((1, 1), np.float32)
         distance = distance_transform_edt(clear)[block.fine_core]
-        score: Float = np.clip(distance / self.fine_halo, NEAR_CLOUD, 1).astype(np.float32)
+        score: Float = np.clip(distance / self.fine_halo, _NEAR_CLOUD, 1).astype(np.float32)
         return score

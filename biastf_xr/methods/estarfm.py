@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._compiled import compiled
+from biastf_xr.methods._options import bound, option
+from biastf_xr.methods._sides import from_both
 from biastf_xr.methods._similar import (
     SLACK,
+    UNITS,
     WindowUnit,
     check_range,
-    check_window,
     gather,
     known_of,
     most_similar,
@@ -26,18 +28,7 @@ from biastf_xr.methods._similar import (
     window_offsets,
     window_reach,
 )
-from biastf_xr.methods.base import (
-    Block,
-    Float,
-    Plain,
-    Prediction,
-    Prepared,
-    bound,
-    check_choices,
-    check_positive,
-    from_both,
-    options_of,
-)
+from biastf_xr.methods.base import Block, Float, Method, Prediction, Prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,26 +37,20 @@ if TYPE_CHECKING:
     from biastf_xr.grid import Tile, Upsampling
     from biastf_xr.methods.base import SceneView
 
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "conversion": ("means", "deviation", "none"),
-    "few": ("window", "base"),
-    "upsampling": ("bilinear", "nearest"),
-}
-
-CONVERSIONS = {"none": 0, "means": 1, "deviation": 2}
+_CONVERSIONS = {"means": 1, "deviation": 2, "none": 0}
 
 # Keeps weights finite; the published programs add as much to products of digital numbers.
-TINY_WEIGHT, TINY_CHANGE = 1e-7, 1e-14
+_TINY_WEIGHT, _TINY_CHANGE = 1e-7, 1e-14
 
 # Pixels of a run of the full form: what a row of the window needs stays in the cache.
-RUN = 256
+_RUN = 256
 
 # Target dates that go through the window together in the full form.
-DATES = 4
+_DATES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ESTARFM(Plain):
+class ESTARFM(Method):
     """Transfer the weighted coarse change of similar pixels, converted to the fine scale.
 
     The pixels ``i`` of a window that look like its centre ``c`` in all bands on both base dates
@@ -135,38 +120,41 @@ class ESTARFM(Plain):
     """
 
     name: str = "estarfm"
-    window: int = 51
-    window_unit: WindowUnit = "fine"
-    similar: int = 20
-    classes: float = 4.0
-    threshold: float | None = None
+    window: int = option(51, odd=True)
+    window_unit: WindowUnit = option("fine", choices=UNITS)
+    similar: int = option(20, least=0, most=255)
+    classes: float = option(4.0, above=0)
+    threshold: float | None = option(None, above=0)
     least_similar: int = 5
-    few: Literal["window", "base"] = "window"
-    flat_correlation: float = 0.5
-    distance: float | None = None
-    conversion: Literal["means", "deviation", "none"] = "means"
+    few: Literal["window", "base"] = option(
+        "window", choices=("window", "base"), preset="imagefusion"
+    )
+    flat_correlation: float = option(0.5, least=-1, most=1, preset="imagefusion")
+    distance: float | None = option(None, above=0)
+    conversion: Literal["means", "deviation", "none"] = option("means", choices=tuple(_CONVERSIONS))
     least_change: float = 0.02
-    significance: float = 0.05
-    most_conversion: float = 5.0
+    significance: float = option(0.05, above=0)
+    most_conversion: float = option(5.0, above=0)
     valid_range: tuple[float, float] = (0.0, 1.0)
-    upsampling: Upsampling = "bilinear"
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
     reach: int = bound(0)
-    needs_two_sides: bool = bound(default=True)
-    coarse_halo: int = bound(0)
+
+    needs_two_sides = True
+    presets: ClassVar = {
+        "imagefusion": {
+            "similar": 0, "flat_correlation": 1.0, "distance": 25.5, "conversion": "deviation",
+            "least_change": 0.002 * 2**0.5, "few": "base",
+        },
+        "author": {"similar": 0},
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
-        check_window(self.window, self.window_unit, self.name)
-        check_choices(self, CHOICES)
-        check_positive(self, "classes", "threshold", "distance", "most_conversion", "significance")
+        super().__post_init__()
         check_range(self)
-        if self.similar and not self.least_similar < self.similar <= 255:
+        if 0 < self.similar <= self.least_similar:
             raise MethodError(
                 f"{self.name}: similar is {self.similar!r}; expected more than least_similar "
                 f"({self.least_similar}) and at most 255 pixels, or 0 for all."
-            )
-        if not -1 <= self.flat_correlation <= 1:
-            raise MethodError(
-                f"{self.name}: flat_correlation is {self.flat_correlation!r}; expected -1 to 1."
             )
 
     @property
@@ -211,10 +199,6 @@ class ESTARFM(Plain):
             image = np.where(seen, fine, np.float32(np.nan))
             self._bracket(block, image, then, limits, seen, dates, values, fallback)
         return from_both(values, fallback)
-
-    def describe(self) -> dict[str, Any]:
-        """Describe; see `Method.describe`."""
-        return options_of(self)
 
     def _limits(self, prepared: Prepared) -> NDArray[np.float64]:
         """Return the thresholds of similarity; the program takes the deviation of a sample."""
@@ -274,9 +258,9 @@ class _Search:
         scale = method.distance or max(self.reach, 1)
         self.near = (1 + window_distances(self.side) / scale).astype(np.float32)
         self.test = np.array(
-            [CONVERSIONS[method.conversion], method.least_change, method.most_conversion]
+            [_CONVERSIONS[method.conversion], method.least_change, method.most_conversion]
         )
-        self.table = f_table(method.significance, 2 * (method.similar or self.side**2))
+        self.table = _f_table(method.significance, 2 * (method.similar or self.side**2))
         self.number = np.zeros(tile.shape, np.int32)
         self.slope = np.ones((bands, *tile.shape), np.float32)
         self.base = np.empty((2, 2, bands, *tile.shape), np.float32)
@@ -312,7 +296,7 @@ class _Some(_Search):
 class _All(_Search):
     """Every pixel that passes the thresholds; the window is visited anew for a few dates."""
 
-    dates = DATES
+    dates = _DATES
 
     def __init__(
         self, method: ESTARFM, fine: Float, then: Float, unlike: Float, limits: Float, tile: Tile
@@ -347,7 +331,7 @@ class _All(_Search):
 
 
 @lru_cache(maxsize=8)
-def f_table(significance: float, most: int) -> Float:
+def _f_table(significance: float, most: int) -> Float:
     """Tabulate the F statistic with one degree of freedom above which a slope is significant."""
     from scipy.stats import f
 
@@ -427,7 +411,7 @@ def _weigh_some(
             for j in range(n):
                 o = place[y, x, j]
                 u = unlike[r + offsets[o, 0], c + offsets[o, 1]]
-                w = 1.0 / (u * near[o] + TINY_WEIGHT)
+                w = 1.0 / (u * near[o] + _TINY_WEIGHT)
                 weights[y, x, j] = w
                 total += w
             for j in range(n):
@@ -469,13 +453,13 @@ def _weigh_all(  # noqa: C901, PLR0912
     """
     planes, count, bands = len(fine), len(images), pair.shape[1]
     rows, cols = number.shape
-    zero, one, tiny = np.float32(0), np.float32(1), np.float32(TINY_WEIGHT)
-    alike, w = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
-    counts, norm = np.empty(RUN, np.float32), np.empty(RUN, np.float32)
-    sums = np.empty((bands, 6, RUN), np.float32)
-    total = np.empty((count, RUN), np.float32)
-    for x0 in range(0, cols, RUN):
-        n = min(RUN, cols - x0)
+    zero, one, tiny = np.float32(0), np.float32(1), np.float32(_TINY_WEIGHT)
+    alike, w = np.empty(_RUN, np.float32), np.empty(_RUN, np.float32)
+    counts, norm = np.empty(_RUN, np.float32), np.empty(_RUN, np.float32)
+    sums = np.empty((bands, 6, _RUN), np.float32)
+    total = np.empty((count, _RUN), np.float32)
+    for x0 in range(0, cols, _RUN):
+        n = min(_RUN, cols - x0)
         here = x0 + reach
         for y in range(rows):
             row = y + reach
@@ -550,8 +534,8 @@ def _finish(
             if not seen[r, c]:
                 out[y, x] = np.float32(np.nan)
                 continue
-            away_1 = abs(mean[y, x] - means[0, y, x]) + TINY_CHANGE
-            away_3 = abs(mean[y, x] - means[1, y, x]) + TINY_CHANGE
+            away_1 = abs(mean[y, x] - means[0, y, x]) + _TINY_CHANGE
+            away_3 = abs(mean[y, x] - means[1, y, x]) + _TINY_CHANGE
             share = away_3 / (away_1 + away_3)
             f1, f3 = np.float64(fine[0, r, c]), np.float64(fine[1, r, c])
             if number[y, x] <= least:

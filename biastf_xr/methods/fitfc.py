@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
 
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import AxisMap
+from biastf_xr.methods._options import bound, option
+from biastf_xr.methods._sides import WEIGHTS, Weights, inside_grid
 from biastf_xr.methods._similar import (
+    UNITS,
+    WindowMethod,
     WindowUnit,
-    check_window,
     gather,
     most_similar,
     share_weights,
@@ -19,36 +22,18 @@ from biastf_xr.methods._similar import (
     window_mean,
     window_reach,
 )
-from biastf_xr.methods.base import (
-    Base,
-    Block,
-    Float,
-    SceneFree,
-    Weights,
-    bound,
-    check_choices,
-    check_positive,
-    check_weights,
-    inside_grid,
-)
-from biastf_xr.methods.interpolation import WeightedSides
 
 if TYPE_CHECKING:
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
-
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "regression_unit": ("fine", "coarse"),
-    "residual_blocks": ("placed", "stretched"),
-    "upsampling": ("bilinear", "nearest"),
-}
+    from biastf_xr.methods.base import Base, Block, Float
 
 # Coarse reflectance that varies less than this (standard deviation) in a window fits no line.
-FLAT = 1e-6
+_FLAT = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitFC(WeightedSides, SceneFree):
+class FitFC(WindowMethod):
     """Fit a line between the coarse images of two dates locally, and apply it to the fine one.
 
     Per band and base date ``k``: in a window around every pixel ``C = a C_k + c`` is fitted by
@@ -105,35 +90,30 @@ class FitFC(WeightedSides, SceneFree):
     """
 
     name: str = "fitfc"
-    window: int = 41
-    window_unit: WindowUnit = "fine"
-    similar: int = 20
-    distance: float | None = None
-    regression_window: int = 3
-    regression_unit: WindowUnit = "coarse"
-    cubic: float = -0.5
-    coarse_pixel: float | None = None
-    residual_blocks: Literal["placed", "stretched"] = "placed"
-    weights: Weights = "change"
-    weight_window: int = 3
-    upsampling: Upsampling = "bilinear"
-    reach: int = bound(0)
+    window: int = option(41, odd=True)
+    window_unit: WindowUnit = option("fine", choices=UNITS)
+    similar: int = option(20, least=1, most=255)
+    distance: float | None = option(None, above=0)
+    regression_window: int = option(3, odd=True, least=3)
+    regression_unit: WindowUnit = option("coarse", choices=UNITS)
+    cubic: float = option(-0.5, preset="imagefusion")
+    coarse_pixel: float | None = option(None, above=0)
+    residual_blocks: Literal["placed", "stretched"] = option(
+        "placed", choices=("placed", "stretched"), preset="imagefusion"
+    )
+    weights: Weights = option("change", choices=WEIGHTS)
+    weight_window: int = option(3, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
     fit_reach: int = bound(0)
     blocks: tuple[AxisMap, AxisMap] | None = bound(None)
+    reach: int = bound(0)
 
-    def __post_init__(self) -> None:
-        check_window(self.window, self.window_unit, self.name)
-        check_window(self.regression_window, self.regression_unit, f"{self.name}, regression")
-        check_weights(self.weights, self.weight_window)
-        check_choices(self, CHOICES)
-        check_positive(self, "distance", "coarse_pixel")
-        if not 1 <= self.similar <= 255:
-            raise MethodError(f"{self.name}: similar is {self.similar!r}; expected 1 to 255.")
-        if self.regression_window < 3:
-            raise MethodError(
-                f"{self.name}: regression_window is {self.regression_window}; a line needs at "
-                "least 3."
-            )
+    presets: ClassVar = {
+        "imagefusion": {
+            "window": 51, "similar": 10, "regression_window": 51, "regression_unit": "fine",
+            "cubic": -0.75, "residual_blocks": "stretched",
+        },
+    }  # fmt: skip
 
     @property
     def halo(self) -> int:
@@ -143,11 +123,6 @@ class FitFC(WeightedSides, SceneFree):
         return self.reach + self.fit_reach + 3 * int(np.ceil(1 / self.blocks[0].scale))
 
     @property
-    def fine_halo(self) -> int:  # type: ignore[override]
-        """Return the halo of the base images: half a window."""
-        return self.reach
-
-    @property
     def coarse_halo(self) -> int:
         """Return the coarse halo: the fit and cubic convolution, or the weights' window."""
         fit = self.regression_window // 2 + 2 if self.blocks is None else 0
@@ -155,9 +130,7 @@ class FitFC(WeightedSides, SceneFree):
 
     def bind(self, pair: CubePair) -> Self:
         """Size the windows; see `Method.bind`."""
-        alignment, reach = pair.alignment, window_reach(
-            self.window, self.window_unit, pair, self.name
-        )  # fmt: skip
+        sized, alignment = super().bind(pair), pair.alignment
         if self.regression_unit == "coarse":
             side = self.regression_window
             if alignment.ratio < 1.5:
@@ -172,11 +145,11 @@ class FitFC(WeightedSides, SceneFree):
                     f"{self.name}: regression_window is {side} coarse pixels, the coarse grid has "
                     f"only {alignment.coarse_shape}. Choose a smaller odd number."
                 )
-            return replace(self, reach=reach, fit_reach=0, blocks=None)
+            return replace(sized, fit_reach=0, blocks=None)
         fit = window_reach(self.regression_window, "fine", pair, f"{self.name}, regression")
         size = self.coarse_pixel or alignment.ratio
         axes = [AxisMap(1 / size, 0.0, max(round(n / size), 1)) for n in alignment.shape]
-        return replace(self, reach=reach, fit_reach=fit, blocks=(axes[0], axes[1]))
+        return replace(sized, fit_reach=fit, blocks=(axes[0], axes[1]))
 
     def side(self, block: Block, base: Base) -> Float:
         """Predict from one base date; see `TwoSided.side`.
@@ -218,10 +191,10 @@ class FitFC(WeightedSides, SceneFree):
         reach = self.regression_window // 2
         edge = [(reach, reach)] * 2
         x, y = (np.pad(v, edge, constant_values=np.nan) for v in (then, now))
-        slope, rest = line_fit(x, y, reach)
+        slope, rest = _line_fit(x, y, reach)
         residual = now - (slope * then + rest)
         up = block.upsample
-        cubic = cubic_up(
+        cubic = _cubic_up(
             residual, up.alignment.rows, up.alignment.cols, (up.coarse.y0, up.coarse.x0),
             (up.fine.y0, up.fine.y1), (up.fine.x0, up.fine.x1), self.cubic,
         )  # fmt: skip
@@ -236,18 +209,18 @@ class FitFC(WeightedSides, SceneFree):
         shape = block.upsample.alignment.shape
         now = block.upsample(now, self.upsampling)
         now = np.where(inside_grid(block.upsample.fine, shape), now, np.float32(np.nan))
-        slope, rest = line_fit(then, now, self.fit_reach)
+        slope, rest = _line_fit(then, now, self.fit_reach)
         inner = slice(self.fit_reach, -self.fit_reach)
         residual = now[inner, inner] - (slope * then[inner, inner] + rest)
         trim = block.halo - self.reach - self.fit_reach
         y0, x0 = (v - self.reach - trim for v in (block.tile.y0, block.tile.x0))
-        averaged, first = block_mean(residual, *self.blocks, (y0, x0), shape)
+        averaged, first = _block_mean(residual, *self.blocks, (y0, x0), shape)
         rows, cols = (n + 2 * self.reach for n in block.tile.shape)
         axes = self.blocks
         if self.residual_blocks == "stretched":
             pairs = zip(axes, shape, strict=True)
             axes = tuple(AxisMap(a.size / n, 0.0, a.size) for a, n in pairs)  # type: ignore[assignment]
-        smooth = cubic_up(
+        smooth = _cubic_up(
             averaged, *axes, first,
             (y0 + trim, y0 + trim + rows), (x0 + trim, x0 + trim + cols), self.cubic,
         )  # fmt: skip
@@ -256,7 +229,7 @@ class FitFC(WeightedSides, SceneFree):
         return slope[keep], rest[keep] + smooth
 
 
-def line_fit(x: Float, y: Float, reach: int) -> tuple[Float, Float]:
+def _line_fit(x: Float, y: Float, reach: int) -> tuple[Float, Float]:
     """Fit ``y = slope x + rest`` by least squares in a window around every pixel.
 
     `x`, `y`: Shape ``(rows + 2 reach, cols + 2 reach)``; NaN is left out.
@@ -267,7 +240,7 @@ def line_fit(x: Float, y: Float, reach: int) -> tuple[Float, Float]:
     p, q = (np.where(seen, v, np.float32(0)).astype(np.float64) for v in (x, y))
     means = [window_mean(v, seen, reach) for v in (p, q, p * p, p * q)]
     variance = means[2] - means[0] ** 2
-    varies = variance > FLAT**2
+    varies = variance > _FLAT**2
     slope = np.where(varies, (means[3] - means[0] * means[1]) / np.where(varies, variance, 1), 1.0)
     rest = np.where(varies, means[1] - slope * means[0], 0.0)
     known = np.isfinite(means[0])
@@ -275,7 +248,7 @@ def line_fit(x: Float, y: Float, reach: int) -> tuple[Float, Float]:
     return slope, rest
 
 
-def block_mean(
+def _block_mean(
     values: Float, rows: AxisMap, cols: AxisMap, origin: tuple[int, int], shape: tuple[int, int]
 ) -> tuple[Float, tuple[int, int]]:
     """Average fine pixels over blocks of the whole grid, by area.
@@ -304,7 +277,7 @@ def block_mean(
     return means, (first[0], first[1])
 
 
-def cubic_up(
+def _cubic_up(
     values: Float,
     rows: AxisMap,
     cols: AxisMap,

@@ -7,29 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.methods.base import (
-    Base,
-    Block,
-    Float,
-    SceneFree,
-    TwoSided,
-    Weights,
-    bound,
-    change_weight,
-    check_weights,
-    time_weight,
-)
+from biastf_xr.methods._options import option
+from biastf_xr.methods._sides import WEIGHTS, Weights, add_change, two_sided_weight
+from biastf_xr.methods.base import Base, Block, Float, TwoSided
 
 if TYPE_CHECKING:
     from biastf_xr.grid import Upsampling
 
 
-class _Repeat(TwoSided, SceneFree):
+class _Repeat(TwoSided):
     """What interpolation in time shares: each side is its base image, whatever the day."""
-
-    name: str
-    halo: int = 0
-    coarse_halo: int = 0
 
     def side(self, block: Block, base: Base) -> Float:
         """Repeat the base image; see `TwoSided.side`."""
@@ -51,7 +38,7 @@ class Nearest(_Repeat):
 
     def weight(self, block: Block) -> Float:
         """Choose the nearer side; see `TwoSided.weight`."""
-        earlier: Float = (_time_weight(block) >= 0.5).astype(np.float32)
+        earlier: Float = (two_sided_weight(block, "time", 1, "bilinear") >= 0.5).astype(np.float32)
         return earlier
 
 
@@ -69,11 +56,11 @@ class Linear(_Repeat):
 
     def weight(self, block: Block) -> Float:
         """Weight by distance in time; see `TwoSided.weight`."""
-        return _time_weight(block)
+        return two_sided_weight(block, "time", 1, "bilinear")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Direct(TwoSided, SceneFree):
+class Direct(TwoSided):
     """Transfer the coarse change as it is: ``F_k + (C - C_k)`` from both sides.
 
     This is the assumption that BiaSTF relaxes, equation (2) of its formulation with no bias.
@@ -91,13 +78,9 @@ class Direct(TwoSided, SceneFree):
     """
 
     name: str = "direct"
-    weights: Weights = "change"
-    window: int = 3
-    upsampling: Upsampling = "bilinear"
-    halo: int = bound(0)
-
-    def __post_init__(self) -> None:
-        check_weights(self.weights, self.window)
+    weights: Weights = option("change", choices=WEIGHTS)
+    window: int = option(3, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
 
     @property
     def coarse_halo(self) -> int:
@@ -111,53 +94,3 @@ class Direct(TwoSided, SceneFree):
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`."""
         return two_sided_weight(block, self.weights, self.window, self.upsampling)
-
-
-class WeightedSides(TwoSided):
-    """A method whose two sides are weighted by its options of these names.
-
-    `weights`: How the two predictions are weighted.
-    `weight_window`: Side in coarse pixels of the window of "change", odd.
-    `upsampling`: How coarse weights are brought to the fine grid.
-    """
-
-    weights: Weights
-    weight_window: int
-    upsampling: Upsampling
-
-    def weight(self, block: Block) -> Float:
-        """Weight the two sides; see `TwoSided.weight`."""
-        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
-
-
-def add_change(block: Block, base: Base, upsampling: Upsampling) -> Float:
-    """Add the interpolated coarse change since a base date to its fine image.
-
-    `upsampling`: How the coarse change is brought to the fine grid.
-    Returned: Shape ``(time, band, y, x)``, without halo; NaN where one of the images is
-    missing.
-    """
-    rows, cols = block.core
-    change = block.upsample(block.coarse - base.coarse, upsampling)[..., rows, cols]
-    return base.fine[..., *block.fine_core] + change
-
-
-def two_sided_weight(block: Block, weights: Weights, window: int, upsampling: Upsampling) -> Float:
-    """Return the weight of the earlier side on the fine grid, without halo.
-
-    `window`: Side in coarse pixels of the window of "change".
-    `upsampling`: How coarse weights are brought to the fine grid.
-    """
-    if weights == "equal":
-        return np.full((1, 1, 1, 1), 0.5, np.float32)
-    if weights == "time":
-        return _time_weight(block)
-    before, after = block.sides
-    weight = change_weight(block.coarse - before.coarse, block.coarse - after.coarse, window)
-    rows, cols = block.core
-    return block.upsample(weight, upsampling)[..., rows, cols]
-
-
-def _time_weight(block: Block) -> Float:
-    before, after = block.sides
-    return time_weight(before.day, after.day, block.days)[:, None, None, None]

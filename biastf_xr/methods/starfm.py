@@ -2,64 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from biastf_xr.errors import MethodError
 from biastf_xr.methods._compiled import compiled
+from biastf_xr.methods._options import bound, option
+from biastf_xr.methods._sides import WEIGHTS, Weights, from_both
 from biastf_xr.methods._similar import (
     DN,
     SLACK,
+    UNITS,
+    WindowMethod,
     WindowUnit,
-    check_window,
     known_of,
     row_order,
     scene_deviation,
     similarity_threshold,
     window_distances,
     window_offsets,
-    window_reach,
 )
-from biastf_xr.methods.base import (
-    Base,
-    Block,
-    Float,
-    Prediction,
-    Prepared,
-    Weights,
-    bound,
-    check_choices,
-    check_positive,
-    check_weights,
-    from_both,
-)
-from biastf_xr.methods.interpolation import WeightedSides
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
-    from biastf_xr.methods.base import SceneView
-
-CHOICES: dict[str, tuple[Any, ...]] = {
-    "pairs": (1, 2),
-    "similarity": ("band", "all"),
-    "filtering": ("loose", "strict"),
-    "weighting": ("product", "log"),
-    "temporal_weight": ("two-pair", "always"),
-    "upsampling": ("bilinear", "nearest"),
-}
+    from biastf_xr.methods.base import Base, Block, Float, Prediction, Prepared, SceneView
 
 # Target dates that go through the window together, and pixels of a run: what a row of the window
 # needs of them stays in the cache.
-DATES, RUN = 4, 512
+_DATES, _RUN = 4, 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class STARFM(WeightedSides):
+class STARFM(WindowMethod):
     """Transfer the coarse change of similar pixels in a window, spatially and spectrally weighted.
 
     For every band and pair ``k`` of a fine and a coarse image, the pixels ``i`` of a window around
@@ -127,50 +104,32 @@ class STARFM(WeightedSides):
     """
 
     name: str = "starfm"
-    pairs: Literal[1, 2] = 1
-    window: int = 51
-    window_unit: WindowUnit = "fine"
-    classes: float = 40.0
-    threshold: float | None = None
-    similarity: Literal["band", "all"] = "band"
-    filtering: Literal["loose", "strict"] = "loose"
-    weighting: Literal["product", "log"] = "product"
-    temporal_weight: Literal["two-pair", "always"] = "two-pair"
-    uncertainty_fine: float = 0.005
-    uncertainty_coarse: float = 0.005
-    offset: float = DN
-    copy_on_zero: bool = True
-    weights: Weights = "change"
-    weight_window: int = 3
-    upsampling: Upsampling = "bilinear"
+    pairs: Literal[1, 2] = option(1, choices=(1, 2))
+    window: int = option(51, odd=True)
+    window_unit: WindowUnit = option("fine", choices=UNITS)
+    classes: float = option(40.0, above=0)
+    threshold: float | None = option(None, above=0)
+    similarity: Literal["band", "all"] = option("band", choices=("band", "all"))
+    filtering: Literal["loose", "strict"] = option("loose", choices=("loose", "strict"))
+    weighting: Literal["product", "log"] = option("product", choices=("product", "log"))
+    temporal_weight: Literal["two-pair", "always"] = option(
+        "two-pair", choices=("two-pair", "always")
+    )
+    uncertainty_fine: float = option(0.005, least=0)
+    uncertainty_coarse: float = option(0.005, least=0)
+    offset: float = option(DN, above=0)
+    copy_on_zero: bool = option(True, preset="imagefusion")
+    weights: Weights = option("change", choices=WEIGHTS)
+    weight_window: int = option(3, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
     reach: int = bound(0)
 
-    def __post_init__(self) -> None:
-        check_window(self.window, self.window_unit, self.name)
-        check_weights(self.weights, self.weight_window)
-        check_choices(self, CHOICES)
-        check_positive(self, "classes", "offset", "threshold")
-        if min(self.uncertainty_fine, self.uncertainty_coarse) < 0:
-            raise MethodError(f"{self.name}: an uncertainty is negative; expected reflectance.")
-
-    @property
-    def halo(self) -> int:
-        """Return the halo of the interpolated coarse images: half a window."""
-        return self.reach
-
-    @property
-    def fine_halo(self) -> int:  # type: ignore[override]
-        """Return the halo of the base images: half a window."""
-        return self.reach
+    presets: ClassVar = {"imagefusion": {"copy_on_zero": False}}
 
     @property
     def coarse_halo(self) -> int:
         """Return the coarse halo: the reach of the weights' window."""
         return self.weight_window // 2
-
-    def bind(self, pair: CubePair) -> Self:
-        """Size the window; see `Method.bind`."""
-        return replace(self, reach=window_reach(self.window, self.window_unit, pair, self.name))
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
         """Take the standard deviation of every base image; see `Method.prepare`."""
@@ -205,14 +164,14 @@ class STARFM(WeightedSides):
         groups = [range(bands)] if self.similarity == "all" else [[b] for b in range(bands)]
         for group in groups:
             f, c = (np.stack([v[list(group)] for v in images]) for images in (fine, then))
-            for t in range(0, count, DATES):
-                now = block.upsample(block.coarse[t : t + DATES, list(group)], self.upsampling)
-                holes = gone[t : t + DATES]
+            for t in range(0, count, _DATES):
+                now = block.upsample(block.coarse[t : t + _DATES, list(group)], self.upsampling)
+                holes = gone[t : t + _DATES]
                 if holes.any():
                     now = np.where(holes[:, None], np.float32(np.nan), now)
                 part = limits[:, list(group)], level[list(group)]
-                values[t : t + DATES, list(group)], empty = self._window(f, c, now, *part)
-                alone[t : t + DATES] |= empty.any(axis=1)
+                values[t : t + _DATES, list(group)], empty = self._window(f, c, now, *part)
+                alone[t : t + _DATES] |= empty.any(axis=1)
         return values, alone
 
     def _window(
@@ -296,16 +255,16 @@ def _borrow(  # noqa: C901, PLR0912, PLR0915
     places = offsets.shape[0]
     # Two pixels of the window go together: their sums are loaded and stored once.  1 for a similar
     # pixel, and for one whose spectral difference is small as well.
-    alike, chosen = np.zeros((2, RUN), np.float32), np.zeros((2, RUN), np.float32)
+    alike, chosen = np.zeros((2, _RUN), np.float32), np.zeros((2, _RUN), np.float32)
     # Those taken whatever their temporal difference, and those taken if it is small.
-    surely, perhaps = (np.zeros((2, RUN), np.float32), chosen) if strict else (chosen, alike)
+    surely, perhaps = (np.zeros((2, _RUN), np.float32), chosen) if strict else (chosen, alike)
     low_1, low_2, high_1, high_2 = surely[0], surely[1], perhaps[0], perhaps[1]
-    most_s = np.empty((bands, RUN), np.float32)
-    most_t = np.empty((dates, bands, RUN), np.float32)
-    total = np.empty((dates, bands, RUN), np.float32)
-    norm = np.empty((dates, bands, RUN), np.float32)
-    for x0 in range(0, cols, RUN):
-        n = min(RUN, cols - x0)
+    most_s = np.empty((bands, _RUN), np.float32)
+    most_t = np.empty((dates, bands, _RUN), np.float32)
+    total = np.empty((dates, bands, _RUN), np.float32)
+    norm = np.empty((dates, bands, _RUN), np.float32)
+    for x0 in range(0, cols, _RUN):
+        n = min(_RUN, cols - x0)
         here = x0 + reach
         for y in range(rows):
             row = y + reach

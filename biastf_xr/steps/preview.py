@@ -60,7 +60,7 @@ def preview_train_step(config: Config) -> dict[str, Any]:
     """Return what a fit would learn from."""
     from biastf_xr.cube._cube import drop_days, open_cube
     from biastf_xr.cube._guards import pair_cubes
-    from biastf_xr.methods.training._dates import training_days
+    from biastf_xr.methods._learning.dates import training_days
 
     method = config.method
     told: dict[str, Any] = {"method": method.name, "learned": method.learned}

@@ -14,14 +14,10 @@ if TYPE_CHECKING:
     from biastf_xr.methods.base import Method
 
 
-# Below this trust of a fit in the coarse images the user is told.
-HALF_TRUST = 0.5
-
-
 def train_step(config: Config) -> Method | None:
     """Fit the configured method, without the withheld dates, and save it."""
     from biastf_xr.cluster import connect
-    from biastf_xr.cube._cube import bands_of, drop_days, open_cube
+    from biastf_xr.cube._cube import drop_days, open_cube
     from biastf_xr.methods import fit
 
     if not config.method.learned:
@@ -29,19 +25,9 @@ def train_step(config: Config) -> Method | None:
         return None
     method = config.method
     fine = drop_days(open_cube(config.fine.cube), map(str, config.fuse.withhold))
-    if method.name == "biastf-plus":
-        return _fit_plus(config, fine)
-    most = method.train.epochs * len(bands_of(fine)) * (2 if method.name == "stfdcnn" else 1)
     started = time.perf_counter()
     with ExitStack() as stack:
-        advance = stack.enter_context(progress_bar("train", "epochs"))
-        done: dict[str, int] = {}
-
-        def report(name: str, epoch: int, fitted: float, held: float) -> None:
-            done[name] = epoch
-            note = f"{name}: loss {fitted:.2f}, held out {held:.2f} (1 is nothing learned)"
-            advance(sum(done.values()), most, note)
-
+        advance = stack.enter_context(progress_bar("train", ""))
         client = None
         if method.train_on == "cluster":
             client = stack.enter_context(connect(config.cluster.spec()))
@@ -51,52 +37,17 @@ def train_step(config: Config) -> Method | None:
             method.name,
             client=client,
             path=method.checkpoint,
-            progress=report,
-            start=method.start,
-            resume=method.resume,
+            progress=lambda note, done, total: advance(done, total, note),
             **fit_options(config),
         )
-    picture = model.plot_history(method.checkpoint.with_name(f"{method.checkpoint.name}.png"))
-    days = model.describe()["trained_on"]
-    console.print(
-        f"model [bold]{method.checkpoint}[/]: fitted on {len(days)} dates "
-        f"({days[0]} to {days[-1]}) in {time.perf_counter() - started:.0f} s; losses in {picture}"
-    )
-    fitted_method: Method = model
-    return fitted_method
-
-
-def _fit_plus(config: Config, fine: Any) -> Method:
-    """Fit the variant without networks."""
-    from biastf_xr.cube._cube import open_cube
-    from biastf_xr.methods import fit
-
-    started = time.perf_counter()
-    with progress_bar("train", "dates") as advance:
-        model: Any = fit(
-            fine,
-            open_cube(config.coarse.cube),
-            config.method.name,
-            path=config.method.checkpoint,
-            progress=lambda step, done, total: advance(done, total, step),
-            **fit_options(config),
-        )
-    card = model.card
-    known = ", ".join(
-        f"{n} dates from {k} base date{'s' if k == 'two' else ''}"
-        for k, n in card.calibrated.items()
-    )
-    console.print(
-        f"model [bold]{config.method.checkpoint}[/]: fitted on {len(card.days)} dates "
-        f"({card.days[0]} to {card.days[-1]}) in {time.perf_counter() - started:.0f} s; "
-        f"uncertainty from {known}{'' if all(card.calibrated.values()) else ' (0: assumed)'}"
-    )
-    if min(card.trust.values()) < HALF_TRUST:
-        console.print(
-            "[yellow]the coarse images did not help on the dates that are known[/]: predictions "
-            f"stay near interpolation in time (trust {card.trust}). Check the coarse series: "
-            "`biastf-xr info`, registration, cloud masks."
-        )
+    took, days = time.perf_counter() - started, model.card.days
+    told = [f"fitted on {len(days)} dates ({days[0]} to {days[-1]}) in {took:.0f} s"]
+    if hasattr(model, "plot_history"):
+        name = f"{method.checkpoint.name}.png"
+        told.append(f"losses in {model.plot_history(method.checkpoint.with_name(name))}")
+    console.print(f"model [bold]{method.checkpoint}[/]: {'; '.join(told)}")
+    for remark in model.remarks():
+        console.print(remark, markup=False)
     fitted: Method = model
     return fitted
 
@@ -113,6 +64,8 @@ def fit_options(config: Config) -> dict[str, Any]:
         "train": method.train,
         "base_rule": config.fuse.rule().bracket,
         "seed": method.seed,
+        "start": method.start,
+        "resume": method.resume,
         **method.told(),
     }
 

@@ -12,7 +12,6 @@ import inspect
 import json
 import re
 import typing
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,7 @@ from sphinx.errors import ExtensionError
 
 from biastf_xr._keys import attributes_of, defaults_of
 from biastf_xr.cli._command import Command
-from biastf_xr.methods import LEARNED, METHODS, UNTRAINED
-from biastf_xr.methods.plus.settings import PlusRule
-from biastf_xr.methods.stfdcnn.settings import TwoNetworks
+from biastf_xr.methods import LEARNED, METHODS, UNTRAINED, method_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,9 +31,6 @@ if TYPE_CHECKING:
 EXAMPLE = re.compile(r"`(biastf-xr [^`]+)`")
 # Methods of which docs/_ext/method_pictures.py draws a picture.
 PICTURED = (*UNTRAINED, "biastf-plus")
-# Options of a fit, where they are not fields of the method; fields that a fit fills in.
-FITTED: dict[str, type] = {"biastf-plus": PlusRule, "stfdcnn": TwoNetworks}
-KEPT = ("checkpoint", "sha256", "card")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -112,7 +106,7 @@ def product_section(name: str) -> str:
 def configuration_page() -> str:
     """Write the reference of the TOML file."""
     from biastf_xr import config
-    from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+    from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
     from biastf_xr.sources import PRODUCTS
 
     nested = ("network", "samples", "train")
@@ -229,35 +223,30 @@ def methods_sections() -> str:
 
 
 def _method_section(name: str) -> str:
-    cls = _class_of(name)
+    cls = method_class(name)
     first, *others = re.split(r"\n\n(?=\w+\n-{3,}\n)", inspect.getdoc(cls) or "")
     sections = {title: text for title, _, text in (o.split("\n", 2) for o in others)}
     parts = [f"## {name}", prose(first)]
     if name in PICTURED:
         label = f"True image, prediction of {name}, and its error in near infrared"
         parts.append(f"![{label}](../generated/methods/{name}.png)")
-    schema = FITTED.get(name, cls)
-    bound = [f.name for f in dataclasses.fields(schema) if f.metadata.get("bound")]
-    table = table_of(schema, leave_out=("name", "halo", "coarse_halo", *KEPT, *bound))
+    schema = cls.options if name in LEARNED else cls
+    hidden = [f.name for f in dataclasses.fields(schema)
+              if f.metadata.get("bound") or f.metadata.get("preset")]  # fmt: skip
+    table = table_of(schema, leave_out=("name", *hidden))
     rows = table.count("\n") > 1
     parts.append(table.replace("| key |", "| option |", 1) if rows else "No options.")
+    for preset, options in cls.presets.items():
+        named = ", ".join(f"{key} = {value!r}" for key, value in options.items())
+        parts.append(f'`preset = "{preset}"`, as that program: `{named}`.')
     parts += [prose(sections[title]) for title in ("Notes", "References") if title in sections]
     return "\n\n".join(parts)
-
-
-def _class_of(name: str) -> Any:
-    """Return the class of a method."""
-    if name in UNTRAINED:
-        module, kind = UNTRAINED[name].split(":")
-    else:
-        module, kind, _ = LEARNED[name]
-    return getattr(import_module(f"biastf_xr.methods.{module}"), kind)
 
 
 def configuration_schema() -> dict[str, Any]:
     """Return the JSON schema of the TOML file, with what its keys mean."""
     from biastf_xr import config
-    from biastf_xr.methods.biastf import settings
+    from biastf_xr.methods import biastf as settings
 
     schema = config.Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"

@@ -91,7 +91,7 @@ def test_what_cannot_be_fitted_is_said(train, tmp_path):
         train(path, *sets(samples__dates="earlier", samples__target="2021-04-17"))
     with pytest.raises(ConfigError, match=r"network\.inputs"):
         train(path, *sets(network__inputs="texture"))
-    with pytest.raises(MethodError, match=facts("'stfdcnn'", "'factors'")):
+    with pytest.raises(MethodError, match=facts("'stfdcnn'", "factors", "'factor'")):
         train(path, "--method", "stfdcnn", *sets(options__factors=8))
 
 

@@ -26,7 +26,7 @@ from biastf_xr.evaluation._predictions import predict_fold
 from biastf_xr.evaluation._scores import ScoreBook
 from biastf_xr.grid import Tile
 from biastf_xr.methods import BASELINES
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 from biastf_xr.methods.interpolation import Linear
 
 QUICK = {

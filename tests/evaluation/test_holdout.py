@@ -13,7 +13,7 @@ from biastf_xr.errors import CubeStructureError, GridMismatchError, LeakError, M
 from biastf_xr.evaluation import evaluate, score_cube
 from biastf_xr.evaluation._designs import inner_dates
 from biastf_xr.evaluation.metrics import MEASURES
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 from biastf_xr.pictures import draw_sheet
 
 QUICK = {

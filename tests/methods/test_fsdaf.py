@@ -17,14 +17,8 @@ from biastf_xr.errors import MethodError
 from biastf_xr.fusion import FusionRule
 from biastf_xr.grid._alignment import AxisMap
 from biastf_xr.methods import get_method
-from biastf_xr.methods.fsdaf import (
-    FSDAF,
-    _clean_limits,
-    _distribute,
-    _homogeneity,
-    _purest,
-    _within,
-)
+from biastf_xr.methods._scene_classes import _clean_limits, _purest, _within
+from biastf_xr.methods.fsdaf import FSDAF, _distribute, _homogeneity
 
 BANDS = ("red", "nir")
 LEVELS = np.array([[0.05, 0.12, 0.2], [0.3, 0.22, 0.1]])

@@ -13,7 +13,7 @@ from biastf_xr.cube._spec import STATUS, VALID_MAX, VALID_MIN
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import box_mean
 from biastf_xr.methods import get_method
-from biastf_xr.methods.base import change_weight, combine
+from biastf_xr.methods._sides import change_weight, combine
 from biastf_xr.methods.interpolation import Direct, Linear
 
 TWO = STATUS["fused_two_sided"]

@@ -27,17 +27,11 @@ EARLY, TARGET, LATE = "2001-05-24", "2001-07-11", "2001-08-12"
 BANDS = ("b1", "b2", "b3")
 DN = 1e-4
 
-# How the reference programs are set; each an option of the method.
-STARFM = {"copy_on_zero": False, "pairs": 2}
+# How the reference programs are set: a preset, and what depends on the run.
+STARFM = {"preset": "imagefusion", "pairs": 2}
 STARFM_STRICT = STARFM | {"filtering": "strict"}
-IMAGEFUSION_ESTARFM = {
-    "similar": 0, "flat_correlation": 1.0, "distance": 25.5, "conversion": "deviation",
-    "least_change": 0.002 * 2**0.5, "few": "base",
-}  # fmt: skip
-FITFC = {
-    "window": 51, "similar": 10, "regression_window": 51, "regression_unit": "fine",
-    "cubic": -0.75, "residual_blocks": "stretched",
-}  # fmt: skip
+IMAGEFUSION_ESTARFM = {"preset": "imagefusion"}
+FITFC = {"preset": "imagefusion"}
 
 
 def cube(values, days, step=30.0):

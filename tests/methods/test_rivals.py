@@ -14,7 +14,8 @@ from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import MethodError
 from biastf_xr.fusion import FusionRule
 from biastf_xr.methods import get_method
-from biastf_xr.methods.fitfc import block_mean, cubic_up, line_fit
+from biastf_xr.methods.estarfm import ESTARFM
+from biastf_xr.methods.fitfc import _block_mean, _cubic_up, _line_fit
 
 TWO, FALLBACK = STATUS["fused_two_sided"], STATUS["fused_fallback"]
 BANDS = ("red", "nir")
@@ -203,7 +204,7 @@ def test_estarfm_falls_back_where_no_pixel_is_similar_and_says_so(make_pair):
     made = fuse((fine, coarse), get_method("estarfm", window=9, classes=200.0))
     assert (made["status_flag"] == FALLBACK).all()
     assert np.isfinite(made["nir"]).all()
-    plain = fuse((fine, coarse), get_method("estarfm", window=9, classes=200.0, few="base"))
+    plain = fuse((fine, coarse), ESTARFM(window=9, classes=200.0, few="base"))
     low, high = (fine["nir"][:2].reduce(f, "time") for f in (np.minimum.reduce, np.maximum.reduce))
     assert ((plain["nir"] >= low - 1e-6) & (plain["nir"] <= high + 1e-6)).all()
 
@@ -270,10 +271,10 @@ def test_a_line_is_fitted_in_every_window():
     x = rng.uniform(0.1, 0.4, (20, 24)).astype("f4")
     y = np.float32(1.7) * x - np.float32(0.05)
     y[3, 4] = np.nan
-    slope, rest = line_fit(x, y, 2)
+    slope, rest = _line_fit(x, y, 2)
     np.testing.assert_allclose(slope, 1.7, atol=1e-4)
     np.testing.assert_allclose(rest, -0.05, atol=3e-5)
-    slope, rest = line_fit(np.full_like(x, 0.3), y, 2)
+    slope, rest = _line_fit(np.full_like(x, 0.3), y, 2)
     assert (slope == 1).all()
     assert (rest == 0).all()
 
@@ -284,16 +285,16 @@ def test_cubic_convolution_reproduces_a_quadratic_and_block_means_conserve():
     axis = AxisMap(0.25, 0.0, 12)
     place = np.arange(12.0)
     values = (0.1 + 0.01 * place[:, None] ** 2 + 0.02 * place).astype("f4")
-    made = cubic_up(values, axis, axis, (0, 0), (12, 36), (12, 36), -0.5)
+    made = _cubic_up(values, axis, axis, (0, 0), (12, 36), (12, 36), -0.5)
     position = axis.position(np.arange(12, 36))
     np.testing.assert_allclose(
         made, 0.1 + 0.01 * position[:, None] ** 2 + 0.02 * position, atol=1e-5
     )
-    part = cubic_up(values[2:11, 3:12], axis, axis, (2, 3), (16, 30), (20, 36), -0.5)
+    part = _cubic_up(values[2:11, 3:12], axis, axis, (2, 3), (16, 30), (20, 36), -0.5)
     np.testing.assert_array_equal(part, made[4:18, 8:24])
     image = np.random.default_rng(1).random((20, 20)).astype("f4")
     odd = AxisMap(1 / 3.3, 0.0, 6)
-    means, first = block_mean(image, odd, odd, (0, 0), (20, 20))
+    means, first = _block_mean(image, odd, odd, (0, 0), (20, 20))
     assert means.shape == (6, 6)
     assert first == (0, 0)
     assert means[0, 0] == pytest.approx(
@@ -312,11 +313,10 @@ def test_cubic_convolution_reproduces_a_quadratic_and_block_means_conserve():
         ("starfm", {"uncertainty_fine": -1}, facts("starfm", "uncertainty")),
         ("estarfm", {"similar": 3}, facts("similar", "3", "least_similar (5)")),
         ("estarfm", {"valid_range": (1, 0)}, "valid_range"),
-        ("estarfm", {"flat_correlation": 2}, "flat_correlation"),
         ("fitfc", {"regression_window": 1}, facts("regression_window", "1", "3")),
-        ("fitfc", {"similar": 0}, facts("similar", "0", "1 to 255")),
+        ("fitfc", {"similar": 0}, facts("similar", "0", "from 1 to 255")),
         ("fitfc", {"regression_window": 25}, facts("regression_window", "25", "(8, 7)")),
-        ("efast", {"sigma": -2}, "more than 0"),
+        ("efast", {"sigma": -2}, facts("sigma", "-2", "above 0")),
         ("efast", {"clouds": 2}, facts("'efast'", "clouds", "['cloud_distance'")),
         ("linear", {"window": 3}, facts("'linear'", "window")),
     ],
@@ -325,6 +325,16 @@ def test_unusable_options_are_refused(make_pair, name, options, message):
     small = {} if "window" in options or name == "efast" else {"window": 9}
     with pytest.raises(MethodError, match=message):
         biastf_xr.fuse(*make_pair(), name, dates=["2021-04-05"], **(small | options))
+
+
+def test_an_option_that_only_matches_a_program_names_the_preset(make_pair):
+    with pytest.warns(FutureWarning, match=facts("'estarfm'", "few", 'preset = "imagefusion"')):
+        old = get_method("estarfm", few="base")
+    new = get_method("estarfm", preset="imagefusion", window=9)
+    assert (old.few, new.few, new.conversion, new.window) == ("base", "base", "deviation", 9)
+    assert "preset" not in new.describe()
+    with pytest.raises(MethodError, match=facts("preset", "'envi'", "['imagefusion', 'author']")):
+        get_method("estarfm", preset="envi")
 
 
 def test_estarfm_refuses_a_single_scene_and_fitfc_a_coarse_grid_that_is_the_fine_one(make_pair):

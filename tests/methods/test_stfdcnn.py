@@ -14,14 +14,12 @@ import biastf_xr
 from biastf_xr.cube import STATUS
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.grid import Tile
-from biastf_xr.methods.biastf._checkpoint import Card, write_checkpoint
+from biastf_xr.methods._learning.card import Card, Layers
+from biastf_xr.methods._learning.networks import write_networks
+from biastf_xr.methods._learning.rules import SampleRule, TrainRule
+from biastf_xr.methods.stfdcnn import STFDCNN, STFDCNNOptions
 from biastf_xr.methods.stfdcnn._grids import covering, cut, downsample, fine_of, upsample
-from biastf_xr.methods.stfdcnn._method import STFDCNN
 from biastf_xr.methods.stfdcnn._modulation import fuse_stage, modulate
-from biastf_xr.methods.stfdcnn._train import StageModel, network_names
-from biastf_xr.methods.stfdcnn.settings import TwoNetworks
-from biastf_xr.methods.training._loop import Layers
-from biastf_xr.methods.training.settings import SampleRule, TrainRule
 
 BANDS = ("red", "nir")
 DATES = ["2021-04-03", "2021-04-07"]
@@ -38,30 +36,28 @@ def make_model(tmp_path_factory):
     """Return the factory of models with random or silent networks."""
 
     def make(*, silent=False, bands="each", factor=3, ratio=5.0, **options):
-        networks = TwoNetworks(filters=(4, 3), kernels=(3, 3, 3), bands=bands)
+        options_ = STFDCNNOptions(filters=(4, 3), kernels=(3, 3, 3), bands=bands)
         models = {}
         for stage in ("nlm", "sr"):
-            for name, places in network_names(BANDS, networks).items():
+            for name, places in options_.groups(BANDS).items():
                 count = len(places)
                 network = Layers((count, 4, 3, count), (3, 3, 3)).build(len(models)).eval()
                 generator = torch.Generator().manual_seed(len(models))
                 with torch.no_grad():
                     if not silent:
                         network[-1].weight.normal_(0, 0.3, generator=generator)
-                models[f"{name}.{stage}"] = StageModel(
-                    network, [(0.25, 0.1)] * count, 0.05, [(1.0, 1.0)]
-                )
+                models[f"{name}.{stage}"] = network
         card = Card(
             method="stfdcnn", bands=BANDS, ratio=ratio, resolution=30.0, filters=(4, 3),
             kernels=(3, 3, 3), bias=True, outputs=2 if bands == "together" else 1,
-            scales={n: (1.0, m.scale) for n, m in models.items()},
-            channels={n: m.channels for n, m in models.items()},
+            scales=dict.fromkeys(models, (1.0, 0.05)),
+            channels=dict.fromkeys(models, [(0.25, 0.1)] * count),
             pairs=(("2021-04-01", "2021-04-01"),), history={}, seed=0,
             settings={"factor": factor, "highpass": "additive", "window": 1,
                       "upsampling": "bilinear"},
         )  # fmt: skip
         path = tmp_path_factory.mktemp("stfdcnn") / "model.safetensors"
-        write_checkpoint(path, card, models)
+        write_networks(path, card, models)
         return biastf_xr.load_method(path, **options)
 
     return make
@@ -191,17 +187,17 @@ def test_halos_and_factor_follow_from_the_settings(make_model):
     assert method.factor == 3
     assert method.fine_halo == 1 + 3 + 2 * 3
     assert method.halo == method.fine_halo + 3 * (1 + 3)
-    assert TwoNetworks().factor_for(20) == 10
-    assert TwoNetworks().factor_for(16) == 8
-    assert TwoNetworks().factor_for(1) == 10
-    assert TwoNetworks(factor=4).factor_for(16) == 4
+    assert STFDCNNOptions().factor_for(20) == 10
+    assert STFDCNNOptions().factor_for(16) == 8
+    assert STFDCNNOptions().factor_for(1) == 10
+    assert STFDCNNOptions(factor=4).factor_for(16) == 4
 
 
 def test_unusable_options_are_refused(make_model, random_model, tmp_path):
     with pytest.raises(MethodError, match=facts("factor", "1", "2")):
-        TwoNetworks(factor=1)
+        STFDCNNOptions(factor=1)
     with pytest.raises(MethodError, match=facts((64, 32), (9, 5))):
-        TwoNetworks(kernels=(9, 5))
+        STFDCNNOptions(kernels=(9, 5))
     with pytest.raises(
         MethodError, match=facts("highpass", "'none'", "['multiplicative', 'additive']")
     ):
@@ -211,7 +207,7 @@ def test_unusable_options_are_refused(make_model, random_model, tmp_path):
     model = make_model()
     strange = dataclasses.replace(model.card, method="other")
     path = tmp_path / "other.safetensors"
-    write_checkpoint(path, strange, {})
+    write_networks(path, strange, {})
     with pytest.raises(
         CheckpointError,
         match=facts("other.safetensors", "'other'", "['biastf-plus', 'biastf', 'stfdcnn']"),

@@ -24,7 +24,7 @@ from biastf_xr.errors import (
     SceneError,
 )
 from biastf_xr.methods import METHODS, fit
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 from biastf_xr.paper import _paper as paper
 from biastf_xr.paper import benchmark_sets
 from biastf_xr.paper._inputs import expected_file, find_download

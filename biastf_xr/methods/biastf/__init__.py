@@ -1,1 +1,7 @@
-"""BiaSTF (Li et al., 2020): learn the sensor bias of change with a small CNN per band."""
+"""BiaSTF: networks of the sensor bias of change."""
+
+from biastf_xr.methods._learning.rules import SampleRule, TrainRule
+from biastf_xr.methods.biastf._method import BiaSTF, BiaSTFOptions
+from biastf_xr.methods.biastf._network import NetworkShape
+
+__all__ = ["BiaSTF", "BiaSTFOptions", "NetworkShape", "SampleRule", "TrainRule"]

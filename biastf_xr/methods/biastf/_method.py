@@ -1,59 +1,69 @@
-"""BiaSTF as a fusion method: fit it, save it, load it, fuse with it."""
+"""BiaSTF as a fusion method: fit it, fuse with it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from biastf_xr.brackets import BracketRule
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.base import Base, Block, Float, SceneFree, TwoSided, check_weights
-from biastf_xr.methods.biastf._channels import (
-    check_denoise,
+from biastf_xr.methods._learning.card import PRECISIONS, Card, Precision
+from biastf_xr.methods._learning.channels import (
     fill_for_network,
     smooth_coarse,
     smooth_radius,
-    stack_channels,
     standardise,
 )
-from biastf_xr.methods.biastf._checkpoint import (
-    Card,
-    Precision,
-    library_versions,
-    load_networks,
-    read_card,
-)
-from biastf_xr.methods.biastf._fitting import (
-    KeptModel,
-    WarmStart,
-    check_kind,
-    check_precision,
-    describe_data,
-    drawn_data,
-    note_constant,
-    plain,
-    read_start,
-    workplace,
-)
+from biastf_xr.methods._learning.networks import NetworkFit, NetworkMethod, NetworkOptions
+from biastf_xr.methods._options import option
+from biastf_xr.methods._sides import two_sided_weight
+from biastf_xr.methods.base import Base, Block, Float, TwoSided
+from biastf_xr.methods.biastf._network import WITH_IMAGES, NetworkShape, stack_channels
 from biastf_xr.methods.biastf._samples import draw_samples
-from biastf_xr.methods.biastf._sides import learned_weight
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, SideWeights, TrainRule
-from biastf_xr.methods.interpolation import two_sided_weight
+from biastf_xr.methods.biastf._sides import fit_error_law, learned_weight
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
-    from biastf_xr.methods.biastf._train import Start
-    from biastf_xr.methods.training._crew import Mapper
-    from biastf_xr.methods.training._loop import TrainProgress
+    from biastf_xr.methods.base import FitRun
+
+SideWeights = Literal["change", "time", "equal", "learned"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiaSTFOptions(NetworkOptions):
+    """Options of the fit of "biastf", beside those of every fit of networks.
+
+    Attributes
+    ----------
+    network : NetworkShape
+        The network and its inputs; a table, see below.
+    weights : {"change", "time", "equal", "learned"}
+        How the two sides are weighted: by inverse coarse change, by distance in time, equally, or
+        by inverse expected error.
+    window : int
+        Side in coarse pixels of the window of "change" and "learned", odd; 1 for single pixels.
+    upsampling : {"bilinear", "nearest"}
+        How the coarse change is brought to the fine grid; "nearest" takes the coarse pixels as
+        they were delivered.
+    denoise : float
+        Standard deviation, in coarse pixels, of the Gaussian that denoises the coarse change
+        before it is brought to the fine grid; 0 for none, about 0.5 for a noisy sensor.
+    """
+
+    network: NetworkShape = NetworkShape()
+    weights: SideWeights = option("change", choices=get_args(SideWeights))
+    window: int = option(3, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    denoise: float = option(0.0, least=0, most=5)
 
 
 @dataclass(frozen=True, repr=False)
-class BiaSTF(KeptModel, TwoSided, SceneFree):
+class BiaSTF(NetworkMethod, TwoSided):
     """Add the coarse change, and what a network has learned of the bias between the sensors.
 
     ``F = F_k + dC_k + G(dC_k)`` from each base date ``k``, with ``dC_k = C - C_k`` brought to the
@@ -98,23 +108,56 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
     checkpoint: Path
     sha256: str
     card: Card = field(repr=False, hash=False)
-    weights: SideWeights = "change"
-    window: int = 3
-    upsampling: Upsampling = "bilinear"
-    denoise: float = 0.0
+    weights: SideWeights = option("change", choices=get_args(SideWeights))
+    window: int = option(3, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    denoise: float = option(0.0, least=0, most=5)
     device: str = "cpu"
-    precision: Precision = "fp32"
+    precision: Precision = option("fp32", choices=PRECISIONS)
     name: str = "biastf"
 
+    options: ClassVar[type] = BiaSTFOptions
+    stored: ClassVar[tuple[str, ...]] = ("weights", "window", "upsampling", "denoise")
+
     def __post_init__(self) -> None:
-        check_sides(self.weights, self.window)
-        check_denoise(self.denoise)
+        super().__post_init__()
         if self.weights == "learned" and not self.card.laws:
             raise MethodError(
                 f"{self.checkpoint} has learned no weights of its sides. Fit the model again, or "
                 "choose weights='change'."
             )
-        check_precision(self.precision, self.device)
+
+    @classmethod
+    def fit(cls, pair: CubePair, options: BiaSTFOptions, run: FitRun) -> BiaSTF:
+        """Fit one network per band on pairs of clear dates of the cubes.
+
+        Eager.  Reads the windows it samples, trains, and writes a checkpoint; the same fit gives
+        the same bytes, whoever trains and however often it was interrupted.
+        """
+        from biastf_xr.methods.biastf._train import train_bands
+
+        network = options.network
+        shape = {k: getattr(network, k) for k in ("filters", "kernels", "bias", "inputs")}
+        fit = NetworkFit(cls, pair, options, run, shape)
+        with fit.kept():
+            drawn = draw_samples(
+                pair,
+                options.samples,
+                halo=network.radius,
+                upsampling=options.upsampling,
+                base_rule=run.base_rule,
+                seed=options.seed,
+                inputs=network.inputs,
+                denoise=options.denoise,
+            )
+            models = train_bands(fit, drawn, network)
+            laws = {
+                band: fit_error_law(drawn, i, m.errors, m.begin.scales[1])
+                for i, (band, m) in enumerate(models.items())
+            }
+            settings = {name: getattr(options, name) for name in cls.stored}
+            made: BiaSTF = fit.write(models, drawn, settings=settings, laws=laws)
+        return made
 
     @cached_property
     def halo(self) -> int:
@@ -122,28 +165,14 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
         return self.card.halo
 
     @cached_property
-    def fine_halo(self) -> int:  # type: ignore[override]
+    def fine_halo(self) -> int:
         """Return the halo of the base images: as `halo` where they go into the networks."""
-        return self.halo if self._sees_images else 0
+        return self.halo if self.card.inputs in WITH_IMAGES else 0
 
     @property
     def coarse_halo(self) -> int:
         """Return the coarse halo: the window of the weights, or denoising and filling of gaps."""
         return max(self.window // 2, 1 + smooth_radius(self.denoise))
-
-    @property
-    def _sees_images(self) -> bool:
-        return self.card.inputs in {"change+fine", "change+fine+coarse"}
-
-    @classmethod
-    def load(cls, path: str | Path, **options: Any) -> BiaSTF:
-        """Load a fitted method."""
-        path = Path(path).resolve()
-        card, sha256 = read_card(path)
-        check_kind(path, card, "biastf")
-        names = ("weights", "window", "upsampling", "denoise")
-        stored = {k: card.settings[k] for k in names if k in card.settings}
-        return cls(path, sha256, card, **(stored | options))
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`."""
@@ -157,9 +186,9 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
 
         `block`: The inputs, with at least the network's receptive radius of halo.
         """
-        from biastf_xr.methods.biastf._inference import apply_network
+        from biastf_xr.methods._learning.inference import apply_network
 
-        networks = load_networks(str(self.checkpoint), self.sha256, self.device, self.precision)
+        networks = self.networks()
         step = smooth_coarse(block.coarse - base.coarse, self.denoise)
         rows, cols = block.core
         result = np.empty((*step.shape[:2], *block.tile.shape), np.float32)
@@ -179,17 +208,7 @@ class BiaSTF(KeptModel, TwoSided, SceneFree):
 
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`."""
-        return {
-            "method": self.name,
-            "weights": self.weights,
-            "window": self.window,
-            "upsampling": self.upsampling,
-            "denoise": self.denoise,
-            "inputs": self.card.inputs,
-            "precision": self.precision,
-            "checkpoint_sha256": self.sha256,
-            "trained_on": list(self.card.days),
-        }
+        return super().describe() | {"inputs": self.card.inputs}
 
 
 class _Inputs:
@@ -200,10 +219,10 @@ class _Inputs:
         self.trim = block.halo - method.halo
         self.all_changes: Float | None = None
 
-    def of(self, place: int, band: str) -> tuple[Float, Float]:
+    def of(self, index: int, band: str) -> tuple[Float, Float]:
         """Return the change with gaps, and the standardised input of the band's network."""
         card = self.method.card
-        seen, change = self._change(place)
+        seen, change = self._change(index)
         if card.inputs == "change":
             return seen, change / np.float32(card.scales[band][0])
         if card.inputs == "all-changes":
@@ -212,151 +231,28 @@ class _Inputs:
                 self.all_changes = np.stack([self._change(i)[1] for i in order], axis=1)
             images = self.all_changes
         else:
-            fine, coarse = self._images(place)
+            fine, coarse = self._images(index)
             images = stack_channels(
                 card.inputs, 0, change[:, None], fine[None, None], coarse[None, None]
             )
         return seen, standardise(images, card.channels[band])
 
-    def _change(self, place: int) -> tuple[Float, Float]:
+    def _change(self, index: int) -> tuple[Float, Float]:
         upsample, how = self.block.upsample, self.method.upsampling
-        seen = upsample(self.step[:, place], how)
-        change = fill_for_network(seen, self.step[:, place], upsample, how)
+        seen = upsample(self.step[:, index], how)
+        change = fill_for_network(seen, self.step[:, index], upsample, how)
         return seen, _trimmed(change, self.trim)
 
-    def _images(self, place: int) -> tuple[Float, Float]:
+    def _images(self, index: int) -> tuple[Float, Float]:
         """Return base images of a band; where the fine one is masked, the coarse one stands in."""
         upsample, how = self.block.upsample, self.method.upsampling
-        image = smooth_coarse(self.base.coarse[place], self.method.denoise)
+        image = smooth_coarse(self.base.coarse[index], self.method.denoise)
         seen = fill_for_network(upsample(image, how), image, upsample, how)
         coarse = _trimmed(seen, self.trim)
-        fine = _trimmed(self.base.fine[place], self.block.fine_halo - self.method.halo)
+        fine = _trimmed(self.base.fine[index], self.block.fine_halo - self.method.halo)
         return np.where(np.isfinite(fine), fine, coarse), coarse
 
 
 def _trimmed(images: Float, margin: int) -> Float:
     rows, cols = images.shape[-2:]
     return images[..., margin : rows - margin, margin : cols - margin]
-
-
-def check_sides(weights: str, window: int) -> None:
-    """Check the choice of the sides' weights.
-
-    `window`: Side of its window in coarse pixels.
-    """
-    check_weights("change" if weights == "learned" else weights, window)
-
-
-def fit_biastf(
-    pair: CubePair,
-    *,
-    network: NetworkShape | None = None,
-    samples: SampleRule | None = None,
-    train: TrainRule | None = None,
-    base_rule: BracketRule | None = None,
-    weights: SideWeights = "change",
-    window: int = 3,
-    upsampling: Upsampling = "bilinear",
-    denoise: float = 0.0,
-    seed: int = 0,
-    path: str | Path | None = None,
-    start: str | Path | None = None,
-    resume: bool = True,
-    mapper: Mapper | None = None,
-    progress: TrainProgress | None = None,
-) -> BiaSTF:
-    """Fit one network per band on pairs of clear dates of the cubes.
-
-    Eager.  Reads the windows it samples, trains, and writes a checkpoint; the same fit gives the
-    same bytes, whoever trains and however often it was interrupted.
-
-    `pair`: The cubes; dates to be predicted later must not be in the fine one.
-    `network`: The network and its inputs; Table 1 with 64, 32 and 32 filters by default.
-    `samples`: Which dates are learned from, and how patches are drawn.
-    `window`: Side in coarse pixels of the window of "change" and "learned".
-    `upsampling`: How the coarse change is brought to the fine grid.
-    `denoise`: Standard deviation, in coarse pixels, of the Gaussian that the coarse change is
-    denoised by; see `smooth_coarse`.
-    `path`: Where to write the checkpoint; by default a temporary folder of this process, so
-    save it to keep it.
-    `start`: Checkpoint of a model, of another region or year for instance, whose networks are
-    refined.
-    `resume`: Whether the state of the fit is kept beside `path` after every epoch, and the fit
-    goes on from there if it was interrupted.
-    """
-    from biastf_xr.methods.biastf._train import train_bands
-
-    network, samples = network or NetworkShape(), samples or SampleRule()
-    train, base_rule = train or TrainRule(), base_rule or BracketRule()
-    check_sides(weights, window)
-    check_denoise(denoise)
-    data = describe_data(pair)
-    shape = {k: getattr(network, k) for k in ("filters", "kernels", "bias", "inputs")}
-    begun = (
-        read_start(start, pair, method="biastf", data=data, wanted=shape)
-        if start is not None
-        else None
-    )
-    with workplace(path, "biastf", resume=resume) as place:
-        drawn = draw_samples(
-            pair,
-            samples,
-            halo=network.radius,
-            upsampling=upsampling,
-            base_rule=base_rule,
-            seed=seed,
-            inputs=network.inputs,
-            denoise=denoise,
-        )
-        models = train_bands(
-            drawn,
-            pair.bands,
-            network,
-            train,
-            seed=seed,
-            start=_starts(begun) if begun else None,
-            states=place.states,
-            mapper=mapper,
-            progress=progress,
-        )
-        card = Card(
-            bands=pair.bands,
-            ratio=pair.alignment.ratio,
-            resolution=float(pair.geobox.affine.a),
-            **shape,
-            scales={b: (m.change_scale, m.bias_scale) for b, m in models.items()},
-            channels={b: m.channels for b, m in models.items() if m.channels},
-            laws={b: m.law for b, m in models.items()},
-            pairs=drawn.pairs,
-            settings={
-                "weights": weights,
-                "window": window,
-                "upsampling": upsampling,
-                "denoise": denoise,
-                "samples": plain(samples),
-                "train": plain(train),
-                "base_rule": plain(base_rule),
-            },
-            history={b: m.history for b, m in models.items()},
-            seed=seed,
-            versions=library_versions(),
-            data=data | drawn_data(drawn.held_out, drawn.held_days, drawn.sha256()),
-            start=begun.told if begun else {},
-            notes={b: note_constant(f"band {b}") for b, m in models.items() if m.constant},
-        )
-        place.write(card, models)
-    return BiaSTF.load(place.checkpoint, device=train.device)
-
-
-def _starts(begun: WarmStart) -> dict[str, Start]:
-    from biastf_xr.methods.biastf._train import Start
-
-    card = begun.card
-    return {
-        band: Start(
-            begun.weights[band],
-            *card.scales[band],
-            [(float(o), float(s)) for o, s in card.channels.get(band, [])],
-        )
-        for band in card.bands
-    }

@@ -8,22 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.methods.biastf._channels import fill_for_network, smooth_coarse, smooth_radius
-from biastf_xr.methods.training._dates import training_pairs
-from biastf_xr.methods.training._patches import PatchReader, draw_patches
+from biastf_xr.methods._learning.channels import fill_for_network, smooth_coarse, smooth_radius
+from biastf_xr.methods._learning.dates import training_pairs
+from biastf_xr.methods._learning.patches import PatchReader, draw_patches, held_days
+from biastf_xr.methods.biastf._network import WITH_IMAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from biastf_xr.brackets import BracketRule
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
+    from biastf_xr.methods._learning.patches import Patch
+    from biastf_xr.methods._learning.rules import SampleRule
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.biastf.settings import Inputs
-    from biastf_xr.methods.training._patches import Patch, Site
-    from biastf_xr.methods.training.settings import SampleRule
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class _Cutter:
     halo: int
     upsampling: Upsampling
     denoise: float
-    inputs: Inputs
+    inputs: str
     min_clear: float
 
     def __call__(self, patch: Patch) -> _Drawn | None:
@@ -90,7 +88,7 @@ class _Cutter:
             return None
         change = fill_for_network(seen, step, upsample, how)
         bias = np.where(clear, bias, np.float32(np.nan))
-        if self.inputs not in {"change+fine", "change+fine+coarse"}:
+        if self.inputs not in WITH_IMAGES:
             return _Drawn(change, bias, None, None)
         image = smooth_coarse(patch.coarse, self.denoise)
         coarse = fill_for_network(upsample(image, how), image, upsample, how)
@@ -106,7 +104,7 @@ def draw_samples(
     upsampling: Upsampling,
     base_rule: BracketRule,
     seed: int,
-    inputs: Inputs = "change",
+    inputs: str = "change",
     denoise: float = 0.0,
 ) -> Samples:
     """Draw patches over the pairs of clear dates; reads only the windows it needs.
@@ -120,7 +118,7 @@ def draw_samples(
         pair,
         min(rule.patch, *pair.alignment.shape),
         halo,
-        fine_halo=halo if inputs in {"change+fine", "change+fine+coarse"} else 0,
+        fine_halo=halo if inputs in WITH_IMAGES else 0,
         coarse_halo=1 + smooth_radius(denoise),
     )
     cut = _Cutter(halo, upsampling, denoise, inputs, rule.min_clear)
@@ -136,12 +134,6 @@ def draw_samples(
         fine=_stacked([p.fine for p in parts]),
         coarse=_stacked([p.coarse for p in parts]),
     )
-
-
-def held_days(sites: Sequence[Site]) -> tuple[str, ...]:
-    """List the dates that only patches held out are of."""
-    seen = [{day for s in sites if s.held_out == held for day in s.days} for held in (True, False)]
-    return tuple(sorted(str(day) for day in seen[0] - seen[1]))
 
 
 def _stacked(parts: list[Float | None]) -> Float | None:

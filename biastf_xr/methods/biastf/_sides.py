@@ -8,25 +8,23 @@ import numpy as np
 from scipy.optimize import lsq_linear
 
 from biastf_xr.grid import box_mean
-from biastf_xr.methods.base import CHANGE_FLOOR
+from biastf_xr.methods._sides import CHANGE_FLOOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from biastf_xr.methods._learning.card import ErrorLaw
     from biastf_xr.methods.base import Block, Float
     from biastf_xr.methods.biastf._samples import Samples
-
-# Of the logarithm of the expected squared error: constant, per reflectance changed, per day.
-ErrorLaw = tuple[float, float, float]
 
 # Steps of the regression, and the patches below which the law is a constant.
 STEPS, LEAST = 25, 12
 
 
 def fit_error_law(
-    samples: Samples, place: int, errors: NDArray[np.float64], bias_scale: float
+    samples: Samples, index: int, errors: NDArray[np.float64], bias_scale: float
 ) -> ErrorLaw:
     """Learn how a one-sided prediction's squared error grows with coarse change and with time.
 
@@ -41,7 +39,7 @@ def fit_error_law(
     squares = errors[known] * bias_scale**2
     if known.sum() < LEAST:
         return float(np.log(squares.mean())) if squares.size else 0.0, 0.0, 0.0
-    size = np.abs(samples.change[known, place]).mean(axis=(1, 2), dtype=np.float64)
+    size = np.abs(samples.change[known, index]).mean(axis=(1, 2), dtype=np.float64)
     days = samples.days[known].astype(np.float64)
     scales = np.array([1.0, max(size.max(), 1e-9), max(days.max(), 1.0)])
     design = np.stack([np.ones_like(size), size, days], axis=1) / scales

@@ -7,17 +7,17 @@ grid; everything works on the whole grid and, with a margin, on a window of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.grid import Float, Tile, aggregate, box_mean
+from biastf_xr.grid import Float, Tile, aggregate, area_sums, box_mean, mean_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from biastf_xr.grid import Alignment
-    from biastf_xr.methods.plus.settings import PlusRule
+    from biastf_xr.methods.plus._card import PlusOptions
 
 # A mixture of fewer coarse pixels than this many for each of its numbers is not estimated.
 PIXELS_EACH = 3
@@ -63,6 +63,32 @@ def as_seen(fine: Float, window: Tile, alignment: Alignment, under: Tile, blur: 
     return blurred(aggregate(fine, rows, cols), blur)
 
 
+Part = tuple[Tile, Any, Any]
+
+
+def look(_: np.datetime64, image: Float, tile: Tile, *, alignment: Alignment) -> list[Part]:
+    """Sum a tile over coarse pixels."""
+    under = alignment.coarse_tile(tile)
+    rows = alignment.rows.within(tile.y0, under.y0, under.shape[0])
+    cols = alignment.cols.within(tile.x0, under.x0, under.shape[1])
+    return [(under, *area_sums(image, rows, cols))]
+
+
+def whole(parts: list[Part], covered: Any, blur: float) -> Float:
+    """Join sums over tiles into an image as the coarse sensor would see it.
+
+    `covered`: Area of every coarse pixel that the fine grid covers.
+    `blur`: Standard deviation of the footprint in coarse pixels.
+    """
+    shape = (len(parts[0][1]), *covered.shape)
+    total, weight = np.zeros(shape), np.zeros(shape)
+    for under, sums, areas in parts:
+        rows, cols = under.slices
+        total[:, rows, cols] += sums
+        weight[:, rows, cols] += areas
+    return blurred(mean_of(total, weight, covered), blur)
+
+
 def blurred(image: Float, sigma: float) -> Float:
     """Blur with the three central taps of a Gaussian, missing values left out.
 
@@ -90,13 +116,13 @@ def _spread(values: Float, side: np.float32, axis: int) -> Float:
 
 
 def change_of(
-    target: Float, bases: Sequence[Float], share: float, sensors: Sensors, rule: PlusRule
+    target: Float, bases: Sequence[Float], share: float, sensors: Sensors, rule: PlusOptions
 ) -> Change:
     """Compare a coarse target image with those of the base dates.
 
     Between two dates every pixel has a position: the one at which the line from one coarse image
     to the other comes nearest to the target's in all bands together, held to the share of time by
-    `PlusRule.position`.  A field that was mown between them is at 0 until then and at 1 after.
+    `PlusOptions.position`.  A field that was mown between them is at 0 until then and at 1 after.
 
     `target`: Shape ``(band, h, w)``; NaN is missing.
     `bases`: Coarse images of the one or two base dates, earlier first.
@@ -197,3 +223,40 @@ def gain(support: Float | float, energy: float, noise: float) -> Float:
         return np.ones_like(power)
     share: Float = power / (power + np.float32(noise**2))
     return share
+
+
+def to_interpolate(
+    change: Change, seen: Float, mixture: Mixture, support: Float, noise: float
+) -> Float:
+    """Return what of a change is interpolated: the position, and the rest as far as believed.
+
+    Returned: Shape ``(1 + band, h, w)``.
+    """
+    rest = left_over(change.anomaly, seen, mixture)
+    rest *= gain(support, mixture.energy[2], noise)
+    return np.concatenate([change.position[None], rest])
+
+
+def spread_out(
+    rest: Float, fine: list[Float], mixture: Mixture, support: float, rule: PlusOptions
+) -> Float:
+    """Bring an anomaly to the fine grid: what the mixture explains, its mean, and the rest.
+
+    `rest`: Shape ``(band, y, x)``: what the mixture leaves, interpolated.
+    `fine`: Base images, shape ``(band, y, x)``.
+    `support`: Observations behind the coarse image, as a mean over the scene.
+    """
+    believed = gain(support, mixture.energy[1], rule.noise_mixture)
+    level = mixture.mean * gain(support, mixture.energy[0], rule.noise_mean)
+    constant = mixture.constant * believed + level
+    added: Float = rest + constant[:, None, None].astype(np.float32)
+    if rule.mixture:
+        weights = (mixture.weights * believed).astype(np.float32)
+        pixels = np.concatenate(fine).reshape(weights.shape[1], -1)
+        added += (weights @ pixels).reshape(added.shape)
+    return added
+
+
+def mean_support(support: Float) -> float:
+    """Return the mean number of observations where there are any."""
+    return float(support[support > 0].mean()) if (support > 0).any() else 0.0

@@ -5,24 +5,26 @@ A few numbers per band; no iteration, and one pass over the fine images of the b
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr._series import fill_in_time, smooth_in_time, support_of, variety
-from biastf_xr.brackets import BracketRule, usable_dates
 from biastf_xr.errors import MissingPairError
 from biastf_xr.grid import Tile, Upsampler, covered_area, split_tiles
-from biastf_xr.methods.plus._change import change_of, gain, left_over, mixture_of
-from biastf_xr.methods.plus._method import Plus, look, whole
-from biastf_xr.methods.plus._model import PlusCard, write_model
+from biastf_xr.methods.plus._card import PlusCard, PlusOptions
+from biastf_xr.methods.plus._change import (
+    change_of,
+    look,
+    mean_support,
+    mixture_of,
+    spread_out,
+    to_interpolate,
+    whole,
+)
 from biastf_xr.methods.plus._uncertainty import (
     ASSUMED,
     REACH,
@@ -31,7 +33,7 @@ from biastf_xr.methods.plus._uncertainty import (
     sigma_of_terms,
     terms,
 )
-from biastf_xr.methods.plus.settings import PlusRule
+from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
     from biastf_xr.cube._guards import CubePair
@@ -95,29 +97,13 @@ class _Drawn:
     parts: Float
 
 
-def fit_plus(
-    pair: CubePair,
-    *,
-    rule: PlusRule | None = None,
-    base_rule: BracketRule | None = None,
-    path: str | Path | None = None,
-    progress: FitProgress | None = None,
-    **options: Any,
-) -> Plus:
-    """Fit the variant "plus" on the clear dates of the cubes.
+def learn(
+    pair: CubePair, days: Any, options: PlusOptions, progress: FitProgress | None = None
+) -> PlusCard:
+    """Return what is learned from some days that are clear in both cubes.
 
-    Eager.  The coarse cube is held in memory near the fine dates; fine images are read tile by
-    tile.  One clear date is enough: what cannot be learned then is assumed, and the card says so.
-
-    `pair`: The cubes; dates to be predicted later must not be in the fine one.
-    `path`: Where to write the model; by default a temporary folder of this process.
     `progress`: Called with a step's name, how many are done and their number.
     """
-    from biastf_xr.version import __version__
-
-    rule = rule or PlusRule(**options)
-    days = usable_dates(pair, base_rule or BracketRule())
-    days = days[np.isin(days, pair.coarse_days)]
     if not days.size:
         raise MissingPairError(
             f"the fit needs at least 1 date that is clear in the fine cube and present in the "
@@ -129,14 +115,14 @@ def fit_plus(
     seen = {}
     for n, day in enumerate(days):
         say("look", n, len(days))
-        seen[day] = _seen_on(pair, day, rule.footprint)
+        seen[day] = _seen_on(pair, day, options.footprint)
     observed, _ = _coarse_on(pair, days, None)
     response = _response(observed, [seen[d] for d in days])
     spread = _spread(observed, [seen[d] for d in days], response)
     card = PlusCard(
         bands=pair.bands,
         ratio=pair.alignment.ratio,
-        rule=dataclasses.asdict(rule),
+        rule=dataclasses.asdict(options),
         response=tuple(map(float, response)),
         spread=tuple(map(float, spread)),
         noise=tuple(map(float, noise)),
@@ -147,12 +133,9 @@ def fit_plus(
         days=tuple(map(str, days)),
         versions={"biastf_xr": __version__, "numpy": str(np.__version__)},
     )
-    trial = Plus(Path(), "", card)
-    images, support = _coarse_on(pair, days, trial)
+    images, support = _coarse_on(pair, days, card)
     known = _Known(pair, days, images, support, seen, _read_windows(pair, days))
-    card = dataclasses.replace(card, **_calibrate(trial, known, say))
-    target = Path(path).resolve() if path else _temporary_folder() / "biastf-plus.safetensors"
-    return Plus(target, write_model(target, card), card)
+    return dataclasses.replace(card, **_calibrate(card, known, say))
 
 
 def coarse_noise(pair: CubePair) -> tuple[Float, Float]:
@@ -215,15 +198,15 @@ def _window(image: Any, bands: tuple[str, ...], tile: Tile) -> Float:
     return np.stack([np.asarray(part[b].values, np.float32) for b in bands])
 
 
-def _coarse_on(pair: CubePair, days: Any, method: Plus | None) -> tuple[Float, Float]:
+def _coarse_on(pair: CubePair, days: Any, card: PlusCard | None) -> tuple[Float, Float]:
     """Return coarse images, observed or smoothed as the method asks, and their support."""
     held = pair.coarse_days
     near = np.flatnonzero((np.abs((held[:, None] - days).astype(int)) <= COARSE_REACH).any(axis=1))
     part = pair.coarse.isel(time=near)
     series = np.stack([np.asarray(part[b].transpose("time", "y", "x").values, np.float32)
                        for b in pair.bands], axis=1)  # fmt: skip
-    smoothing = method.smoothing if method else None
-    images, gap = fill_in_time(series, held[near], days, COARSE_REACH if method else 0)
+    smoothing = card.smoothing if card else None
+    images, gap = fill_in_time(series, held[near], days, COARSE_REACH if card else 0)
     if smoothing is None:
         return images, support_of(gap)
     return smooth_in_time(series, held[near], days, images, COARSE_REACH, smoothing)
@@ -259,7 +242,7 @@ def _spread(coarse: Float, seen: list[Float], response: Float) -> Float:
     return least
 
 
-def _calibrate(method: Plus, known: _Known, say: FitProgress) -> dict[str, Any]:
+def _calibrate(card: PlusCard, known: _Known, say: FitProgress) -> dict[str, Any]:
     """Predict known dates from those around them: what pays, and how wrong it is."""
     cases: dict[str, list[tuple[int, ...]]] = {"one": [], "two": []}
     for n in range(len(known.days)):
@@ -275,11 +258,11 @@ def _calibrate(method: Plus, known: _Known, say: FitProgress) -> dict[str, Any]:
         for case in chosen:
             say("known dates predicted", done, total)
             done += 1
-            drawn += _predict_known(method, known, case)
+            drawn += _predict_known(card, known, case)
         found["calibrated"][kind] = len({c[0] for c in chosen}) if drawn else 0
         # What two dates cannot tell follows from one.
         found["trust"][kind] = _trust(drawn) if drawn else found["trust"].get("one", 1.0)
-        found["error"][kind] = method.card.error[kind]
+        found["error"][kind] = card.error[kind]
         if kind == "two" and found["calibrated"]["one"]:
             found["error"][kind] = tuple(
                 tuple(HALVED * w for w in band) for band in found["error"]["one"]
@@ -321,28 +304,26 @@ def _evenly(count: int, most: int) -> Any:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else []
 
 
-def _predict_known(method: Plus, known: _Known, case: tuple[int, ...]) -> list[_Drawn]:
+def _predict_known(card: PlusCard, known: _Known, case: tuple[int, ...]) -> list[_Drawn]:
     """Predict windows of a known date from one or two others."""
     alignment, (target, *flanks) = known.pair.alignment, case
     days = [known.days[i] for i in flanks]
     share = float((known.days[target] - days[0]) / (days[1] - days[0])) if len(flanks) == 2 else 0.0
     seen = np.concatenate([known.seen[d] for d in days])
-    rule = method.rule
+    rule = card.options
     change = change_of(
-        known.images[target], [known.images[i] for i in flanks], share, method.sensors, rule
+        known.images[target], [known.images[i] for i in flanks], share, card.sensors, rule
     )
     mixture = mixture_of(change.anomaly, seen, rule.ridge, explain=rule.mixture)
     support = known.support[target]
-    mean = float(support[support > 0].mean()) if (support > 0).any() else 0.0
-    believed = gain(support, mixture.energy[2], rule.noise_local)
-    rest = left_over(change.anomaly, seen, mixture) * believed
-    fields = np.concatenate([change.position[None], rest]).astype(np.float32)
+    mean = mean_support(support)
+    fields = to_interpolate(change, seen, mixture, support, rule.noise_local)
     everywhere = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
     steps, needs, parts = [], [], []
     for window, images in known.windows:
         up = Upsampler(alignment, window, everywhere)(fields)
         truth, *fine = (images[i] for i in case)
-        added = method.spread(up[1:], fine, mixture, mean)
+        added = spread_out(up[1:], fine, mixture, mean, rule)
         step, start, difference = added, fine[0], None
         if len(fine) == 2:
             difference = fine[1] - fine[0]
@@ -382,9 +363,3 @@ def _coverage(wrong: Float, parts: Float, weights: Float) -> float:
     """Return the share of errors within one standard deviation."""
     sigma = sigma_of_terms(parts[..., None], weights)[..., 0]
     return float((np.abs(wrong) <= sigma).mean())
-
-
-def _temporary_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="biastf-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

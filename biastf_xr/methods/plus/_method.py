@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from biastf_xr._series import Smoothing
-from biastf_xr._summary import Summary, Told
 from biastf_xr.errors import CheckpointError
-from biastf_xr.grid import area_sums, covered_area, mean_of
-from biastf_xr.methods._model_summary import summarise_plus
-from biastf_xr.methods.base import (
-    Block,
-    Float,
-    Plain,
-    Prediction,
-    Prepared,
-    bound,
-    combine,
-    from_both,
-)
+from biastf_xr.grid import covered_area
+from biastf_xr.methods._sides import combine, from_both
+from biastf_xr.methods.base import Block, Float, LearnedMethod, Prediction, Prepared, bound
+from biastf_xr.methods.plus._card import NAME, PlusCard, PlusOptions
 from biastf_xr.methods.plus._change import (
     Mixture,
-    Sensors,
     as_seen,
-    blurred,
     change_of,
-    gain,
-    left_over,
+    look,
+    mean_support,
     mixture_of,
+    spread_out,
+    to_interpolate,
+    whole,
 )
-from biastf_xr.methods.plus._model import NAME, PlusCard, read_model
+from biastf_xr.methods.plus._fit import learn
 from biastf_xr.methods.plus._uncertainty import REACH, local_square, sigma_of_terms, terms
-from biastf_xr.methods.plus.settings import PlusRule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from biastf_xr._series import Smoothing
+    from biastf_xr._summary import Summary
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.grid import Alignment, Tile
-    from biastf_xr.methods.base import SceneView
+    from biastf_xr.methods.base import FitRun, SceneView
 
-# A model may serve another grid if its ratio of pixel sizes differs by no more than this.
-RATIO_TOLERANCE = 0.05
+# Below this trust of a fit in the coarse images the user is warned.
+HALF_TRUST = 0.5
 
 # Coarse pixels beyond those of the interpolation that count: the blur of the footprint and the
 # windows of position, likeness and variety.
@@ -61,7 +51,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, repr=False)
-class Plus(Told, Plain):
+class Plus(LearnedMethod):
     """Bring the change that the coarse sensor sees to the fine grid, in five steps.
 
     1. The coarse series is smoothed in time, abrupt changes kept apart.
@@ -106,52 +96,27 @@ class Plus(Told, Plain):
     name: str = NAME
     fine_halo: int = bound(0)
 
-    needs_two_sides = False
     coarse_halo = COARSE_MARGIN
     halo = REACH
-
-    def _summary(self) -> Summary:
-        return summarise_plus(self.card, self.sha256)
-
-    @cached_property
-    def rule(self) -> PlusRule:
-        """Return the options."""
-        return PlusRule(**self.card.rule)
-
-    @cached_property
-    def sensors(self) -> Sensors:
-        """Return how the two sensors compare."""
-        response = np.array(self.card.response, np.float32)
-        if not self.rule.response:
-            response = np.ones_like(response)
-        return Sensors(response, np.array(self.card.spread, np.float32))
+    options: ClassVar[type] = PlusOptions
+    cards: ClassVar[type] = PlusCard
+    at_once: ClassVar[bool] = True
 
     @property
-    def smoothing(self) -> Smoothing | None:  # type: ignore[override]
+    def smoothing(self) -> Smoothing | None:
         """Return how the coarse series is smoothed."""
-        rule = self.rule
-        if not rule.smoothing:
-            return None
-        noise = tuple(self.card.noise), tuple(self.card.jitter)
-        return Smoothing(rule.smoothing, rule.tolerance, *noise)
+        return self.card.smoothing
 
     @classmethod
-    def load(cls, path: str | Path, **options: Any) -> Plus:
-        """Load a fitted method.
+    def fit(cls, pair: CubePair, options: PlusOptions, run: FitRun) -> Plus:
+        """Fit on the clear dates of the cubes.
 
-        `**options`: ``uncertain``; those of where networks run mean nothing here.
+        Eager.  The coarse cube is held in memory near the fine dates; fine images are read tile by
+        tile.  One clear date is enough: what cannot be learned then is assumed, and the card says
+        so.
         """
-        path = Path(path).resolve()
-        card, sha256 = read_model(path)
-        own = {k: v for k, v in options.items() if k not in ("device", "precision")}
-        return cls(path, sha256, card, **own)
-
-    def save(self, path: str | Path) -> Plus:
-        """Copy the model to a place of your own."""
-        path = Path(path).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.checkpoint, path)
-        return replace(self, checkpoint=path)
+        days = cls.training_days(pair, options, run.base_rule)
+        return cls.write(run, learn(pair, days, options, run.progress))
 
     def bind(self, pair: CubePair) -> Self:
         """Size the halo on the grids; see `Method.bind`."""
@@ -160,13 +125,8 @@ class Plus(Told, Plain):
                 f"the model was fitted on the bands {list(self.card.bands)}, these cubes have "
                 f"{list(pair.bands)}; it mixes bands and needs the same. Select them, or fit again."
             )
-        ratio = pair.alignment.ratio
-        if abs(ratio / self.card.ratio - 1) > RATIO_TOLERANCE:
-            raise CheckpointError(
-                f"the model was fitted at a ratio of coarse to fine pixel of "
-                f"{self.card.ratio:.2f}, these cubes have {ratio:.2f}. Fit it on them."
-            )
-        return replace(self, fine_halo=int(np.ceil(FINE_REACH * ratio)) + 1)
+        super().bind(pair)
+        return replace(self, fine_halo=int(np.ceil(FINE_REACH * pair.alignment.ratio)) + 1)
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
         """Estimate the mixture of every target date from whole coarse images.
@@ -184,7 +144,7 @@ class Plus(Told, Plain):
             some = wanted[start : start + BATCH]
             images, support = scene.coarse(targets[some]), scene.support(targets[some])
             for t, image, worth in zip(some, images, support, strict=True):
-                mean = float(worth[worth > 0].mean()) if (worth > 0).any() else 0.0
+                mean = mean_support(worth)
                 near = [day for day in days if t in uses[day]]
                 for day in near:
                     own = found[day].dates
@@ -210,8 +170,8 @@ class Plus(Told, Plain):
     def _mixture(
         self, target: Float, bases: Sequence[Float], seen: Sequence[Float], share: float
     ) -> Float:
-        change = change_of(target, bases, share, self.sensors, self.rule)
-        rule = self.rule
+        change = change_of(target, bases, share, self.card.sensors, self.card.options)
+        rule = self.card.options
         seen_all = np.concatenate(seen)
         return mixture_of(change.anomaly, seen_all, rule.ridge, explain=rule.mixture).packed()
 
@@ -220,7 +180,9 @@ class Plus(Told, Plain):
         alignment = scene.alignment
         covered = covered_area(alignment.rows, alignment.cols, alignment.shape)
         parts = scene.fold(partial(look, alignment=alignment), list.__add__)
-        return {day: whole(found, covered, self.rule.footprint) for day, found in parts.items()}
+        return {
+            day: whole(found, covered, self.card.options.footprint) for day, found in parts.items()
+        }
 
     def fuse(self, block: Block) -> Prediction:
         """Predict; see `Method.fuse`."""
@@ -233,7 +195,10 @@ class Plus(Told, Plain):
             slice(inside.x0 - window.x0, inside.x1 - window.x0),
         )
         seen = np.concatenate(
-            [as_seen(b.fine[:, *cut], inside, alignment, under, self.rule.footprint) for b in bases]
+            [
+                as_seen(b.fine[:, *cut], inside, alignment, under, self.card.options.footprint)
+                for b in bases
+            ]
         )
         trim = self.fine_halo - self.halo
         fine = [b.fine[:, trim : b.fine.shape[1] - trim, trim : b.fine.shape[2] - trim]
@@ -247,7 +212,7 @@ class Plus(Told, Plain):
             if sigma is not None:
                 sigma[t] = error
         if len(bases) == 2:
-            made = from_both(values, np.zeros((len(values), *block.tile.shape), np.bool_))
+            made = from_both(values)
         elif block.before is not None:
             made = combine(values, None, None)
         else:
@@ -275,15 +240,15 @@ class Plus(Told, Plain):
         share = float((day - first.day) / (bases[1].day - first.day)) if pair else 0.0
         mixture = Mixture.unpack(known[str(bases[1].day) if pair else "one"][t])
         change = change_of(
-            block.coarse[t], [b.coarse for b in bases], share, self.sensors, self.rule
+            block.coarse[t], [b.coarse for b in bases], share, self.card.sensors, self.card.options
         )
-        rest = left_over(change.anomaly, seen, mixture)
-        rest *= gain(block.support[t], mixture.energy[2], self.rule.noise_local)
-        fields = block.upsample(np.concatenate([change.position[None], rest]), "bilinear")
+        rule = self.card.options
+        rest = to_interpolate(change, seen, mixture, block.support[t], rule.noise_local)
+        fields = block.upsample(rest, "bilinear")
         kind = "two" if pair else "one"
         difference, apart = differences
         trust = np.float32(self.card.trust[kind])
-        added = trust * self.spread(fields[1:], fine, mixture, float(known["support"][t]))
+        added = trust * spread_out(fields[1:], fine, mixture, float(known["support"][t]), rule)
         value = fine[0] + added
         if difference is not None:
             value += (np.float32(share) + trust * (fields[0] - np.float32(share))) * difference
@@ -295,57 +260,48 @@ class Plus(Told, Plain):
         weights = np.array(self.card.error[kind], np.float32)
         return value, sigma_of_terms(terms(apart, share, added), weights)
 
-    def spread(self, rest: Float, fine: list[Float], mixture: Mixture, support: float) -> Float:
-        """Bring the anomaly to the fine grid: what the mixture explains, its mean, and the rest.
-
-        `rest`: Shape ``(band, y, x)``: what the mixture leaves, interpolated.
-        `fine`: Base images, shape ``(band, y, x)``.
-        `support`: Observations behind the coarse image, as a mean over the scene.
-        """
-        rule = self.rule
-        believed = gain(support, mixture.energy[1], rule.noise_mixture)
-        level = mixture.mean * gain(support, mixture.energy[0], rule.noise_mean)
-        constant = mixture.constant * believed + level
-        added: Float = rest + constant[:, None, None].astype(np.float32)
-        if rule.mixture:
-            weights = (mixture.weights * believed).astype(np.float32)
-            pixels = np.concatenate(fine).reshape(weights.shape[1], -1)
-            added += (weights @ pixels).reshape(added.shape)
-        return added
-
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`."""
-        return {
-            "method": self.name,
-            **self.card.rule,
-            "uncertain": self.uncertain,
-            "trust": dict(self.card.trust),
-            "checkpoint_sha256": self.sha256,
-            "trained_on": list(self.card.days),
+        told = {"trust": dict(self.card.trust), **self.card.rule}
+        return super().describe() | told
+
+    def remarks(self) -> list[str]:
+        """Return what the uncertainty is made from, and a warning of coarse images of no help."""
+        card = self.card
+        known = ", ".join(
+            f"{n} dates from {k} base date{'s' if k == 'two' else ''}"
+            for k, n in card.calibrated.items()
+        )
+        assumed = "" if all(card.calibrated.values()) else " (0: assumed)"
+        said = [f"uncertainty from {known}{assumed}"]
+        if min(card.trust.values()) < HALF_TRUST:
+            said.append(
+                "warning: the coarse images did not help on the dates that are known: predictions "
+                f"stay near interpolation in time (trust {card.trust}). Check the coarse series: "
+                "`biastf-xr info`, registration, cloud masks."
+            )
+        return said
+
+    def summarise(self) -> Summary:
+        """Return what was learned, by band and by number of base dates."""
+        import pandas as pd
+
+        summary, card = super().summarise(), self.card
+        by_band = {
+            "response of the coarse sensor": card.response,
+            "noise of a coarse observation": card.noise,
+            "change not shared": card.spread,
         }
-
-
-Part = tuple["Tile", Any, Any]
-
-
-def look(_: np.datetime64, image: Float, tile: Tile, *, alignment: Alignment) -> list[Part]:
-    """Sum a tile over coarse pixels."""
-    under = alignment.coarse_tile(tile)
-    rows = alignment.rows.within(tile.y0, under.y0, under.shape[0])
-    cols = alignment.cols.within(tile.x0, under.x0, under.shape[1])
-    return [(under, *area_sums(image, rows, cols))]
-
-
-def whole(parts: list[Part], covered: Any, blur: float) -> Float:
-    """Join sums over tiles into an image as the coarse sensor would see it.
-
-    `covered`: Area of every coarse pixel that the fine grid covers.
-    `blur`: Standard deviation of the footprint in coarse pixels.
-    """
-    shape = (len(parts[0][1]), *covered.shape)
-    total, weight = np.zeros(shape), np.zeros(shape)
-    for under, sums, areas in parts:
-        rows, cols = under.slices
-        total[:, rows, cols] += sums
-        weight[:, rows, cols] += areas
-    return blurred(mean_of(total, weight, covered), blur)
+        by_sides = {
+            "trust in the coarse images": card.trust,
+            "dates of the uncertainty": card.calibrated,
+            "observed coverage of 68 %": card.coverage,
+        }
+        tables = {
+            "by band": pd.DataFrame(by_band, index=pd.Index(card.bands, name="band"), dtype=float),
+            "by number of base dates; a trust of 0 is interpolation in time": pd.DataFrame(
+                by_sides
+            ).rename_axis("base dates"),
+        }
+        summary.facts["options"] = ", ".join(f"{k} {v}" for k, v in card.rule.items())
+        return replace(summary, tables=tables)

@@ -1,51 +1,31 @@
-"""STFDCNN as a fusion method: fit it, save it, load it, fuse with it."""
+"""STFDCNN as a fusion method: fit it, fuse with it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
-from biastf_xr.brackets import BracketRule
-from biastf_xr.methods.base import (
-    Block,
-    Plain,
-    Prediction,
-    SceneFree,
-    check_choices,
-    check_weights,
-    from_both,
-)
-from biastf_xr.methods.biastf._checkpoint import Card, Precision, library_versions, read_card
-from biastf_xr.methods.biastf._fitting import (
-    KeptModel,
-    WarmStart,
-    check_kind,
-    check_precision,
-    describe_data,
-    drawn_data,
-    note_constant,
-    plain,
-    read_start,
-    workplace,
-)
+from biastf_xr.methods._learning.card import PRECISIONS, Card, Precision
+from biastf_xr.methods._learning.networks import NetworkFit, NetworkMethod
+from biastf_xr.methods._options import option
+from biastf_xr.methods._sides import from_both
+from biastf_xr.methods.stfdcnn._networks import HighPass, STFDCNNOptions
 from biastf_xr.methods.stfdcnn._samples import draw_two_samples
-from biastf_xr.methods.stfdcnn.settings import BandChoice, HighPass, TwoNetworks
-from biastf_xr.methods.training.settings import SampleRule, TrainRule
+from biastf_xr.methods.stfdcnn._stages import Stages
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Upsampling
-    from biastf_xr.methods.stfdcnn._train import StageStart
-    from biastf_xr.methods.training._crew import Mapper
-    from biastf_xr.methods.training._loop import TrainProgress
+    from biastf_xr.methods.base import Block, FitRun, Prediction
 
 
 @dataclass(frozen=True, repr=False)
-class STFDCNN(KeptModel, Plain, SceneFree):
+class STFDCNN(NetworkMethod):
     """Map coarse images to a middle resolution and then to the fine one, by two networks.
 
     Two stages.  First a network maps coarse images to what the fine sensor would have seen at a
@@ -94,25 +74,47 @@ class STFDCNN(KeptModel, Plain, SceneFree):
     checkpoint: Path
     sha256: str
     card: Card = field(repr=False, hash=False)
-    highpass: HighPass = "multiplicative"
-    window: int = 1
-    upsampling: Upsampling = "bilinear"
+    highpass: HighPass = option("multiplicative", choices=get_args(HighPass))
+    window: int = option(1, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
     device: str = "cpu"
-    precision: Precision = "fp32"
+    precision: Precision = option("fp32", choices=PRECISIONS)
     name: str = "stfdcnn"
 
+    options: ClassVar[type] = STFDCNNOptions
+    stored: ClassVar[tuple[str, ...]] = ("highpass", "window", "upsampling")
     needs_two_sides = True
 
-    def __post_init__(self) -> None:
-        check_choices(
-            self,
-            {
-                "highpass": ("multiplicative", "additive"),
-                "upsampling": ("bilinear", "nearest"),
-            },
-        )
-        check_weights("change", self.window)
-        check_precision(self.precision, self.device)
+    @classmethod
+    def fit(cls, pair: CubePair, options: STFDCNNOptions, run: FitRun) -> STFDCNN:
+        """Fit the two networks on clear dates of the cubes.
+
+        Eager.  Reads the windows it samples, trains, and writes a checkpoint.  Training by Adam on
+        mean squared error; the paper's own optimisation is not verified.
+        """
+        from biastf_xr.methods.stfdcnn._train import train_stages
+
+        factor = options.factor_for(pair.alignment.ratio)
+        shape: dict[str, Any] = {
+            "filters": options.filters,
+            "kernels": options.kernels,
+            "outputs": len(pair.bands) if options.bands == "together" else 1,
+        }
+        fit = NetworkFit(cls, pair, options, run, shape)
+        with fit.kept():
+            drawn = draw_two_samples(
+                pair,
+                options.samples,
+                factor=factor,
+                radius=options.radius,
+                upsampling=options.upsampling,
+                base_rule=run.base_rule,
+                seed=options.seed,
+            )
+            models = train_stages(fit, drawn, options)
+            settings = {name: getattr(options, name) for name in (*cls.stored, "bands")}
+            made: STFDCNN = fit.write(models, drawn, settings=settings | {"factor": factor})
+        return made
 
     @property
     def factor(self) -> int:
@@ -139,156 +141,20 @@ class STFDCNN(KeptModel, Plain, SceneFree):
         """Pixels of a stage's grid that its weights and its network reach."""
         return self.window // 2 + self.card.halo
 
-    @classmethod
-    def load(cls, path: str | Path, **options: Any) -> STFDCNN:
-        """Load a fitted method."""
-        path = Path(path).resolve()
-        card, sha256 = read_card(path)
-        check_kind(path, card, "stfdcnn")
-        stored = {k: card.settings[k] for k in ("highpass", "window", "upsampling")}
-        return cls(path, sha256, card, **(stored | options))
-
     def fuse(self, block: Block) -> Prediction:
         """Predict; see `Method.fuse`."""
-        from biastf_xr.methods.stfdcnn._stages import Stages
-
-        stages = Stages(self, block)
+        stages = Stages(
+            block, self.networks(), self.card, factor=self.factor, window=self.window,
+            highpass=self.highpass, upsampling=self.upsampling,
+        )  # fmt: skip
         bases = [stages.base(base) for base in block.sides]
         seen = block.seen(self.upsampling)[..., *block.core]
         there = seen & bases[0].clear & bases[1].clear
         made = np.empty((len(block.days), len(block.bands), *block.tile.shape), np.float32)
         for n, image in enumerate(block.coarse):
             made[n] = stages.predict(image, bases[0], bases[1])
-        made = np.where(there[:, None], made, np.float32(np.nan))
-        return from_both(made, np.zeros_like(there))
+        return from_both(np.where(there[:, None], made, np.float32(np.nan)))
 
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`."""
-        return {
-            "method": self.name,
-            "highpass": self.highpass,
-            "window": self.window,
-            "upsampling": self.upsampling,
-            "factor": self.factor,
-            "precision": self.precision,
-            "checkpoint_sha256": self.sha256,
-            "trained_on": list(self.card.days),
-        }
-
-
-def fit_stfdcnn(
-    pair: CubePair,
-    *,
-    factor: int | None = None,
-    filters: tuple[int, ...] = (64, 32),
-    kernels: tuple[int, ...] = (9, 5, 5),
-    bands: BandChoice = "each",
-    samples: SampleRule | None = None,
-    train: TrainRule | None = None,
-    base_rule: BracketRule | None = None,
-    highpass: HighPass = "multiplicative",
-    window: int = 1,
-    upsampling: Upsampling = "bilinear",
-    seed: int = 0,
-    path: str | Path | None = None,
-    start: str | Path | None = None,
-    resume: bool = True,
-    mapper: Mapper | None = None,
-    progress: TrainProgress | None = None,
-) -> STFDCNN:
-    """Fit the two networks on clear dates of the cubes.
-
-    Eager.  Reads the windows it samples, trains, and writes a checkpoint.  Training by Adam on
-    mean squared error; the paper's own optimisation is not verified.
-
-    `pair`: The cubes; dates to be predicted later must not be in the fine one.
-    `factor`: Fine pixels, a side, in a pixel of the middle resolution; see `TwoNetworks`.
-    `bands`: A network for each band, or one for all.
-    `samples`: Which dates are learned from, and how patches are drawn.
-    `highpass`: How details are brought to the target date; see `modulate`.
-    `window`: Side of the window of the weights; see `STFDCNN`.
-    `upsampling`: How coarse images are brought to the fine grid.
-    `path`: Where to write the checkpoint; by default a temporary folder of this process.
-    `resume`: Whether an interrupted fit goes on from its last epoch.
-    """
-    from biastf_xr.methods.stfdcnn._train import train_stages
-
-    networks = TwoNetworks(
-        factor=factor, filters=tuple(filters), kernels=tuple(kernels), bands=bands
-    )
-    samples, train = samples or SampleRule(), train or TrainRule()
-    base_rule = base_rule or BracketRule()
-    check_weights("change", window)
-    middle, data = networks.factor_for(pair.alignment.ratio), describe_data(pair)
-    shape: dict[str, Any] = {
-        "filters": networks.filters,
-        "kernels": networks.kernels,
-        "outputs": len(pair.bands) if bands == "together" else 1,
-    }
-    begun = (
-        read_start(start, pair, method="stfdcnn", data=data, wanted=shape)
-        if start is not None
-        else None
-    )
-    with workplace(path, "stfdcnn", resume=resume) as place:
-        drawn = draw_two_samples(
-            pair,
-            samples,
-            factor=middle,
-            radius=networks.radius,
-            upsampling=upsampling,
-            base_rule=base_rule,
-            seed=seed,
-        )
-        models = train_stages(
-            drawn,
-            pair.bands,
-            networks,
-            train,
-            seed=seed,
-            start=_starts(begun) if begun else None,
-            states=place.states,
-            mapper=mapper,
-            progress=progress,
-        )
-        card = Card(
-            method="stfdcnn",
-            bands=pair.bands,
-            ratio=pair.alignment.ratio,
-            resolution=float(pair.geobox.affine.a),
-            bias=True,
-            **shape,
-            scales={name: (1.0, m.scale) for name, m in models.items()},
-            channels={name: m.channels for name, m in models.items()},
-            pairs=tuple((day, day) for day in drawn.days),
-            settings={
-                "factor": middle,
-                "bands": bands,
-                "highpass": highpass,
-                "window": window,
-                "upsampling": upsampling,
-                "samples": plain(samples),
-                "train": plain(train),
-                "base_rule": plain(base_rule),
-            },
-            history={name: m.history for name, m in models.items()},
-            seed=seed,
-            versions=library_versions(),
-            data=data | drawn_data(drawn.held_out, drawn.held_days, drawn.sha256()),
-            start=begun.told if begun else {},
-            notes={n: note_constant(f"network {n}") for n, m in models.items() if m.constant},
-        )
-        place.write(card, models)
-    return STFDCNN.load(place.checkpoint, highpass=highpass, window=window, device=train.device)
-
-
-def _starts(begun: WarmStart) -> dict[str, StageStart]:
-    from biastf_xr.methods.stfdcnn._train import StageStart
-
-    card = begun.card
-    return {
-        name: StageStart(
-            weights, [(float(o), float(s)) for o, s in card.channels[name]], card.scales[name][1]
-        )
-        for name, weights in begun.weights.items()
-    }
+        return super().describe() | {"factor": self.factor}

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.methods.base import change_weight
+from biastf_xr.methods._sides import change_weight
 
 if TYPE_CHECKING:
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.stfdcnn.settings import HighPass
+    from biastf_xr.methods.stfdcnn._networks import HighPass
 
 # Guards of the ratio, not verified: the smallest transitional reflectance, and its range.
 DARKEST, LEAST_RATIO, MOST_RATIO = 1e-3, 0.2, 5.0

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biastf_xr.errors import MissingPairError
-from biastf_xr.methods.biastf._channels import fill_for_network
-from biastf_xr.methods.biastf._samples import held_days
+from biastf_xr.methods._learning.channels import fill_for_network
+from biastf_xr.methods._learning.dates import training_days
+from biastf_xr.methods._learning.patches import PatchReader, draw_patches, held_days
 from biastf_xr.methods.stfdcnn._grids import covering, cut, downsample, fine_of, upsample
-from biastf_xr.methods.stfdcnn.settings import LSR_PATCH
-from biastf_xr.methods.training._dates import training_days
-from biastf_xr.methods.training._patches import PatchReader, draw_patches
+from biastf_xr.methods.stfdcnn._networks import LSR_PATCH
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
     from biastf_xr.brackets import BracketRule
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Tile, Upsampling
+    from biastf_xr.methods._learning.dates import Group
+    from biastf_xr.methods._learning.patches import Patch
+    from biastf_xr.methods._learning.rules import SampleRule
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.training._dates import Group
-    from biastf_xr.methods.training._patches import Patch
-    from biastf_xr.methods.training.settings import SampleRule
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,11 @@ class TwoSamples:
     held_out: NDArray[np.bool_]
     days: tuple[str, ...]
     held_days: tuple[str, ...]
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return the days as a card has them."""
+        return tuple((day, day) for day in self.days)
 
     def sha256(self) -> str:
         """Return a hash of all values."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.methods.biastf._channels import fill_for_network, standardise
-from biastf_xr.methods.biastf._checkpoint import load_networks
+from biastf_xr.methods._learning.channels import fill_for_network, standardise
 from biastf_xr.methods.stfdcnn._grids import covering, cut, downsample, fine_of, upsample
 from biastf_xr.methods.stfdcnn._modulation import fuse_stage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from biastf_xr.grid import Tile
+    from biastf_xr.grid import Tile, Upsampling
+    from biastf_xr.methods._learning.card import Card
     from biastf_xr.methods.base import Base, Block, Float
-    from biastf_xr.methods.stfdcnn._method import STFDCNN
+    from biastf_xr.methods.stfdcnn._networks import HighPass
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,17 @@ class Stages:
     """The two stages over one block.
 
     `block`: The inputs, with the method's halos.
+    `factor`: Fine pixels, a side, in a pixel of the middle resolution.
+    `window`: Side of the window of the weights.
     """
 
-    def __init__(self, method: STFDCNN, block: Block) -> None:
-        self.method, self.block, self.factor = method, block, method.factor
-        self.networks = load_networks(
-            str(method.checkpoint), method.sha256, method.device, method.precision
-        )
-        half, reach = method.window // 2, method.card.halo
+    def __init__(
+        self, block: Block, networks: dict[str, Any], card: Card, *, factor: int, window: int,
+        highpass: HighPass, upsampling: Upsampling,
+    ) -> None:  # fmt: skip
+        self.block, self.networks, self.card, self.factor = block, networks, card, factor
+        self.window, self.highpass, self.upsampling = window, highpass, upsampling
+        half, reach = window // 2, card.halo
         self.held = block.tile.padded(block.halo)
         self.held_fine = block.tile.padded(block.fine_halo)
         # Fine pixels of the second stage's transitional images; middle pixels under them with
@@ -63,7 +66,7 @@ class Stages:
 
         `coarse`: Its coarse image, shape ``(band, h, w)``.
         """
-        form, window = self.method.highpass, self.method.window
+        form, window = self.highpass, self.window
         middle = fuse_stage(
             (before.middle, after.middle),
             (
@@ -97,27 +100,27 @@ class Stages:
 
     def _on_fine(self, coarse: Float) -> tuple[Float, NDArray[np.bool_]]:
         """Return a coarse image on the fine grid, filled, and where it was seen."""
-        how, upsampler = self.method.upsampling, self.block.upsample
+        how, upsampler = self.upsampling, self.block.upsample
         seen = upsampler(coarse, how)
         filled = fill_for_network(seen, coarse, upsampler, how)
         return filled, np.asarray(np.isfinite(seen).all(axis=0))
 
     def _mapped(self, filled: Float) -> Float:
         """Return what the first network makes of a coarse image on the fine grid."""
-        window = self.wide.padded(self.method.card.halo)
+        window = self.wide.padded(self.card.halo)
         given = downsample(cut(filled, self.held, fine_of(window, self.factor)), self.factor)
         return self._run("nlm", given, self.wide)
 
     def _sharpened(self, middle: Float) -> Float:
         """Return what the second network makes of an image of the middle resolution."""
-        wide = self.fine.padded(self.method.card.halo)
+        wide = self.fine.padded(self.card.halo)
         return self._run("sr", upsample(middle, self.middle, wide, self.factor), self.fine)
 
     def _run(self, stage: str, images: Float, window: Tile) -> Float:
         """Add what the networks of a stage give to their input (band, y, x) over a window."""
-        from biastf_xr.methods.biastf._inference import apply_network
+        from biastf_xr.methods._learning.inference import apply_network
 
-        card, margin = self.method.card, self.method.card.halo
+        card, margin = self.card, self.card.halo
         core = images[:, margin : images.shape[1] - margin, margin : images.shape[2] - margin]
         made = core.copy()
         bands = self.block.bands

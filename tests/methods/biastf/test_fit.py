@@ -14,11 +14,12 @@ import biastf_xr
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
-from biastf_xr.methods.biastf._channels import fill_for_network
-from biastf_xr.methods.biastf._checkpoint import load_networks, read_card
-from biastf_xr.methods.biastf._method import BiaSTF
+from biastf_xr.methods._learning.card import Card
+from biastf_xr.methods._learning.channels import fill_for_network
+from biastf_xr.methods._learning.files import read_card
+from biastf_xr.methods._learning.inference import load_networks
+from biastf_xr.methods.biastf import BiaSTF, NetworkShape, SampleRule, TrainRule
 from biastf_xr.methods.biastf._samples import draw_samples
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
 QUICK = {
     "network": NetworkShape(filters=(8, 4, 4)),
@@ -114,7 +115,7 @@ def test_what_the_coarse_sensor_did_not_see_is_no_sample(biased):
 
 
 def test_held_out_patches_share_no_pixel_with_the_others():
-    from biastf_xr.methods.training._patches import lay_cells, split_cells
+    from biastf_xr.methods._learning.patches import lay_cells, split_cells
 
     rule = SampleRule(patch=16, hold_out=0.3, hold_out_block=2)
     cells, held = split_cells(lay_cells((200, 168), 16), (200, 168), rule, np.random.default_rng(5))
@@ -127,7 +128,7 @@ def test_held_out_patches_share_no_pixel_with_the_others():
 
 
 def test_the_card_tells_what_made_the_model(fitted):
-    card, sha256 = read_card(fitted.checkpoint)
+    card, sha256 = read_card(fitted.checkpoint, Card)
     assert card.days == ("2021-04-01", "2021-04-09", "2021-04-17")
     assert card.bands == ("red", "nir")
     assert card.ratio == pytest.approx(8)
@@ -244,7 +245,7 @@ def test_a_diverging_loss_is_an_error(biased):
 
 
 def test_an_unknown_option_is_refused(biased):
-    with pytest.raises(MethodError, match=facts("'biastf'", "'epoch'")):
+    with pytest.raises(MethodError, match=facts("'biastf'", "epoch", "'train'")):
         biastf_xr.fit(*biased, "biastf", epoch=3)
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import biastf_xr
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.biastf import _inference as inference
-from biastf_xr.methods.biastf._inference import (
+from biastf_xr.methods._learning import inference
+from biastf_xr.methods._learning.inference import (
     CpuPlace,
     GpuPlace,
     ReadyNetwork,
@@ -27,8 +27,8 @@ from biastf_xr.methods.biastf._inference import (
     run_in_batches,
     start_size,
 )
+from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
 from biastf_xr.methods.biastf._network import build_network
-from biastf_xr.methods.biastf.settings import NetworkShape, SampleRule, TrainRule
 
 CPU = torch.device("cpu")
 # By name: the default; one too small for blocks of rows; one whose last block is cut; none at all.
@@ -210,7 +210,7 @@ for name, value in list(vars(torch.cuda).items()):
         setattr(torch.cuda, name, refuse)
 torch._C._cuda_init = torch._C._cuda_getDeviceCount = refuse
 import biastf_xr
-from biastf_xr.methods.biastf import _inference as inference
+from biastf_xr.methods._learning import inference
 method = biastf_xr.load_method(sys.argv[1], device="cuda", precision="fp16")
 assert method.describe()["precision"] == "fp16"
 again = pickle.loads(pickle.dumps(dataclasses.replace(method, device="cuda:1")))
@@ -364,7 +364,7 @@ def test_a_gpu_runs_deterministically_without_tf32(monkeypatch, small_network):
 
 def test_a_model_fuses_through_the_gpu_s_code(monkeypatch, make_pair, random_model):
     """The same code as on a GPU, on the processor."""
-    from biastf_xr.methods.biastf._checkpoint import load_networks
+    from biastf_xr.methods._learning.inference import load_networks
 
     pair = make_pair()
     method = random_model()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from biastf_xr.errors import MethodError
+from biastf_xr.methods.biastf import NetworkShape, TrainRule
 from biastf_xr.methods.biastf._network import build_network
-from biastf_xr.methods.biastf.settings import NetworkShape, TrainRule
 
 
 def test_the_network_of_the_paper_has_its_parameters_and_reach():
@@ -19,9 +19,10 @@ def test_the_network_of_the_paper_has_its_parameters_and_reach():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: NetworkShape(inputs="fine"), "inputs is 'fine'"),
         (lambda: NetworkShape(filters=(4, 4)), "three positive"),
         (lambda: NetworkShape(kernels=(7, 5, 3, 2)), "four odd"),
-        (lambda: TrainRule(learning_rate=0), "positive"),
+        (lambda: TrainRule(learning_rate=0), "learning_rate is 0; expected a number above 0"),
     ],
 )
 def test_unusable_settings_are_refused(build, message):

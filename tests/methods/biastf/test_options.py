@@ -13,11 +13,11 @@ import biastf_xr
 from biastf_xr.errors import MethodError
 from biastf_xr.fusion import FusionRule
 from biastf_xr.grid import Alignment, AxisMap, Tile, Upsampler
+from biastf_xr.methods._learning.channels import smooth_coarse, smooth_radius
 from biastf_xr.methods.base import Base, Block, SideMemo
-from biastf_xr.methods.biastf._channels import smooth_coarse, smooth_radius, stack_channels
+from biastf_xr.methods.biastf._network import INPUTS, NetworkShape, stack_channels
 from biastf_xr.methods.biastf._samples import Samples
 from biastf_xr.methods.biastf._sides import fit_error_law, learned_weight
-from biastf_xr.methods.biastf.settings import INPUTS, NetworkShape
 
 DATES = ["2021-04-03", "2021-04-07", "2021-04-10"]
 
@@ -99,7 +99,7 @@ def test_unknown_options_are_refused(random_model):
     with pytest.raises(MethodError, match=facts("denoise", "-1", "0 to 5")):
         random_model(denoise=-1)
     with pytest.raises(
-        MethodError, match=facts("weights", "'best'", "['change', 'time', 'equal']")
+        MethodError, match=facts("weights", "'best'", "['change', 'time', 'equal', 'learned']")
     ):
         random_model(weights="best")
     model = random_model()

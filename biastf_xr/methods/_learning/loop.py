@@ -14,15 +14,16 @@ import torch
 from torch import nn
 
 from biastf_xr.errors import CheckpointError, MethodError
-from biastf_xr.methods.training._state import read_state, write_state
+from biastf_xr.methods._learning.card import Layers, channels_last
+from biastf_xr.methods._learning.state import read_state, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from biastf_xr.methods._learning.rules import TrainRule
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.training.settings import TrainRule
 
 # Called after every epoch with the network's name, the epoch, and the two losses relative to an
 # answer of zero everywhere.
@@ -36,46 +37,6 @@ LOSS_SCALE = 1024.0
 
 # A target whose root mean square is below this is nothing but zero.
 NOTHING = 1e-8
-
-
-@dataclass(frozen=True)
-class Layers:
-    """A chain of convolutions with ReLU between them.
-
-    `channels`: Channels before, between and after the layers.
-    `kernels`: Sides of the filters, odd.
-    `bias`: Whether the convolutions have an additive term.
-    """
-
-    channels: tuple[int, ...]
-    kernels: tuple[int, ...]
-    bias: bool = True
-
-    def build(self, seed: int = 0) -> nn.Sequential:
-        """Build the network: He initialisation, last layer zero, so that it answers zero.
-
-        Convolutions are not padded: they see only data.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        layers: list[nn.Module] = []
-        for i, kernel in enumerate(self.kernels):
-            conv = nn.Conv2d(self.channels[i], self.channels[i + 1], kernel, bias=self.bias)
-            last = i == len(self.kernels) - 1
-            with torch.no_grad():
-                if last:
-                    conv.weight.zero_()
-                else:
-                    nn.init.kaiming_normal_(conv.weight, nonlinearity="relu", generator=generator)
-                if conv.bias is not None:
-                    conv.bias.zero_()
-            layers += [conv] if last else [conv, nn.ReLU(inplace=True)]
-        return channels_last(nn.Sequential(*layers))
-
-
-def channels_last(network: nn.Sequential) -> nn.Sequential:
-    """Lay the weights out for channels-last convolutions, the faster kind on CPU and GPU."""
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
 
 
 @dataclass(frozen=True)

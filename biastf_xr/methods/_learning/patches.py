@@ -10,7 +10,7 @@ import numpy as np
 
 from biastf_xr.errors import MissingPairError
 from biastf_xr.grid import Tile, Upsampler, read_padded
-from biastf_xr.methods.training._dates import Group, split_dates
+from biastf_xr.methods._learning.dates import Group, split_dates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.cube._guards import CubePair
+    from biastf_xr.methods._learning.rules import SampleRule
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.training.settings import SampleRule
 
 T = TypeVar("T")
 
@@ -175,6 +175,12 @@ def draw_patches(
             (Site(site.days, site.tile, n % 5 == 4), made) for n, (site, made) in enumerate(taken)
         ]
     return taken
+
+
+def held_days(sites: Sequence[Site]) -> tuple[str, ...]:
+    """List the dates that only patches held out are of."""
+    seen = [{day for s in sites if s.held_out == held for day in s.days} for held in (True, False)]
+    return tuple(sorted(str(day) for day in seen[0] - seen[1]))
 
 
 def lay_cells(shape: tuple[int, int], patch: int) -> list[Tile]:

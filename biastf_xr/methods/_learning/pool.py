@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from biastf_xr.methods.training._loop import FitJob, FittedNetwork, TrainProgress, run_job
+from biastf_xr.methods._learning.loop import FitJob, FittedNetwork, TrainProgress, run_job
 
 # Runs a function over jobs somewhere and gives the results in order.
 Mapper = Callable[[Callable[[FitJob], FittedNetwork], Sequence[FitJob]], Sequence[FittedNetwork]]

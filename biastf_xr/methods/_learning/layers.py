@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from biastf_xr.methods.biastf._checkpoint import BLOCK, FAST_KERNEL
+from biastf_xr.methods._learning.card import BLOCK, FAST_KERNEL
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,6 +10,7 @@ import copy
 import itertools
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -18,17 +19,16 @@ from torch import nn
 from torch.nn import functional
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods.biastf._checkpoint import BLOCK, takes_blocks
-from biastf_xr.methods.biastf._layers import FastRows, Taps, convolve
-from biastf_xr.methods.biastf._network import channels_last
+from biastf_xr.methods._learning.card import BLOCK, channels_last, takes_blocks
+from biastf_xr.methods._learning.layers import FastRows, Taps, convolve
+from biastf_xr.methods._learning.loop import DTYPES
+from biastf_xr.methods._learning.networks import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from biastf_xr.methods._learning.card import Precision
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.biastf._checkpoint import Precision
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # Windows start at whole multiples of their size on the whole grid and are widened to whole
 # multiples of STEP: blocks of rows start at the same places, and convolution libraries order their
@@ -322,3 +322,21 @@ def _cuts(size: int, origin: int, step: int) -> list[tuple[int, int]]:
     """Cut ``0:size`` where ``origin + i`` is a multiple of step."""
     edges = [0, *range(step - origin % step, size, step), size]
     return list(itertools.pairwise(edges))
+
+
+@lru_cache(maxsize=4)
+def load_networks(
+    path: str, sha256: str, device: str, precision: Precision = "fp32"
+) -> dict[str, ReadyNetwork]:
+    """Load the networks of a checkpoint and lay them out for a device, once per process.
+
+    `device`: "cpu", "cuda", or "cuda:1" and so on.
+    """
+    card, states = read_weights(path, sha256)
+    place = place_on(device, precision)
+    networks = {}
+    for name, state in states.items():
+        network = card.layers(name).build()
+        network.load_state_dict(state)
+        networks[name] = ReadyNetwork(network.eval(), place)
+    return networks

@@ -1,12 +1,14 @@
-"""What can be chosen about samples and training of any learned method.  Loads no torch."""
+"""Options that all methods of networks share: samples and training.  Loads no torch."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from biastf_xr.errors import MethodError
+from biastf_xr.methods._learning.card import PRECISIONS, Precision
+from biastf_xr.methods._options import check_fields, option
 
 TrainingDates = Literal["all", "flanking", "earlier"]
 Balance = Literal["none", "change"]
@@ -46,37 +48,21 @@ class SampleRule:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    patch: int = 32
-    count: int = 1024
-    min_clear: float = 0.5
-    dates: TrainingDates = "all"
+    patch: int = option(32, least=1)
+    count: int = option(1024, least=1)
+    min_clear: float = option(0.5, least=0, most=1)
+    dates: TrainingDates = option("all", choices=get_args(TrainingDates))
     target: dt.date | None = None
-    max_pair_gap: int = 366
-    balance: Balance = "none"
-    hold_out: float = 0.2
-    hold_out_block: int = 3
-    hold_out_dates: float = 0.2
+    max_pair_gap: int = option(366, least=1)
+    balance: Balance = option("none", choices=get_args(Balance))
+    hold_out: float = option(0.2, above=0, below=1)
+    hold_out_block: int = option(3, least=1)
+    hold_out_dates: float = option(0.2, least=0, below=1)
 
     def __post_init__(self) -> None:
         if isinstance(self.target, str):
             object.__setattr__(self, "target", dt.date.fromisoformat(self.target))
-        if min(self.patch, self.count, self.hold_out_block, self.max_pair_gap) < 1:
-            raise MethodError(
-                f"patch, count, hold_out_block and max_pair_gap must be positive: {self}"
-            )
-        if not (0 < self.hold_out < 1 and 0 <= self.hold_out_dates < 1):
-            raise MethodError(
-                f"hold_out is {self.hold_out} and hold_out_dates {self.hold_out_dates}; expected "
-                "fractions below 1, hold_out above 0."
-            )
-        if self.dates not in {"all", "flanking", "earlier"} or self.balance not in {
-            "none",
-            "change",
-        }:
-            raise MethodError(
-                f"dates is {self.dates!r}, balance {self.balance!r}; expected one of 'all', "
-                "'flanking', 'earlier', and one of 'none', 'change'."
-            )
+        check_fields(self)
         if self.dates != "all" and self.target is None:
             raise MethodError(
                 f"dates={self.dates!r} asks for training dates around a target; give `target`, "
@@ -107,18 +93,15 @@ class TrainRule:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    epochs: int = 30
-    patience: int = 4
-    learning_rate: float = 5e-4
-    batch: int = 8
+    epochs: int = option(30, least=1)
+    patience: int = option(4, least=1)
+    learning_rate: float = option(5e-4, above=0)
+    batch: int = option(8, least=1)
     device: str = "cpu"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = option("fp32", choices=PRECISIONS)
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.patience, self.batch) < 1 or self.learning_rate <= 0:
-            raise MethodError(f"epochs, patience, batch and learning_rate must be positive: {self}")
-        if self.precision not in {"fp32", "bf16", "fp16"}:
-            raise MethodError(f"precision is {self.precision!r}; expected fp32, bf16 or fp16.")
+        check_fields(self)
         if self.precision == "fp16" and self.device == "cpu":
             raise MethodError(
                 "precision 'fp16' trains on CUDA devices only, and device is 'cpu'. Choose "

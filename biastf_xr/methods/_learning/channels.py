@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.errors import MethodError
 from biastf_xr.grid import box_mean
 
 if TYPE_CHECKING:
@@ -14,29 +13,9 @@ if TYPE_CHECKING:
 
     from biastf_xr.grid import Upsampler, Upsampling
     from biastf_xr.methods.base import Float
-    from biastf_xr.methods.biastf.settings import Inputs
 
 # Standard deviations after which the denoising filter is cut.
 CUT = 3.0
-
-
-def stack_channels(
-    inputs: Inputs, place: int, change: Float, fine: Float | None, coarse: Float | None
-) -> Float:
-    """Put the input of one band's network together.
-
-    `change`: Shape ``(..., band, Y, X)``: coarse changes on the fine grid, no NaN.
-    `fine`, `coarse`: Same shape, or broadcastable: the base images, no NaN; None where they do
-    not go in.
-    """
-    if inputs == "all-changes":
-        return change
-    parts = [change[..., place, :, :]]
-    if inputs != "change" and fine is not None:
-        parts.append(fine[..., place, :, :])
-    if inputs == "change+fine+coarse" and coarse is not None:
-        parts.append(coarse[..., place, :, :])
-    return np.stack(np.broadcast_arrays(*parts), axis=-3)
 
 
 def standardise(images: Float, channels: Sequence[tuple[float, float]]) -> Float:
@@ -93,12 +72,6 @@ def smooth_radius(sigma: float) -> int:
     `sigma`: Standard deviation in coarse pixels.
     """
     return int(np.ceil(CUT * sigma))
-
-
-def check_denoise(sigma: float) -> None:
-    """Check the option `denoise`."""
-    if not 0 <= sigma <= 5:
-        raise MethodError(f"denoise is {sigma!r}; expected 0 to 5 coarse pixels.")
 
 
 def _blurred(values: Float, sigma: float) -> Float:

@@ -1,11 +1,18 @@
-"""What can be chosen about STFDCNN, with the reading behind every default.  Loads no torch."""
+"""The two networks of STFDCNN, and what stands between them.  Loads no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from biastf_xr.errors import MethodError
+from biastf_xr.methods._learning.networks import NetworkOptions
+from biastf_xr.methods._options import option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from biastf_xr.grid import Upsampling
 
 HighPass = Literal["multiplicative", "additive"]
 BandChoice = Literal["each", "together"]
@@ -18,8 +25,8 @@ PAPER_FACTOR = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class TwoNetworks:
-    """The two networks and what stands between them.
+class STFDCNNOptions(NetworkOptions):
+    """Options of the fit of "stfdcnn", beside those of every fit of networks.
 
     Attributes
     ----------
@@ -34,16 +41,25 @@ class TwoNetworks:
         Sides of the filters, odd: 9, 5, 5 as in a re-implementation.
     bands : {"each", "together"}
         A network for each band, or one for all bands at once.  Not verified; each, as SRCNN.
+    highpass : {"multiplicative", "additive"}
+        How details are brought to the target date: scaled with the level, or added.
+    window : int
+        Side of the window that averages the change of transitional images for the weights, odd, in
+        pixels of the stage; 1 for single pixels.
+    upsampling : {"bilinear", "nearest"}
+        How coarse images are brought to the fine grid.
     """
 
-    factor: int | None = None
+    factor: int | None = option(None, least=2)
     filters: tuple[int, ...] = (64, 32)
     kernels: tuple[int, ...] = (9, 5, 5)
-    bands: BandChoice = "each"
+    bands: BandChoice = option("each", choices=get_args(BandChoice))
+    highpass: HighPass = option("multiplicative", choices=get_args(HighPass))
+    window: int = option(1, odd=True)
+    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
 
     def __post_init__(self) -> None:
-        if self.factor is not None and self.factor < 2:
-            raise MethodError(f"factor is {self.factor}; expected 2 fine pixels or more.")
+        super().__post_init__()
         if len(self.filters) < 2 or len(self.kernels) != len(self.filters) + 1:
             raise MethodError(
                 f"filters are {self.filters}, kernels {self.kernels}; expected two filters or "
@@ -54,8 +70,6 @@ class TwoNetworks:
                 f"filters are {self.filters}, kernels {self.kernels}; expected positive and odd "
                 "numbers."
             )
-        if self.bands not in {"each", "together"}:
-            raise MethodError(f"bands is {self.bands!r}; expected 'each' or 'together'.")
 
     @property
     def radius(self) -> int:
@@ -63,18 +77,13 @@ class TwoNetworks:
         return sum(k // 2 for k in self.kernels)
 
     def factor_for(self, ratio: float) -> int:
-        """Return the factor for a ratio of pixel sizes.
-
-        Parameters
-        ----------
-        ratio : float
-            Coarse over fine pixel size.
-
-        Returns
-        -------
-        int
-            Fine pixels, a side, in a pixel of the middle resolution.
-        """
+        """Return the factor for a ratio of coarse over fine pixel size."""
         if self.factor is not None:
             return self.factor
         return PAPER_FACTOR if ratio < 2 else max(2, round(ratio / 2))
+
+    def groups(self, bands: Sequence[str]) -> dict[str, list[int]]:
+        """Return the bands of every network of a stage, by its name without the stage."""
+        if self.bands == "together":
+            return {"all": list(range(len(bands)))}
+        return {band: [i] for i, band in enumerate(bands)}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.methods.training.settings import SampleRule
+    from biastf_xr.methods._learning.rules import SampleRule
 
 Day = np.datetime64
 Group = tuple[Day, ...]
