@@ -32,6 +32,9 @@ _LAYERS = {"B02": "blue", "B03": "green", "B04": "red", "Fmask": "Fmask"}
 class Hls(Product):
     """HLS v2.0 of one MGRS tile: L30 (Landsat 8 and 9) and S30 (Sentinel-2).
 
+    GeoTIFFs as LP DAAC delivers them, six bands and ``Fmask``; both make one series.  With a
+    ``[grid]`` a cube may hold several tiles.
+
     Attributes
     ----------
     mask_adjacent, mask_cirrus, mask_snow : bool

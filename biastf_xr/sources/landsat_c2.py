@@ -42,6 +42,10 @@ _TM = {"SR_B1": "blue", "SR_B2": "green", "SR_B3": "red", "SR_B4": "nir", "SR_B5
 class LandsatC2(Product):
     """Landsat 4 to 9, Collection 2 Level 2.
 
+    Files as downloaded: ``SR_B*``, ``QA_PIXEL`` and ``QA_RADSAT``; where a ``_MTL.txt`` lies beside
+    them, its level, collection and scale are checked.  Satellites may be mixed.  Of two processings
+    of one pass the later is taken; real-time data give way to the final tiers.
+
     Attributes
     ----------
     mask_dilated, mask_cirrus, mask_snow : bool

@@ -21,6 +21,8 @@ _COLOURS = {3: "blue", 4: "green", 1: "red", 2: "nir", 6: "swir1", 7: "swir2"}
 class Mcd43a4(NadirReflectance):
     """MCD43A4 v6.1, nadir BRDF-adjusted reflectance.
 
+    The series has no effect of the view angle, but a sudden change is spread over its sixteen days.
+
     Attributes
     ----------
     quality : {"magnitude", "full"}

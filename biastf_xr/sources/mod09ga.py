@@ -30,6 +30,9 @@ _BANDS = {f"sur_refl_b0{number}_1": band for band, number in _NUMBERS.items()}
 class Mod09ga(DailyReflectance):
     """MOD09GA (Terra) and MYD09GA (Aqua) v6.1.
 
+    Granules in HDF4, with the extra ``hdf4``, and GeoTIFFs as AppEEARS delivers them.  View zenith
+    angle and observation coverage are kept in the cube.
+
     Attributes
     ----------
     mask_cirrus, mask_internal, mask_adjacent : bool

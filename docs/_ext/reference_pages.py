@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 EXAMPLE = re.compile(r"`(biastf-xr [^`]+)`")
 # Methods of which docs/_ext/method_pictures.py draws a picture.
 PICTURED = (*UNTRAINED, "biastf-plus")
+FILE = re.compile(r"(\S+\.(?:h5|hdf|json|tif|TIF))\b")
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -95,12 +96,24 @@ def product_section(name: str) -> str:
     from biastf_xr.sources import product_class
 
     product = product_class(name)
-    title = inspect.cleandoc(product.__doc__ or "").partition("\n")[0]
-    parts = [f'### product = "{name}"', f"{title} Files: {product.expects}.", table_of(product)]
+    text = inspect.cleandoc(product.__doc__ or "").partition("\n\nAttributes\n")[0]
+    files = "Files: " + FILE.sub(r"`\1`", product.expects) + "."
+    parts = [f'### product = "{name}"', prose(text), files, table_of(product)]
     for option, cls in product.tables.items():
         summary = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
         parts += [f"The table `{option}`: {summary}", table_of(cls)]
     return "\n\n".join(parts)
+
+
+def products_table() -> str:
+    """Write the table of the products."""
+    from biastf_xr.sources import PRODUCTS, product_class
+
+    rows = []
+    for name in PRODUCTS:
+        title, _, _ = inspect.cleandoc(product_class(name).__doc__ or "").partition("\n")
+        rows.append(f"| `{name}` | {title} |")
+    return "\n".join(["| `product` | what |", "| --- | --- |", *rows])
 
 
 def configuration_page() -> str:
@@ -294,6 +307,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "exit_codes": exit_codes_table,
     "failures": failures_sections,
     "methods": methods_sections,
+    "products": products_table,
 }
 
 
