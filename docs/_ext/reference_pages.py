@@ -48,7 +48,12 @@ def _default(value: Any, *, quoted: bool = True) -> str:
     """Write a default as TOML does, nothing where there is none."""
     if value is dataclasses.MISSING or repr(value) == "PydanticUndefined":
         return "required"
-    if value is None or value == {} or str(value) in {"inf", "-inf"}:
+    if (
+        value is None
+        or value == {}
+        or dataclasses.is_dataclass(value)
+        or str(value) in {"inf", "-inf"}
+    ):
         return ""
     if isinstance(value, tuple):
         value = [*value]

@@ -46,9 +46,9 @@ class NetworkOptions:
     Attributes
     ----------
     samples : SampleRule
-        Which dates are learned from, and how patches are drawn; a table, see below.
+        Which dates are learned from, and how patches are drawn; a table of its own.
     train : TrainRule
-        How the networks are trained; a table, see below.
+        How the networks are trained; a table of its own.
     seed : int
         Seed of everything random.
     start : pathlib.Path, optional

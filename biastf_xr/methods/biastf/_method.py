@@ -41,7 +41,7 @@ class BiaSTFOptions(NetworkOptions):
     Attributes
     ----------
     network : NetworkShape
-        The network and its inputs; a table, see below.
+        The network and its inputs; a table of its own.
     weights : {"change", "time", "equal", "learned"}
         How the two sides are weighted: by inverse coarse change, by distance in time, equally, or
         by inverse expected error.

@@ -37,7 +37,6 @@ class STFDCNN(NetworkMethod):
         L_2 = fuse(L_1, L_3; T_1, T_2, T_3)                  L: fine images, middle resolution
         U_k = second(L_k, interpolated to the fine grid)
         F_2 = fuse(F_1, F_3; U_1, U_2, U_3)
-
         fuse(X_1, X_3; Y_1, Y_2, Y_3) = v_1 P_1 + v_3 P_3,   v_k inverse to |Y_2 - Y_k|,
             P_k = (Y_2 / Y_k) X_k  or  X_k + (Y_2 - Y_k)
 
