@@ -13,6 +13,8 @@ ROOT is a checkout, by default this one; two checkouts are compared by two calls
 - configuration keys: names in the tables of keys and options of the generated reference, those of
   `[fine]` and `[coarse]` twice;
 - words of documentation: of every Markdown file, notes on decisions included, but the changelog;
+- files of a toy method, product or store, as a stranger adds them in `tests/**/test_own_*.py`: its
+  module, its test, and those with a registry that the test adds a line to;
 - import circles: groups of modules that import each other, be it at the top, inside functions or
   for the type checker.
 """
@@ -151,6 +153,15 @@ def keys(root: Path) -> int:
     return count
 
 
+def toys(root: Path) -> dict[str, int]:
+    """Return how many files each toy touches that a test adds as a stranger would."""
+    return {
+        path.stem.removeprefix("test_own_").replace("_", " "): 2
+        + len({*re.findall(r"setitem\((\w+)", path.read_text())})
+        for path in sorted((root / "tests").rglob("test_own_*.py"))
+    }
+
+
 def words(root: Path) -> dict[str, int]:
     """Return the number of words of every page, by its path."""
     skip = {"CHANGELOG.md"}
@@ -186,6 +197,7 @@ def main() -> None:
         "public top-level names": (len(public_names(root)), 200),
         f"command-line parameters of {commands} commands": (options, 80),
         "configuration keys": (keys(root), 150),
+        **{f"files to touch for a {name}": (count, 2) for name, count in toys(root).items()},
         "words of documentation": (sum(pages.values()), 26_000),
         f"longest page, {longest}": (pages[longest], 2_500),
         "import circles": (len(found), 0),

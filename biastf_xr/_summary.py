@@ -1,4 +1,4 @@
-"""What an object tells of itself: one summary, as text and as HTML for notebooks."""
+"""The summary of an object, as text and as HTML for notebooks."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class Summary:
         width = max([len(str(k)) for k in self.facts], default=0) + 2
         lines = [self.title, *(f"  {k:{width}}{v}" for k, v in self.facts.items())]
         for caption, frame in self.tables.items():
-            told = frame.to_string(index=frame.index.name is not None, max_rows=ROWS)
-            lines += ["", caption, told]
+            text = frame.to_string(index=frame.index.name is not None, max_rows=ROWS)
+            lines += ["", caption, text]
         return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 
     def html(self) -> str:

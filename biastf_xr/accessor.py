@@ -192,7 +192,7 @@ class BiastfAccessor:
         fine : xarray.Dataset
             Fine cube that holds the withheld scenes.
         coarse : xarray.Dataset
-            Coarse cube, for the free baselines.
+            Coarse cube, for the baselines.
         dates : array_like of dates
             The withheld dates.
         **options
@@ -201,7 +201,7 @@ class BiastfAccessor:
         Returns
         -------
         Scores
-            The measures of the cube and of the free baselines.
+            The measures of the cube and of the baselines.
         """
         from biastf_xr.evaluation import score_cube
 
@@ -262,7 +262,7 @@ class BiastfAccessor:
         Parameters
         ----------
         x, y : float
-            The place, in units of the CRS.
+            The pixel's position, in units of the CRS.
         **options
             Options of `biastf_xr.pictures.draw_series`: band, scenes, coarse, path.
 

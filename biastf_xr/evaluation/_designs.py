@@ -186,7 +186,7 @@ class LeaveRegion(Design):
     """Fit on one part of the area and score on the other, dates left out one by one too.
 
     The area is cut into parts.  Each is predicted by learned methods as fitted on all the others,
-    so that the whole image of a date is made of predictions by models that never saw its place.
+    so that the whole image of a date is made of predictions by models that never saw that part.
 
     `rows`, `columns`: Into how many parts the area is cut.
     """

@@ -49,7 +49,7 @@ class Panel:
 class Gallery:
     """Keeps small copies of what is judged, and draws them once the scale is known.
 
-    Called with every `Judged`; give it to `evaluate` as ``on_prediction``.
+    Called with every `Judged`; for `evaluate` as ``on_prediction``.
     """
 
     def __init__(self) -> None:
@@ -126,10 +126,10 @@ class Gallery:
 def chart_by_date(by_date: pd.DataFrame) -> Picture:
     """Draw the RMSE of every method over the dates."""
     figure, axes = _chart(len(by_date))
-    place = np.arange(len(by_date))
+    index = np.arange(len(by_date))
     for i, (name, column) in enumerate(by_date.items()):
-        axes.plot(place, column, marker="osD^vPX*"[i % 8], ms=5, lw=1.3, label=str(name))
-    axes.set_xticks(place, [str(d) for d in by_date.index], rotation=40, ha="right")
+        axes.plot(index, column, marker="osD^vPX*"[i % 8], ms=5, lw=1.3, label=str(name))
+    axes.set_xticks(index, [str(d) for d in by_date.index], rotation=40, ha="right")
     axes.set_ylim(bottom=0)
     axes.set_ylabel("RMSE, mean over bands")
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -152,8 +152,8 @@ def chart_calibration(shares: pd.DataFrame) -> Picture:
     return Picture(figure.png(FILE), f"observed against nominal coverage: {lines}")
 
 
-def _chart(places: int) -> tuple[Drawing, Any]:
-    figure = drawing(min(7 + 0.25 * places, 12), 4)
+def _chart(dates: int) -> tuple[Drawing, Any]:
+    figure = drawing(min(7 + 0.25 * dates, 12), 4)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="0.9", lw=0.8)

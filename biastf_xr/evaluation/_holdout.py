@@ -58,8 +58,8 @@ def evaluate(
 
     Eager, date by date and window by window.  What the design withholds is taken out of the cubes
     before anything else happens, and learned methods given by name are fitted without it in every
-    fold.  The free baselines are always scored too, all methods on the same pixels: those
-    that every method predicted and the withheld scene shows clearly.
+    fold.  The baselines are always scored too, all methods on the same pixels: those that every
+    method predicted and the withheld scene shows clearly.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def score_cube(
     fine : xarray.Dataset
         Fine cube that holds the withheld scenes.
     coarse : xarray.Dataset
-        Coarse cube, for the free baselines and the resolution ratio.
+        Coarse cube, for the baselines and the resolution ratio.
     dates : array_like of dates
         The withheld dates; the baselines are computed without any of them.
     name : str
@@ -145,12 +145,12 @@ def score_cube(
     Returns
     -------
     Scores
-        The measures of the cube and of the free baselines, on the same pixels.
+        The measures of the cube and of the baselines, on the same pixels.
 
     Raises
     ------
     LeakError
-        If the cube says that it kept or was trained on a scene of these dates.
+        If the cube states that it kept or was trained on a scene of these dates.
     CubeStructureError, GridMismatchError
         If the cube is not on the fine grid, or lacks a band or a date.
     MissingPairError

@@ -56,7 +56,7 @@ def predict_fold(
     `pair`: The whole cubes; what the fold withholds is read for the truth alone.
     `methods`: By the name in the tables; learned ones given by name, and callables, are fitted
     here.
-    `book`: Takes what the methods say of themselves, and notes on what could not be done.
+    `book`: Collects the descriptions of the methods, and notes on what could not be done.
     """
     rest, seen = fold.reachable(pair.fine, pair.coarse)
     built: dict[str, list[list[Method]]] = {}

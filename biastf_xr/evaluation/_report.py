@@ -73,7 +73,7 @@ def report_data(
     title: str = "Evaluation on withheld scenes",
     run: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return everything that the report says, in plain numbers and texts."""
+    """Return everything that the report has, in plain numbers and texts."""
     made = scores.comparisons(MEASURES)
     tables = _tables(scores, made)
     about = {
@@ -197,7 +197,7 @@ def _page(data: dict[str, Any], scores: Scores, gallery: Gallery) -> str:
         ("missing", "What could not be computed",
          html.bullets(data["not_computed"]) if data["not_computed"] else "<p>Nothing.</p>"),
         ("run", "What was run", html.facts(data["run"]) + "<h3>Methods</h3>"
-         + html.facts({name: _options(told) for name, told in data["methods"].items()})),
+         + html.facts({name: _options(about) for name, about in data["methods"].items()})),
     ]  # fmt: skip
     kept = [(name, head, body) for name, head, body in sections if body]
     return html.page(data["title"], kept, f"<p>{data['run']['design']}</p>")
@@ -208,7 +208,7 @@ def _options(described: dict[str, Any]) -> str:
 
 
 def _calibration(data: dict[str, Any], scores: Scores) -> str:
-    """Draw the coverage, and say how far it is off."""
+    """Draw the coverage, and state how far it is off."""
     if not data["calibration"]:
         return ""
     off = data["calibration"].items()

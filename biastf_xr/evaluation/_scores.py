@@ -70,7 +70,7 @@ class Scores(Told):
     `dates`: Columns date, before, after (nearest reachable base dates), distance (days to the
     nearer), pixels, share (of the area).
     `notes`: What could not be computed.
-    `methods`: What each method says of itself.
+    `methods`: The description of each method.
     """
 
     table: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Whether one method is better than another, or whether the dates cannot tell.
+"""Verdicts: whether one method is better than another on these dates.
 
 Two methods are compared date by date on the same pixels.  The mean of the paired differences gets a
 95 % interval: the wider of the percentile bootstrap over dates and Student's.  The bootstrap makes
@@ -40,8 +40,8 @@ class Comparison:
     `difference`: Mean over the dates of method less reference; of measures that are best at
     zero, of their magnitudes.
     `low`, `high`: Its 95 % interval; NaN with too few dates.
-    `verdict`: What the interval says.
-    `reason`: Why it cannot be told.
+    `verdict`: The finding.
+    `reason`: Why there is no verdict.
     """
 
     method: str

@@ -113,11 +113,11 @@ def _class_maps(
     maps: dict[tuple[str, str], NDArray[np.bool_]] = {}
     if UNCHANGED in images:
         change = np.sqrt(np.mean((truth - images[UNCHANGED]) ** 2, axis=0))
-        place = np.digitize(change, CHANGE_EDGES)
+        index = np.digitize(change, CHANGE_EDGES)
         seen = np.isfinite(change)
-        maps |= {("change", c): seen & (place == i) for i, c in enumerate(CHANGE_CLASSES)}
-    place = np.digitize(apart, DISTANCE_EDGES, right=True)
-    maps |= {("distance", c): (apart > 0) & (place == i) for i, c in enumerate(DISTANCE_CLASSES)}
+        maps |= {("change", c): seen & (index == i) for i, c in enumerate(CHANGE_CLASSES)}
+    index = np.digitize(apart, DISTANCE_EDGES, right=True)
+    maps |= {("distance", c): (apart > 0) & (index == i) for i, c in enumerate(DISTANCE_CLASSES)}
     return maps
 
 

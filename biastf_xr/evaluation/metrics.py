@@ -1,8 +1,8 @@
 """The measures of the field, on reflectance 0 to 1, over pixels valid in both images.
 
-Each takes whole images in memory.  `biastf_xr.evaluation._image_sums` gives the same figures from
-sums taken window by window.  Definitions follow Li et al. (2020) as far as its tables determine
-them; where they leave a choice the docstring says which.
+Each takes whole images in memory.  `biastf_xr.evaluation._image_sums` computes the same from sums
+taken window by window.  Definitions follow Li et al. (2020) as far as its tables determine
+them; where they leave a choice the docstring states which.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from biastf_xr.pictures._canvas import (
     show_numbers,
     thin,
 )
-from biastf_xr.pictures._colour import choose_colours, stretch, told_colours
+from biastf_xr.pictures._colour import choose_colours, describe_colours, stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 SIGNED, POSITIVE = "RdBu_r", "magma"
 
-# Panels beside each other.
+# Panels in a row.
 ACROSS = 6
 
 
@@ -66,7 +66,7 @@ def draw_predictions(case: Case, path: Path, colours: Sequence[str] | None = Non
     figure, axes = panels(len(images), case.truth.shape[-2:], ACROSS)
     for axis, (title, image) in zip(axes, images.items(), strict=True):
         show_image(axis, _by_band(thin(image), case.bands), colours, limits, title)
-    figure.suptitle(f"{case.label}: predictions; {told_colours(colours, limits)}", fontsize=11)
+    figure.suptitle(f"{case.label}: predictions; {describe_colours(colours, limits)}", fontsize=11)
     finished(figure, path)
     return path
 
@@ -168,18 +168,18 @@ def _note(what: str, values: Float) -> str:
 def _draw_row(
     figure: Any,
     axes: Any,
-    places: Sequence[str],
+    names: Sequence[str],
     maps: Mapping[str, Float],
     notes: Mapping[str, str],
     label: str,
 ) -> None:
-    """Draw maps on one colour scale; a place without a map stays empty."""
+    """Draw maps on one colour scale; a name without a map leaves its panel empty."""
     rows = len({axis.get_subplotspec().rowspan.start for axis in axes})
     signed = not label.startswith("squared")
     top = extent([thin(image) for image in maps.values()])
     how = {"vmin": -top if signed else 0.0, "vmax": top, "cmap": SIGNED if signed else POSITIVE}
     shown: Any = None
-    for axis, name in zip(axes, places, strict=False):
+    for axis, name in zip(axes, names, strict=False):
         axis.set_axis_off()
         if name in maps:
             shown = show_numbers(axis, thin(maps[name]), notes[name], **how)

@@ -50,7 +50,7 @@ class Download:
     def stamps(
         self, days: Iterable[str], sensors: Iterable[Sensor] = get_args(Sensor)
     ) -> dict[str, list[int]]:
-        """Return what tells whether files have changed.
+        """Return what shows whether files have changed.
 
         Returned: Size and time of the last change in seconds of the files, by their path below the
         root.
@@ -124,7 +124,7 @@ def make_cubes(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Ingest a download into a fine and a coarse cube; what is there already is kept.
 
-    Eager; cubes made of files that have changed since are built anew.
+    Eager; cubes made of files that have changed since are built again.
 
     `coarse`: Whether MODIS, delivered on the Landsat grid, is averaged to its own pixels, or
     taken as it comes.
@@ -183,7 +183,7 @@ def _require(cube: xr.Dataset, days: Sequence[str], rejected: dict[str, str], pa
 
 
 def _update_journal(path: Path, stamps: dict[str, list[int]]) -> bool:
-    """Note which files a cube is made of; tell whether it is of other versions of them."""
+    """Note which files a cube is made of; return whether it is of other versions of them."""
     journal = path.with_name(f"{path.name}.files.json")
     known = json.loads(journal.read_text()) if journal.exists() and path.exists() else {}
     stale = path.exists() and (

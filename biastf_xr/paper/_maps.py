@@ -40,7 +40,7 @@ class Case:
     `base`: Fine image F_ref of the date that changes are counted from, same shape.
     `coarse`, `coarse_base`: Coarse images of the two dates on the fine grid, same shape; see
     `on_fine_grid`.
-    `notes`: What to say of a prediction under its name; by default RMSE and CC, mean over
+    `notes`: The line below the name of a prediction; by default RMSE and CC, mean over
     bands.
     """
 

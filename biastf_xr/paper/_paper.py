@@ -107,18 +107,18 @@ def run_paper(
     `progress`: Called after every scene that is ingested, and before every cell.
     """
     folder = Path(folder)
-    say = progress or (lambda *_: None)
+    report = progress or (lambda *_: None)
     records, kept, download = cells_of(root, folder, protocol, revise=revise)
     fine, coarse = make_cubes(
         download, folder / "cubes", protocol.coarse,
-        lambda done, of, name: say("ingest", done, of, name),
+        lambda done, of, name: report("ingest", done, of, name),
     )  # fmt: skip
     fine = _cropped(fine, protocol)
     failed: dict[Cell, str] = {}
     todo = [c for c in records if c not in kept]
     target: _Target | None = None
     for done, cell in enumerate(todo):
-        say("predict", done, len(todo), f"{protocol.day(cell.pair)} {cell.method}")
+        report("predict", done, len(todo), f"{protocol.day(cell.pair)} {cell.method}")
         try:
             if target is None or target.pair != cell.pair:
                 target = _Target.load(protocol, cell.pair, fine, coarse)
@@ -126,7 +126,7 @@ def run_paper(
         except BiastfError as error:
             failed[cell] = f"{type(error).__name__}: {error}"
     if todo:
-        say("predict", len(todo), len(todo), "")
+        report("predict", len(todo), len(todo), "")
     made = tuple(c for c in todo if c not in failed)
     scores = _scores(folder, protocol, [c for c in records if c not in failed])
     return PaperRun(folder, protocol, scores, made, kept, failed, fine, coarse)
@@ -304,7 +304,7 @@ def _kept(
         cell, keys = next(iter(other.items()))
         raise CubeExistsError(
             f"{folder} has {len(other)} results of other inputs or settings, as {cell}, which "
-            f"differs in {', '.join(keys)}. Choose another folder, or let them be made anew: "
+            f"differs in {', '.join(keys)}. Choose another folder, or have them recomputed: "
             "--revise (`revise=True`)."
         )
     return tuple(kept)

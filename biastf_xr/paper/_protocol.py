@@ -31,7 +31,7 @@ READINGS = (
     "Dates: ordinals of pairs are counted along the dates of the download.",
     "Columns: the published order ESTARFM, FSDAF, STFDCNN is inferred; BiaSTF is certain.",
     "Base dates: the pairs before and after the target; of one-pair methods the one before.",
-    "Training: a learned method is fitted anew for every target; on what is an option.",
+    "Training: a learned method is fitted again for every target; on what is an option.",
     "Pixels: fill (negative numbers) is left out, not set to 0; the paper's extent is unknown.",
     "MODIS: averaged to its own 500 m pixels, or as delivered on the 25 m grid, as an option.",
     "ERGAS: with h/l = 1/20 (25 m, 500 m). SSIM: one window, the whole image, data range 1.",
@@ -48,7 +48,7 @@ class PaperProtocol:
     `training`: Pairs that a learned method is fitted on: the two beside the target, all before
     it, or all but the target. Not published; the default is the reading that needs no more than
     the other methods have.
-    `one_pair`: Methods that are given the earlier pair only. Not published; this reading of
+    `one_pair`: Methods that use the earlier pair only. Not published; this reading of
     FSDAF follows its results on the dates around the flood.
     `coarse`: MODIS at its own pixel size, or on the Landsat grid as delivered.
     `crop`: Whether to cut out the part that other authors use; the whole frame by default.

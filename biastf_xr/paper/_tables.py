@@ -155,13 +155,13 @@ def write_results(run: PaperRun) -> dict[str, Path]:
         "ratio": protocol.ratio,
     }
     rows = json.loads(table.to_json(orient="records", double_precision=15))
-    told = {
+    result = {
         "protocol": settings,
         "readings": list(READINGS),
         "failed": {str(cell): why for cell, why in run.failed.items()},
         "table": rows,
     }
-    paths["json"].write_text(json.dumps(told, indent=1))
+    paths["json"].write_text(json.dumps(result, indent=1))
     paths["markdown"].write_text(_markdown(run))
     return paths
 

@@ -16,7 +16,7 @@ import numpy as np
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import to_days
 from biastf_xr.pictures._canvas import thinned
-from biastf_xr.pictures._colour import choose_colours, composite, stretch, told_colours
+from biastf_xr.pictures._colour import choose_colours, composite, describe_colours, stretch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,17 +77,17 @@ class Animation:
                     duration=round(1000 / self.fps), loop=0)  # fmt: skip
         return partial.replace(path)
 
-    def _page(self, place: int, scale: int) -> Any:
+    def _page(self, index: int, scale: int) -> Any:
         """Write the date and the panels' names above a frame."""
         from PIL import Image, ImageDraw
 
-        image = Image.fromarray(self.frames[place])
+        image = Image.fromarray(self.frames[index])
         image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
         page = Image.new("RGB", (image.width, image.height + 16), "white")
         page.paste(image, (0, 16))
         pen, step = ImageDraw.Draw(page), image.width // len(self.panels)
         for number, name in enumerate(self.panels):
-            day = f"{self.days[place]} " if number == 0 else ""
+            day = f"{self.days[index]} " if number == 0 else ""
             pen.text((2 + number * step, 2), f"{day}{name}", fill="black")
         return page
 
@@ -99,8 +99,8 @@ class Animation:
         across = max(int(np.ceil(np.sqrt(count * rows / columns))), 1)
         down = -(-count // across)
         sheet = np.zeros((down * rows, across * columns, 3), np.uint8)
-        for place, frame in enumerate(self.frames):
-            y, x = divmod(place, across)
+        for index, frame in enumerate(self.frames):
+            y, x = divmod(index, across)
             sheet[y * rows : (y + 1) * rows, x * columns : (x + 1) * columns] = frame
         file = BytesIO()
         Image.fromarray(sheet).save(file, "JPEG", quality=QUALITY)
@@ -111,11 +111,11 @@ class Animation:
         count, rows, columns, _ = self.frames.shape
         name = f"season-{blake2b(data, digest_size=6).hexdigest()}"
         width = min(320 * len(self.panels), 960)
-        told = f"{' | '.join(self.panels)}: {count} days, {self.days[0]} to {self.days[-1]}"
+        label = f"{' | '.join(self.panels)}: {count} days, {self.days[0]} to {self.days[-1]}"
         return _PLAYER.format(
             name=name, width=width, ratio=f"{columns} / {rows}", last=count - 1, across=across,
             down=-(-count // across), days=json.dumps(self.days), first=self.days[0],
-            told=escape(told), note=escape(self.note), pause=round(1000 / self.fps),
+            label=escape(label), note=escape(self.note), pause=round(1000 / self.fps),
             panels="".join(f"<span>{escape(p)}</span>" for p in self.panels),
             image=b64encode(data).decode(),
         )  # fmt: skip
@@ -123,7 +123,7 @@ class Animation:
 
 _PLAYER = """<div id="{name}" style="max-width: {width}px">
 <div style="display: flex; justify-content: space-around; font-size: .9em">{panels}</div>
-<div role="img" aria-label="{told}" class="frame" style="width: 100%; aspect-ratio: {ratio};
+<div role="img" aria-label="{label}" class="frame" style="width: 100%; aspect-ratio: {ratio};
  image-rendering: pixelated; background: url(data:image/jpeg;base64,{image}) 0 0 /
  {across}00% {down}00%"></div>
 <div style="display: flex; gap: .8em; align-items: center">
@@ -182,14 +182,14 @@ def animate(
         near = near.assign_coords(time=to_days(near["time"].values).astype("datetime64[s]"))
         sides.insert(0, near.reindex(time=days.astype("datetime64[s]")).load())
     frames = []
-    for place in range(days.size):
-        images = [composite(side.isel(time=place), chosen, limits) for side in sides]
+    for index in range(days.size):
+        images = [composite(side.isel(time=index), chosen, limits) for side in sides]
         gap = np.ones((images[0].shape[0], GAP, 3))
         row = [part for image in images for part in (image, gap)][:-1]
         frames.append(np.round(np.concatenate(row, axis=1) * 255).astype(np.uint8))
     panels = ("coarse", "fine")[-len(sides) :] if coarse is not None else ("",)
     made = Animation(
-        np.stack(frames), tuple(map(str, days)), panels, told_colours(chosen, limits), fps
+        np.stack(frames), tuple(map(str, days)), panels, describe_colours(chosen, limits), fps
     )
     if path is not None:
         made.save(path)

@@ -61,7 +61,7 @@ _RULE = FusionRule(bracket=BracketRule(min_clear=0.0))
 
 
 def _bare(image: xr.Dataset, bands: list[str]) -> xr.Dataset:
-    """Keep the bands and their places."""
+    """Keep the bands and their coordinates."""
     return image[bands].reset_coords(drop=True)
 
 

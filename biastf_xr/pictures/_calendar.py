@@ -26,7 +26,7 @@ def draw_calendar(
 
     Eager only for cubes that do not carry their clear fraction, of which one band is read.
 
-    `cubes`: Opened cubes or stores; a mapping gives them their titles.
+    `cubes`: Opened cubes or stores; the keys of a mapping are their titles.
     Returned: The figure: a panel per cube, a row per month, a column per day of the month; grey
     where there is no scene, crossed where the two sensors disagree and the day is left out of
     pairs.
@@ -62,7 +62,7 @@ def draw_calendar(
 
 
 def _opened(cubes: Any) -> list[tuple[str, xr.Dataset]]:
-    """Open what is not open, and give everything a title."""
+    """Open what is not open, and name everything."""
     if hasattr(cubes, "items"):
         return [(str(name), _open(cube)) for name, cube in cubes.items()]
     made = []

@@ -173,9 +173,9 @@ def scale_bar(axis: Any, ds: xr.Dataset) -> None:
     step, columns = abs(geobox.affine.a), ds.sizes["x"]
     length = 10 ** math.floor(math.log10(step * columns / 2.5))
     length *= max(f for f in (1, 2, 5) if f * length <= step * columns / 2.5)
-    told = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    label = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
     y, x = ds.sizes["y"] * 0.94, columns * 0.05
     for colour, width in (("black", 4.5), ("white", 2)):
         axis.plot([x, x + length / step], [y, y], color=colour, lw=width, solid_capstyle="butt")
-    axis.text(x, y * 0.975, told, fontsize=8, color="white", va="bottom",
+    axis.text(x, y * 0.975, label, fontsize=8, color="white", va="bottom",
               bbox={"facecolor": "black", "alpha": 0.55, "pad": 1.5, "lw": 0})  # fmt: skip

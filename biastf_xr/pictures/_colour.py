@@ -92,7 +92,7 @@ def choose_colours(
     return asked * 3 if len(asked) == 1 else asked
 
 
-def told_colours(colours: Sequence[str], limits: tuple[float, float]) -> str:
+def describe_colours(colours: Sequence[str], limits: tuple[float, float]) -> str:
     """Return how reflectance is shown."""
     one = len(set(colours)) == 1
     bands = f"{colours[0]} in grey" if one else f"{', '.join(colours)} as red, green, blue"

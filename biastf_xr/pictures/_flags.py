@@ -39,7 +39,7 @@ def count_status(fused: xr.Dataset) -> pd.DataFrame:
 
     names = flags_of(fused)
     flag = fused["status_flag"]
-    images = (flag.isel(time=place).values for place in range(flag.sizes["time"]))
+    images = (flag.isel(time=index).values for index in range(flag.sizes["time"]))
     counts = np.array([np.bincount(image.ravel(), minlength=256) for image in images])
     shares = counts / counts.sum(axis=1, keepdims=True)
     days = pd.Index([str(d) for d in to_days(flag["time"].values)], name="date")
@@ -62,13 +62,13 @@ def draw_status(fused: xr.Dataset, dates: Any = None, *, path: str | Path | None
     chosen = to_days(np.atleast_1d(dates))
     figure = drawing(9.5, 4.9)
     grid = figure.add_gridspec(2, chosen.size, height_ratios=(3, 2))
-    for place, day in enumerate(chosen):
-        axis = figure.add_subplot(grid[0, place])
+    for index, day in enumerate(chosen):
+        axis = figure.add_subplot(grid[0, index])
         image = thinned(at_day(fused, day))
         axis.imshow(_painted(image["status_flag"].values, names), interpolation="nearest")
         axis.set_title(str(day), fontsize=9)
         axis.set_axis_off()
-        if place == 0:
+        if index == 0:
             scale_bar(axis, image)
     axis = figure.add_subplot(grid[1, :])
     found = [str(name) for name in shares.columns]
@@ -109,8 +109,7 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
         top = float(days[np.isfinite(days)].max(initial=1))
         show_map(figure, axis, days, title, "days away", cmap="viridis", vmin=0, vmax=top)
     scale_bar(axes[0], image)
-    told = to_days([day])[0]
-    figure.suptitle(f"{told}: days to what every pixel was made from", fontsize=10)
+    figure.suptitle(f"{to_days([day])[0]}: days to what every pixel was made from", fontsize=10)
     return finished(figure, path)
 
 

@@ -19,7 +19,7 @@ from biastf_xr.pictures._canvas import (
     show_map,
     thinned,
 )
-from biastf_xr.pictures._colour import choose_colours, stretch, told_colours
+from biastf_xr.pictures._colour import choose_colours, describe_colours, stretch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,11 +50,11 @@ def draw_quicklook(
     images = thinned(_frames(_stacked(ds), dates)[[*dict.fromkeys(chosen)]]).load()
     limits = limits or stretch(images, chosen)
     figure, axes = panels(images.sizes["time"], (images.sizes["y"], images.sizes["x"]), across=3)
-    for place, axis in enumerate(axes):
-        image = images.isel(time=place)
+    for index, axis in enumerate(axes):
+        image = images.isel(time=index)
         show_image(axis, image, chosen, limits, str(to_days([image["time"].values])[0]))
     scale_bar(axes[0], images)
-    figure.suptitle(told_colours(chosen, limits), fontsize=10)
+    figure.suptitle(describe_colours(chosen, limits), fontsize=10)
     return finished(figure, path)
 
 
@@ -103,7 +103,7 @@ def draw_comparison(
             figure, axes[-1], made[sigma].values, f"uncertainty of {band}",
             "standard deviation, reflectance", cmap="cividis", vmin=0,
         )  # fmt: skip
-    figure.suptitle(told_colours(chosen, limits), fontsize=10)
+    figure.suptitle(describe_colours(chosen, limits), fontsize=10)
     return finished(figure, path)
 
 
@@ -118,8 +118,8 @@ def _frames(ds: xr.Dataset, dates: Any) -> xr.Dataset:
 
     if dates is None:
         count = min(FRAMES, ds.sizes["time"])
-        places = np.linspace(0, ds.sizes["time"] - 1, count).round().astype(int)
-        return ds.isel(time=places)
+        indices = np.linspace(0, ds.sizes["time"] - 1, count).round().astype(int)
+        return ds.isel(time=indices)
     one = isinstance(dates, str) or np.ndim(dates) == 0
     wanted = [at_day(ds, day) for day in ([dates] if one else dates)]
     return xr.concat(wanted, "time", coords="minimal", compat="override", join="override")

@@ -26,29 +26,29 @@ def draw_series(
     coarse: xr.Dataset | None = None,
     path: str | Path | None = None,
 ) -> Drawing:
-    """Show the pixel nearest to a place on every day.
+    """Show the pixel nearest to a position on every day.
 
     Eager for this pixel.
 
     `ds`: A daily cube; of a fused one the standard deviation of the error is shown as a band,
     and how every day was made as marks below.
-    `x`, `y`: The place, in units of the CRS.
+    `x`, `y`: The position, in units of the CRS.
     `band`: The band; near infrared by default, where there is one.
     `scenes`: Fine cube: its observations of the pixel are shown as points.
     `coarse`: Coarse cube: its observations around the pixel are shown as small points.
     """
     band = band_to_show(ds, band)
-    place = {"x": x, "y": y}
+    here = {"x": x, "y": y}
     names = [n for n in (band, sigma_of(band), "status_flag") if n in ds]
-    pixel = ds[names].sel(place, method="nearest").load()
+    pixel = ds[names].sel(here, method="nearest").load()
     figure = drawing(9.5, 3.4)
     axis = figure.subplots()
     if coarse is not None:
-        seen = coarse[band].sel(place, method="nearest").load()
+        seen = coarse[band].sel(here, method="nearest").load()
         axis.plot(_days(seen), seen, ".", ms=3.5, color=ORANGE, label="coarse, as observed")
     draw_curve(axis, pixel, band)
     if scenes is not None:
-        seen = scenes[band].sel(place, method="nearest").load()
+        seen = scenes[band].sel(here, method="nearest").load()
         axis.plot(_days(seen), seen, "o", ms=5, color=BLACK, label="fine scenes")
     if "status_flag" in pixel:
         _mark_status(axis, pixel, _days(pixel))

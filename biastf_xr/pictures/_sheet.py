@@ -65,7 +65,7 @@ def draw_sheet(
 
 def _season(
     figure: Any,
-    place: Any,
+    cell: Any,
     fused: xr.Dataset,
     fine: xr.Dataset,
     withheld: Any,
@@ -73,7 +73,7 @@ def _season(
     colours: Any,
 ) -> None:
     """Show equally spaced days of the fused season."""
-    strip = place.subgridspec(1, width)
+    strip = cell.subgridspec(1, width)
     index = np.linspace(0, fused.sizes["time"] - 1, width).round().astype(int)
     frames = fused.isel(time=index).load()
     limits = stretch(frames, colours)

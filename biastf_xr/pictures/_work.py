@@ -32,8 +32,8 @@ def count_units(log: str | Path) -> pd.DataFrame:
     units = [line for line in lines if line.get("event") == "unit"]
     if not units:
         raise CubeStructureError(
-            f"{log} tells of no unit of work; expected the JSON lines of a run that did something. "
-            "Give write_fused a log."
+            f"{log} has no unit of work; expected the JSON lines of a run that did something. "
+            "Run write_fused with log=."
         )
     rows = [{"worker": u["worker"], "units": 1, "Mpx": u["pixels"] / 1e6, **u["seconds"]}
             for u in units]  # fmt: skip
@@ -43,17 +43,17 @@ def count_units(log: str | Path) -> pd.DataFrame:
 def draw_work(log: str | Path, *, path: str | Path | None = None) -> Drawing:
     """Show how many units every worker has done, and what it spent its time on."""
     counted = count_units(log)
-    place = np.arange(len(counted))
+    index = np.arange(len(counted))
     figure = drawing(9.5, 1.3 + 0.32 * len(counted))
     left, right = figure.subplots(1, 2, sharey=True)
-    left.barh(place, counted["units"], color=BLUE)
+    left.barh(index, counted["units"], color=BLUE)
     left.bar_label(left.containers[0], padding=2, fontsize=8)
     left.set(xlabel="units", title="units done")
-    left.set_yticks(place, [name.rpartition("//")[2] for name in counted.index], fontsize=8)
+    left.set_yticks(index, [name.rpartition("//")[2] for name in counted.index], fontsize=8)
     start = np.zeros(len(counted))
     for stage in counted.columns.drop(["units", "Mpx"]):
         seconds = counted[stage].to_numpy()
-        right.barh(place, seconds, left=start, color=STAGES.get(stage, PINK), label=stage)
+        right.barh(index, seconds, left=start, color=STAGES.get(stage, PINK), label=stage)
         start = start + seconds
     right.set(xlabel="seconds, over its threads", title="time by stage")
     right.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))

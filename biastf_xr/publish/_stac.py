@@ -1,4 +1,4 @@
-"""What a STAC catalogue says of a cube: plain dictionaries, ready to be written as JSON."""
+"""The STAC description of a cube: plain dictionaries, ready to be written as JSON."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMON_NAMES = {
 
 @dataclass(frozen=True)
 class Description:
-    """What a catalogue says of its cube beyond what the cube says itself.
+    """What a catalogue states of its cube beyond what is in the cube.
 
     `id`: Id of the collection; the ids of items begin with it.
     `licence`: An SPDX identifier or expression, or "other".

@@ -50,7 +50,7 @@ class PublishReport:
     path : str
         The collection, root of the catalogue.
     added, updated, kept, removed : tuple of str
-        ISO dates: new ones; those made anew because the cube or the options have changed; those
+        ISO dates: new ones; those made again because the cube or the options have changed; those
         left as they are; those no longer in the cube.
     files : int
         Files written.
@@ -90,7 +90,7 @@ def publish(
 
     All links are relative, so that the folder can be moved or served as it is.  Files appear when
     they are complete, the collection last.  Run again, it writes the dates that are new or that the
-    cube has made anew since, takes out those that are gone, and keeps the rest; an interrupted run
+    cube has recomputed since, takes out those that are gone, and keeps the rest; an interrupted run
     is completed by the next.
 
     Parameters
@@ -108,7 +108,7 @@ def publish(
     id : str, optional
         Id of the collection; the name of the store by default.
     title, description : str, optional
-        For people; by default what the cube says of itself.
+        For people; by default from the attributes of the cube.
     keywords : iterable of str, optional
         For search.
     dates : iterable of str, optional
@@ -122,7 +122,7 @@ def publish(
     workers : int, optional
         Threads, one date each; one per core by default.
     dry_run : bool
-        Only say what would be done.
+        Only report what would be done.
     progress : callable, optional
         Called after every date with the id of its item, the number done and the number in all.
 
@@ -168,7 +168,7 @@ def publish(
         files = _write_items(catalogue, plan, workers or os.cpu_count() or 1, progress)
         files.append(_write_collection(catalogue, sorted(wanted), about, cube))
         for day in plan.removed:
-            shutil.rmtree(catalogue.place(day), ignore_errors=True)
+            shutil.rmtree(catalogue.day_folder(day), ignore_errors=True)
     return plan.report(catalogue, len(files), sum(f.stat().st_size for f in files))
 
 
@@ -186,18 +186,18 @@ class _Catalogue:
         """Return the id of a date's item."""
         return f"{self.collection}_{str(day).replace('-', '')}"
 
-    def place(self, day: Day) -> Path:
+    def day_folder(self, day: Day) -> Path:
         """Return the folder of a date."""
         return self.folder / self.item(day)
 
     def record(self, day: Day) -> Path:
         """Return the file of a date's item."""
-        return self.place(day) / f"{self.item(day)}.json"
+        return self.day_folder(day) / f"{self.item(day)}.json"
 
     def file(self, day: Day, name: str) -> Path:
         """Return the file of an asset."""
         suffix = "png" if name == THUMBNAIL else "tif"
-        return self.place(day) / f"{self.item(day)}_{name}.{suffix}"
+        return self.day_folder(day) / f"{self.item(day)}_{name}.{suffix}"
 
     def digest(self, made_from: str) -> str:
         """Digest what the files of a date are made from; nothing where the cube has no record."""
@@ -294,7 +294,7 @@ def _layers(ds: xr.Dataset, layers: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _wanted(ds: xr.Dataset, digests: dict[Day, str], dates: Iterable[str] | None) -> dict[Day, str]:
-    """Return the dates to be in the catalogue, and what the cube says each was made from."""
+    """Return the dates to be in the catalogue, and what each was made from."""
     days = list(to_days(ds["time"].values))
     if any(digests.values()):
         days = [d for d in days if digests[d]]  # what a fusion has not reached yet is no image
@@ -355,7 +355,7 @@ def _write_item(
     catalogue: _Catalogue,
     layers: Mapping[str, Mapping[str, Any]],
     day: Day,
-    place: int,
+    index: int,
     digest: str,
 ) -> list[Path]:
     """Write the files of a date, its item last; until then one that is there is unfinished."""
@@ -370,7 +370,7 @@ def _write_item(
         unfinished = item["properties"] | {"biastf:digest": ""}
         _write_bytes(record, _text(item | {"properties": unfinished}))
     for name in catalogue.names:
-        write_cog(catalogue.ds, place, name, files[name], catalogue.dtype)
+        write_cog(catalogue.ds, index, name, files[name], catalogue.dtype)
     bands = {band: files[band] for band in bands_of(catalogue.ds) if band in catalogue.names}
     _write_bytes(files[THUMBNAIL], thumbnail(bands))
     _write_bytes(record, _text(item))
