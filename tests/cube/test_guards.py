@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from checks import facts
+from checks import facts, some
+from zarr.storage import LocalStore
 
 from biastf_xr.cube import open_cube
 from biastf_xr.cube._guards import pair_cubes
@@ -37,12 +38,18 @@ def test_clock_time_of_an_acquisition_does_not_matter(make_pair):
 
 
 def test_ingested_cubes_are_paired_without_reading_pixels(small_cubes, monkeypatch):
-    from biastf_xr.cube import _guards as guards
+    asked, get = [], LocalStore.get
 
-    monkeypatch.setattr(guards, "_check_sample", lambda *_: pytest.fail("pixels were read"))
+    async def noted(store, key, *args, **kwargs):
+        asked.append(key)
+        return await get(store, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "get", noted)
     fine = open_cube(small_cubes.fine)
     pair_cubes(fine, open_cube(small_cubes.coarse))
     pair_cubes(fine.isel(time=[0, 2]), open_cube(small_cubes.coarse, chunks=None))
+    pixels = tuple(f"{band}/c/" for band in fine.data_vars)
+    assert not [key for key in some(asked) if key.startswith(pixels)]
 
 
 @pytest.mark.parametrize("which", ["fine", "coarse"])

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import xarray as xr
 import zarr
-from checks import facts
+from checks import facts, some
 
 import biastf_xr
 from biastf_xr.cube import open_cube
@@ -98,7 +98,7 @@ def test_coarse_cube_has_the_wavelengths_of_its_sensor(small_cubes, tmp_path):
 
 def test_all_links_are_relative_and_lead_somewhere(published):
     root = Path(published.get_self_href()).parent
-    for file in root.rglob("*.json"):
+    for file in some([*root.rglob("*.json")]):
         found = json.loads(file.read_text())
         hrefs = [x["href"] for x in (*found["links"], *found["assets"].values())]
         local = [h for h in hrefs if not h.startswith("https://")]
