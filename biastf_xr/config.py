@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
 
-from biastf_xr._keys import leaf_keys, merged, taken
+from biastf_xr._keys import known_keys, merged, taken
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec
@@ -559,7 +559,7 @@ def explain(error: pydantic.ValidationError) -> str:
 
 def _nearest(key: str) -> str:
     """Return which key may be meant: one of the same name, else the one spelt most alike."""
-    known = leaf_keys(Config)
+    known = known_keys(Config)
     sections = {key.rpartition(".")[0] for key in known} - {""}
     name = key.rpartition(".")[2]
     alike = [k for k in known if k.rpartition(".")[2] == name] or difflib.get_close_matches(

@@ -88,11 +88,11 @@ class Command(TyperCommand):
 
 def _without_flag(name: str) -> str:
     """Return how to set the keys that have the name of an unknown flag."""
-    from biastf_xr._keys import leaf_keys
+    from biastf_xr._keys import known_keys
     from biastf_xr.config import Config
 
     name = name.lstrip("-").removeprefix("no-")
-    known = [FLAGS[name].key] if name in FLAGS else leaf_keys(Config)
+    known = [FLAGS[name].key] if name in FLAGS else known_keys(Config)
     ways = [
         f"--set {key}=..." for key in known if name in {*FLAGS, *key.replace("_", "-").split(".")}
     ]

@@ -171,7 +171,9 @@ def test_another_method_than_that_of_the_file_has_its_own_options(file):
     ("words", "told"),
     [
         (["fuse", "--tile", "9"], "--set fuse.tile="),
-        (["train", "--epochs", "3"], "--set method.train.epochs="),
+        (["train", "--epochs", "3"], "train.epochs="),
+        (["fuse", "--window", "31"], "--set method.options.window="),
+        (["ingest", "--pattern", "L.tif"], "--set coarse.options.pattern="),
         (["plan", "--start", "2021-01-01"], "--set fuse.start="),
         (["ingest", "--native-resolution", "9"], "--set coarse.native_resolution="),
     ],
