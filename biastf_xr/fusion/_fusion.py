@@ -87,8 +87,10 @@ class Fusion:
     ) -> Fusion:
         """Decide everything; reads metadata only, and changes nothing.
 
+        `output`: Looked at as it is now, whenever it was opened.
         `tile`: Largest shard of a new output, in pixels.
         """
+        output = None if output is None else output.reopened()
         cubes = (cube.to_xarray(chunks=None) for cube in (fine, coarse))
         pair = pair_cubes(drop_days(next(cubes), withhold), next(cubes))
         method = method.bind(pair)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from biastf_xr._urls import is_url
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources import PRODUCTS, build_product, product_class
 from biastf_xr.sources._files import lacking
@@ -94,7 +95,7 @@ class Stac(Product):
         return build_product(self.like, **self.options)
 
     def _items(self, where: str) -> Iterable[Any]:
-        static = where.endswith(".json") or "://" not in where
+        static = where.endswith(".json") or not is_url(where)
         return self._static(where) if static else self._search(where)
 
     def _static(self, where: str) -> Iterable[Any]:
@@ -104,7 +105,7 @@ class Stac(Product):
         if path.is_dir():
             path = path / "catalog.json"
         try:
-            catalogue = pystac.Catalog.from_file(str(path) if "://" not in where else where)
+            catalogue = pystac.Catalog.from_file(str(path) if not is_url(where) else where)
         except (OSError, ValueError, pystac.STACError) as error:
             raise SceneError(
                 f"no STAC catalogue can be read at {where} ({error}). Expected {self.expects}."
@@ -176,4 +177,4 @@ def _local(href: str) -> Path | str:
     """Return the path of a file on this machine, or the URL as it is."""
     if href.startswith("file://"):
         href = href.removeprefix("file://")
-    return href if "://" in href else Path(href)
+    return href if is_url(href) else Path(href)

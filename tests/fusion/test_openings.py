@@ -65,6 +65,15 @@ def test_cubes_that_are_open_are_not_opened_again(small_cubes, tmp_path, opening
     assert (openings["fine.zarr r"], openings["coarse.zarr r"]) == (1, 1)
 
 
+def test_an_output_is_looked_at_as_it_is_now(small_cubes, tmp_path):
+    output = Cube(tmp_path / "f.zarr")
+    biastf_xr.write_fused(*small_cubes, output, "linear", dates=DAYS[:1])
+    assert output.days.size == 1
+    biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "linear", dates=DAYS)
+    assert biastf_xr.write_fused(*small_cubes, output, "linear", dates=DAYS).units == 0
+    assert (output.days.size, output.reopened().days.size) == (1, len(DAYS))
+
+
 def test_an_edit_opens_its_cube_once(small_cubes, openings):
     from zarr.storage import LocalStore
 
