@@ -372,8 +372,8 @@ def overlap(axis: AxisMap, n: int) -> Any:
     fine = np.arange(n)
     # A fine pixel, at most as large as a coarse one, lies in one or two of them.
     parts = [(first, np.minimum(high, first + 1) - low), (first + 1, high - (first + 1))]
-    place = np.concatenate([p for p, _ in parts])
+    index = np.concatenate([p for p, _ in parts])
     length = np.concatenate([np.clip(v, 0.0, None) for _, v in parts])
-    keep = (place >= 0) & (place < axis.size) & (length > 0)
-    entries = length[keep], (place[keep], np.concatenate([fine, fine])[keep])
+    keep = (index >= 0) & (index < axis.size) & (length > 0)
+    entries = length[keep], (index[keep], np.concatenate([fine, fine])[keep])
     return csr_array(entries, shape=(axis.size, n))

@@ -325,11 +325,11 @@ def _transformed(source: GeoBox, target: GeoBox, y: Any, x: Any) -> Positions:
 
 def _nodes(centres: Any, step: float) -> tuple[Any, Any, Any]:
     """Return nodes at multiples of a step around coordinates, and where these lie between them."""
-    place = centres / step
-    first = int(np.floor(place.min()))
-    nodes = np.arange(first, int(np.floor(place.max())) + 2) * step
-    low = np.floor(place).astype(np.int64)
-    return nodes, low - first, place - low
+    position = centres / step
+    first = int(np.floor(position.min()))
+    nodes = np.arange(first, int(np.floor(position.max())) + 2) * step
+    low = np.floor(position).astype(np.int64)
+    return nodes, low - first, position - low
 
 
 def _sample(values: Float, rows: Any, cols: Any, kernel: Any, width: int) -> Float:

@@ -148,7 +148,7 @@ factor = 1e-4                    # reflectance per unit
             date, problem = _date(match)
             files: dict[str, Path | str] = {"image": path}
             if self.mask_pattern is not None:
-                mask = masks.get(_place(path, match, whole=self._same_stars))
+                mask = masks.get(_shared_name(path, match, whole=self._same_stars))
                 if mask is None:
                     problem = problem or (
                         f"has no mask {self.mask_pattern} beside it. Add the file, or leave out "
@@ -213,10 +213,10 @@ factor = 1e-4                    # reflectance per unit
             return {}
         regex = _regex(self.mask_pattern)
         found = ((path, regex.fullmatch(path.name)) for path in paths)
-        return {_place(p, m, whole=self._same_stars): p for p, m in found if m}
+        return {_shared_name(p, m, whole=self._same_stars): p for p, m in found if m}
 
 
-def _place(path: Path, match: re.Match[str], *, whole: bool) -> tuple[str, ...]:
+def _shared_name(path: Path, match: re.Match[str], *, whole: bool) -> tuple[str, ...]:
     """Return what an image shares with its mask: folder and date, and the text of the stars."""
     dates = match.groupdict()
     stars = [text for i, text in enumerate(match.groups(), 1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-_OVERPASS = r"_(?P<place>\d{6})_(?P<date>\d{8})_(?P<processed>\d{8})_"
+_OVERPASS = r"_(?P<path_row>\d{6})_(?P<date>\d{8})_(?P<processed>\d{8})_"
 _NAME = (
     rf"(?P<id>(?P<sensor>L[CETO](?P<craft>0[45789]))_L2S[PR]{_OVERPASS}02_(?P<tier>T1|T2|RT))_"
     r"(?P<layer>SR_B[1-7]|QA_PIXEL|QA_RADSAT|MTL)\.(?:TIF|txt)$"
@@ -101,7 +101,7 @@ class LandsatC2(Product):
         """Describe a scene by the names of its files."""
         name = next(iter(names.values()))
         date, problem = read_day(name["date"])
-        key = f"{name['sensor'].upper()}_{name['place']}_{name['date']}"
+        key = f"{name['sensor'].upper()}_{name['path_row']}_{name['date']}"
         if "other" in files:
             problem = problem or (
                 f"is {name['level']} of collection {name['collection']}; expected L2SP or L2SR of "
