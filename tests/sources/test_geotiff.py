@@ -75,14 +75,15 @@ def test_pattern_that_does_not_tell_one_date_is_refused(pattern):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "name"), [("L_%Y%m%d.tif", "L_20010732.tif"), ("L_%Y%j.tif", "L_2001366.tif")]
+    ("pattern", "name", "day"),
+    [("L_%Y%m%d.tif", "L_20010732.tif", "2001-07-32"), ("L_%Y%j.tif", "L_2001366.tif", "2001366")],
 )
-def test_name_with_a_day_that_does_not_exist_is_refused(tmp_path, pattern, name):
+def test_name_with_a_day_that_does_not_exist_is_refused(tmp_path, pattern, name, day):
     write(tmp_path / name)
     (scene,) = folder_of(pattern).find_scenes(tmp_path)
     assert scene.id == name
     assert np.isnat(scene.date)
-    assert "20011399" in scene.problem
+    assert day in scene.problem
 
 
 def test_scenes_are_in_order_of_date_and_opened_lazily(tmp_path):
@@ -142,7 +143,7 @@ def test_wrong_number_of_bands_is_refused_with_both_numbers(tmp_path):
     write(tmp_path / "L_20010711.tif", np.zeros((2, 4, 5)))
     with pytest.raises(
         SceneError,
-        match=facts("L_20010711.tif", "2 bands", "3 (green, red, nir)", "`layers`", "--bands"),
+        match=facts("L_20010711.tif", "2 bands", "3 (green, red, nir)", "`layers`"),
     ):
         read(tmp_path)
 

@@ -209,7 +209,7 @@ def test_tile_that_is_not_there_is_refused_with_those_that_are(tiles):
     ("options", "message"),
     [
         ({"tile": "13"}, facts("tile", "'13'", "MGRS")),
-        ({"prefer": "M30"}, facts("prefer", "'M30'", '"L30"', '"S30"')),
+        ({"prefer": "M30"}, facts("prefer", "'M30'", "L30", "S30")),
         ({"mask_cloud": False}, "mask_cloud"),
     ],
 )
