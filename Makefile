@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 # What is documented in full: the exported interface, the contracts, the configuration.
-PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py config.py errors.py brackets.py \
+PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py region.py config.py errors.py brackets.py \
     methods/__init__.py methods/base.py sources/base.py grid/__init__.py cluster/__init__.py \
     cube/stores/__init__.py cube/stores/base.py cube/_spec.py cube/_cube.py cube/_ingest.py \
     cube/_export.py cube/_rechunk.py cube/_verify.py fusion/_plan.py fusion/_preview.py \

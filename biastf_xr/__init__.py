@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from biastf_xr.fusion._preview import plan
     from biastf_xr.fusion._run import write_fused
     from biastf_xr.methods import fit, load_method
+    from biastf_xr.region import Region
 
 __all__ = [
+    "Region",
     "__version__",
     "evaluate",
     "fit",
@@ -36,6 +38,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "Region": "biastf_xr.region",
         "evaluate": "biastf_xr.evaluation._holdout",
         "fit": "biastf_xr.methods",
         "fuse": "biastf_xr.fusion._lazy",

@@ -419,6 +419,23 @@ class Config(Section):
     cluster: ClusterSection = ClusterSection()
     nightly: NightlySection = NightlySection()
 
+    def fit_options(self) -> dict[str, Any]:
+        """Return the options of a fit of the method.
+
+        Returns
+        -------
+        dict
+            For `biastf_xr.fit`, beside the cubes and the name of the method.
+        """
+        method = self.method
+        options: dict[str, Any] = {"base_rule": self.fuse.rule().bracket} | method.told()
+        if method.name == "biastf":
+            options["network"] = method.network
+        if method.name != "biastf-plus":
+            for name in ("samples", "train", "seed", "start", "resume"):
+                options[name] = getattr(method, name)
+        return options
+
 
 def read_config(path: str | Path | None, changes: Mapping[str, Any] | None = None) -> Config:
     """Read a configuration file; relative paths are relative to its folder.

@@ -3,6 +3,11 @@
 A message says what was wrong, what was got, what was expected and what to do.
 """
 
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Self
+
 
 class BiastfError(Exception):
     """Base of every error raised on purpose by biastf_xr."""
@@ -70,3 +75,72 @@ class ClusterLostError(BiastfError, ConnectionError):
 
 class LeakError(BiastfError, ValueError):
     """A score would use what the prediction was not allowed to see."""
+
+
+class ExitCode(IntEnum):
+    """What a command, and the scheduled job, says to whatever started it.
+
+    Attributes
+    ----------
+    meaning : str
+        What the code says.
+    remedy : str
+        What is to be done about it.
+    """
+
+    DONE = 0, "Done, or nothing to do.", "Nothing."
+    CHECK_FAILED = (
+        1,
+        "A check failed: a damaged cube, a missing file, a result older or worse than allowed.",
+        "Read the warnings on the status page. Do scenes still arrive? Is the scored scene cloudy?",
+    )
+    NEEDS_A_PERSON = (
+        2,
+        "An error that would happen again, in one message.",
+        "Read the message, repair what it names, and run the same command.",
+    )
+    TRY_AGAIN = (
+        3,
+        "All was done but some units or results.",
+        "Nothing: the next run tries them again. If they fail again, `biastf-xr verify` the cubes.",
+    )
+    BUSY = (
+        4,
+        "Another run is at work on the same region.",
+        "Nothing, unless every run says so: then stop the process that the message names.",
+    )
+    INTERRUPTED = (
+        130,  # 128 + SIGINT, as shells have it
+        "Interrupted with Ctrl-C or SIGTERM; what is finished is kept.",
+        "Run the same command: it goes on.",
+    )
+
+    meaning: str
+    remedy: str
+
+    def __new__(cls, value: int, meaning: str = "", remedy: str = "") -> Self:
+        """Return the member of a number."""
+        code = int.__new__(cls, value)
+        code._value_ = value
+        code.meaning, code.remedy = meaning, remedy
+        return code
+
+    @classmethod
+    def of(cls, error: BaseException) -> ExitCode:
+        """Return the code of a run that ended with an error.
+
+        Parameters
+        ----------
+        error : BaseException
+            The error.
+
+        Returns
+        -------
+        ExitCode
+            The code.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            return cls.INTERRUPTED
+        if isinstance(error, FusionRunError):
+            return cls.TRY_AGAIN
+        return cls.BUSY if isinstance(error, StoreLockedError) else cls.NEEDS_A_PERSON

@@ -16,6 +16,7 @@ from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
 from biastf_xr.cli._flags import FLAGS, changes_of, flag_parameters, help_of, read_settings
+from biastf_xr.errors import ExitCode
 from biastf_xr.sources import PRODUCTS
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 START, RUN, CUBES, MORE = "Start", "A run, from one TOML file", "Cubes and models", "More"
-
-# 128 + SIGINT, as shells have it.
-INTERRUPTED = 130
 
 DAY = ["%Y-%m-%d"]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -124,7 +122,7 @@ def command(
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            _speak()
+            _set_output()
             typed = {flag: given.get(flag.replace("-", "_")) for flag in flags}
             for parameter in shown:
                 del given[parameter.name]
@@ -132,7 +130,7 @@ def command(
                 found = function(**given | _common(common, given, typed))
             except KeyboardInterrupt:
                 typer.echo(f"\ninterrupted. {interrupted}", err=True)
-                raise typer.Exit(INTERRUPTED) from None
+                raise typer.Exit(ExitCode.INTERRUPTED) from None
             answer = found if isinstance(found, Answer) else Answer(found)
             if COMMON.json:
                 typer.echo(json.dumps(plain(answer.value), indent=1, ensure_ascii=False))
@@ -187,11 +185,11 @@ def _file_parameter(*, needed: bool) -> inspect.Parameter:
     )
 
 
-def _speak() -> None:
-    """Make the terminal say as much as asked."""
-    from biastf_xr.steps.terminal import speak
+def _set_output() -> None:
+    """Print as much as asked for."""
+    from biastf_xr.cli._terminal import set_output
 
-    speak(quiet=COMMON.quiet, everything=COMMON.verbose, aside=COMMON.json)
+    set_output(quiet=COMMON.quiet, everything=COMMON.verbose, aside=COMMON.json)
 
 
 def days(values: Iterable[datetime] | None) -> tuple[str, ...]:
@@ -216,13 +214,13 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
-def fail(error: Exception, code: int) -> None:
+def fail(error: Exception, code: ExitCode) -> None:
     """End a command with an error, in the form that was asked for."""
     from rich.console import Console
 
     name = type(error).__name__
     if COMMON.json:
-        typer.echo(json.dumps({"error": name, "message": str(error), "exit_code": code}))
+        typer.echo(json.dumps({"error": name, "message": str(error), "exit_code": int(code)}))
     console = Console(stderr=True)
     console.print(f"[bold red]error[/] ({name}): ", end="")
     console.print(str(error), markup=False, highlight=False)

@@ -36,13 +36,12 @@ def info(
 
     `biastf-xr info fine.zarr coarse.zarr --picture calendar.png`
     """
-    from biastf_xr.steps.show_cubes import show_cube
-    from biastf_xr.steps.show_models import show_model
+    from biastf_xr.cli._show_cubes import show_cube, show_model
 
     found = [show_model(Path(p)) if Path(p).is_file() else show_cube(p) for p in paths]
     if picture is not None:
+        from biastf_xr.cli._terminal import console
         from biastf_xr.pictures import draw_calendar
-        from biastf_xr.steps.terminal import console
 
         draw_calendar(paths, path=picture)
         console.print(f"calendar in {picture}")
@@ -55,9 +54,13 @@ def verify(path: Cube) -> Any:
 
     Example: `biastf-xr verify fine.zarr`
     """
-    from biastf_xr.steps.keep import verify_step
+    from biastf_xr.cli._show_cubes import show_findings
+    from biastf_xr.cli._terminal import progress_of
+    from biastf_xr.cube import verify as verify_cube
 
-    found = verify_step(path)
+    with progress_of("verify") as progress:
+        found = verify_cube(path, progress=progress)
+    show_findings(found)
     return Answer(found, 0 if found.sound else 1)
 
 
@@ -81,18 +84,23 @@ def export(
 
     Example: `biastf-xr export fused.zarr cogs --date 2020-10-20 --bands nir`
     """
-    from biastf_xr.steps.keep import export_step
+    from biastf_xr.cli._terminal import console, progress_of
+    from biastf_xr.cube import export_cogs
 
-    dtype = _one_of("--dtype", dtype, ("float32", "int16"))
-    return export_step(
-        path,
-        folder,
-        dates=days(date),
-        bands=_names(bands),
-        dtype=dtype,
-        overwrite=overwrite,
-        dry_run=dry_run,
-    )
+    with progress_of("export") as progress:
+        files = export_cogs(
+            path,
+            folder,
+            dates=days(date) or None,
+            bands=_names(bands),
+            dtype=_one_of("--dtype", dtype, ("float32", "int16")),
+            overwrite=overwrite,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    where = "would be written to" if dry_run else "in"
+    console.print(f"{len(files)} Cloud-Optimised GeoTIFFs {where} [bold]{folder}[/]")
+    return files
 
 
 @command(COMMANDS, panel=CUBES, interrupted="Finished dates are kept; the same command goes on.")
@@ -126,19 +134,25 @@ def publish(
 
     Example: `biastf-xr publish fused.zarr catalogue --licence CC-BY-4.0`
     """
-    from biastf_xr.steps.keep import publish_step
+    from biastf_xr.cli._show_cubes import show_catalogue
+    from biastf_xr.cli._terminal import progress_of
+    from biastf_xr.publish.catalogue import publish as publish_cube
 
-    return publish_step(
-        path,
-        folder,
-        licence=next((text for text in licence or () if "://" not in text), "other"),
-        licence_url=next((text for text in licence or () if "://" in text), None),
-        title=title,
-        dates=days(date) or None,
-        layers=_names(bands),
-        dtype=_one_of("--dtype", dtype, ("int16", "float32")),
-        dry_run=dry_run,
-    )
+    with progress_of("publish") as progress:
+        report = publish_cube(
+            path,
+            folder,
+            licence=next((text for text in licence or () if "://" not in text), "other"),
+            licence_url=next((text for text in licence or () if "://" in text), None),
+            title=title,
+            dates=days(date) or None,
+            layers=_names(bands),
+            dtype=_one_of("--dtype", dtype, ("int16", "float32")),
+            dry_run=dry_run,
+            progress=progress,
+        )
+    show_catalogue(report, folder, dry_run=dry_run)
+    return report
 
 
 @command(
@@ -164,16 +178,22 @@ def rechunk(
 
     Example: `biastf-xr rechunk fused.zarr series.zarr --for timeseries`
     """
-    from biastf_xr.steps.keep import rechunk_step
+    from biastf_xr.cli._show_cubes import show_copy
+    from biastf_xr.cli._terminal import progress_of
+    from biastf_xr.cube import rechunk as rechunk_cube
 
-    return rechunk_step(
-        path,
-        output,
-        _one_of("--for", purpose, ("timeseries", "maps")),
-        memory=int(memory * 2**30),
-        overwrite=overwrite,
-        dry_run=dry_run,
-    )
+    with progress_of("rechunk") as progress:
+        report = rechunk_cube(
+            path,
+            output,
+            _one_of("--for", purpose, ("timeseries", "maps")),
+            memory=int(memory * 2**30),
+            overwrite=overwrite,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    show_copy(report, dry_run=dry_run)
+    return report
 
 
 @command(COMMANDS, "roll-back", panel=CUBES)
@@ -194,11 +214,26 @@ def roll_back(
 
     `biastf-xr roll-back icechunk://cubes/fused VDKJ1YXM6TT2W0RKMX20`
     """
-    from biastf_xr.steps.keep import roll_back_step, versions_step
+    from biastf_xr.cli._terminal import console, list_table
+    from biastf_xr.cube.stores import roll_back as go_back
+    from biastf_xr.cube.stores import versions
+    from biastf_xr.errors import CubeStructureError
 
+    found = versions(path) if to is None or dry_run else [go_back(path, to)]
     if to is None:
-        return [version._asdict() for version in versions_step(path)]
-    return roll_back_step(path, to, dry_run=dry_run)._asdict()
+        if found:
+            list_table("", ("version", "made", "what was done"), found)
+        else:
+            console.print(f"{path} is plain Zarr, which keeps no versions; icechunk:// stores do.")
+        return [version._asdict() for version in found]
+    if dry_run and to not in {version.id for version in found}:
+        raise CubeStructureError(
+            f"{path} has no version {to}; `biastf-xr roll-back {path}` lists them."
+        )
+    version = next(v for v in found if v.id == to or not dry_run)
+    did = "would be" if dry_run else "is"
+    console.print(f"{path} {did} as of {version.time}: {version.message}", markup=False)
+    return version._asdict()
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -58,8 +58,8 @@ def paper(
     Example: `biastf-xr paper --dataset cia --root downloads --method estarfm --method biastf
     --target 10`
     """
+    from biastf_xr.cli._paper import paper_step, preview_paper, protocol_of
     from biastf_xr.methods import METHODS
-    from biastf_xr.steps.paper import paper_step, preview_paper, protocol_of
 
     names = tuple(dict.fromkeys(method or METHODS))
     targets = tuple(sorted(set(target or ())))
@@ -84,7 +84,7 @@ def datasets(
 
     Examples: `biastf-xr datasets`, or `biastf-xr datasets cia downloads/CIA`
     """
-    from biastf_xr.steps.show_cubes import show_dataset, show_datasets
+    from biastf_xr.cli._show_cubes import show_dataset, show_datasets
 
     if name is None:
         return show_datasets()

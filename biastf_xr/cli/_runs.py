@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from biastf_xr.config import Config
-    from biastf_xr.fusion._preview import Preview
 
 COMMANDS: list[Callable[[typer.Typer], None]] = []
 
@@ -47,10 +46,13 @@ def ingest(
     `biastf-xr ingest --fine fine.zarr --set fine.product=geotiff --set fine.folder=scenes
     --set fine.options.pattern=L_%Y%m%d.tif --set 'fine.options.layers=["green", "red", "nir"]'`
     """
-    from biastf_xr.errors import ConfigError, SceneError
-    from biastf_xr.steps.ingest import grids, ingest_source, ingest_step
-    from biastf_xr.steps.preview import preview_ingest_step, preview_source
+    from biastf_xr._sensors import ingest_source
+    from biastf_xr.cli._show_runs import show_cube_ingest, show_ingest
+    from biastf_xr.cli._terminal import stages
+    from biastf_xr.errors import ConfigError
+    from biastf_xr.region import Region
 
+    region = Region(config)
     sources = {kind: getattr(config, kind) for kind in ("fine", "coarse")}
     stated = [kind for kind, source in sources.items() if source.product != "cube"]
     if not stated:
@@ -59,18 +61,28 @@ def ingest(
             "and the cube: --fine fine.zarr --set fine.product=hls --set fine.folder=scenes."
         )
     if len(stated) == 2:
-        if dry_run:
-            return preview_ingest_step(config, overwrite=overwrite)
-        fine, coarse = ingest_step(config, overwrite=overwrite, strict=strict)
-        return {"fine": fine, "coarse": coarse}
+        with stages() as progress:
+            done = region.ingest(overwrite=overwrite, dry_run=dry_run, progress=progress)
+        show_ingest(done, dry_run=dry_run)
+        _refuse(done.fine.rejected | done.coarse.rejected, strict=strict and not dry_run)
+        return {"fine": done.fine, "coarse": done.coarse}
     kind = stated[0]
-    if dry_run:
-        return preview_source(sources[kind], kind, overwrite=overwrite)
-    grid = grids(config.grid)[kind == "coarse"]
-    report = ingest_source(sources[kind], kind, grid, overwrite=overwrite)
-    if strict and report.rejected:
-        raise SceneError(f"{len(report.rejected)} scenes were rejected.")
+    grid = None if dry_run else region.grids()[kind == "coarse"]
+    with stages() as progress:
+        report = ingest_source(
+            sources[kind], kind, grid, overwrite=overwrite, dry_run=dry_run, progress=progress
+        )
+    show_cube_ingest(report, kind, dry_run=dry_run)
+    _refuse(report.rejected, strict=strict and not dry_run)
     return report
+
+
+def _refuse(rejected: dict[str, str], *, strict: bool) -> None:
+    """End with an error if a scene was rejected and that was asked for."""
+    from biastf_xr.errors import SceneError
+
+    if strict and rejected:
+        raise SceneError(f"{len(rejected)} scenes were rejected: {sorted(rejected)[:5]}.")
 
 
 @command(
@@ -91,14 +103,13 @@ def train(config: Config, *, dry_run: bool) -> Any:
 
     `biastf-xr train config.toml --method biastf --set method.train.epochs=50`
     """
-    from biastf_xr.steps.preview import preview_train_step
-    from biastf_xr.steps.train import train_step
+    from biastf_xr.cli._show_runs import show_fit, show_fit_plan
+    from biastf_xr.cli._terminal import stages
+    from biastf_xr.region import Region
 
-    if dry_run:
-        return preview_train_step(config)
-    model = train_step(config)
-    described = {} if model is None else model.describe()
-    return {"checkpoint": str(config.method.checkpoint) if model else None} | described
+    with stages() as progress:
+        done = Region(config).fit(dry_run=dry_run, progress=progress)
+    return show_fit_plan(done) if dry_run else show_fit(done)
 
 
 @command(COMMANDS, panel=RUN, flags=("fine", "coarse", "method", "output"))
@@ -111,14 +122,10 @@ def plan(config: Config, *, dry_run: bool) -> Any:
 
     `biastf-xr plan --fine fine.zarr --coarse coarse.zarr --method model.safetensors`
     """
-    from biastf_xr.steps.fuse import plan_step
+    from biastf_xr.cli._show_runs import show_plan
+    from biastf_xr.region import Region
 
-    return _planned(plan_step(config, trial=not dry_run))
-
-
-def _planned(preview: Preview) -> dict[str, Any]:
-    """Return a plan for programs."""
-    return {"dates": preview.table, "totals": preview.totals}
+    return show_plan(Region(config).plan(trial=not dry_run))
 
 
 @command(
@@ -147,11 +154,17 @@ def fuse(
     `biastf-xr fuse --fine fine.zarr --coarse coarse.zarr --method model.safetensors
     --start 2020-10-02 --end 2020-11-11 --output fused.zarr`
     """
-    from biastf_xr.steps.fuse import fuse_step, plan_step
+    from biastf_xr.cli._show_runs import show_plan, show_run
+    from biastf_xr.cli._terminal import stages
+    from biastf_xr.region import Region
 
+    region = Region(config)
     if dry_run:
-        return _planned(plan_step(config, trial=False))
-    return fuse_step(config, overwrite=overwrite, revise=revise)
+        return show_plan(region.plan(trial=False))
+    with stages() as progress:
+        report = region.fuse(overwrite=overwrite, revise=revise, progress=progress)
+    show_run(report)
+    return report
 
 
 @command(COMMANDS, panel=RUN, flags=("fine", "coarse", "method"))
@@ -217,11 +230,12 @@ def evaluate(
 
     `biastf-xr evaluate config.toml --design leave-region,rows=2,columns=2`
     """
+    from biastf_xr.cli._show_runs import show_evaluation_plan, show_scores
+    from biastf_xr.cli._terminal import console, stages
     from biastf_xr.errors import ConfigError
     from biastf_xr.evaluation._designs import design_named
     from biastf_xr.evaluation._report import report_data
-    from biastf_xr.steps.evaluate import evaluate_step
-    from biastf_xr.steps.preview import preview_evaluate_step
+    from biastf_xr.region import Region
 
     files = {path.suffix.removesuffix("l"): path for path in report or ()}
     for ending, path in files.items():
@@ -232,16 +246,26 @@ def evaluate(
     dates = days(date)
     if names and not dates and cube is None and chosen is None:
         dates = tuple(map(str, config.fuse.withhold))
-    what: dict[str, Any] = {
-        "dates": dates,
-        "cube": cube,
-        "also": tuple(names[1:]),
-        "design": chosen,
-    }
-    if dry_run:
-        return preview_evaluate_step(config, **what)
-    scores = evaluate_step(config, **what, csv=files.get(".csv"), report=files.get(".htm"))
-    return report_data(scores)
+    with stages() as progress:
+        done = Region(config).evaluate(
+            dates=dates,
+            cube=cube,
+            also=tuple(names[1:]),
+            design=chosen,
+            pictures=".htm" in files,
+            dry_run=dry_run,
+            progress=progress,
+        )
+    if done.scores is None:
+        return show_evaluation_plan(done)
+    show_scores(done.scores)
+    if ".csv" in files:
+        done.scores.table.to_csv(files[".csv"], index=False)
+        console.print(f"every figure in {files['.csv']}")
+    if ".htm" in files:
+        page = done.write_report(files[".htm"])
+        console.print(f"report in {page}, its numbers in {page.with_suffix('.json')}")
+    return report_data(done.scores)
 
 
 @command(COMMANDS, panel=RUN)
@@ -255,12 +279,14 @@ def update(config: Config, *, dry_run: bool) -> Any:
 
     Example: `biastf-xr update config.toml`
     """
-    from biastf_xr.nightly import update as run_night
-    from biastf_xr.nightly.show import show_night
+    from biastf_xr.cli._show_runs import show_step, show_update
+    from biastf_xr.cli._terminal import stages
+    from biastf_xr.region import Region
 
-    report = run_night(config, dry_run=dry_run)
-    show_night(report)
-    return Answer(report, int(report.exit_code))
+    with stages() as progress:
+        report = Region(config).update(dry_run=dry_run, progress=progress, on_step=show_step)
+    show_update(report)
+    return Answer(report, report.exit_code)
 
 
 @command(COMMANDS, panel=RUN)
@@ -269,11 +295,11 @@ def status(config: Config, *, dry_run: bool) -> Any:
 
     Example: `biastf-xr status config.toml`
     """
-    from biastf_xr.nightly import status_path, write_status
-    from biastf_xr.steps.terminal import console
+    from biastf_xr.cli._terminal import say
+    from biastf_xr.region import Region
 
-    page = status_path(config) if dry_run else write_status(config)
-    console.print(f"{'would write' if dry_run else 'wrote'} {page}", markup=False, soft_wrap=True)
+    page = Region(config).status(dry_run=dry_run)
+    say(f"{'would write' if dry_run else 'wrote'} {page}")
     return {"page": page}
 
 
@@ -285,10 +311,10 @@ def tidy(config: Config, *, dry_run: bool) -> Any:
 
     Example: `biastf-xr tidy config.toml --dry-run`
     """
-    from biastf_xr.nightly.leftovers import show_leftovers
-    from biastf_xr.nightly.leftovers import tidy as tidy_up
+    from biastf_xr.cli._show_runs import show_leftovers
+    from biastf_xr.region import Region
 
-    found = tidy_up(config, dry_run=dry_run)
+    found = Region(config).tidy(dry_run=dry_run)
     show_leftovers(found, dry_run=dry_run)
     return found
 
@@ -299,8 +325,8 @@ def cluster(config: Config) -> Any:
 
     Example: `biastf-xr cluster pipelines/clusters/slurm.toml`
     """
+    from biastf_xr.cli._terminal import console
     from biastf_xr.cluster import render
-    from biastf_xr.steps.terminal import console
 
     text = render(config.cluster.spec())
     console.print(text, markup=False, highlight=False, soft_wrap=True, end="")

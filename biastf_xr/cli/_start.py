@@ -25,11 +25,11 @@ def demo(
     changes: dict[str, Any],
     dry_run: bool,
 ) -> Any:
-    """Run the whole job on the embedded region: scenes to a scored daily cube, with pictures.
+    """Run the whole job on the generated region: scenes to a scored daily cube, with pictures.
 
     Example: `biastf-xr demo --output demo_output`
     """
-    from biastf_xr.steps.demo import preview_demo, run_demo
+    from biastf_xr.cli._demo import preview_demo, run_demo
 
     if dry_run:
         return preview_demo(output, size=size, days=days)
@@ -57,9 +57,9 @@ def init(
 
     `biastf-xr init region.toml --fine-folder scenes/landsat --coarse-folder scenes/modis`
     """
+    from biastf_xr.cli._init import render_config, write_config
+    from biastf_xr.cli._terminal import console, say
     from biastf_xr.errors import ConfigError
-    from biastf_xr.steps.init import render_config, write_config
-    from biastf_xr.steps.terminal import console
 
     known = {"fine": {"folder", "product"}, "coarse": {"folder", "product"}, "grid": {"region"}}
     for section, values in changes.items():
@@ -79,9 +79,10 @@ def init(
         region = _ask("Region, as west,south,east,north (empty: the scenes' own pixels)", "")
     text = render_config(path.name, **archives, region=region or None)
     if dry_run:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(text)
     else:
         write_config(path, text, overwrite=overwrite)
+        console.print(f"wrote [bold]{path}[/]; next: biastf-xr doctor {path}")
     return {"path": path, "text": text}
 
 
@@ -90,9 +91,9 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
     import os
 
     from biastf_xr._urls import is_url
+    from biastf_xr.cli._init import Archive, guess_product
+    from biastf_xr.cli._terminal import console
     from biastf_xr.errors import ConfigError
-    from biastf_xr.steps.init import Archive, guess_product
-    from biastf_xr.steps.terminal import console
 
     folder = folder or _ask(f"Folder of the {sensor} scenes")
     local = not is_url(folder)
@@ -101,8 +102,8 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
     if product is None:
         guess, count = guess_product(Path(folder), sensor) if local else (None, 0)
         product = guess or "geotiff"
-        told = f"{count} scenes of {guess}" if guess else "no scenes of a known product: geotiff"
-        console.print(f"{folder}: {told}", markup=False, highlight=False)
+        found = f"{count} scenes of {guess}" if guess else "no scenes of a known product: geotiff"
+        console.print(f"{folder}: {found}", markup=False, highlight=False)
     inside = os.path.relpath(folder, beside.resolve()) if local else folder
     return Archive(product, Path(inside).as_posix() if local else inside)
 
@@ -142,10 +143,15 @@ def doctor(
 
     Examples: `biastf-xr doctor`, or `biastf-xr doctor region.toml /data`
     """
-    from biastf_xr.steps.doctor import doctor_step
+    from biastf_xr._doctor import check_machine
+    from biastf_xr.cli._show_cubes import show_checks
+    from biastf_xr.region import Region
 
     files = [path for path in paths or () if path.suffix == ".toml"]
     folders = [path for path in paths or () if path not in files] or [Path()]
-    config = read_settings(files[0], changes) if files else None
-    checks = doctor_step(folders[0], config)
+    if files:
+        checks = Region(read_settings(files[0], changes)).doctor(folders[0])
+    else:
+        checks = check_machine(folders[0])
+    show_checks(checks)
     return Answer(checks, int(any(c.verdict == "wrong" for c in checks)))

@@ -9,7 +9,7 @@ from biastf_xr._exports import lazy_exports
 if TYPE_CHECKING:
     from biastf_xr.cube._cube import Cube, open_cube
     from biastf_xr.cube._export import export_cogs
-    from biastf_xr.cube._ingest import IngestPreview, IngestReport, ingest, preview_ingest
+    from biastf_xr.cube._ingest import IngestReport, ingest
     from biastf_xr.cube._quality import PairRule, check_pairs, update_quality
     from biastf_xr.cube._rechunk import RechunkReport, rechunk
     from biastf_xr.cube._spec import PAIR_FLAG, STATUS, CubeSpec, Layout
@@ -21,7 +21,6 @@ __all__ = [
     "Cube",
     "CubeSpec",
     "Finding",
-    "IngestPreview",
     "IngestReport",
     "Layout",
     "PairRule",
@@ -31,7 +30,6 @@ __all__ = [
     "export_cogs",
     "ingest",
     "open_cube",
-    "preview_ingest",
     "rechunk",
     "update_quality",
     "verify",
@@ -42,7 +40,7 @@ __getattr__ = lazy_exports(
     {name: f"{__name__}._{module}" for module, names in {
         "cube": ("Cube", "open_cube"),
         "export": ("export_cogs",),
-        "ingest": ("IngestPreview", "IngestReport", "ingest", "preview_ingest"),
+        "ingest": ("IngestReport", "ingest"),
         "quality": ("PairRule", "check_pairs", "update_quality"),
         "rechunk": ("RechunkReport", "rechunk"),
         "spec": ("PAIR_FLAG", "STATUS", "CubeSpec", "Layout"),

@@ -49,7 +49,7 @@ Day = np.datetime64
 
 @dataclass(frozen=True, repr=False)
 class IngestReport(Told):
-    """What an ingest did.
+    """What an ingest did, or would do.
 
     Attributes
     ----------
@@ -69,6 +69,8 @@ class IngestReport(Told):
         Why a scene was not taken, by id.
     removed : tuple of numpy.datetime64
         Days taken out of the cube because they are now excluded.
+    days : dict of tuple of str
+        Ids of the scenes that were read, by day; a day without scenes was taken out.
     """
 
     path: str
@@ -79,6 +81,7 @@ class IngestReport(Told):
     excluded: tuple[str, ...] = ()
     rejected: dict[str, str] = field(default_factory=dict)
     removed: tuple[Day, ...] = ()
+    days: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def _summary(self) -> Summary:
         import pandas as pd
@@ -90,33 +93,6 @@ class IngestReport(Told):
             facts["mean clear fraction"] = f"{np.mean(list(self.added.values())):.0%}"
         why = {"scene": self.rejected.keys(), "why": self.rejected.values()}
         return Summary("Ingest", facts, {"rejected": pd.DataFrame(why)} if self.rejected else {})
-
-
-@dataclass(frozen=True)
-class IngestPreview:
-    """What an ingest would do.
-
-    Attributes
-    ----------
-    path : str
-        The cube.
-    days : dict of tuple of str
-        Ids of the scenes that would be read, by day; a day without scenes would be taken out.
-    replaced : dict of str
-        Scenes in the cube whose newer processing would take their place, by the new id.
-    unchanged, kept, excluded : tuple of str
-        As in `IngestReport`.
-    rejected : dict of str
-        Why a scene would not be taken, by id, as far as its name and place tell.
-    """
-
-    path: str
-    days: dict[str, tuple[str, ...]]
-    replaced: dict[str, str]
-    unchanged: tuple[str, ...]
-    kept: tuple[str, ...]
-    excluded: tuple[str, ...]
-    rejected: dict[str, str]
 
 
 def ingest(
@@ -134,6 +110,7 @@ def ingest(
     resampling: Resampling = "auto",
     shard: int = 1024,
     overwrite: bool = False,
+    dry_run: bool = False,
     executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> IngestReport:
@@ -175,6 +152,8 @@ def ingest(
         Largest shard in pixels.
     overwrite : bool
         Replace whatever is there by a new cube.
+    dry_run : bool
+        Open no scene and change nothing: only compare the archive with the cube.
     executor : concurrent.futures.Executor, optional
         Where to run the tasks, one for each group of days and tile; for a Dask cluster
         ``client.get_executor()``.  By default threads of this process.
@@ -184,7 +163,8 @@ def ingest(
     Returns
     -------
     IngestReport
-        What was done.
+        What was done, or would be: then without clear fractions, and scenes are rejected as far as
+        their names and places tell.
 
     Raises
     ------
@@ -202,6 +182,13 @@ def ingest(
     offered, rejected, excluded = _offered(product, folder, start, end, exclude)
     cube = Cube(path)
     store = cube.store
+    if dry_run:
+        known = cube.ledger if store.exists() and not overwrite else {}
+        selection = compare(offered, known, frozenset(np.datetime64(d) for d in exclude))
+        selection.rejected = rejected | selection.rejected
+        removed = [day for day, scenes in selection.days.items() if not scenes]
+        run = IngestProgress(selection, known, removed=removed)
+        return _report(store, run, tuple(excluded), dry_run=True)
     with store.lock():
         present = store.exists() and not overwrite
         if not offered and not present:
@@ -225,58 +212,6 @@ def ingest(
     if report.rejected and not (report.added or report.unchanged or report.removed):
         raise _nothing_usable(folder, report.rejected, excluded)
     return report
-
-
-def preview_ingest(
-    product: Product,
-    folder: str | Path,
-    path: str | Path,
-    *,
-    start: str | None = None,
-    end: str | None = None,
-    exclude: tuple[str, ...] = (),
-    overwrite: bool = False,
-) -> IngestPreview:
-    """Return what `ingest` would take; opens no scene and changes nothing.
-
-    Parameters
-    ----------
-    product : Product
-        What the scenes are.
-    folder : str or pathlib.Path
-        Where they are.
-    path : str or pathlib.Path
-        The store that would be written.
-    start, end : str, optional
-        First and last day to take, ISO format.
-    exclude : tuple of str
-        Days to leave out, ISO format.
-    overwrite : bool
-        Whether the cube would be rebuilt.
-
-    Returns
-    -------
-    IngestPreview
-        What would be done.
-
-    Raises
-    ------
-    SceneError
-        If there is no scene.
-    """
-    offered, rejected, excluded = _offered(product, folder, start, end, exclude)
-    cube = Cube(path)
-    known = cube.ledger if cube.exists() and not overwrite else {}
-    selection = compare(offered, known, frozenset(np.datetime64(d) for d in exclude))
-    return IngestPreview(
-        path=cube.store.url,
-        days={str(day): tuple(s.id for s in scenes) for day, scenes in selection.days.items()},
-        replaced=selection.replaced,
-        unchanged=tuple(selection.unchanged),
-        kept=tuple(selection.kept),
-        excluded=tuple(excluded),
-        rejected=rejected | selection.rejected,
-    )
 
 
 # --- what the archive offers ----------------------------------------------------------------------
@@ -478,12 +413,15 @@ def _remember(edit: Edit, run: IngestProgress) -> None:
     add_history(edit.group, "; ".join(parts))
 
 
-def _report(store: CubeStore, run: IngestProgress, excluded: tuple[str, ...]) -> IngestReport:
+def _report(
+    store: CubeStore, run: IngestProgress, excluded: tuple[str, ...], *, dry_run: bool = False
+) -> IngestReport:
     selection = run.selection
     return IngestReport(
         path=store.url,
+        days={str(day): tuple(s.id for s in scenes) for day, scenes in selection.days.items()},
         added=run.clear,
-        replaced={n: o for n, o in selection.replaced.items() if n in run.clear},
+        replaced={n: o for n, o in selection.replaced.items() if dry_run or n in run.clear},
         unchanged=tuple(selection.unchanged),
         kept=tuple(selection.kept),
         excluded=excluded,

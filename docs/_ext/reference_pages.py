@@ -149,8 +149,8 @@ def commands_page() -> str:
     """Write the reference of the command line."""
     import typer.main
 
-    from biastf_xr.cli import CODES
     from biastf_xr.cli._app import app
+    from biastf_xr.errors import ExitCode
 
     root: Any = typer.main.get_command(app)
     found = [*_commands(root, ())]
@@ -168,7 +168,7 @@ def commands_page() -> str:
         sections += [examples_apart(command.help or ""), _options(command)]
     every = ["## Options of every command", "Before or after the command.", _options(root)]
     codes = ["## Exit codes", "\n".join(["| code | meaning |", "| --- | --- |",
-             *(f"| {code} | {meaning} |" for code, meaning in CODES.items())])]  # fmt: skip
+             *(f"| {int(code)} | {code.meaning} |" for code in ExitCode)])]  # fmt: skip
     told = [root.help.partition("\n\nExit codes")[0], "\n".join(table)]
     return "\n\n".join([*told, *every, *codes, *sections])
 
@@ -288,7 +288,7 @@ def write_schema(app: Sphinx) -> None:
 
 def exit_codes_table() -> str:
     """Write the table of the exit codes of the scheduled job."""
-    from biastf_xr.nightly import ExitCode
+    from biastf_xr.errors import ExitCode
 
     rows = (f"| {int(code)} | {code.meaning} | {code.remedy} |" for code in ExitCode)
     return "\n".join(["| code | meaning | to do |", "| --- | --- | --- |", *rows])
@@ -296,7 +296,7 @@ def exit_codes_table() -> str:
 
 def failures_sections() -> str:
     """Write what each failure of the scheduled job means, one heading an error."""
-    from biastf_xr.nightly.outcomes import FAILURES, UNKNOWN
+    from biastf_xr._update.outcomes import FAILURES, UNKNOWN
 
     parts = []
     for failure in (*FAILURES, UNKNOWN):

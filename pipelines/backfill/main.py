@@ -4,7 +4,7 @@ Every tile and year is a job: a folder with its own configuration, which ``biast
 up to date.  What is finished is read from the fused cubes themselves, so that the same command
 after an interruption goes on, and several processes, or tasks of an array job, may share the work.
 
-Exit code: that of the job that needs most care, of `biastf_xr.nightly.ExitCode`.
+Exit code: that of the job that needs most care, of `biastf_xr.errors.ExitCode`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,17 @@ from typing import Annotated, Any
 import pydantic
 from pydantic import Field
 
-from biastf_xr.config import Config, Section, build_config, explain
+from biastf_xr import Region
+from biastf_xr._update.records import write_text
+from biastf_xr.config import Section, build_config, explain
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import BiastfError, ConfigError
-from biastf_xr.fusion._preview import Totals, duration, plan, size
+from biastf_xr.errors import BiastfError, ConfigError, ExitCode
+from biastf_xr.fusion._preview import Totals, duration, size
 from biastf_xr.grid import split_tiles
-from biastf_xr.nightly import ExitCode, Outcome, update
-from biastf_xr.nightly.records import write_text
-from biastf_xr.nightly.show import show_night
-from biastf_xr.steps.fuse import fusion_options
-from biastf_xr.steps.ingest import grids
-from biastf_xr.steps.train import built_method
 
 # From what needs most care to what needs none.
-SEVERITY = (2, 130, 3, 4, 1, 0)
+SEVERITY = (ExitCode.NEEDS_A_PERSON, ExitCode.INTERRUPTED, ExitCode.TRY_AGAIN, ExitCode.BUSY,
+            ExitCode.CHECK_FAILED, ExitCode.DONE)  # fmt: skip
 
 LonLat = "EPSG:4326"
 
@@ -77,7 +74,7 @@ class Job:
 
     name: str
     folder: Path
-    config: Config
+    region: Region
     texts: dict[str, str]
     pixels: int
 
@@ -93,7 +90,7 @@ def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be used: {error}.") from error
     here = path.resolve().parent
-    grid, _ = grids(build_config(data, path).grid)
+    grid, _ = Region(build_config(data, path)).grids()
     if grid is None:
         raise ConfigError(f"{path} has no [grid]; a backfill cuts it into tiles.")
     jobs = []
@@ -105,9 +102,9 @@ def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
             folder = here / section.folder / name
             told = job_data(data, here, season, section.overlap, str(grid.crs))
             texts = {"tile.geojson": shape, "config.toml": toml(told)}
-            config = build_config(told, folder / "config.toml")
+            region = Region(build_config(told, folder / "config.toml"))
             days = (season[1] - season[0]).days + 1
-            jobs.append(Job(name, folder, config, texts, tile.shape[0] * tile.shape[1] * days))
+            jobs.append(Job(name, folder, region, texts, tile.shape[0] * tile.shape[1] * days))
     return section, jobs
 
 
@@ -161,14 +158,7 @@ def toml(data: dict[str, Any], path: tuple[str, ...] = ()) -> str:
 
 def look(job: Job, *, trial: bool) -> Totals | None:
     """Return what a job would do."""
-    config = job.config
-    cubes = config.fine.cube, config.coarse.cube
-    if not all(store_at(path).exists() for path in cubes):
-        return None
-    if config.method.learned and not config.method.checkpoint.exists():
-        return None
-    method, options = built_method(config), fusion_options(config)
-    return plan(*cubes, config.fuse.output, method, trial=trial, **options).totals
+    return None if job.region.missing_inputs() else job.region.plan(trial=trial).totals
 
 
 @dataclass(frozen=True)
@@ -209,7 +199,7 @@ def estimate(jobs: list[Job]) -> Estimate:
 def state_of(job: Job, totals: Totals | None) -> str:
     """Return how far a job is, as its cubes tell."""
     if totals is None:
-        begun = store_at(job.config.fine.cube).exists()
+        begun = store_at(job.region.config.fine.cube).exists()
         return "ingest begun" if begun else "not begun"
     return "finished" if not totals.units else f"{totals.done:.0%} fused"
 
@@ -255,23 +245,31 @@ def allowed(section: Backfill, jobs: list[Job]) -> bool:
 
 def run(jobs: list[Job]) -> ExitCode:
     """Do jobs, one after the other; one that fails does not keep the others from being done."""
-    codes: set[int] = set()
+    codes: set[ExitCode] = set()
     for job in jobs:
         print(f"--- {job.name}")
         write_files(job)
-        report = update(job.config)
-        show_night(report)
-        codes.add(int(report.exit_code))
-        if report.outcome is Outcome.INTERRUPTED:
+        codes.add(update(job.region))
+        if ExitCode.INTERRUPTED in codes:
             break
-    return ExitCode(next((code for code in SEVERITY if code in codes), 0))
+    return next((code for code in SEVERITY if code in codes), ExitCode.DONE)
+
+
+def update(region: Region) -> ExitCode:
+    """Bring a job up to date, and print what was done."""
+    report = region.update()
+    print(report)
+    if report.error:
+        print(report.error, file=sys.stderr)
+    return report.exit_code
 
 
 def prepare(job: Job) -> None:
     """Ingest and fit one job, so that the rest can be estimated."""
     write_files(job)
-    nightly = job.config.nightly.model_copy(update={"steps": ("ingest", "train")})
-    show_night(update(job.config.model_copy(update={"nightly": nightly})))
+    config = job.region.config
+    nightly = config.nightly.model_copy(update={"steps": ("ingest", "train")})
+    update(Region(config.model_copy(update={"nightly": nightly})))
 
 
 def main() -> int:

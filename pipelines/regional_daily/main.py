@@ -1,7 +1,7 @@
-"""The nightly job: ``python main.py config.toml [--dry-run]``.
+"""The scheduled job: ``python main.py [config.toml] [--dry-run]``.
 
 ``biastf-xr update config.toml`` is the same; the exit codes are those of
-`biastf_xr.nightly.ExitCode`.
+`biastf_xr.errors.ExitCode`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from biastf_xr.config import read_config
-from biastf_xr.errors import BiastfError
-from biastf_xr.nightly import ExitCode, update
-from biastf_xr.nightly.show import show_night
+from biastf_xr import Region
+from biastf_xr.errors import BiastfError, ExitCode
 
 
 def main() -> int:
@@ -24,12 +22,13 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true", help="say what each step would do")
     given = parser.parse_args()
     try:
-        config = read_config(given.config)
+        report = Region.from_file(given.config).update(dry_run=given.dry_run)
     except BiastfError as error:
         print(f"error ({type(error).__name__}): {error}", file=sys.stderr)
-        return ExitCode.NEEDS_A_PERSON
-    report = update(config, dry_run=given.dry_run)
-    show_night(report)
+        return ExitCode.of(error)
+    print(report)
+    if report.error:
+        print(report.error, file=sys.stderr)
     return report.exit_code
 
 

@@ -5,7 +5,7 @@ seen.  The new one is taken if its error, root mean square, mean over bands and 
 (1 + tolerance) times that of the model in use; where none is in use, that of the better of linear
 and direct.  What is compared is what is taken: the model is not fitted again afterwards.
 
-Exit codes of `biastf_xr.nightly.ExitCode`: 0 taken, or the same model; 1 fitted and not taken;
+Exit codes of `biastf_xr.errors.ExitCode`: 0 taken, or the same model; 1 fitted and not taken;
 2 an error that needs a person; 4 another run is at work; 130 interrupted.
 """
 
@@ -24,18 +24,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 from pydantic import Field
 
+from biastf_xr import Region
+from biastf_xr._update.records import write_text
 from biastf_xr.config import Config, Section, build_config, explain
 from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder
-from biastf_xr.errors import BiastfError, ConfigError, MissingPairError
+from biastf_xr.errors import BiastfError, ConfigError, ExitCode, MissingPairError
 from biastf_xr.fusion._report import utc_now
 from biastf_xr.methods import load_method
-from biastf_xr.nightly import ExitCode
-from biastf_xr.nightly.outcomes import outcome_of
-from biastf_xr.nightly.records import folder_of, write_text
-from biastf_xr.steps.ingest import ingest_step
-from biastf_xr.steps.show_runs import show_scores
-from biastf_xr.steps.train import train_step
 
 if TYPE_CHECKING:
     from biastf_xr.evaluation import Scores
@@ -180,22 +176,22 @@ def run(config: Config, section: Training) -> ExitCode:
     from biastf_xr.evaluation import write_report
 
     if section.ingest:
-        ingest_step(config)
+        Region(config).ingest()
     dates = held_out(config, section)
     model = config.method.checkpoint
     candidate = beside(model, "candidate")
     method = config.method.model_copy(update={"checkpoint": candidate})
     fuse = config.fuse.model_copy(update={"withhold": tuple(dates)})
-    train_step(config.model_copy(update={"method": method, "fuse": fuse}))
+    Region(config.model_copy(update={"method": method, "fuse": fuse})).fit()
     if digest(candidate) == digest(model):
         print("the fit gives the model that is in use")
         candidate.unlink()
         return ExitCode.DONE
     scores = compare(config, candidate, dates)
-    show_scores(scores)
+    print(scores)
     made = decide(scores, section, candidate, model)
     name = made.at.replace(":", "").replace("-", "")
-    folder = folder_of(config) / "training"
+    folder = Region(config).folder / "training"
     write_report(folder / f"{name}-report.html", scores, title=f"New model of {model.name}",
                  run={"decision": made.why})  # fmt: skip
     if made.taken:
@@ -220,11 +216,11 @@ def main() -> int:
             print(f"would hold out {', '.join(held_out(config, section))} and compare with "
                   f"{used if used.exists() else 'the better of linear and direct'}")  # fmt: skip
             return ExitCode.DONE
-        with lock_folder(folder_of(config)):
+        with lock_folder(Region(config).folder):
             return run(config, section)
     except (BiastfError, KeyboardInterrupt) as error:
         print(f"error ({type(error).__name__}): {error}", file=sys.stderr)
-        return outcome_of(error).exit_code
+        return ExitCode.of(error)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from envi_files import envi, write_download
 from typer.testing import CliRunner
 
 from biastf_xr.cli._app import app
+from biastf_xr.cli._paper import method_options
 from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.errors import (
     ConfigError,
@@ -33,7 +34,6 @@ from biastf_xr.paper._protocol import CROPS, Cell, PaperProtocol
 from biastf_xr.paper._published import published
 from biastf_xr.paper._tables import beside_published, measure_tables
 from biastf_xr.paper.benchmark_sets import COLOURS, SETS
-from biastf_xr.steps.paper import method_options
 
 SHAPE = (120, 100)
 TINY = {

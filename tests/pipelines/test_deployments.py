@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from biastf_xr.config import Config
-from biastf_xr.nightly import ExitCode
+from biastf_xr.errors import ExitCode
 
 FOLDER = Path(__file__).parents[2] / "pipelines" / "regional_daily"
 CODES = {int(code) for code in ExitCode}

@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from biastf_xr.config import read_config
-from biastf_xr.nightly import update
+from biastf_xr.region import Region
 
 JOB = Path(__file__).parents[2] / "pipelines" / "regional_daily"
 
@@ -52,7 +51,7 @@ def one_night(small_scenes, tmp_path_factory):
     """Run the first night of a region that is fused without a model, and scores nothing."""
     config, *_ = lay_out(small_scenes, tmp_path_factory.mktemp("night"))
     without_model(config)
-    assert update(read_config(config)).outcome == "done"
+    assert Region.from_file(config).update().outcome == "done"
     return config.parent
 
 

@@ -15,21 +15,20 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.states import Completed, Failed
 
+from biastf_xr.errors import ExitCode
+
 CRON = "30 3 * * *"
 RETRIES, DELAY = 2, 1800.0
-
-# Exit codes, as of biastf_xr.nightly.ExitCode.
-CHECK_FAILED, TRY_AGAIN, BUSY = 1, 3, 4
 
 
 def worth_another_try(_: Any, __: Any, state: Any) -> bool:
     """Return whether the next run would do what this one could not."""
-    return bool(state.message == message_of(TRY_AGAIN))
+    return bool(state.message == message_of(ExitCode.TRY_AGAIN))
 
 
 def message_of(code: int) -> str:
     """Return how a run ended."""
-    return f"biastf-xr update ended with exit code {code}"
+    return f"biastf-xr update ended with exit code {int(code)}"
 
 
 @task(
@@ -46,7 +45,7 @@ def update(config: str) -> Any:
     code = done.returncode
     if code == 0:
         return Completed(message=message_of(code))
-    names = {CHECK_FAILED: "CheckFailed", BUSY: "Busy"}
+    names: dict[int, str] = {ExitCode.CHECK_FAILED: "CheckFailed", ExitCode.BUSY: "Busy"}
     if code in names:
         return Completed(name=names[code], message=message_of(code))
     return Failed(message=message_of(code))

@@ -11,10 +11,10 @@ import pytest
 from checks import some
 from typer.testing import CliRunner
 
+from biastf_xr._update.leftovers import DAY, remove_leftovers
 from biastf_xr.cli._app import app
 from biastf_xr.config import read_config
 from biastf_xr.cube.stores._lock import holder_of, lock_folder
-from biastf_xr.nightly.leftovers import DAY, tidy
 
 TEXT = """
 [fine]
@@ -52,7 +52,7 @@ def make(path, *, old=True):
 
 
 def test_nothing_left_behind(region):
-    assert tidy(region) == ()
+    assert remove_leftovers(region) == ()
 
 
 def test_what_is_owned_by_nobody_goes(region, tmp_path):
@@ -63,18 +63,18 @@ def test_what_is_owned_by_nobody_goes(region, tmp_path):
         make(tmp_path / "cogs" / ".fused_20210401_nir.plain.tif"),
         make(tmp_path / ".coarse.zarr.lock"),
     ]
-    planned = tidy(region, dry_run=True)
+    planned = remove_leftovers(region, dry_run=True)
     assert len(planned) == 5
     assert sum(one.size for one in planned) == 500
     assert all(path.exists() for path in paths)
-    assert not [one for one in tidy(region) if one.kept]
+    assert not [one for one in remove_leftovers(region) if one.kept]
     assert not [path for path in paths if path.exists()]
-    assert tidy(region) == ()
+    assert remove_leftovers(region) == ()
 
 
 def test_a_young_file_stays(region, tmp_path):
     young = make(tmp_path / "cogs" / ".fused_20210401_nir.cog.tif", old=False)
-    (found,) = tidy(region)
+    (found,) = remove_leftovers(region)
     assert "less than a day" in found.kept
     assert young.exists()
 
@@ -91,31 +91,31 @@ def test_a_build_of_a_living_process_stays(region, tmp_path):
     ) as other:
         assert other.stdout.readline() == "held\n"
         assert holder_of(tmp_path / "fused.zarr")["process"] == other.pid
-        assert all(str(other.pid) in one.kept for one in some(tidy(region)))
+        assert all(str(other.pid) in one.kept for one in some(remove_leftovers(region)))
         assert build.exists()
         other.kill()
         other.wait()
     assert holder_of(tmp_path / "fused.zarr") is None
-    assert not [one for one in tidy(region) if one.kept]
+    assert not [one for one in remove_leftovers(region) if one.kept]
     assert not build.exists()
     assert not (tmp_path / ".fused.zarr.lock").exists()
 
 
 def test_a_lock_taken_after_the_look_keeps_it(region, tmp_path, monkeypatch):
     build = make(tmp_path / ".fused.zarr.partial" / "zarr.json")
-    monkeypatch.setattr("biastf_xr.nightly.leftovers.holder_of", lambda _: None)
+    monkeypatch.setattr("biastf_xr._update.leftovers.holder_of", lambda _: None)
     with lock_folder(tmp_path / "fused.zarr"):
-        assert all(one.kept for one in some(tidy(region)))
+        assert all(one.kept for one in some(remove_leftovers(region)))
     assert build.exists()
 
 
 def test_the_only_copy_of_a_store_stays(region, tmp_path):
     retired = make(tmp_path / ".fused.zarr.old" / "zarr.json")
-    (found,) = tidy(region)
+    (found,) = remove_leftovers(region)
     assert "missing" in found.kept
     assert retired.exists()
     make(tmp_path / "fused.zarr" / "zarr.json")
-    assert not tidy(region)[0].kept
+    assert not remove_leftovers(region)[0].kept
     assert not retired.exists()
 
 
@@ -124,12 +124,12 @@ def test_locks_behind_a_url(tmp_path):
     memory = fsspec.filesystem("memory")
     text = '{{"host": "{host}", "process": {pid}}}'
     memory.pipe_file("/tidy/fine.zarr.lock", text.format(host="elsewhere", pid=1).encode())
-    assert "by hand" in tidy(config)[0].kept
+    assert "by hand" in remove_leftovers(config)[0].kept
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     here = text.format(host=__import__("socket").gethostname(), pid=done.pid)
     memory.pipe_file("/tidy/fine.zarr.lock", here.encode())
-    assert not tidy(config)[0].kept
+    assert not remove_leftovers(config)[0].kept
     assert not memory.exists("/tidy/fine.zarr.lock")
 
 

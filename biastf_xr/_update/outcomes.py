@@ -1,62 +1,11 @@
-"""What may come of a scheduled run: outcomes, exit codes, and what each failure asks for."""
+"""What may come of an update: outcomes, and what each failure asks for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
-from biastf_xr.errors import FusionRunError, StoreLockedError
-
-
-class ExitCode(IntEnum):
-    """What the scheduled job says to whatever started it.
-
-    `DONE`: Done, or nothing new.
-    `CHECK_FAILED`: Done, but the results are older or worse than the configuration allows.
-    `NEEDS_A_PERSON`: A step failed in a way that the next run would meet again.
-    `TRY_AGAIN`: All was done but some units; the next run tries them again.
-    `BUSY`: Another run is at work on the same region; this one did nothing.
-    `INTERRUPTED`: Stopped by Ctrl-C or SIGTERM; the next run goes on.
-    """
-
-    DONE = 0
-    CHECK_FAILED = 1
-    NEEDS_A_PERSON = 2
-    TRY_AGAIN = 3
-    BUSY = 4
-    INTERRUPTED = 130
-
-    @property
-    def meaning(self) -> str:
-        """Return what it says, as a sentence."""
-        return EXIT_MEANINGS[self][0]
-
-    @property
-    def remedy(self) -> str:
-        """Return what is to be done about it."""
-        return EXIT_MEANINGS[self][1]
-
-
-EXIT_MEANINGS: dict[ExitCode, tuple[str, str]] = {
-    ExitCode.DONE: ("Done, or nothing new.", "Nothing."),
-    ExitCode.CHECK_FAILED: (
-        "Done, but the results are older or worse than `[nightly]` allows.",
-        "Read the warnings on the status page. Do scenes still arrive? Is the scored scene cloudy?",
-    ),
-    ExitCode.NEEDS_A_PERSON: (
-        "A step failed and would fail again.",
-        "Read the message, repair what it names, and run the same command.",
-    ),
-    ExitCode.TRY_AGAIN: (
-        "All was done but some units.",
-        "Nothing: the next run tries them again. If they fail again, `biastf-xr verify` the cubes.",
-    ),
-    ExitCode.BUSY: (
-        "Another run is at work on the region.",
-        "Nothing, unless every run says so: then stop the process that the message names.",
-    ),
-    ExitCode.INTERRUPTED: ("Stopped by Ctrl-C or SIGTERM.", "Run the same command: it goes on."),
-}
+from biastf_xr.errors import ExitCode
 
 
 class Outcome(StrEnum):
@@ -86,6 +35,13 @@ class Outcome(StrEnum):
         return _CODES.get(self, ExitCode.DONE)
 
 
+# Outcomes that an error makes of a run; all others are failures.
+_OF_ERRORS = {
+    ExitCode.INTERRUPTED: Outcome.INTERRUPTED,
+    ExitCode.TRY_AGAIN: Outcome.INCOMPLETE,
+    ExitCode.BUSY: Outcome.BUSY,
+}
+
 _CODES = {
     Outcome.WARNING: ExitCode.CHECK_FAILED,
     Outcome.INCOMPLETE: ExitCode.TRY_AGAIN,
@@ -98,11 +54,7 @@ _CODES = {
 
 def outcome_of(error: BaseException) -> Outcome:
     """Return what an error makes of a run."""
-    if isinstance(error, KeyboardInterrupt):
-        return Outcome.INTERRUPTED
-    if isinstance(error, FusionRunError):
-        return Outcome.INCOMPLETE
-    return Outcome.BUSY if isinstance(error, StoreLockedError) else Outcome.FAILED
+    return _OF_ERRORS.get(ExitCode.of(error), Outcome.FAILED)
 
 
 @dataclass(frozen=True)

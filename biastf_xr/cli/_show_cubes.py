@@ -1,51 +1,32 @@
-"""What the terminal shows of cubes: what went in, what is there, what is damaged."""
+"""What the terminal shows of cubes, models and benchmark sets."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.markup import escape
 
-from biastf_xr.steps.terminal import console, facts, shown, tell_rest
+from biastf_xr.cli._terminal import (
+    console,
+    facts,
+    frame_table,
+    list_table,
+    new_table,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
-    from biastf_xr.cube._ingest import IngestReport
+    from collections.abc import Sequence
+
+    from biastf_xr._doctor import Check
+    from biastf_xr.cube._rechunk import RechunkReport
     from biastf_xr.cube._verify import Verification
-
-
-def show_report(report: IngestReport, kind: str) -> None:
-    """Print what an ingest took, masked and rejected, and why."""
-    clear = np.array(list(report.added.values()))
-    parts = [f"{clear.size} scenes added"]
-    if clear.size:
-        parts.append(f"mean clear fraction {clear.mean():.0%}")
-        parts.append(f"{int((clear == 0).sum())} without a clear pixel")
-    parts += [
-        f"{len(items)} {what}"
-        for items, what in (
-            (report.replaced, "replaced by a newer processing"),
-            (report.unchanged, "unchanged"),
-            (report.kept, "kept though gone from the folder"),
-            (report.excluded, "excluded"),
-            (report.removed, "days taken out"),
-            (report.rejected, "rejected"),
-        )
-        if items
-    ]
-    console.print(f"{kind} cube [bold]{report.path}[/]: {', '.join(parts)}")
-    if report.rejected:
-        table = Table(title=f"rejected {kind} scenes", title_justify="left", box=SIMPLE_HEAD)
-        table.add_column("scene", overflow="fold")
-        table.add_column("why", overflow="fold")
-        told = list(report.rejected.items())
-        for name, why in shown(told):
-            table.add_row(name, why)
-        console.print(table)
-        tell_rest(told)
+    from biastf_xr.publish.catalogue import PublishReport
 
 
 def show_findings(result: Verification) -> None:
@@ -55,13 +36,37 @@ def show_findings(result: Verification) -> None:
         console.print(f"[bold]{result.path}[/] is sound: {read}")
         return
     console.print(f"[bold red]{result.path} is damaged[/]: {read}")
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("day", "variable", "where", "what"):
-        table.add_column(title, overflow="fold")
-    for finding in shown(result.findings):
-        table.add_row(finding.day, finding.variable, finding.where, finding.what)
-    console.print(table)
-    tell_rest(result.findings)
+    rows = [(f.day, f.variable, f.where, f.what) for f in result.findings]
+    list_table("", ("day", "variable", "where", "what"), rows)
+
+
+def show_catalogue(report: PublishReport, folder: Path, *, dry_run: bool) -> None:
+    """Print what was published, or would be."""
+    from biastf_xr.fusion._preview import size
+
+    facts(
+        f"STAC catalogue {folder}{' (nothing was written)' if dry_run else ''}",
+        {
+            "dates": f"{len(report.added)} new, {len(report.updated)} made anew, "
+            f"{len(report.kept)} kept, {len(report.removed)} taken out",
+            "files": f"{report.files}, {size(report.size)}",
+        },
+    )
+
+
+def show_copy(report: RechunkReport, *, dry_run: bool) -> None:
+    """Print what a copy took, or would take."""
+    from biastf_xr.fusion._preview import size
+
+    facts(
+        f"copy {report.path} for {report.purpose}{' (nothing was written)' if dry_run else ''}",
+        {
+            "days": f"{report.days}, {report.changed} new or changed",
+            "chunks, shards": f"{report.layout.chunks}, {report.layout.shards}",
+            "shards": f"{report.written} written, {report.kept} taken over",
+            "size": f"{size(report.size)} not compressed; about {size(report.memory)} in memory",
+        },
+    )
 
 
 def show_cube(path: str | Path) -> dict[str, Any]:
@@ -110,10 +115,10 @@ def show_cube(path: str | Path) -> dict[str, Any]:
     return rows | {"days": [str(day) for day in days]}
 
 
-def _method(told: dict[str, Any]) -> str:
+def _method(about: dict[str, Any]) -> str:
     """Write what made a cube, as far as it fits a few lines."""
-    parts = [str(told.pop("method", ""))]
-    for key, value in told.items():
+    parts = [str(about.pop("method", ""))]
+    for key, value in about.items():
         if isinstance(value, list):
             parts.append(f"{key.replace('_', ' ')} {len(value)} dates")
         elif isinstance(value, dict):
@@ -167,13 +172,11 @@ def show_datasets() -> list[str]:
     """Print the benchmark sets."""
     from biastf_xr.paper.benchmark_sets import SETS
 
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("set", "pairs", "rows x columns", "what"):
-        table.add_column(title, overflow="fold")
-    for name, about in SETS.items():
-        shape = f"{about.shape[0]} x {about.shape[1]}"
-        table.add_row(name, str(len(about.dates)), shape, about.title)
-    console.print(table)
+    rows = [
+        (name, str(len(about.dates)), f"{about.shape[0]} x {about.shape[1]}", about.title)
+        for name, about in SETS.items()
+    ]
+    table("", ("set", "pairs", "rows x columns", "what"), rows)
     return list(SETS)
 
 
@@ -203,3 +206,34 @@ def show_dataset(name: str, folder: Path | None) -> list[str]:
         console.print(line, highlight=False)
     console.print(f"{len(wrong)} things missing or wrong" if wrong else f"{folder} is complete")
     return wrong
+
+
+def show_model(path: Path) -> dict[str, Any]:
+    """Print what made a model, and what it has learned."""
+    from biastf_xr.methods import load_method
+
+    model: Any = load_method(path)
+    card, summary = model.card, model.summarise()
+    versions = ", ".join(f"{name} {version}" for name, version in card.versions.items())
+    rows = {"method": card.method, **summary.facts, "versions": versions, "sha256": model.sha256}
+    facts(str(path), rows)
+    for caption, frame in summary.tables.items():
+        frame_table(caption, frame)
+    for note in summary.notes:
+        console.print(note, markup=False, highlight=False)
+    return {"sha256": model.sha256, **asdict(card)}
+
+
+def show_checks(checks: Sequence[Check]) -> None:
+    """Print what was checked, topic by topic."""
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
+    for topic in dict.fromkeys(c.topic for c in checks):
+        grid = new_table(topic)
+        grid.show_header = False
+        for check in (c for c in checks if c.topic == topic):
+            text = f"{check.found}{'; ' if check.advice else ''}{check.advice}"
+            grid.add_row(marks[check.verdict], check.name, escape(text))
+        console.print(grid, highlight=False)
+    wrong = [c for c in checks if c.verdict == "wrong"]
+    verdict = f"{len(wrong)} things are wrong" if wrong else "nothing is wrong"
+    console.print(f"[bold]{verdict}[/] ({len(checks)} looked at)", highlight=False)

@@ -1,17 +1,13 @@
-"""The step of `biastf-xr paper`: run the protocol, show the tables, draw the figures."""
+"""What `biastf-xr paper` does: run the protocol, show the tables, draw the figures."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
+from biastf_xr.cli._terminal import console, facts, new_table, progress_of, say, stages
 from biastf_xr.errors import ConfigError, FusionRunError
 from biastf_xr.paper._published import PUBLISHED_METHODS
-from biastf_xr.steps.terminal import console, facts, progress_bar
 
 # Characters that the names of a line take; the narrowest column, and what is between two.
 LABELS, COLUMN, BETWEEN = 30, 8, 2
@@ -20,14 +16,13 @@ LABELS, COLUMN, BETWEEN = 30, 8, 2
 SHARED = {"weights", "window", "upsampling"}
 FITTED = {"network", "samples", "train", "seed"}
 
-# What the stages of a run count.
-UNITS = {"ingest": "scenes", "predict": "results"}
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from biastf_xr.paper._paper import PaperProgress, PaperRun
+    from rich.table import Table
+
+    from biastf_xr.paper._paper import PaperRun
     from biastf_xr.paper._protocol import PaperProtocol
     from biastf_xr.paper._tables import MeasureTable
 
@@ -42,13 +37,13 @@ def preview_paper(
     from biastf_xr.paper._paper import cells_of
 
     cells, kept, _ = cells_of(root, output, protocol, revise=revise)
-    told = {
+    plan = {
         "folder": str(output),
         "to make": [f"pair {c.pair} {c.method}" for c in cells if c not in kept],
         "there": [f"pair {c.pair} {c.method}" for c in kept],
     }
-    facts("the protocol", {k: ", ".join(v) if isinstance(v, list) else v for k, v in told.items()})
-    return told
+    facts("the protocol", plan)
+    return plan
 
 
 def paper_step(
@@ -61,7 +56,7 @@ def paper_step(
     from biastf_xr.paper._paper import run_paper
     from biastf_xr.paper._tables import measure_tables, write_results
 
-    with _stages() as advance:
+    with stages() as advance:
         run = run_paper(root, output, protocol, revise=revise, progress=advance)
     for block in measure_tables(run):
         _show(block)
@@ -78,29 +73,14 @@ def paper_step(
     return run
 
 
-@contextmanager
-def _stages() -> Iterator[PaperProgress]:
-    """Show a progress bar for every stage, one after the other."""
-    with ExitStack() as stack:
-        bars: dict[str, Any] = {}
-
-        def advance(stage: str, done: int, total: int, note: str) -> None:
-            if stage not in bars:
-                stack.close()
-                bars[stage] = stack.enter_context(progress_bar(stage, UNITS[stage]))
-            bars[stage](done, total, note)
-
-        yield advance
-
-
 def _draw(run: PaperRun) -> None:
     from biastf_xr.paper._figures import draw_target
 
     targets = run.protocol.targets
-    with progress_bar("draw", "targets") as advance:
+    with progress_of("draw") as advance:
         for i, pair in enumerate(targets):
             draw_target(run, pair)
-            advance(i + 1, len(targets), run.protocol.day(pair))
+            advance(run.protocol.day(pair), i + 1, len(targets))
     console.print(f"figures in [bold]{run.folder / 'figures'}[/]")
 
 
@@ -116,7 +96,7 @@ def _show(block: MeasureTable) -> None:
 def _table(block: MeasureTable, methods: list[str], part: slice) -> Table:
     """Lay out some methods: for every row the project's values, the paper's, how they differ."""
     title = f"{block.title}{', further methods' if part.start else ''}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = new_table(title)
     table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)
     for method in methods[part]:
@@ -134,7 +114,7 @@ def _tell(run: PaperRun) -> None:
 
     console.print("`*` marks the best of a line. What the paper did is known in part; readings:")
     for text in READINGS:
-        console.print(f"- {text}", markup=False, highlight=False)
+        say(f"- {text}")
     protocol = run.protocol
     console.print(
         f"{len(run.made)} results computed, {len(run.kept)} kept, {len(run.failed)} failed; "
@@ -183,9 +163,7 @@ def method_options(
     for method in methods:
         config = _config(method, given.get(method, {}))
         if method in LEARNED:
-            from biastf_xr.steps.train import fit_options
-
-            options[method] = fit_options(config)
+            options[method] = config.fit_options()
         else:
             options[method] = config.method.told()
             get_method(method, **options[method])

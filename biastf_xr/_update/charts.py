@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from biastf_xr.nightly.health import Coverage
-    from biastf_xr.nightly.records import Accuracy
+    from biastf_xr._update.health import Coverage
+    from biastf_xr._update.records import Accuracy
 
 WIDTH, HEIGHT = 900, 230
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 34, 40

@@ -11,12 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-
-from biastf_xr.steps.terminal import console
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,26 +59,10 @@ class Check:
     advice: str = ""
 
 
-def doctor_step(folder: Path, config: Config | None = None) -> list[Check]:
-    """Look at everything and print it.
-
-    `folder`: Folder to write to, to see whether that works; left as it was.
-    """
+def check_machine(folder: Path) -> list[Check]:
+    """Check the machine, and whether `folder` can be written to; it is left as it was."""
     looks = (_software, _gdal, _codecs, _gpus, _machine, lambda: _disk(folder))
-    checks = [check for look in looks for check in look()]
-    if config is not None:
-        checks += _run(config)
-    for topic in dict.fromkeys(c.topic for c in checks):
-        table = Table(title=topic, title_justify="left", box=SIMPLE_HEAD, show_header=False)
-        for check in (c for c in checks if c.topic == topic):
-            mark = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "wrong": "[red]wrong[/]"}
-            told = escape(f"{check.found}{'; ' if check.advice else ''}{check.advice}")
-            table.add_row(mark[check.verdict], check.name, told)
-        console.print(table, highlight=False)
-    wrong = [c for c in checks if c.verdict == "wrong"]
-    told = f"{len(wrong)} things are wrong" if wrong else "nothing is wrong"
-    console.print(f"[bold]{told}[/] ({len(checks)} looked at)", highlight=False)
-    return checks
+    return [check for look in looks for check in look()]
 
 
 def _software() -> Iterator[Check]:
@@ -234,7 +212,8 @@ def _disk(folder: Path) -> Iterator[Check]:
                 "" if off < CLOCK else "synchronise the clocks of the machines")  # fmt: skip
 
 
-def _run(config: Config) -> Iterator[Check]:
+def check_run(config: Config) -> Iterator[Check]:
+    """Check the folders, cubes and model of a run."""
     from biastf_xr.cube.stores import store_at
 
     topic = "this run"

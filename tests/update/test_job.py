@@ -11,21 +11,22 @@ from dataclasses import replace
 import pytest
 from checks import facts
 
+from biastf_xr._update.accuracy import choose_trial
+from biastf_xr._update.health import coverage, newest_days
+from biastf_xr._update.outcomes import FAILURES, Outcome, failure_of, outcome_of
+from biastf_xr._update.records import RunRecords, StepRecord, UpdateReport
+from biastf_xr._update.steps import STEPS, Result
 from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import (
     BiastfError,
+    ExitCode,
     FusionRunError,
     MissingPairError,
     SceneError,
     StoreLockedError,
 )
-from biastf_xr.nightly import ExitCode, Outcome, StepRecord, job, update
-from biastf_xr.nightly.accuracy import choose_trial
-from biastf_xr.nightly.health import coverage, newest_days
-from biastf_xr.nightly.outcomes import EXIT_MEANINGS, FAILURES, failure_of, outcome_of
-from biastf_xr.nightly.records import NightReport, RunBook
-from biastf_xr.nightly.work import STEPS, Result
+from biastf_xr.region import Region
 
 TODAY = dt.date(2021, 5, 20)
 ALL = ("train", "fuse", "evaluate", "report", "export")
@@ -53,7 +54,7 @@ def raises(error):
 
 def test_a_run_makes_scores_reports_and_exports_and_the_next_does_nothing(region, tmp_path):
     config = region('export = "cogs"\nexport_variables = ["nir"]', steps=ALL)
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.DONE, 0)
     assert [step.name for step in report.steps] == list(config.nightly.steps)
     assert report.newest == {"fine": "2021-05-03", "coarse": "2021-05-18", "fused": "2021-04-18"}
@@ -68,22 +69,22 @@ def test_a_run_makes_scores_reports_and_exports_and_the_next_does_nothing(region
     assert [line["step"] for line in log_of(config) if line["event"] == "step"] == [
         step.name for step in report.steps
     ]
-    assert NightReport.parse(report.text()) == report
+    assert UpdateReport.parse(report.text()) == report
 
     pictures = {p: p.stat().st_mtime_ns for p in (tmp_path / "cogs").iterdir()}
-    again = update(config, today=TODAY)
+    again = Region(config).update(today=TODAY)
     assert (again.outcome, again.exit_code) == (Outcome.NOTHING_NEW, 0)
     assert {step.outcome for step in again.steps} == {"nothing new"}
     assert again.accuracy is None
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cogs").iterdir()} == pictures
-    assert [r.run for r in RunBook(folder).read()] == [again.run, report.run]
+    assert [r.run for r in RunRecords(folder).read()] == [again.run, report.run]
     assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_a_dry_run_says_what_and_writes_nothing(region, tmp_path):
     config = region(steps=("ingest", "fuse", "evaluate"))
     before = sorted(tmp_path.rglob("*"))
-    report = update(config, dry_run=True)
+    report = Region(config).update(dry_run=True)
     assert (report.outcome, report.exit_code) == (Outcome.PLANNED, 0)
     steps = {step.name: step for step in report.steps}
     assert steps["fuse"].counts["units"] == 3
@@ -96,11 +97,11 @@ def test_a_dry_run_says_what_and_writes_nothing(region, tmp_path):
 def test_an_export_that_failed_is_made_up_for(region, tmp_path, monkeypatch):
     config = region('export = "cogs"\nexport_variables = ["nir"]', steps=("fuse", "export"))
     (tmp_path / "cogs").write_text("a file where the folder should be")
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert report.exit_code == ExitCode.NEEDS_A_PERSON
     assert (report.failed.name, report.failed.error) == ("export", "StoreWriteError")
     (tmp_path / "cogs").unlink()
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert report.steps[-1].counts == {"files": 4}
 
 
@@ -110,13 +111,13 @@ def test_an_export_that_failed_is_made_up_for(region, tmp_path, monkeypatch):
 def test_a_failure_in_the_middle_is_recorded_and_ends_the_run(region, monkeypatch):
     config = region(steps=ALL)
     with_step(monkeypatch, "fuse", raises(SceneError("no scene")))
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.FAILED, 2)
     assert [step.outcome for step in report.steps] == [
         "nothing new", "failed", "not reached", "not reached", "not reached",
     ]  # fmt: skip
     assert (report.failed.error, report.failed.message) == ("SceneError", "no scene")
-    assert RunBook(config.nightly.folder).read() == [report]
+    assert RunRecords(config.nightly.folder).read() == [report]
     (trace,) = [line["trace"] for line in log_of(config) if line.get("trace")]
     assert "Traceback" in trace
     assert "SceneError" in (config.nightly.folder / "status.html").read_text()
@@ -125,7 +126,7 @@ def test_a_failure_in_the_middle_is_recorded_and_ends_the_run(region, monkeypatc
 def test_an_error_that_nobody_foresaw_is_recorded_too(region, monkeypatch):
     config = region()
     with_step(monkeypatch, "fuse", raises(ZeroDivisionError("by zero")))
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.exit_code, report.failed.error) == (2, "ZeroDivisionError")
 
 
@@ -138,7 +139,7 @@ def test_units_that_failed_do_not_keep_the_rest_from_being_scored(region, monkey
         raise FusionRunError("1 of 2 units failed")
 
     with_step(monkeypatch, "fuse", partly)
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.INCOMPLETE, 3)
     assert report.accuracy is not None
 
@@ -152,17 +153,17 @@ def test_sigterm_ends_a_run_as_interrupted(region, monkeypatch):
 
     with_step(monkeypatch, "fuse", stopped)
     before = signal.getsignal(signal.SIGTERM)
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.INTERRUPTED, 130)
     assert report.steps[0].outcome == "interrupted"
     assert signal.getsignal(signal.SIGTERM) is before
-    assert update(config, today=TODAY).outcome is Outcome.INTERRUPTED
+    assert Region(config).update(today=TODAY).outcome is Outcome.INTERRUPTED
 
 
 def test_a_second_run_at_once_says_so_and_leaves_no_record(region):
     config = region()
     with lock_folder(config.nightly.folder):
-        report = update(config, today=TODAY)
+        report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.BUSY, 4)
     assert str(os.getpid()) in report.failed.message
     assert not list(config.nightly.folder.rglob("*.json"))
@@ -173,15 +174,15 @@ def test_another_writer_of_the_cube_is_another_run_at_work(region):
     from pathlib import Path
 
     with lock_folder(Path(config.fuse.output)):
-        report = update(config, today=TODAY)
+        report = Region(config).update(today=TODAY)
     assert (report.failed.name, report.exit_code) == ("fuse", 4)
 
 
 def test_a_run_that_died_is_told_of_by_the_next(region):
     config = region()
-    book = RunBook(config.nightly.folder)
-    book.save(NightReport("20210518T030000Z", steps=(StepRecord("ingest", "done"),)))
-    update(config, today=TODAY)
+    book = RunRecords(config.nightly.folder)
+    book.save(UpdateReport("20210518T030000Z", steps=(StepRecord("ingest", "done"),)))
+    Region(config).update(today=TODAY)
     assert [r.outcome for r in book.read()] == [Outcome.DONE, Outcome.DIED]
     assert "killed" in (config.nightly.folder / "status.html").read_text()
 
@@ -189,17 +190,17 @@ def test_a_run_that_died_is_told_of_by_the_next(region):
 def test_records_that_cannot_be_written_need_a_person(region, tmp_path):
     config = region()
     (tmp_path / "fused.nights").write_text("a file")
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.exit_code, report.failed.error) == (2, "StoreWriteError")
 
 
 def test_old_records_go_and_damaged_ones_are_passed_over(region):
     config = region("keep = 2")
-    book = RunBook(config.nightly.folder)
+    book = RunRecords(config.nightly.folder)
     for n in range(4):
-        book.save(NightReport(f"2021051{n}T030000Z", outcome=Outcome.DONE))
+        book.save(UpdateReport(f"2021051{n}T030000Z", outcome=Outcome.DONE))
     (book.runs / "20210519T030000Z.json").write_text("{")
-    update(config, today=TODAY)
+    Region(config).update(today=TODAY)
     assert len(list(book.runs.iterdir())) == 2
     assert len(book.read()) == 1
 
@@ -219,7 +220,7 @@ def test_old_records_go_and_damaged_ones_are_passed_over(region):
 def test_a_failed_check_is_a_warning(region, limit, told):
     config = region(limit, steps=SCORED if "error" in limit else ("fuse",))
     for _ in range(2):  # a night with nothing new warns as well
-        report = update(config, today=TODAY)
+        report = Region(config).update(today=TODAY)
         assert (report.outcome, report.exit_code) == (Outcome.WARNING, 1)
         assert told in report.warnings[0]
     assert told in (config.nightly.folder / "status.html").read_text()
@@ -227,14 +228,14 @@ def test_a_failed_check_is_a_warning(region, limit, told):
 
 def test_limits_that_hold_are_no_warning(region):
     limits = "max_age_fine = 17\nmax_age_coarse = 2\nmax_age_fused = 32\nmax_error_ratio = 1.0"
-    assert update(region(limits, steps=SCORED), today=TODAY).warnings == ()
+    assert Region(region(limits, steps=SCORED)).update(today=TODAY).warnings == ()
 
 
 def test_coverage_counts_what_the_flags_say(region):
     config = region()
     assert coverage(config.fuse.output, 7) is None
     assert newest_days(config)["fused"] == ""
-    update(config, today=TODAY)
+    Region(config).update(today=TODAY)
     found = coverage(config.fuse.output, 3)
     assert found.days == ("2021-04-16", "2021-04-17", "2021-04-18")
     flags = open_cube(config.fuse.output)["status_flag"].values[1:]
@@ -248,7 +249,7 @@ def test_coverage_counts_what_the_flags_say(region):
 
 def test_the_newest_withheld_scene_is_scored_in_the_cube(region):
     config = region(fuse='withhold = ["2021-04-17"]', steps=SCORED)
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert report.accuracy.date == "2021-04-17"
     assert "Withheld by the configuration" in report.accuracy.how
     assert report.accuracy.base == "before 2021-04-01, after 2021-05-03"
@@ -256,7 +257,7 @@ def test_the_newest_withheld_scene_is_scored_in_the_cube(region):
 
 def test_a_scene_that_the_model_has_seen_is_predicted_by_one_that_has_not(region):
     config = region(method="biastf-plus", steps=SCORED)
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert report.exit_code == 0
     assert "fitted anew without it" in report.accuracy.how
     assert report.accuracy.rmse["biastf-plus"] > 0
@@ -267,15 +268,15 @@ def test_a_network_that_has_seen_the_scene_is_not_scored(region, random_model, m
     model = random_model()
     seen = {"trained_on": ["2021-05-03"], "method": "biastf"}
     monkeypatch.setattr(type(model), "describe", lambda _: seen)
-    monkeypatch.setattr("biastf_xr.steps.train.built_method", lambda _: model)
+    monkeypatch.setattr(Region, "method", lambda _: model)
     with pytest.raises(MissingPairError, match=facts("2021-05-03", "biastf", "withhold")):
-        choose_trial(config)
+        choose_trial(Region(config))
     seen["trained_on"] = ["2021-04-01"]
-    assert choose_trial(config).candidate is model
+    assert choose_trial(Region(config)).candidate is model
 
 
 def test_no_clear_scene_is_a_skipped_step(region):
-    report = update(region("min_clear = 1.0", steps=SCORED), today=TODAY)
+    report = Region(region("min_clear = 1.0", steps=SCORED)).update(today=TODAY)
     (step,) = [step for step in report.steps if step.name == "evaluate"]
     assert step.outcome == "skipped"
     assert "min_clear" in step.note
@@ -294,7 +295,7 @@ def test_every_error_of_the_package_has_a_meaning():
     known = {name for failure in FAILURES for name in failure.errors}
     assert set(leaves(BiastfError)) <= known
     assert failure_of("KeyError").anchor == "other"
-    assert set(EXIT_MEANINGS) == set(ExitCode)
+    assert all(code.meaning and code.remedy for code in ExitCode)
 
 
 def test_what_an_error_makes_of_a_run():
@@ -302,30 +303,29 @@ def test_what_an_error_makes_of_a_run():
     assert outcome_of(StoreLockedError("")).exit_code == 4
     assert outcome_of(KeyboardInterrupt()).exit_code == 130
     assert outcome_of(SceneError("")).exit_code == 2
-    assert replace(NightReport("x"), outcome=Outcome.WARNING).exit_code == 1
-    assert job.LOG == "log.jsonl"
+    assert replace(UpdateReport("x"), outcome=Outcome.WARNING).exit_code == 1
 
 
 def test_an_unusable_scene_is_a_warning_where_none_is_allowed(region, monkeypatch):
     with_step(monkeypatch, "ingest", lambda _: Result("nothing new", {"fine rejected": 1}))
     config = region("max_rejected = 0", steps=("ingest",))
-    report = update(config, today=TODAY)
+    report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.WARNING, 1)
     assert report.warnings == (
         "1 scenes cannot be used, allowed are 0 (max_rejected); the step ingest says why.",
     )
-    allowed = update(region("max_rejected = 1", steps=("ingest",)), today=TODAY)
+    allowed = Region(region("max_rejected = 1", steps=("ingest",))).update(today=TODAY)
     assert allowed.warnings == ()
 
 
 def test_a_run_publishes_the_catalogue_and_the_next_keeps_it(region, tmp_path):
     config = region('publish = "catalogue"\nlicence = "CC-BY-4.0"', steps=("fuse", "publish"))
-    planned = {s.name: s for s in update(config, dry_run=True).steps}
+    planned = {s.name: s for s in Region(config).update(dry_run=True).steps}
     assert planned["publish"].note == "known once the fused cube is there"
-    made = {s.name: s for s in update(config, today=TODAY).steps}
+    made = {s.name: s for s in Region(config).update(today=TODAY).steps}
     assert made["publish"].counts == {"added": 4}
     assert '"CC-BY-4.0"' in (tmp_path / "catalogue" / "collection.json").read_text()
-    again = {s.name: s for s in update(config, today=TODAY).steps}
+    again = {s.name: s for s in Region(config).update(today=TODAY).steps}
     assert again["publish"].outcome == "nothing new"
-    planned = {s.name: s for s in update(config, dry_run=True).steps}
+    planned = {s.name: s for s in Region(config).update(dry_run=True).steps}
     assert planned["publish"].counts == {"days": 0}

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from checks import some
 
-from biastf_xr.nightly import Outcome, StepRecord, update, write_status
-from biastf_xr.nightly.outcomes import FAILURES
-from biastf_xr.nightly.records import Accuracy, NightReport, RunBook
+from biastf_xr._update.outcomes import FAILURES, Outcome
+from biastf_xr._update.records import Accuracy, RunRecords, StepRecord, UpdateReport
+from biastf_xr._update.status import write_status
+from biastf_xr.region import Region
 
 TODAY = dt.date(2021, 5, 20)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -66,13 +67,13 @@ def accuracy(date, own, linear=0.03, direct=0.025):
 def history(region):
     """Return a region with a fused cube and some runs, the last of which failed."""
     config = region('max_age_fine = 5\nhandbook = "https://example.org/operations.html"')
-    update(config, today=TODAY)
-    book = RunBook(config.nightly.folder)
+    Region(config).update(today=TODAY)
+    book = RunRecords(config.nightly.folder)
     scored = (accuracy("2021-04-17", 0.02), accuracy("2021-05-03", 0.028))
     for n, one in enumerate(scored):
-        book.save(NightReport(f"2021051{n}T033000Z", Outcome.DONE, 61.0, accuracy=one))
+        book.save(UpdateReport(f"2021051{n}T033000Z", Outcome.DONE, 61.0, accuracy=one))
     step = StepRecord("fuse", "failed", error="StoreWriteError", message="<no space> left")
-    book.save(NightReport("29990101T033000Z", Outcome.FAILED, 3.0, (step,)))
+    book.save(UpdateReport("29990101T033000Z", Outcome.FAILED, 3.0, (step,)))
     return config
 
 
@@ -104,8 +105,8 @@ def test_what_the_page_says(history):
 
 
 def test_a_later_good_run_calms(history):
-    book = RunBook(history.nightly.folder)
-    book.save(NightReport("29990102T033000Z", Outcome.DONE))
+    book = RunRecords(history.nightly.folder)
+    book.save(UpdateReport("29990102T033000Z", Outcome.DONE))
     page = page_of(history)
     assert "Last run 2999-01-02 03:30 UTC: done." in page.text
     assert "Later runs did not fail." in page.text
@@ -158,7 +159,7 @@ def contrast(one, other):
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_contrast_of_texts_and_drawings(mode):
     shared = (files("biastf_xr") / "templates" / "page.css").read_text()
-    own = (files("biastf_xr.nightly") / "templates" / "status.css").read_text()
+    own = (files("biastf_xr._update") / "templates" / "status.css").read_text()
     light, dark = own.split("@media (prefers-color-scheme: dark)")
     given = dict(re.findall(r"--(\w+): (#\w+)", shared + light))
     if mode == "dark":

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from biastf_xr.errors import BiastfError, ConfigError
-from biastf_xr.steps.terminal import console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +20,7 @@ TEMPLATE = """\
 #   biastf-xr plan {name}        what fuse would do
 #   biastf-xr fuse {name}        every day
 #   biastf-xr evaluate {name}    how good it is
-#   biastf-xr update {name}      all of it, for every night
+#   biastf-xr update {name}      all of it, as a scheduled job
 # Every key is described in the configuration reference of the documentation.
 
 [fine]
@@ -129,7 +128,6 @@ def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
         raise ConfigError(f"{path} cannot be written ({error}).") from error
     finally:
         partial.unlink(missing_ok=True)
-    console.print(f"wrote [bold]{path}[/]; next: biastf-xr doctor {path}")
     return path
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from biastf_xr._update.records import Accuracy
     from biastf_xr.config import Config, NightlySection
-    from biastf_xr.nightly.records import Accuracy
 
 KINDS = ("fine", "coarse", "fused")
 

@@ -11,12 +11,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._summary import Summary, Told
+from biastf_xr._update.outcomes import Outcome, failure_of
 from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.fusion._report import library_versions, utc_now
-from biastf_xr.nightly.outcomes import ExitCode, Outcome
 
 if TYPE_CHECKING:
     from biastf_xr.config import Config
+    from biastf_xr.errors import ExitCode
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class StepRecord:
     note: str = ""
     error: str = ""
     message: str = ""
+
+    def numbers(self) -> str:
+        """Return the counts in one line."""
+        return ", ".join(f"{name} {value}" for name, value in self.counts.items())
 
 
 @dataclass(frozen=True)
@@ -66,9 +72,9 @@ class Accuracy:
         return None if own is None or not free or min(free) <= 0 else own / min(free)
 
 
-@dataclass(frozen=True)
-class NightReport:
-    """What a scheduled run did.
+@dataclass(frozen=True, repr=False)
+class UpdateReport(Told):
+    """What an update did, or would do.
 
     `run`: Its name: when it began, in UTC.
     `outcome`: What came of it.
@@ -103,13 +109,39 @@ class NightReport:
         """Return the first step that failed."""
         return next((step for step in self.steps if step.error), None)
 
+    @property
+    def error(self) -> str:
+        """Return what failed and how to repair it, as one message; empty if nothing failed."""
+        step = self.failed
+        if step is None:
+            return ""
+        repair = failure_of(step.error).repair
+        return f"error ({step.error}) in {step.name}: {step.message}\n{repair}"
+
+    def _summary(self) -> Summary:
+        import pandas as pd
+
+        planned = self.outcome is Outcome.PLANNED
+        rows = [
+            {"step": step.name, "outcome": step.outcome,
+             "seconds": "" if planned else f"{step.seconds:.1f}", "counts": step.numbers(),
+             "note": step.note}
+            for step in self.steps
+        ]  # fmt: skip
+        notes = [f"warning: {text}" for text in self.warnings]
+        notes += [self.error] if self.error else []
+        title = "what a run would do" if planned else "the run"
+        end = f"{self.outcome}: exit code {int(self.exit_code)}"
+        table = pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
+        return Summary("Update", {"ended": end}, {title: table}, tuple(notes))
+
     def text(self) -> str:
         """Return the record as it is stored."""
-        told = asdict(self) | {"exit_code": int(self.exit_code)}
-        return json.dumps(told, indent=1, ensure_ascii=False, default=str) + "\n"
+        record = asdict(self) | {"exit_code": int(self.exit_code)}
+        return json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
 
     @classmethod
-    def parse(cls, text: str) -> NightReport:
+    def parse(cls, text: str) -> UpdateReport:
         """Read a stored record; keys of another version are left out."""
         found = json.loads(text)
         known = {f.name for f in fields(cls)}
@@ -128,7 +160,7 @@ def folder_of(config: Config) -> Path:
     return config.nightly.folder or Path("nights")
 
 
-class RunBook:
+class RunRecords:
     """The folder of the records.
 
     `folder`: Folder of the scheduled job; the records lie in its subfolder ``runs``.
@@ -144,20 +176,20 @@ class RunBook:
         taken = len(list(self.runs.glob(f"{stamp}*.json")))
         return f"{stamp}-{taken + 1}" if taken else stamp
 
-    def save(self, report: NightReport) -> None:
+    def save(self, report: UpdateReport) -> None:
         """Write a record, at once."""
         write_text(self.runs / f"{report.run}.json", report.text())
 
-    def read(self) -> list[NightReport]:
+    def read(self) -> list[UpdateReport]:
         """Read all records; files that are none are passed over."""
         found = []
         for path in sorted(self.runs.glob("*.json"), key=_stem, reverse=True):
             with suppress(OSError, ValueError, TypeError, KeyError):
-                found.append(NightReport.parse(path.read_text("utf-8")))
+                found.append(UpdateReport.parse(path.read_text("utf-8")))
         return found
 
     def close_dead(self) -> list[str]:
-        """Return of runs that never ended that they died; only for who holds the lock."""
+        """Record of runs that never ended that they died; only for who holds the lock."""
         dead = [report for report in self.read() if report.outcome is Outcome.RUNNING]
         for report in dead:
             self.save(replace(report, outcome=Outcome.DIED))

@@ -1,15 +1,12 @@
-"""The demo: the whole job on the embedded region, through the same steps as any other run."""
+"""The demo: the whole job on the generated region, through the same steps as any other run."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.steps.evaluate import evaluate_step
-from biastf_xr.steps.fuse import fuse_step, plan_step
-from biastf_xr.steps.ingest import ingest_step
-from biastf_xr.steps.terminal import console, facts, progress_bar
-from biastf_xr.steps.train import train_step
+from biastf_xr.cli._show_runs import show_fit, show_ingest, show_plan, show_run, show_scores
+from biastf_xr.cli._terminal import console, facts, progress_of, stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,45 +43,54 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
 
     `output`: Folder to work in; what an earlier demo left there is replaced.
     """
-    from biastf_xr.config import read_config
+    from biastf_xr.region import Region
     from biastf_xr.testing import SyntheticRegion
 
     started = time.perf_counter()
-    region = SyntheticRegion(shape=(size, size), days=days)
+    scenes = SyntheticRegion(shape=(size, size), days=days)
     console.rule("1. scenes, as from an archive")
-    _write_scenes(region, output)
+    _write_scenes(scenes, output)
     console.rule("2. ingest into Zarr cubes")
     path, workers = output / "demo.toml", changes.get("cluster", {}).get("workers")
     path.write_text(_config(workers, ()))
-    config = read_config(path, changes)
-    ingest_step(config, overwrite=True)
-    withheld = _choose_withheld(config)
+    region = Region.from_file(path, changes)
+    with stages() as progress:
+        ingested = region.ingest(overwrite=True, progress=progress)
+    show_ingest(ingested)
+    withheld = _choose_withheld(region.config)
     path.write_text(_config(workers, withheld))
-    config = read_config(path, changes)
+    region = Region.from_file(path, changes)
     console.print(f"withheld from training and fusion: {', '.join(withheld)}")
-    console.rule("3. fit BiaSTF")
-    train_step(config)
+    console.rule("3. fit biastf-plus")
+    with stages() as progress:
+        fitted = region.fit(progress=progress)
+    show_fit(fitted)
     console.rule("4. fuse every day on a LocalCluster")
-    plan_step(config)
-    fused = fuse_step(config, overwrite=True).path
+    show_plan(region.plan())
+    with stages() as progress:
+        run = region.fuse(overwrite=True, progress=progress)
+    show_run(run)
     console.rule("5. score on the withheld scenes")
-    scores = evaluate_step(config, csv=output / "scores.csv")
-    picture = draw_sheet(config, output / "demo.png")
+    scores = region.evaluate().scores
+    assert scores is not None
+    show_scores(scores)
+    scores.table.to_csv(output / "scores.csv", index=False)
+    picture = draw_sheet(region.config, output / "demo.png")
     minutes = (time.perf_counter() - started) / 60
     console.rule("done")
     console.print(f"pictures   [bold]{picture}[/]")
-    console.print(f"fused cube [bold]{fused}[/]")
+    console.print(f"fused cube [bold]{run.path}[/]")
     console.print(f"in all     {minutes:.1f} minutes\n")
     console.print("Open it with plain xarray:\n")
     snippet = (
         "import xarray as xr\n"
-        f"ds = xr.open_zarr({str(fused)!r})\n"
+        f"ds = xr.open_zarr({run.path!r})\n"
         'print(ds["nir"].sel(time=ds.time[len(ds.time) // 2]).mean().compute())\n'
     )
     console.print(snippet, markup=False, highlight=False, soft_wrap=True)
     return {
         "config": str(path),
-        "fused": fused,
+        "fused": run.path,
         "picture": str(picture),
         "minutes": minutes,
         "scores": scores.summary().reset_index(),
@@ -96,15 +102,15 @@ def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
     from biastf_xr.testing import SyntheticRegion
 
     season = SyntheticRegion(shape=(size, size), days=days).dates
-    told = {
+    plan = {
         "folder": str(output),
         "exists": output.exists(),
         "season": f"{str(season[0])[:10]} to {str(season[-1])[:10]}, {days} days",
         "images": f"{size} x {size} pixels",
         "leaves": "scenes/, cubes/, demo.toml, model.safetensors, scores.csv, demo.png",
     }
-    facts("the demo", told)
-    return told
+    facts("the demo", plan)
+    return plan
 
 
 def _write_scenes(region: Any, output: Path) -> None:
@@ -118,8 +124,8 @@ def _write_scenes(region: Any, output: Path) -> None:
     ):
         folder = output / "scenes" / name
         shutil.rmtree(folder, ignore_errors=True)
-        with progress_bar(f"write {label}", "scenes") as advance:
-            files = write(region, folder, lambda done, total: advance(done, total, ""))
+        with progress_of(f"write {label}") as advance:
+            files = write(region, folder, lambda done, total: advance("", done, total))
         console.print(f"{len(files)} files in [bold]{folder}[/]")
 
 

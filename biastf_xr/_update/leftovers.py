@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._update.health import paths_of
+from biastf_xr._update.records import folder_of
 from biastf_xr._urls import is_url, split_url
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import holder_of, lock_folder
 from biastf_xr.errors import StoreLockedError
-from biastf_xr.nightly.health import paths_of
-from biastf_xr.nightly.records import folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Leftover:
     kept: str = ""
 
 
-def tidy(config: Config, *, dry_run: bool = False) -> tuple[Leftover, ...]:
+def remove_leftovers(config: Config, *, dry_run: bool = False) -> tuple[Leftover, ...]:
     """Remove what killed runs left beside the cubes, the model, the records and the exports.
 
     Unfinished builds and retired copies of a store are removed under the lock of the store, so
@@ -68,17 +68,17 @@ def _of_stores(config: Config) -> Iterator[Leftover]:
             path.with_name(f".{path.name}.{end}") for end in ("partial", "old", "lock")
         )
         if partial.exists():
-            yield Leftover(str(partial), "unfinished build", size_of(partial), path, kept)
+            yield Leftover(str(partial), "unfinished build", _size_of(partial), path, kept)
         if retired.exists():
             why = kept or ("" if path.exists() else "the store itself is missing; it is put back")
-            yield Leftover(str(retired), "retired copy", size_of(retired), path, why)
+            yield Leftover(str(retired), "retired copy", _size_of(retired), path, why)
         if lock.exists():
-            yield Leftover(str(lock), "lock", size_of(lock), path, kept)
+            yield Leftover(str(lock), "lock", _size_of(lock), path, kept)
     folder = folder_of(config)
     lock = folder.with_name(f".{folder.name}.lock")
     if lock.exists():
         kept = "" if holder_of(folder) is None else "a run is at work"
-        yield Leftover(str(lock), "lock", size_of(lock), folder, kept)
+        yield Leftover(str(lock), "lock", _size_of(lock), folder, kept)
 
 
 def _of_remote(url: str) -> Iterator[Leftover]:
@@ -121,10 +121,10 @@ def _of_files(config: Config) -> Iterator[Leftover]:
         for path in sorted(place.glob(pattern)):
             young = time.time() - path.stat().st_mtime < DAY
             kept = "less than a day old: a process may still write it" if young else ""
-            yield Leftover(str(path), "temporary file", size_of(path), folder, kept)
+            yield Leftover(str(path), "temporary file", _size_of(path), folder, kept)
 
 
-def size_of(path: Path) -> int:
+def _size_of(path: Path) -> int:
     """Count the bytes of a file or folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.lstat().st_size for file in files if not file.is_dir())
@@ -155,15 +155,3 @@ def _remove(found: Leftover) -> None:
         shutil.rmtree(path)
     elif found.what != "lock":  # giving the lock back removes its file
         path.unlink(missing_ok=True)
-
-
-def show_leftovers(found: tuple[Leftover, ...], *, dry_run: bool) -> None:
-    """Print what was found."""
-    from biastf_xr.fusion._preview import size
-    from biastf_xr.steps.terminal import console
-
-    if not found:
-        console.print("nothing is left behind")
-    for one in found:
-        did = f"stays: {one.kept}" if one.kept else "would be removed" if dry_run else "removed"
-        console.print(f"{one.what} {one.path} ({size(one.size)}): {did}", highlight=False)

@@ -11,49 +11,42 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._update.health import failed_checks, newest_days
+from biastf_xr._update.outcomes import Outcome, outcome_of
+from biastf_xr._update.records import Accuracy, RunRecords, StepRecord, UpdateReport
+from biastf_xr._update.steps import SKIPPED, STEPS, Context, Result
 from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import BiastfError, FusionRunError, StoreLockedError
 from biastf_xr.fusion._report import RunLog
-from biastf_xr.nightly.health import failed_checks, newest_days
-from biastf_xr.nightly.outcomes import Outcome, outcome_of
-from biastf_xr.nightly.records import Accuracy, NightReport, RunBook, StepRecord, folder_of
-from biastf_xr.nightly.work import STEPS, Night
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from biastf_xr.config import Config
+    from biastf_xr.region import Progress, Region
 
+    # Called after every step with its record and what the step returned.
+    OnStep = Callable[[StepRecord, Any], None]
 
 LOG = "log.jsonl"
 
 
-def update(
-    config: Config,
+def run_update(
+    region: Region,
     *,
-    dry_run: bool = False,
-    today: dt.date | None = None,
-    progress: Callable[[NightReport], None] | None = None,
-) -> NightReport:
-    """Bring a region up to date: the scheduled job.
-
-    Eager.  Ingests what is new, fits the method if `refit` says so, fuses what that changes, scores
-    the newest withheld scene, writes the report, exports; then writes the record of the run and the
-    status page.  A step that fails ends the run, except that units which failed do not keep the
-    rest from being scored and handed on.  Everything that was finished is kept, and the next run
-    goes on.
-
-    `dry_run`: Say what each step would do, and write nothing.
-    `today`: The day that ages are counted from; the day it is in UTC by default.
-    """
-    book = RunBook(folder_of(config))
-    report = NightReport(book.new_name(), output=config.fuse.output)
+    dry_run: bool,
+    today: dt.date | None,
+    progress: Progress,
+    on_step: OnStep | None,
+) -> UpdateReport:
+    """Do every step in turn, alone on the region; see `biastf_xr.region.Region.update`."""
+    records = RunRecords(region.folder)
+    report = UpdateReport(records.new_name(), output=region.config.fuse.output)
     day = today or dt.datetime.now(dt.UTC).date()
     if dry_run:
-        return _dry(config, report)
+        return _look(region, report, progress)
     try:
-        with lock_folder(book.folder):
-            return _Run(config, book, report, day, progress).execute()
+        with lock_folder(records.folder):
+            return _Run(region, records, report, day, progress, on_step).execute()
     except StoreLockedError as error:
         return replace(report, outcome=Outcome.BUSY, steps=(_failed_step("start", 0.0, error),))
     except BiastfError as error:  # the records themselves cannot be written
@@ -62,13 +55,17 @@ def update(
         )
 
 
-def _dry(config: Config, report: NightReport) -> NightReport:
-    from biastf_xr.nightly.outlook import outlook
-
+def _look(region: Region, report: UpdateReport, progress: Progress) -> UpdateReport:
+    """Ask every step what it would do."""
+    run, steps = Context(region, progress, dry_run=True), []
     try:
-        return replace(report, outcome=Outcome.PLANNED, steps=outlook(config))
+        for name, step in STEPS.items():
+            listed = name in region.config.nightly.steps
+            result = step(run) if listed else Result(SKIPPED, note="not among `steps`")
+            steps.append(StepRecord(name, result.outcome, 0.0, result.counts, result.note))
     except BiastfError as error:
         return replace(report, outcome=Outcome.FAILED, steps=(_failed_step("plan", 0.0, error),))
+    return replace(report, outcome=Outcome.PLANNED, steps=tuple(steps))
 
 
 class _Run:
@@ -76,66 +73,68 @@ class _Run:
 
     def __init__(
         self,
-        config: Config,
-        book: RunBook,
-        report: NightReport,
+        region: Region,
+        records: RunRecords,
+        report: UpdateReport,
         today: dt.date,
-        progress: Callable[[NightReport], None] | None,
+        progress: Progress,
+        on_step: OnStep | None,
     ) -> None:
-        self.config, self.book, self.report = config, book, report
-        self.today, self.progress = today, progress
+        self.region, self.config, self.records, self.report = region, region.config, records, report
+        self.today, self.progress, self.on_step = today, progress, on_step
         self.started = time.perf_counter()
-        self.log = RunLog(book.folder / LOG)
+        self.log = RunLog(records.folder / LOG)
 
-    def execute(self) -> NightReport:
+    def execute(self) -> UpdateReport:
         """Do every step, and write down what came of it."""
-        earlier = self.book.read()
-        for name in self.book.close_dead():
+        earlier = self.records.read()
+        for name in self.records.close_dead():
             self._say("died", run=name)
         self._save()
         known = next((r.accuracy for r in earlier if r.accuracy), None)
-        night = Night(self.config, self.book.folder, scored_before=known)
+        run = Context(self.region, self.progress, scored_before=known)
         try:
             with _interruptible():
-                outcome = self._steps(night)
-            self._conclude(night, known, outcome)
+                outcome = self._steps(run)
+            self._conclude(run, known, outcome)
         except KeyboardInterrupt:
             self._end(Outcome.INTERRUPTED)
         finally:
             self.log.close()
         return self.report
 
-    def _steps(self, night: Night) -> Outcome:
+    def _steps(self, run: Context) -> Outcome:
         """Do the steps until one fails."""
         incomplete = False
-        for name, work in STEPS.items():
+        for name, step in STEPS.items():
             if name not in self.config.nightly.steps:
                 continue
             started = time.perf_counter()
             try:
-                result = work(night)
+                result = step(run)
             except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (recorded, by its name)
                 self._add(_failed_step(name, time.perf_counter() - started, error), error)
                 if isinstance(error, FusionRunError):
-                    incomplete = night.changed = True
+                    incomplete = run.changed = True
                     continue
                 # What failed units leave may fail a later step; the next run tries both again.
-                said = outcome_of(error)
-                return Outcome.INCOMPLETE if incomplete and said is Outcome.FAILED else said
+                found = outcome_of(error)
+                return Outcome.INCOMPLETE if incomplete and found is Outcome.FAILED else found
             seconds = round(time.perf_counter() - started, 2)
-            self._add(StepRecord(name, result.outcome, seconds, result.counts, result.note))
+            record = StepRecord(name, result.outcome, seconds, result.counts, result.note)
+            self._add(record, value=result.value)
         if incomplete:
             return Outcome.INCOMPLETE
-        return Outcome.DONE if night.changed else Outcome.NOTHING_NEW
+        return Outcome.DONE if run.changed else Outcome.NOTHING_NEW
 
-    def _conclude(self, night: Night, known: Accuracy | None, outcome: Outcome) -> None:
+    def _conclude(self, run: Context, known: Accuracy | None, outcome: Outcome) -> None:
         """Look at what there is now, and end the record."""
         try:
             newest = newest_days(self.config)
         except (BiastfError, OSError, ValueError) as error:
             newest = {}
             self._say("error", step="checks", error=_said(error))
-        accuracy = night.accuracy or known
+        accuracy = run.accuracy or known
         rejected = sum(
             count
             for step in self.report.steps
@@ -147,26 +146,24 @@ class _Run:
         )
         if warnings and outcome in (Outcome.DONE, Outcome.NOTHING_NEW):
             outcome = Outcome.WARNING
-        self.report = replace(
-            self.report, newest=newest, warnings=warnings, accuracy=night.accuracy
-        )
+        self.report = replace(self.report, newest=newest, warnings=warnings, accuracy=run.accuracy)
         self._end(outcome)
 
     def _end(self, outcome: Outcome) -> None:
         """Write the record and the status page."""
-        from biastf_xr.nightly.status import write_status
+        from biastf_xr._update.status import write_status
 
         names = {step.name for step in self.report.steps}
         missed = [n for n in STEPS if n in self.config.nightly.steps and n not in names]
         steps = (*self.report.steps, *(StepRecord(name, "not reached") for name in missed))
         self.report = replace(self.report, outcome=outcome, steps=steps)
         self._save()
-        self.book.prune(self.config.nightly.keep)
+        self.records.prune(self.config.nightly.keep)
         self._say("end", outcome=str(outcome), exit_code=int(self.report.exit_code),
                   warnings=list(self.report.warnings))  # fmt: skip
         write_status(self.config, today=self.today)
 
-    def _add(self, step: StepRecord, error: BaseException | None = None) -> None:
+    def _add(self, step: StepRecord, error: BaseException | None = None, value: Any = None) -> None:
         """Record a step."""
         self.report = replace(self.report, steps=(*self.report.steps, step))
         about: dict[str, Any] = {"step": step.name, "outcome": step.outcome, "counts": step.counts,
@@ -176,13 +173,13 @@ class _Run:
             about |= {"error": step.error, "message": step.message, "trace": "".join(lines)}
         self._say("step", **about)
         self._save()
-        if self.progress:
-            self.progress(self.report)
+        if self.on_step:
+            self.on_step(step, value)
 
     def _save(self) -> None:
         seconds = round(time.perf_counter() - self.started, 2)
         self.report = replace(self.report, seconds=seconds)
-        self.book.save(self.report)
+        self.records.save(self.report)
 
     def _say(self, event: str, **about: Any) -> None:
         self.log.write(event, run=about.pop("run", self.report.run), **about)

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from biastf_xr import _html as html
 from biastf_xr._tables import Html, Table
-from biastf_xr.errors import BiastfError
+from biastf_xr._update.charts import class_shares, coverage_chart, trend_chart
+from biastf_xr._update.health import KINDS, age, coverage, newest_days
+from biastf_xr._update.outcomes import Outcome, failure_of
+from biastf_xr._update.records import RunRecords, StepRecord, UpdateReport, folder_of, write_text
+from biastf_xr.errors import BiastfError, ExitCode
 from biastf_xr.fusion._report import library_versions, utc_now
-from biastf_xr.nightly.charts import class_shares, coverage_chart, trend_chart
-from biastf_xr.nightly.health import KINDS, age, coverage, newest_days
-from biastf_xr.nightly.outcomes import ExitCode, Outcome, failure_of
-from biastf_xr.nightly.records import NightReport, RunBook, StepRecord, folder_of, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from biastf_xr._update.health import Coverage
     from biastf_xr.config import Config
-    from biastf_xr.nightly.health import Coverage
 
 PAGE = "status.html"
 
@@ -59,7 +59,7 @@ def status_path(config: Config) -> Path:
 
 def status_page(config: Config, *, today: dt.date) -> str:
     """Make the status page."""
-    runs = RunBook(folder_of(config)).read()
+    runs = RunRecords(folder_of(config)).read()
     sections = [
         ("runs", "Last runs", _runs(runs)),
         ("freshness", "Freshness", _freshness(config, today)),
@@ -68,7 +68,7 @@ def status_page(config: Config, *, today: dt.date) -> str:
         ("failures", "Failures and how to repair them", _failures(config, runs)),
         ("versions", "Versions", _versions(config, runs)),
     ]
-    style = (files("biastf_xr.nightly") / "templates" / "status.css").read_text("utf-8")
+    style = (files("biastf_xr._update") / "templates" / "status.css").read_text("utf-8")
     title = f"Status of {_name(config)}"
     return html.page(title, sections, _lead(runs), style=style, sortable=False)
 
@@ -77,7 +77,7 @@ def _name(config: Config) -> str:
     return config.fuse.output.rstrip("/").rsplit("/", 1)[-1]
 
 
-def _lead(runs: Sequence[NightReport]) -> str:
+def _lead(runs: Sequence[UpdateReport]) -> str:
     """Return in one line how it is."""
     written = f'<p class="plain">Written {utc_now()}.</p>'
     if not runs:
@@ -109,7 +109,7 @@ def _when(run: str) -> str:
 # --- sections -------------------------------------------------------------------------------------
 
 
-def _runs(runs: Sequence[NightReport]) -> str:
+def _runs(runs: Sequence[UpdateReport]) -> str:
     if not runs:
         return "<p>There is no record of a run yet.</p>"
     rows = [
@@ -119,7 +119,7 @@ def _runs(runs: Sequence[NightReport]) -> str:
     ]  # fmt: skip
     columns = ("began", "outcome", "took", "exit code", "what was done", "machine")
     steps = [
-        (step.name, step.outcome, _duration(step.seconds), _counts(step), step.note)
+        (step.name, step.outcome, _duration(step.seconds), step.numbers(), step.note)
         for step in runs[0].steps
     ]
     codes = [(int(code), code.meaning, code.remedy) for code in ExitCode]
@@ -138,12 +138,8 @@ def _runs(runs: Sequence[NightReport]) -> str:
 
 
 def _did(steps: Iterable[StepRecord]) -> str:
-    parts = [f"{s.name}: {s.error or _counts(s)}" for s in steps if s.error or s.counts]
+    parts = [f"{s.name}: {s.error or s.numbers()}" for s in steps if s.error or s.counts]
     return "; ".join(parts) or "nothing had changed"
-
-
-def _counts(step: StepRecord) -> str:
-    return ", ".join(f"{name} {value}" for name, value in step.counts.items())
 
 
 def _badge(outcome: Outcome) -> Html:
@@ -191,7 +187,7 @@ def _coverage_table(found: Coverage) -> str:
     return Table(caption, ("day", *shares), rows).html()
 
 
-def _accuracy(config: Config, runs: Sequence[NightReport]) -> str:
+def _accuracy(config: Config, runs: Sequence[UpdateReport]) -> str:
     scored = [(_when(r.run), r.accuracy) for r in reversed(runs) if r.accuracy][-POINTS:]
     if not scored:
         return "<p>No scene has been scored yet.</p>"
@@ -215,7 +211,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _failures(config: Config, runs: Sequence[NightReport]) -> str:
+def _failures(config: Config, runs: Sequence[UpdateReport]) -> str:
     bad = [run for run in runs if run.failed or run.outcome is Outcome.DIED][:FAILURES]
     if not bad:
         return "<p>None of the recorded runs failed.</p>"
@@ -223,7 +219,7 @@ def _failures(config: Config, runs: Sequence[NightReport]) -> str:
     return since + "".join(_failure(config, run) for run in bad)
 
 
-def _failure(config: Config, run: NightReport) -> str:
+def _failure(config: Config, run: UpdateReport) -> str:
     step = run.failed or StepRecord("run", "failed", error="Died")
     known = failure_of(step.error)
     book = config.nightly.handbook
@@ -246,7 +242,7 @@ def _code(text: str) -> str:
     return "".join(f"<code>{p}</code>" if n % 2 else p for n, p in enumerate(parts))
 
 
-def _versions(config: Config, runs: Sequence[NightReport]) -> str:
+def _versions(config: Config, runs: Sequence[UpdateReport]) -> str:
     versions = runs[0].versions if runs else library_versions()
     places = {
         "fused cube": config.fuse.output,

@@ -1,0 +1,170 @@
+"""Bring the cubes of both sensors up to date, on grids that fit, and compare the sensors."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.cube._cube import open_cube
+from biastf_xr.cube._ingest import ingest
+from biastf_xr.cube._quality import archive_shift, update_quality
+from biastf_xr.cube.stores import store_at
+from biastf_xr.errors import ConfigError, SceneError
+from biastf_xr.sources import build_product
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Executor
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+    from biastf_xr.config import ClusterSection, Config, GridSection, Source
+    from biastf_xr.cube._ingest import IngestReport
+
+    Progress = Callable[[str, int, int | None, str], None]
+
+# Size of the coarse pixels where the coarse scenes have another CRS and no grid is stated.
+COARSE_RESOLUTION = 480.0
+
+
+def ingest_both(
+    config: Config, progress: Progress, *, overwrite: bool, dry_run: bool
+) -> tuple[IngestReport, IngestReport, xr.Dataset | None]:
+    """Ingest both sensors and compare them; with `shift = "auto"` correct what that measures."""
+    if dry_run:
+        look = partial(ingest_source, overwrite=overwrite, dry_run=True)
+        return look(config.fine, "fine"), look(config.coarse, "coarse"), None
+    with _tasks_on(config.cluster) as executor:
+        one = partial(ingest_source, executor=executor, progress=progress)
+        fine_grid, coarse_grid = grids(config.grid)
+        fine = one(config.fine, "fine", fine_grid, overwrite=overwrite)
+        new = overwrite or not store_at(config.coarse.cube).exists()
+        if new and coarse_grid is None:
+            coarse_grid = _grid_over(config, progress)
+        source = config.coarse
+        if source.shift == "auto":
+            known = (0.0, 0.0) if new else _shift_of(source.cube)
+            source = source.model_copy(update={"shift": known})
+        coarse = one(source, "coarse", coarse_grid, overwrite=overwrite)
+        pairs = _compare(config, progress)
+        shift = archive_shift(pairs) if pairs is not None else None
+        if config.coarse.shift == "auto" and shift is not None and source.shift == (0.0, 0.0):
+            source = source.model_copy(update={"shift": tuple(round(v, 1) for v in shift)})
+            text = f"every coarse scene is moved by {source.shift} and ingested again"
+            progress("registration", 1, 1, text)
+            grid = coarse_grid or _grid_around(source)
+            coarse = one(source, "coarse", grid, overwrite=True)
+            pairs = _compare(config, progress)
+    return fine, coarse, pairs
+
+
+def ingest_source(
+    source: Source,
+    kind: Any,
+    grid: GeoBox | None = None,
+    *,
+    executor: Executor | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Bring the cube of one sensor up to date with its archive."""
+    if source.shift == "auto" and not dry_run:
+        raise ConfigError('shift = "auto" is for the coarse sensor.')
+    return ingest(
+        build_product(source.product, **source.options),
+        source.folder,
+        source.cube,
+        kind=kind,
+        grid=grid,
+        start=str(source.start) if source.start else None,
+        end=str(source.end) if source.end else None,
+        exclude=tuple(map(str, source.exclude)),
+        native_resolution=source.native_resolution,
+        shift=(0.0, 0.0) if source.shift == "auto" else source.shift,
+        resampling=source.resampling,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        executor=executor,
+        progress=progress and (lambda name, n, total: progress(f"ingest {kind}", n, total, name)),
+    )
+
+
+def grids(section: GridSection | None) -> tuple[GeoBox | None, GeoBox | None]:
+    """Return the fine and the coarse analysis grid; None where the scenes keep their pixels."""
+    if section is None:
+        return None, None
+    from biastf_xr.grid import coarse_grid, fine_grid, read_region
+
+    fine = fine_grid(
+        read_region(section.region),
+        crs=section.crs,
+        resolution=section.resolution,
+        anchor=section.anchor,
+    )
+    return fine, coarse_grid(fine, resolution=section.coarse_resolution, margin=section.margin)
+
+
+@contextmanager
+def _tasks_on(cluster: ClusterSection) -> Iterator[Executor | None]:
+    """Yield where the tasks of an ingest run; None for threads of this process."""
+    spec = cluster.spec()
+    if spec.kind == "in-process" or (spec.kind == "local" and spec.workers is None):
+        yield None
+        return
+    from biastf_xr.cluster import tasks_on_demand
+
+    with tasks_on_demand(spec) as executor:
+        yield executor
+
+
+def _grid_over(config: Config, progress: Progress) -> GeoBox | None:
+    """Return a coarse grid over the fine cube where the coarse scenes lie in another CRS."""
+    from biastf_xr.grid import coarse_grid, geobox_of
+
+    product = build_product(config.coarse.product, **config.coarse.options)
+    fine = geobox_of(open_cube(config.fine.cube, chunks=None), "fine cube")
+    for scene in product.find_scenes(config.coarse.folder):
+        if scene.problem:
+            continue
+        try:
+            found = geobox_of(product.open_scene(scene), scene.id)
+        except SceneError:
+            continue
+        if found.crs == fine.crs:
+            return None
+        text = (
+            f"coarse scenes lie in another CRS than the fine cube: brought to pixels of "
+            f"{COARSE_RESOLUTION:g} m over it. A [grid] section chooses otherwise."
+        )
+        progress("grid", 1, 1, text)
+        return coarse_grid(fine, resolution=COARSE_RESOLUTION)
+    return None
+
+
+def _shift_of(cube: str) -> tuple[float, float]:
+    """Return the displacement that an earlier run measured and corrected."""
+    x, y = open_cube(cube, chunks=None).attrs["biastf_shift"]
+    return float(x), float(y)
+
+
+def _grid_around(source: Source) -> GeoBox:
+    """Return the coarse grid with its corner moved, grown so that it covers the fine one."""
+    from biastf_xr.grid import geobox_of, shifted
+
+    found = geobox_of(open_cube(source.cube, chunks=None), "coarse cube")
+    assert source.shift != "auto"
+    return shifted(found, *source.shift).pad(
+        *(int(abs(v) // found.affine.a) + 1 for v in source.shift)
+    )
+
+
+def _compare(config: Config, progress: Progress) -> xr.Dataset | None:
+    """Compare the two sensors on the days that both have."""
+    return update_quality(
+        config.fine.cube,
+        config.coarse.cube,
+        progress=lambda day, done, total: progress("compare the sensors", done, total, day),
+    )

@@ -1,0 +1,1 @@
+"""The update of a region: its steps, records, checks, status page and leftovers."""
