@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from biastf_xr.methods._learning import files
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import nn
 
 # Cards of format 1 are read too: what they lack has the meaning of its default.
@@ -166,3 +169,16 @@ def library_versions() -> dict[str, str]:
         "numpy": str(np.__version__),
         "python": platform.python_version(),
     }
+
+
+def read_weights(path: str, sha256: str) -> tuple[Card, dict[str, dict[str, torch.Tensor]]]:
+    """Read card and weights of a model, network by network."""
+    from safetensors.torch import load
+
+    data = files.read_unaltered(path, sha256)
+    card, _ = files.read_card(Path(path), Card)
+    states: dict[str, dict[str, torch.Tensor]] = {network: {} for network in card.scales}
+    for name, tensor in load(data).items():
+        network = next(n for n in states if name.startswith(f"{n}."))
+        states[network][name.removeprefix(f"{network}.")] = tensor
+    return card, states

@@ -19,10 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods._learning.card import BLOCK, channels_last, takes_blocks
+from biastf_xr.methods._learning.card import BLOCK, channels_last, read_weights, takes_blocks
 from biastf_xr.methods._learning.layers import FastRows, Taps, convolve
 from biastf_xr.methods._learning.loop import DTYPES
-from biastf_xr.methods._learning.networks import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,13 @@ import numpy as np
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.grid import describe
 from biastf_xr.methods._learning import files
-from biastf_xr.methods._learning.card import Card, ErrorLaw, Precision, library_versions
+from biastf_xr.methods._learning.card import (
+    Card,
+    ErrorLaw,
+    Precision,
+    library_versions,
+    read_weights,
+)
 from biastf_xr.methods._learning.rules import SampleRule, TrainRule
 from biastf_xr.methods._options import check_fields
 from biastf_xr.methods.base import LearnedMethod
@@ -25,7 +31,6 @@ from biastf_xr.methods.base import LearnedMethod
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import torch
     from numpy.typing import NDArray
     from torch import nn
 
@@ -352,19 +357,6 @@ class _Start:
     card: Card
     weights: dict[str, dict[str, Any]]
     about: dict[str, Any]
-
-
-def read_weights(path: str, sha256: str) -> tuple[Card, dict[str, dict[str, torch.Tensor]]]:
-    """Read card and weights of a model, network by network."""
-    from safetensors.torch import load
-
-    data = files.read_unaltered(path, sha256)
-    card, _ = files.read_card(Path(path), Card)
-    states: dict[str, dict[str, torch.Tensor]] = {network: {} for network in card.scales}
-    for name, tensor in load(data).items():
-        network = next(n for n in states if name.startswith(f"{n}."))
-        states[network][name.removeprefix(f"{network}.")] = tensor
-    return card, states
 
 
 def _describe_data(pair: CubePair) -> dict[str, Any]:

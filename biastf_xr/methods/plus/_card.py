@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,9 +11,23 @@ from biastf_xr._series import Smoothing
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._options import check_fields, option
 from biastf_xr.methods.base import ModelCard
-from biastf_xr.methods.plus._change import Sensors
+
+if TYPE_CHECKING:
+    from biastf_xr.grid import Float
 
 NAME = "biastf-plus"
+
+
+@dataclass(frozen=True)
+class Sensors:
+    """How the two sensors compare, by band; estimated once, in the fit.
+
+    `response`: What the coarse sensor makes of a fine change of 1.
+    `spread`: Standard deviation of coarse change minus response times fine change, reflectance.
+    """
+
+    response: Float
+    spread: Float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,22 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from biastf_xr.grid import Alignment
-    from biastf_xr.methods.plus._card import PlusOptions
+    from biastf_xr.methods.plus._card import PlusOptions, Sensors
 
 # A mixture of fewer coarse pixels than this many for each of its numbers is not estimated.
 PIXELS_EACH = 3
-
-
-@dataclass(frozen=True)
-class Sensors:
-    """How the two sensors compare, by band; estimated once, in the fit.
-
-    `response`: What the coarse sensor makes of a fine change of 1.
-    `spread`: Standard deviation of coarse change minus response times fine change, reflectance.
-    """
-
-    response: Float
-    spread: Float
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,10 @@ from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.grid import Tile
-from biastf_xr.methods._learning.card import Card, Layers
+from biastf_xr.methods._learning.card import Card, Layers, read_weights
 from biastf_xr.methods._learning.dates import split_dates, training_pairs
 from biastf_xr.methods._learning.files import read_card
 from biastf_xr.methods._learning.loop import FitJob, run_job
-from biastf_xr.methods._learning.networks import read_weights
 from biastf_xr.methods._learning.patches import PatchReader, Site, draw_patches
 from biastf_xr.methods._learning.pool import run_jobs
 from biastf_xr.methods._learning.rules import SampleRule as SharedRule

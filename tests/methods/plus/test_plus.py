@@ -16,9 +16,9 @@ from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.evaluation import evaluate
 from biastf_xr.grid import AxisMap, Tile, aggregate
 from biastf_xr.methods.plus import PlusOptions
+from biastf_xr.methods.plus._card import Sensors
 from biastf_xr.methods.plus._change import (
     Mixture,
-    Sensors,
     as_seen,
     blurred,
     change_of,
