@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 Day = dt.date
 
-NightlyStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export", "publish"]
-NIGHTLY_STEPS: tuple[NightlyStep, ...] = get_args(NightlyStep)
+UpdateStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export", "publish"]
+UPDATE_STEPS: tuple[UpdateStep, ...] = get_args(UpdateStep)
 
 # Keys that name a file, a folder or a store.
 PLACES = ("fine.folder", "fine.cube", "coarse.folder", "coarse.cube", "grid.region",
-          "method.checkpoint", "method.start", "fuse.output", "nightly.folder", "nightly.export",
-          "nightly.publish")  # fmt: skip
+          "method.checkpoint", "method.start", "fuse.output", "update.folder", "update.export",
+          "update.publish")  # fmt: skip
 
 # Old names of keys and sections, which are still read, and what they are called now.
-RENAMED: dict[str, str] = {}
+RENAMED = {"nightly": "update"}
 
 # Keys of `[method]` that stay as they are where a flag names another method than the file.
 OF_ANY_METHOD = ("checkpoint", "refit", "seed", "resume", "train_on", "device", "precision")
@@ -337,7 +337,7 @@ class ClusterSection(Section):
         return ClusterSpec(**dict(self))
 
 
-class NightlySection(Section):
+class UpdateSection(Section):
     """The scheduled job, `biastf-xr update`.
 
     Attributes
@@ -375,7 +375,7 @@ class NightlySection(Section):
     """
 
     folder: Path | None = None
-    steps: tuple[NightlyStep, ...] = NIGHTLY_STEPS
+    steps: tuple[UpdateStep, ...] = UPDATE_STEPS
     keep: Annotated[int, Field(ge=1)] = 90
     weeks: Annotated[int, Field(ge=1, le=104)] = 6
     min_clear: Annotated[float, Field(gt=0, le=1)] = 0.7
@@ -407,7 +407,7 @@ class Config(Section):
         What to predict.
     cluster : ClusterSection
         Where to run.
-    nightly : NightlySection
+    update : UpdateSection
         The scheduled job.
     """
 
@@ -417,7 +417,7 @@ class Config(Section):
     method: MethodSection = MethodSection()
     fuse: FuseSection = FuseSection()
     cluster: ClusterSection = ClusterSection()
-    nightly: NightlySection = NightlySection()
+    update: UpdateSection = UpdateSection()
 
     def fit_options(self) -> dict[str, Any]:
         """Return the options of a fit of the method.
@@ -602,7 +602,7 @@ def _resolve(config: Config, folder: Path) -> Config:
         "coarse": source(config.coarse),
         "method": method,
         "fuse": fuse,
-        "nightly": _resolve_nightly(config.nightly, fuse.output, folder),
+        "update": _resolve_update(config.update, fuse.output, folder),
     }
     grid = config.grid
     if grid and isinstance(grid.region, str) and not _is_code("grid.region", grid.region):
@@ -610,8 +610,8 @@ def _resolve(config: Config, folder: Path) -> Config:
     return config.model_copy(update=changes)
 
 
-def _resolve_nightly(section: NightlySection, output: str, folder: Path) -> NightlySection:
-    """Return the scheduled job its folder."""
+def _resolve_update(section: UpdateSection, output: str, folder: Path) -> UpdateSection:
+    """Return the scheduled job with its folders."""
     beside = folder / store_at(output).beside
     default = beside.with_name(f"{beside.name.removesuffix('.zarr')}.nights")
     place = folder / section.folder if section.folder else default

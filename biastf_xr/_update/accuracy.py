@@ -58,13 +58,13 @@ def choose_trial(region: Region) -> Trial:
 def _newest_clear(config: Config, *, inner: bool) -> str:
     """Return the newest fine scene that is clear and on a coarse day, if need be with one after."""
     fine, coarse = (open_cube(p, chunks=None) for p in (config.fine.cube, config.coarse.cube))
-    days = clear_pairs(pair_cubes(fine, coarse), config.nightly.min_clear)
+    days = clear_pairs(pair_cubes(fine, coarse), config.update.min_clear)
     last = -2 if inner else -1
     if days.size < 1 - last:
         raise MissingPairError(
-            f"{days.size} fine scenes are at least {config.nightly.min_clear:.0%} clear and on a "
+            f"{days.size} fine scenes are at least {config.update.min_clear:.0%} clear and on a "
             f"day of the coarse cube; holding one out needs {1 - last}. Wait for scenes, or lower "
-            "`min_clear` of [nightly]."
+            "`min_clear` of [update]."
         )
     return str(days[last])
 

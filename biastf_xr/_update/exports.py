@@ -50,7 +50,7 @@ def _read_notes(notes: Path) -> dict[str, str]:
 
 def export_days(region: Region, folder: Path) -> list[Path]:
     """Write the new days of the fused cube as Cloud-Optimised GeoTIFFs, and remember them."""
-    section, notes = region.config.nightly, region.folder / EXPORTED
+    section, notes = region.config.update, region.folder / EXPORTED
     days = days_to_export(region.config.fuse.output, notes)
     if not days:
         return []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr._update.records import Accuracy
-    from biastf_xr.config import Config, NightlySection
+    from biastf_xr.config import Config, UpdateSection
 
 KINDS = ("fine", "coarse", "fused")
 
@@ -106,7 +106,7 @@ def age(day: str, today: dt.date) -> int | None:
 
 
 def failed_checks(
-    section: NightlySection,
+    section: UpdateSection,
     newest: dict[str, str],
     accuracy: Accuracy | None,
     today: dt.date,

@@ -60,7 +60,7 @@ def _look(region: Region, report: UpdateReport, progress: Progress) -> UpdateRep
     run, steps = Context(region, progress, dry_run=True), []
     try:
         for name, step in STEPS.items():
-            listed = name in region.config.nightly.steps
+            listed = name in region.config.update.steps
             result = step(run) if listed else Result(SKIPPED, note="not among `steps`")
             steps.append(StepRecord(name, result.outcome, 0.0, result.counts, result.note))
     except BiastfError as error:
@@ -107,7 +107,7 @@ class _Run:
         """Do the steps until one fails."""
         incomplete = False
         for name, step in STEPS.items():
-            if name not in self.config.nightly.steps:
+            if name not in self.config.update.steps:
                 continue
             started = time.perf_counter()
             try:
@@ -142,7 +142,7 @@ class _Run:
             if step.name == "ingest" and name.endswith("rejected")
         )
         warnings = failed_checks(
-            self.config.nightly, newest, accuracy, self.today, rejected=rejected
+            self.config.update, newest, accuracy, self.today, rejected=rejected
         )
         if warnings and outcome in (Outcome.DONE, Outcome.NOTHING_NEW):
             outcome = Outcome.WARNING
@@ -154,11 +154,11 @@ class _Run:
         from biastf_xr._update.status import write_status
 
         names = {step.name for step in self.report.steps}
-        missed = [n for n in STEPS if n in self.config.nightly.steps and n not in names]
+        missed = [n for n in STEPS if n in self.config.update.steps and n not in names]
         steps = (*self.report.steps, *(StepRecord(name, "not reached") for name in missed))
         self.report = replace(self.report, outcome=outcome, steps=steps)
         self._save()
-        self.records.prune(self.config.nightly.keep)
+        self.records.prune(self.config.update.keep)
         self._say("end", outcome=str(outcome), exit_code=int(self.report.exit_code),
                   warnings=list(self.report.warnings))  # fmt: skip
         write_status(self.config, today=self.today)

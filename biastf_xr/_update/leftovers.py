@@ -115,8 +115,8 @@ def _of_files(config: Config) -> Iterator[Leftover]:
     folder, model = folder_of(config), config.method.checkpoint
     places = [(folder, ".*.partial"), (folder / "runs", ".*.partial"), (folder, ".report.partial*"),
               (model.parent, f".{model.name}.partial")]  # fmt: skip
-    if config.nightly.export is not None:
-        places += [(config.nightly.export, f".*.{part}.tif") for part in ("plain", "cog")]
+    if config.update.export is not None:
+        places += [(config.update.export, f".*.{part}.tif") for part in ("plain", "cog")]
     for place, pattern in places:
         for path in sorted(place.glob(pattern)):
             young = time.time() - path.stat().st_mtime < DAY

@@ -157,7 +157,7 @@ class UpdateReport(Told):
 
 def folder_of(config: Config) -> Path:
     """Return the folder of the scheduled job."""
-    return config.nightly.folder or Path("nights")
+    return config.update.folder or Path("nights")
 
 
 class RunRecords:

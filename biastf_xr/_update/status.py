@@ -154,7 +154,7 @@ def _freshness(config: Config, today: dt.date) -> str:
         return f"<p>The cubes cannot be read: {escape(str(error))}</p>"
     rows = []
     for kind in KINDS:
-        limit, old = getattr(config.nightly, f"max_age_{kind}"), age(newest[kind], today)
+        limit, old = getattr(config.update, f"max_age_{kind}"), age(newest[kind], today)
         late = limit is not None and (old is None or old > limit)
         judged = "✓ fresh enough" if limit is not None else "no limit set"
         style = "bad" if late else "good" if limit is not None else "plain"
@@ -169,7 +169,7 @@ def _freshness(config: Config, today: dt.date) -> str:
 
 def _coverage(config: Config) -> str:
     try:
-        found = coverage(config.fuse.output, 7 * config.nightly.weeks)
+        found = coverage(config.fuse.output, 7 * config.update.weeks)
     except (BiastfError, OSError, ValueError, RuntimeError) as error:
         return f"<p>The fused cube cannot be read: {escape(str(error))}</p>"
     if found is None or not found.days:
@@ -222,7 +222,7 @@ def _failures(config: Config, runs: Sequence[UpdateReport]) -> str:
 def _failure(config: Config, run: UpdateReport) -> str:
     step = run.failed or StepRecord("run", "failed", error="Died")
     known = failure_of(step.error)
-    book = config.nightly.handbook
+    book = config.update.handbook
     link = ""
     if book:
         address = escape(f"{book}#{known.anchor}")
@@ -247,7 +247,7 @@ def _versions(config: Config, runs: Sequence[UpdateReport]) -> str:
     places = {
         "fused cube": config.fuse.output,
         "records and log": folder_of(config),
-        "operations card": config.nightly.handbook or "not set (`handbook` of [nightly])",
+        "operations card": config.update.handbook or "not set (`handbook` of [update])",
     }
     return html.facts(versions | places)
 

@@ -142,7 +142,7 @@ def evaluate(run: Context) -> Result:
         trial = choose_trial(run.region)
         if run.dry_run:
             return Result(PLANNED, {"scene": trial.date}, trial.how)
-        run.evaluation = score_trial(run.region, trial, pictures="report" in config.nightly.steps)
+        run.evaluation = score_trial(run.region, trial, pictures="report" in config.update.steps)
     except MissingPairError as error:
         return Result(PLANNED if run.dry_run else SKIPPED, note=f"Not scored: {error}")
     found = run.accuracy = accuracy_of(run.evaluation, trial, config.method.name)
@@ -174,21 +174,21 @@ def report(run: Context) -> Result:
 def export(run: Context) -> Result:
     """Write the days that were made as GeoTIFFs."""
     config = run.region.config
-    if config.nightly.export is None:
+    if config.update.export is None:
         return Result(SKIPPED, note="`export` names no folder.")
     if run.dry_run:
         if not store_at(config.fuse.output).exists():
             return Result(PLANNED, note="known once the fused cube is there")
         days = days_to_export(config.fuse.output, run.region.folder / EXPORTED)
         return Result(PLANNED, {"days": len(days)}, "and the days that are made")
-    files = export_days(run.region, config.nightly.export)
+    files = export_days(run.region, config.update.export)
     return Result(DONE if files else NOTHING_NEW, {"files": len(files)} if files else {})
 
 
 def publish(run: Context) -> Result:
     """Bring the STAC catalogue up to date."""
     config = run.region.config
-    section = config.nightly
+    section = config.update
     if section.publish is None:
         return Result(SKIPPED, note="`publish` names no folder.")
     if run.dry_run and not store_at(config.fuse.output).exists():

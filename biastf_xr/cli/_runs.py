@@ -274,7 +274,7 @@ def update(config: Config, *, dry_run: bool) -> Any:
 
     The scheduled job. A late or reprocessed scene, or a filled coarse gap, recomputes only the
     dates and tiles that it changes; run twice, the second does nothing. It scores the newest
-    withheld scene, keeps a record of every run and writes a status page; `[nightly]` says what
+    withheld scene, keeps a record of every run and writes a status page; `[update]` says what
     else.
 
     Example: `biastf-xr update config.toml`

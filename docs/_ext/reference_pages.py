@@ -140,7 +140,7 @@ def configuration_page() -> str:
         "### `[method.train]`", table_of(TrainRule),
         "## `[fuse]`", table_of(config.FuseSection),
         "## `[cluster]`", table_of(config.ClusterSection),
-        "## `[nightly]`", table_of(config.NightlySection),
+        "## `[update]`", table_of(config.UpdateSection),
     ]  # fmt: skip
     return "\n\n".join(parts)
 

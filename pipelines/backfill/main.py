@@ -139,8 +139,11 @@ def job_data(
     fuse |= {"start": str(season[0]), "end": str(season[1])}
     held = [str(day) for day in fuse.get("withhold", ())]
     fuse["withhold"] = [day for day in held if str(first) <= day <= str(last)]
-    nightly = told.setdefault("nightly", {})
-    nightly.setdefault("steps", ["ingest", "train", "fuse", "evaluate"])
+    told["update"] = {
+        "steps": ["ingest", "train", "fuse", "evaluate"],
+        **told.pop("nightly", {}),  # the name that this section had
+        **told.get("update", {}),
+    }
     return told
 
 
@@ -268,8 +271,8 @@ def prepare(job: Job) -> None:
     """Ingest and fit one job, so that the rest can be estimated."""
     write_files(job)
     config = job.region.config
-    nightly = config.nightly.model_copy(update={"steps": ("ingest", "train")})
-    update(Region(config.model_copy(update={"nightly": nightly})))
+    section = config.update.model_copy(update={"steps": ("ingest", "train")})
+    update(Region(config.model_copy(update={"update": section})))
 
 
 def main() -> int:

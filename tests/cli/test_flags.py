@@ -130,7 +130,7 @@ def test_set_has_the_last_word(flag, file):
         ("fine.options.mask_snow=true", "fine.options", {"mask_snow": True}),
         ("fine.options={mask_snow = true, tile = 'T55'}", "fine.options",
          {"mask_snow": True, "tile": "T55"}),
-        ("nightly.steps=['ingest', 'fuse']", "nightly.steps", ("ingest", "fuse")),
+        ("update.steps=['ingest', 'fuse']", "update.steps", ("ingest", "fuse")),
     ],
 )  # fmt: skip
 def test_set_reads_values_as_toml_or_as_plain_words(text, key, expected, file):
@@ -150,7 +150,7 @@ def test_sets_add_up_and_the_last_of_a_key_counts(file):
         ("fuse.tiles=9", "`fuse.tile`"),
         ("fuze.tile=9", "`fuse`|`fuse.tile`"),
         ("grid.regoin=x", "`grid.region`"),
-        ("nightly.workers=2", "`cluster.workers`"),
+        ("update.workers=2", "`cluster.workers`"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_one_that_may_be_meant(text, meant, file):

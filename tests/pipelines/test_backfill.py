@@ -37,7 +37,7 @@ output = "fused.zarr"
 withhold = ["2019-04-17"]
 [cluster]
 kind = "in-process"
-[nightly]
+[update]
 steps = ["ingest", "fuse"]
 [backfill]
 years = [2020, 2021]

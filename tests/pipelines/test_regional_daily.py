@@ -65,7 +65,7 @@ def second_night(one_night, tmp_path):
 
 def without_model(config):
     text = config.read_text().replace('name = "biastf-plus"', 'name = "direct"')
-    text = text.replace("[nightly]", '[nightly]\nsteps = ["ingest", "train", "fuse"]')
+    text = text.replace("[update]", '[update]\nsteps = ["ingest", "train", "fuse"]')
     config.write_text(text)
 
 
@@ -177,7 +177,7 @@ def test_a_killed_night_is_completed_by_the_next(region, night):
 
 def test_a_configuration_with_a_mistake_needs_a_person(region, night, capsys):
     config, _, _ = region
-    config.write_text(config.read_text().replace("[nightly]", "[nightly]\nmax_age = 3"))
+    config.write_text(config.read_text().replace("[update]", "[update]\nmax_age = 3"))
     assert night(config) == 2
     assert "max_age" in capsys.readouterr().err
 

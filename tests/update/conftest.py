@@ -1,4 +1,4 @@
-"""A region whose cubes are there, so that a night takes a second."""
+"""A region whose cubes are there, so that a run takes a second."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ end = 2021-04-18
 {fuse}
 [cluster]
 kind = "in-process"
-[nightly]
+[update]
 steps = {steps}
-{nightly}
+{update}
 """
 
 
@@ -34,9 +34,9 @@ steps = {steps}
 def region(tmp_path, small_scenes, small_cubes):
     """Return a function that writes the configuration and reads it."""
 
-    def make(nightly="", fuse="", method="direct", steps=("fuse",)):
+    def make(update="", fuse="", method="direct", steps=("fuse",)):
         text = TEXT.format(
-            scenes=small_scenes, cubes=small_cubes, nightly=nightly, fuse=fuse, method=method,
+            scenes=small_scenes, cubes=small_cubes, update=update, fuse=fuse, method=method,
             steps=list(steps),
         )  # fmt: skip
         (tmp_path / "config.toml").write_text(text)

@@ -34,7 +34,7 @@ SCORED = ("train", "fuse", "evaluate")
 
 
 def log_of(config):
-    lines = (config.nightly.folder / "log.jsonl").read_text().splitlines()
+    lines = (config.update.folder / "log.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -56,14 +56,14 @@ def test_a_run_makes_scores_reports_and_exports_and_the_next_does_nothing(region
     config = region('export = "cogs"\nexport_variables = ["nir"]', steps=ALL)
     report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.DONE, 0)
-    assert [step.name for step in report.steps] == list(config.nightly.steps)
+    assert [step.name for step in report.steps] == list(config.update.steps)
     assert report.newest == {"fine": "2021-05-03", "coarse": "2021-05-18", "fused": "2021-04-18"}
     assert report.accuracy.date == "2021-05-03"  # the newest, with no scene after it
     assert report.accuracy.base == "before 2021-04-17"
     assert set(report.accuracy.rmse) == {"nearest", "linear", "direct"}
     assert report.accuracy.rmse["direct"] > 0
     assert len(list((tmp_path / "cogs").glob("fused_202104*_nir.tif"))) == 4
-    folder = config.nightly.folder
+    folder = config.update.folder
     assert folder == tmp_path / "fused.nights"
     assert {p.name for p in folder.iterdir()} >= {"status.html", "report.html", "report.json"}
     assert [line["step"] for line in log_of(config) if line["event"] == "step"] == [
@@ -105,6 +105,16 @@ def test_an_export_that_failed_is_made_up_for(region, tmp_path, monkeypatch):
     assert report.steps[-1].counts == {"files": 4}
 
 
+def test_the_section_is_read_by_the_name_that_it_had(region, tmp_path):
+    new = region("keep = 7")
+    path = tmp_path / "config.toml"
+    path.write_text(path.read_text().replace("[update]", "[nightly]"))
+    with pytest.warns(DeprecationWarning, match=facts("nightly", "update")):
+        old = Region.from_file(path)
+    assert old.config == new
+    assert old.config.update.keep == 7
+
+
 # --- what may go wrong ----------------------------------------------------------------------------
 
 
@@ -117,10 +127,10 @@ def test_a_failure_in_the_middle_is_recorded_and_ends_the_run(region, monkeypatc
         "nothing new", "failed", "not reached", "not reached", "not reached",
     ]  # fmt: skip
     assert (report.failed.error, report.failed.message) == ("SceneError", "no scene")
-    assert RunRecords(config.nightly.folder).read() == [report]
+    assert RunRecords(config.update.folder).read() == [report]
     (trace,) = [line["trace"] for line in log_of(config) if line.get("trace")]
     assert "Traceback" in trace
-    assert "SceneError" in (config.nightly.folder / "status.html").read_text()
+    assert "SceneError" in (config.update.folder / "status.html").read_text()
 
 
 def test_an_error_that_nobody_foresaw_is_recorded_too(region, monkeypatch):
@@ -162,11 +172,11 @@ def test_sigterm_ends_a_run_as_interrupted(region, monkeypatch):
 
 def test_a_second_run_at_once_says_so_and_leaves_no_record(region):
     config = region()
-    with lock_folder(config.nightly.folder):
+    with lock_folder(config.update.folder):
         report = Region(config).update(today=TODAY)
     assert (report.outcome, report.exit_code) == (Outcome.BUSY, 4)
     assert str(os.getpid()) in report.failed.message
-    assert not list(config.nightly.folder.rglob("*.json"))
+    assert not list(config.update.folder.rglob("*.json"))
 
 
 def test_another_writer_of_the_cube_is_another_run_at_work(region):
@@ -180,11 +190,11 @@ def test_another_writer_of_the_cube_is_another_run_at_work(region):
 
 def test_a_run_that_died_is_told_of_by_the_next(region):
     config = region()
-    book = RunRecords(config.nightly.folder)
+    book = RunRecords(config.update.folder)
     book.save(UpdateReport("20210518T030000Z", steps=(StepRecord("ingest", "done"),)))
     Region(config).update(today=TODAY)
     assert [r.outcome for r in book.read()] == [Outcome.DONE, Outcome.DIED]
-    assert "killed" in (config.nightly.folder / "status.html").read_text()
+    assert "killed" in (config.update.folder / "status.html").read_text()
 
 
 def test_records_that_cannot_be_written_need_a_person(region, tmp_path):
@@ -196,7 +206,7 @@ def test_records_that_cannot_be_written_need_a_person(region, tmp_path):
 
 def test_old_records_go_and_damaged_ones_are_passed_over(region):
     config = region("keep = 2")
-    book = RunRecords(config.nightly.folder)
+    book = RunRecords(config.update.folder)
     for n in range(4):
         book.save(UpdateReport(f"2021051{n}T030000Z", outcome=Outcome.DONE))
     (book.runs / "20210519T030000Z.json").write_text("{")
@@ -223,7 +233,7 @@ def test_a_failed_check_is_a_warning(region, limit, told):
         report = Region(config).update(today=TODAY)
         assert (report.outcome, report.exit_code) == (Outcome.WARNING, 1)
         assert told in report.warnings[0]
-    assert told in (config.nightly.folder / "status.html").read_text()
+    assert told in (config.update.folder / "status.html").read_text()
 
 
 def test_limits_that_hold_are_no_warning(region):

@@ -27,7 +27,7 @@ folder = "modis"
 cube = "coarse.zarr"
 [fuse]
 output = "fused.zarr"
-[nightly]
+[update]
 export = "cogs"
 """
 

@@ -68,7 +68,7 @@ def history(region):
     """Return a region with a fused cube and some runs, the last of which failed."""
     config = region('max_age_fine = 5\nhandbook = "https://example.org/operations.html"')
     Region(config).update(today=TODAY)
-    book = RunRecords(config.nightly.folder)
+    book = RunRecords(config.update.folder)
     scored = (accuracy("2021-04-17", 0.02), accuracy("2021-05-03", 0.028))
     for n, one in enumerate(scored):
         book.save(UpdateReport(f"2021051{n}T033000Z", Outcome.DONE, 61.0, accuracy=one))
@@ -100,12 +100,12 @@ def test_what_the_page_says(history):
     links = [a["href"] for a in page.all("a")]
     assert "https://example.org/operations.html#storewriteerror" in links
     assert "report.html" not in links  # there is none
-    (history.nightly.folder / "report.html").write_text("")
+    (history.update.folder / "report.html").write_text("")
     assert "report.html" in [a["href"] for a in page_of(history).all("a")]
 
 
 def test_a_later_good_run_calms(history):
-    book = RunRecords(history.nightly.folder)
+    book = RunRecords(history.update.folder)
     book.save(UpdateReport("29990102T033000Z", Outcome.DONE))
     page = page_of(history)
     assert "Last run 2999-01-02 03:30 UTC: done." in page.text
