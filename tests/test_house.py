@@ -66,4 +66,6 @@ def test_every_measure_is_printed():
     assert len(figures) > 8
     assert figures.pop("import circles") == 0
     assert figures.pop("import circles, with types") <= 1  # a region hands itself to its update
+    (parameters,) = (v for name, v in figures.items() if name.startswith("command-line parameters"))
+    assert parameters <= 80
     assert all(value > 0 for value in figures.values()), figures
