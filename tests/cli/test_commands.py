@@ -274,7 +274,7 @@ def test_fuse_by_flags_takes_a_free_method_and_a_checkpoint(tmp_path, small_cube
         run(
             "fuse", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method", method,
             "--output", output, "--start", "2021-04-17", "--end", "2021-04-17",
-            "--withhold", WITHHELD, "--workers", "1",
+            "--withhold", WITHHELD, "--set", "cluster.kind=in-process",
         )  # fmt: skip
         ds = xr.open_zarr(output).load()
         assert ds.sizes["time"] == 1
@@ -288,7 +288,7 @@ def test_fuse_and_evaluate_take_any_method_with_its_options(tmp_path, small_cube
     options = *options, "method.options.conversion=none"
     run(
         "fuse", *cubes, *options, "--output", tmp_path / "f.zarr", "--start", "2021-04-17",
-        "--end", "2021-04-17", "--withhold", WITHHELD, "--workers", "1",
+        "--end", "2021-04-17", "--withhold", WITHHELD, "--set", "cluster.kind=in-process",
     )  # fmt: skip
     told = json.loads(xr.open_zarr(tmp_path / "f.zarr").attrs["biastf_method"])
     assert (told["method"], told["window"], told["conversion"]) == ("estarfm", 9, "none")
