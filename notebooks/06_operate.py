@@ -33,6 +33,7 @@ import xarray as xr
 import biastf_xr
 from biastf_xr.cube import verify
 from biastf_xr.cube.stores import roll_back, versions
+from biastf_xr.sources import build_product
 from biastf_xr.testing import SyntheticRegion, write_landsat, write_mod09ga
 
 WORK = Path("operate").resolve()
@@ -105,7 +106,7 @@ first_night = versions(FUSED)[0].id
 # %%
 _ = late.rename(LATE)
 report = biastf_xr.ingest(
-    biastf_xr.sources.build_product("landsat-c2-l2"),
+    build_product("landsat-c2-l2"),
     WORK / "archive/landsat",
     WORK / "cubes/fine.zarr",
     kind="fine",
