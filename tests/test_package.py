@@ -60,7 +60,9 @@ def test_every_error_is_a_biastf_error_and_a_builtin():
     from biastf_xr import errors
 
     leaves = [
-        e for e in vars(errors).values() if isinstance(e, type) and e is not errors.BiastfError
+        e
+        for e in vars(errors).values()
+        if isinstance(e, type) and issubclass(e, Exception) and e is not errors.BiastfError
     ]
     assert len(leaves) > 5
     for leaf in leaves:
