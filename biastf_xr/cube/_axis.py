@@ -98,8 +98,17 @@ def _rebuild(
             "rebuild the cube with --overwrite, or keep it in Icechunk."
         )
     timed = {a.path for a in _along_time(old)}
+
+    def moved(key: str) -> str | None:
+        """Return the new name of a chunk; one-dimensional arrays are written below."""
+        array, mark, chunk = key.partition("/c/")
+        if array not in timed or not mark:
+            return key if mark else None
+        first, *rest = chunk.split("/")
+        return "/".join([f"{array}/c", str(move(int(first))), *rest]) if rest else None
+
     with store.build(message, replace=True) as edit:
-        _copy(old.store, edit.store, timed, move, metadata=True)
+        copy_objects(old.store, edit.store, lambda key: None if "/c/" in key else key)
         for array in _along_time(edit.group):
             array.resize((every.size, *array.shape[1:]))
             if array.ndim == 1:
@@ -108,7 +117,7 @@ def _rebuild(
                 array[:] = values
         time: Any = edit.group["time"]
         time[:] = _seconds(every)
-        _copy(old.store, edit.store, timed, move, metadata=False)
+        copy_objects(old.store, edit.store, moved)
 
 
 def _along_time(group: Any) -> list[Any]:
@@ -122,24 +131,15 @@ def _seconds(days: Any) -> Any:
     return days.astype("datetime64[s]").astype("int64")
 
 
-def _copy(
-    source: Any, target: Any, timed: set[str], move: Callable[[int], int], *, metadata: bool
-) -> None:
-    """Copy the metadata or the chunks of a store; along time, chunks move."""
+def copy_objects(source: Any, target: Any, rename: Callable[[str], str | None]) -> None:
+    """Copy objects of a store, compressed as they are, to the names that `rename` returns."""
     from zarr.core.buffer import default_buffer_prototype
     from zarr.core.sync import sync
 
     async def copy() -> None:
         async for key in source.list():
-            array, mark, chunk = key.partition("/c/")
-            if metadata == bool(mark):
-                continue
-            moved = key
-            if array in timed:
-                first, *rest = chunk.split("/")
-                if not rest:
-                    continue  # one-dimensional: written by the caller
-                moved = "/".join([f"{array}/c", str(move(int(first))), *rest])
-            await target.set(moved, await source.get(key, default_buffer_prototype()))
+            name = rename(key)
+            if name is not None:
+                await target.set(name, await source.get(key, default_buffer_prototype()))
 
     sync(copy())

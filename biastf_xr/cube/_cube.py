@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr.cube._encoding import round_mantissa
+from biastf_xr.cube._hashes import hashes_of
 from biastf_xr.cube._ledger import DayRecord, read_clear_pixels, read_ledger
 from biastf_xr.cube._spec import (
     STANDARD_ERROR,
@@ -159,6 +160,11 @@ class Cube:
     def clear_pixels(self) -> dict[np.datetime64, NDArray[np.uint32]] | None:
         """Return how many clear pixels every shard has, by day; None if that was not counted."""
         return read_clear_pixels(self.group)
+
+    @cached_property
+    def day_hashes(self) -> dict[np.datetime64, str]:
+        """Return a hash of what every day was made from; empty where that is not known."""
+        return hashes_of(self.group)
 
     def to_xarray(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-Progress = Callable[[str, int, int], None]
+    from biastf_xr.cube._spec import Progress
+
 
 # The packing of "int16", as in the archives.
 FACTOR, NODATA, LIMIT = 1e-4, -9999, 32767

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,12 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from biastf_xr.cube._selection import Selection
+    from biastf_xr.cube._spec import Progress
     from biastf_xr.cube.stores.base import Edit
     from biastf_xr.sources.base import Scene
 
 Day = np.datetime64
 
-# Called as scenes are finished, with the id of one, the number done and the number in all.
-Progress = Callable[[str, int, int], None]
 
 OUTSIDE = (
     "lies outside the cube's region. Move it out of the folder, or choose a larger region and "

@@ -9,12 +9,9 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._ledger import ARRAY, GROUP, stored_days
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     import zarr
 
@@ -37,18 +34,11 @@ STRUCTURE = (
 )
 
 
-def day_hashes(path: str | Path) -> dict[np.datetime64, str]:
-    """Hash what every day of a cube was made from.
+def hashes_of(group: zarr.Group) -> dict[np.datetime64, str]:
+    """Hash what every day of an opened cube, or of a rechunked copy of one, was made from.
 
     Two equal hashes stand for equal pixels; a day recomputed from the same scenes keeps its hash.
-
-    `path`: The cube: fine, coarse, fused, or a rechunked copy of one.
     """
-    return hashes_of(Cube(path).group)
-
-
-def hashes_of(group: zarr.Group) -> dict[np.datetime64, str]:
-    """Hash what every day of an opened cube was made from; see `day_hashes`."""
     days = stored_days(group)
     if f"{COPY}/{COPY_ARRAY}" in group:
         copied: Any = group[f"{COPY}/{COPY_ARRAY}"]

@@ -16,7 +16,7 @@ from biastf_xr._urls import is_url
 from biastf_xr.cube._axis import days_between, grow, prepend
 from biastf_xr.cube._compose import IngestOptions
 from biastf_xr.cube._cube import Cube
-from biastf_xr.cube._fill import IngestProgress, Progress, fill
+from biastf_xr.cube._fill import IngestProgress, fill
 from biastf_xr.cube._guards import check_same_structure
 from biastf_xr.cube._ledger import (
     create_ledger,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
+    from biastf_xr.cube._spec import Progress
     from biastf_xr.cube.stores.base import CubeStore, Edit
     from biastf_xr.grid import Resampling
     from biastf_xr.sources.base import Product, Scene

@@ -22,12 +22,13 @@ from biastf_xr.cube._spec import PAIR_FLAG, to_days
 from biastf_xr.grid import geobox_of, plan_resampling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
+    from biastf_xr.cube._spec import Progress
     from biastf_xr.cube.stores.base import CubeStore
 
 GROUP = "pair_quality"
@@ -73,7 +74,7 @@ def check_pairs(
     *,
     days: Any = None,
     rule: PairRule | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
     """Compare the fine and the coarse image of every day that has both.
 
@@ -162,7 +163,7 @@ def update_quality(
     coarse: str | Path,
     *,
     rule: PairRule | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> xr.Dataset | None:
     """Check the pairs whose scenes are new, and keep the result with the fine cube.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr.cube._axis import copy_objects
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
 from biastf_xr.cube._spec import Layout
@@ -25,11 +25,11 @@ from biastf_xr.grid import split_tiles
 if TYPE_CHECKING:
     import zarr
 
+    from biastf_xr.cube._spec import Progress
     from biastf_xr.cube.stores.base import CubeStore, Edit
     from biastf_xr.grid import Tile
 
 Purpose = Literal["timeseries", "maps"]
-Progress = Callable[[str, int, int], None]
 
 # Largest chunk and shard of a copy for series: about 1.5 MB and 96 MB of one band of a year.
 SERIES_DAYS, SERIES_CHUNK, SERIES_SHARD = 366, 32, 256
@@ -334,22 +334,17 @@ def _write_structure(edit: Edit, work: _Work, history: str) -> None:
 
 def _take_over(edit: Edit, work: _Work) -> None:
     """Copy the shards of an older copy of which no day has changed, compressed as they are."""
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.core.sync import sync
-
     if work.old is None:
         return
     names = {a.basename for a in _pixel_arrays(work.source)}
-    source, target = work.old.store, edit.store
 
-    async def copy() -> None:
-        async for key in source.list():
-            array, mark, chunk = key.partition("/c/")
-            if mark and array in names and int(chunk.split("/")[0]) in work.kept:
-                value = await source.get(key, default_buffer_prototype())
-                await target.set(key, value)
+    def kept(key: str) -> str | None:
+        """Return the name of a shard that is taken over."""
+        array, mark, chunk = key.partition("/c/")
+        unchanged = mark and array in names and int(chunk.split("/")[0]) in work.kept
+        return key if unchanged else None
 
-    sync(copy())
+    copy_objects(work.old.store, edit.store, kept)
 
 
 def _write_blocks(edit: Edit, work: _Work, progress: Progress | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from odc.geo.geobox import GeoBox
+
+# Called as work goes on, with what was done last, the number done and the number in all.
+Progress = Callable[[str, int, int], None]
 
 CubeKind = Literal["fine", "coarse", "fused"]
 

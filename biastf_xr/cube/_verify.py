@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +17,9 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from biastf_xr.cube._spec import Progress
     from biastf_xr.grid import Tile
 
-# Called after every window with the day, the number done and the number in all.
-Progress = Callable[[str, int, int], None]
 
 # `clear_fraction` is kept as float32 and counted scene by scene.
 TOLERANCE = 1e-4

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from biastf_xr.cube._cube import bands_of, open_cube
+from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
-from biastf_xr.cube._hashes import day_hashes
 from biastf_xr.cube._spec import sigma_of, to_days
-from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import lock_folder, writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
 from biastf_xr.publish import _stac as stac
@@ -140,8 +138,8 @@ def publish(
     StoreWriteError
         If a file cannot be written.
     """
-    ds = open_cube(path, chunks=None)
-    store = store_at(path)
+    source = Cube(path)
+    ds, store = source.to_xarray(chunks=None), source.store
     stem = store.name.removesuffix(".zarr")
     about = stac.Description(
         id or stem,
@@ -153,7 +151,7 @@ def publish(
         tuple(keywords),
     )
     catalogue = _Catalogue(ds, Path(folder), about.id, _layers(ds, layers), dtype)
-    wanted = _wanted(ds, day_hashes(path), dates)
+    wanted = _wanted(ds, source.day_hashes, dates)
     plan = _Plan.compare(catalogue, wanted)
     if dry_run:
         cell = sum(_itemsize(ds[name], dtype) for name in catalogue.names)

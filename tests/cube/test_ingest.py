@@ -404,10 +404,11 @@ def test_tasks_may_run_on_a_dask_cluster(tmp_path, scenes):
 
 def test_cluster_starts_with_the_first_task(tmp_path, scenes, monkeypatch):
     from biastf_xr import cluster
+    from biastf_xr.cluster import _connect
 
     started = []
     connect = cluster.connect
-    monkeypatch.setattr(cluster, "connect", lambda *a, **k: started.append(1) or connect(*a, **k))
+    monkeypatch.setattr(_connect, "connect", lambda *a, **k: started.append(1) or connect(*a, **k))
     for expected in (1, 1):
         with cluster.tasks_on_demand(workers=1) as executor:
             ingest(TIFFS, scenes, tmp_path / "cube.zarr", kind="fine", executor=executor)

@@ -13,11 +13,10 @@ from affine import Affine
 from checks import facts
 from odc.geo.geobox import GeoBox
 
-from biastf_xr.cube import CubeSpec, Layout, verify
+from biastf_xr.cube import Cube, CubeSpec, Layout, verify
 from biastf_xr.cube import _rechunk as module
 from biastf_xr.cube._axis import grow
 from biastf_xr.cube._cube import layout_of, open_cube, write_window
-from biastf_xr.cube._hashes import day_hashes
 from biastf_xr.cube._ledger import DayRecord, Entry, create_ledger, write_records
 from biastf_xr.cube._rechunk import layout_for, rechunk
 from biastf_xr.cube._template import build_template, write_template
@@ -98,7 +97,7 @@ def test_copy_is_the_same_cube_there_and_back(small_cubes, tmp_path, kind):
     assert layout_of(open_cube(maps)) == Layout.build("fused", want["clear"].shape[1:])
     assert verify(series).sound
     assert verify(maps).sound
-    assert day_hashes(maps) == day_hashes(path)
+    assert Cube(maps).day_hashes == Cube(path).day_hashes
 
 
 def test_layout_for_series_is_long_in_time_and_small_in_space():
@@ -177,7 +176,7 @@ def test_day_without_record_counts_as_changed(cube, tmp_path):
     del zarr.open_group(path, mode="r+", use_consolidated=False)["ingest"]
     with store_at(path).edit("test"):
         pass
-    assert set(day_hashes(path).values()) == {""}
+    assert set(Cube(path).day_hashes.values()) == {""}
     rechunk(path, copy)
     assert rechunk(path, copy).changed == 4
 
