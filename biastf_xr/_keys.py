@@ -37,19 +37,12 @@ def leaf_keys(cls: type, prefix: str = "") -> dict[str, Key]:
 
 def known_keys(cls: type) -> list[str]:
     """Return every key, with the options of every method and of every product."""
-    from biastf_xr.methods import LEARNED, METHODS, method_class
-    from biastf_xr.methods._options import option_names
+    from biastf_xr.methods import METHODS, option_names
     from biastf_xr.sources import PRODUCTS, product_class
 
     found = dict.fromkeys(leaf_keys(cls))
     for name in METHODS:
-        schema = method_class(name).options if name in LEARNED else method_class(name)
-        defaults = defaults_of(schema)
-        for option in option_names(schema):
-            table = defaults[option]
-            inner = dataclasses.fields(table) if dataclasses.is_dataclass(table) else ()
-            key = f"method.options.{option}"
-            found |= dict.fromkeys([f"{key}.{f.name}" for f in inner] or [key])
+        found |= {f"method.options.{key}": None for key in option_names(name)}
     for product in map(product_class, PRODUCTS):
         for sensor in ("fine", "coarse"):
             found |= {f"{sensor}.options.{name}": None for name in defaults_of(product)}

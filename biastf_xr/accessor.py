@@ -46,7 +46,7 @@ class BiastfAccessor:
     def plan(
         self,
         coarse: xr.Dataset,
-        method: str | Method = "direct",
+        method: str | Method = "biastf-plus",
         *,
         dates: Any = "daily",
         withhold: Any = (),
@@ -60,7 +60,7 @@ class BiastfAccessor:
         coarse : xarray.Dataset
             The coarse cube.
         method : str or Method
-            Name of a method that needs no training, or a fitted method.
+            Name of a method, or a fitted method.
         dates : "daily" or array_like of dates
             Dates to predict.
         withhold : array_like of dates
@@ -107,7 +107,7 @@ class BiastfAccessor:
     def fuse(
         self,
         coarse: xr.Dataset,
-        method: str | Method = "direct",
+        method: str | Method = "biastf-plus",
         *,
         dates: Any = "daily",
         tile: int = 512,
@@ -121,7 +121,7 @@ class BiastfAccessor:
         coarse : xarray.Dataset
             The coarse cube.
         method : str or Method
-            Name of a method that needs no training, or a fitted method.
+            Name of a method, or a fitted method.
         dates : "daily" or array_like of dates
             Dates to predict.
         tile : int

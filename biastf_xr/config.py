@@ -20,8 +20,7 @@ from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
-from biastf_xr.methods import LEARNED, METHODS
-from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
+from biastf_xr.methods import DEFAULT_METHOD, LEARNED, METHODS, check_options, option_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,18 +32,22 @@ UPDATE_STEPS: tuple[UpdateStep, ...] = get_args(UpdateStep)
 
 # Keys that name a file, a folder or a store.
 PLACES = ("fine.folder", "fine.cube", "coarse.folder", "coarse.cube", "grid.region",
-          "method.checkpoint", "method.start", "fuse.output", "update.folder", "update.export",
-          "update.publish")  # fmt: skip
+          "method.checkpoint", "method.options.start", "fuse.output", "update.folder",
+          "update.export", "update.publish")  # fmt: skip
 
 # Old names of keys and sections, which are still read, and what they are called now.
-RENAMED = {"nightly": "update"}
+RENAMED = {"nightly": "update"} | {
+    f"method.{name}": f"method.options.{name}"
+    for name in ("seed", "start", "resume", "weights", "window", "upsampling", "denoise", "network",
+                 "samples", "train")
+}  # fmt: skip
 
 # Keys of `[method]` that stay as they are where a flag names another method than the file.
-OF_ANY_METHOD = ("checkpoint", "refit", "seed", "resume", "train_on", "device", "precision")
+OF_ANY_METHOD = ("checkpoint", "refit", "train_on", "device", "precision")
 
-# Keys of `[method]` that mean nothing to "biastf-plus".
-OF_NETWORKS = ("network", "samples", "train", "start", "train_on", "weights", "window",
-               "upsampling", "denoise")  # fmt: skip
+# Old keys that files hold for every method, and methods without such an option never read.
+UNREAD = {"seed", "resume"}
+UNREAD_UNTRAINED = UNREAD | {"start", "denoise", "network", "samples", "train"}
 
 
 class Section(BaseModel):
@@ -133,88 +136,41 @@ class MethodSection(Section):
     refit : {"if-missing", "new-scenes", "never"}
         When `update` fits a learned method: where there is no checkpoint, or also whenever fine
         scenes arrive, which makes every date anew; "never" uses the checkpoint that is there.
-    seed : int
-        Seed of everything random.
-    start : pathlib.Path, optional
-        Checkpoint of a model fitted on another region or year, whose networks the fit refines.
-    resume : bool
-        Whether a fit that was interrupted goes on from its last epoch.
     train_on : {"here", "cluster"}
         Who fits the networks: threads of this process, or the workers of `[cluster]`, one network
         each; the model has the same bytes.
-    weights : {"change", "time", "equal", "learned"}
-        How the two sides are weighted; "learned" of "biastf" only.
-    window : int
-        Side of the method's window, odd: of "direct" and "biastf" in coarse pixels, over which
-        "change" is averaged; of the others in fine pixels, where similar ones are sought.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid.
-    denoise : float
-        Of "biastf": standard deviation, in coarse pixels, of the Gaussian that denoises the coarse
-        change before it is brought to the fine grid; 0 for none, about 0.5 for a noisy sensor.
-    options : dict
-        Other options of the method, as ``similarity = "all"`` of "starfm"; the methods page of the
-        documentation lists them.
     device : str
-        Torch device that fuses, on every worker: "cpu", "cuda", "cuda:1"; training has its own in
-        `train`.
+        Torch device that fuses, on every worker: "cpu", "cuda", "cuda:1"; training has its own,
+        ``options.train.device``.
     precision : {"fp32", "bf16", "fp16"}
         Numbers of the convolutions that fuse; "fp16" on CUDA devices only.
-    network
-        Of "biastf"; see `biastf_xr.methods.biastf`.
-    samples, train
-        Of learned methods; see `biastf_xr.methods._learning.rules`.
+    options : dict
+        Options of the method: those of `biastf_xr.fit` for a learned one, of `biastf_xr.fuse` for
+        the others, as ``similarity = "all"`` of "starfm"; the methods page lists them.
     """
 
-    name: Literal[METHODS] = "biastf-plus"  # type: ignore[valid-type]
+    name: Literal[METHODS] = DEFAULT_METHOD  # type: ignore[valid-type]
     checkpoint: Path = Path("model.safetensors")
     refit: Literal["if-missing", "new-scenes", "never"] = "if-missing"
-    seed: int = 0
-    start: Path | None = None
-    resume: bool = True
     train_on: Literal["here", "cluster"] = "here"
-    weights: Literal["change", "time", "equal", "learned"] = "change"
-    window: Annotated[int, Field(ge=1)] = 3
-    upsampling: Literal["bilinear", "nearest"] = "bilinear"
-    denoise: Annotated[float, Field(ge=0, le=5)] = 0.0
-    options: dict[str, Any] = Field(default_factory=dict)
     device: str = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    network: NetworkShape = NetworkShape()
-    samples: SampleRule = SampleRule()
-    train: TrainRule = TrainRule()
+    options: dict[str, Any] = Field(default_factory=dict)
 
-    @pydantic.model_validator(mode="after")
-    def _fits_the_method(self) -> Self:
-        """Refuse what would silently be ignored."""
-        foreign = sorted(self.model_fields_set & set(OF_NETWORKS))
-        if self.name == "biastf-plus" and foreign:
-            raise ValueError(
-                f"{', '.join(foreign)} beside 'biastf-plus', which has no network. Leave it out, "
-                "or set name = 'biastf', the networks of the paper"
-            )
-        return self
+    @pydantic.field_validator("options")
+    @classmethod
+    def _known_to_the_method(
+        cls, options: dict[str, Any], info: pydantic.ValidationInfo
+    ) -> dict[str, Any]:
+        """Check the options against those of the method."""
+        if "name" in info.data:
+            check_options(info.data["name"], options)
+        return options
 
     @property
     def learned(self) -> bool:
         """Return whether the method needs fitting."""
         return self.name in LEARNED
-
-    def told(self) -> dict[str, Any]:
-        """Return the options of the method itself.
-
-        Returns
-        -------
-        dict
-            For `biastf_xr.methods.get_method`, or the fit: of "direct" and "biastf" all shared
-            keys, of the others those that are set, which have their own defaults.
-        """
-        shared: tuple[str, ...] = ("weights", "window", "upsampling")
-        if self.name not in {"direct", "biastf"}:
-            shared = tuple(key for key in shared if key in self.model_fields_set)
-        elif self.name == "biastf":
-            shared = (*shared, "denoise")
-        return {key: getattr(self, key) for key in shared} | self.options
 
 
 class FuseSection(Section):
@@ -427,14 +383,7 @@ class Config(Section):
         dict
             For `biastf_xr.fit`, beside the cubes and the name of the method.
         """
-        method = self.method
-        options: dict[str, Any] = {"base_rule": self.fuse.rule().bracket} | method.told()
-        if method.name == "biastf":
-            options["network"] = method.network
-        if method.name != "biastf-plus":
-            for name in ("samples", "train", "seed", "start", "resume"):
-                options[name] = getattr(method, name)
-        return options
+        return {"base_rule": self.fuse.rule().bracket, **self.method.options}
 
 
 def read_config(path: str | Path | None, changes: Mapping[str, Any] | None = None) -> Config:
@@ -518,10 +467,9 @@ def build_config(
 def _changed(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of a file with other values; their paths are of the working directory."""
     for key in PLACES:
-        section, name = key.split(".")
-        value = changes.get(section, {}).get(name)
+        _, value = taken(changes, *key.split("."))
         if isinstance(value, str | Path) and not _is_code(key, value):
-            changes = merged(changes, {section: {name: locate(value, Path.cwd())}})
+            changes = merged(changes, _nested(key, locate(value, Path.cwd())))
     method = data.get("method", {})
     if isinstance(method, dict):
         named = method.get("name", MethodSection().name)
@@ -535,12 +483,38 @@ def _with_new_names(data: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(data)
     for old, new in RENAMED.items():
         found, value = taken(found, *old.split("."))
-        if value is not None:
-            told = f"`{old}` is `{new}` now; write that in its place"
-            warnings.warn(told, DeprecationWarning, stacklevel=4)
-            for part in reversed(new.split(".")):
-                value = {part: value}
-            found = merged(value, found)  # of both names, the new one counts
+        if value is None:
+            continue
+        unread = _never_read(found, old)
+        told = f"`{old}` means nothing to {unread!r}; leave it out" if unread else (
+            f"`{old}` is `{new}` now; write that in its place"
+        )  # fmt: skip
+        warnings.warn(told, DeprecationWarning, stacklevel=4)
+        if not unread:
+            found = merged(_nested(new, value), found)  # of both names, the new one counts
+    return found
+
+
+def _never_read(data: Mapping[str, Any], key: str) -> str:
+    """Return the method of a file if it has no such option as an old key, and never read it."""
+    section, _, option = key.partition(".")
+    method = data.get("method", {})
+    name = method.get("name", DEFAULT_METHOD) if isinstance(method, dict) else ""
+    if section != "method" or name not in METHODS or option in _heads(name):
+        return ""
+    return name if option in (UNREAD if name in LEARNED else UNREAD_UNTRAINED) else ""
+
+
+def _heads(method: str) -> set[str]:
+    """Return the options of a method, tables as one."""
+    return {name.partition(".")[0] for name in option_names(method)}
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """Return the tables that hold the value of a key such as "fuse.tile"."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    found: dict[str, Any] = value
     return found
 
 
@@ -592,9 +566,11 @@ def _resolve(config: Config, folder: Path) -> Config:
         where = s.folder if is_url(s.folder) else str(folder / s.folder)
         return s.model_copy(update={"folder": where, "cube": locate(s.cube, folder)})
 
-    start = config.method.start and folder / config.method.start
+    options = config.method.options
+    if options.get("start") is not None:
+        options = options | {"start": folder / options["start"]}
     method = config.method.model_copy(
-        update={"checkpoint": folder / config.method.checkpoint, "start": start}
+        update={"checkpoint": folder / config.method.checkpoint, "options": options}
     )
     fuse = config.fuse.model_copy(update={"output": locate(config.fuse.output, folder)})
     changes = {

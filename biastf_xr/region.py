@@ -22,7 +22,7 @@ from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube._spec import to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError
-from biastf_xr.methods import BASELINES, fit, get_method, load_method
+from biastf_xr.methods import BASELINES, check_options, fit, get_method, load_method, method_class
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -289,8 +289,6 @@ class Region:
         MissingPairError
             If there are too few clear dates to learn from.
         """
-        from biastf_xr.methods._learning.dates import training_days
-
         config, method = self.config, self.config.method
         plan = Fitted(method.name, learned=method.learned, checkpoint=method.checkpoint)
         if not method.learned:
@@ -300,7 +298,9 @@ class Region:
         plan = replace(plan, bands=bands_of(fine), withheld=withheld)
         if dry_run:
             pair = pair_cubes(fine, coarse)
-            chosen = training_days(pair, method.samples, config.fuse.rule().bracket)
+            options = check_options(method.name, method.options)
+            rule = config.fuse.rule().bracket
+            chosen = method_class(method.name).training_days(pair, options, rule)
             return replace(plan, days=tuple(map(str, chosen)))
         started = time.perf_counter()
         with ExitStack() as stack:
@@ -692,7 +692,7 @@ class Region:
         """
         section = self.config.method
         if not section.learned:
-            return get_method(section.name, **section.told())
+            return get_method(section.name, **section.options)
         method = load_method(section.checkpoint, device=section.device, precision=section.precision)
         if method.name != section.name:
             raise ConfigError(

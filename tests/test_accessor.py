@@ -34,7 +34,7 @@ def test_stored_cubes_stay_lazy_whatever_part_of_them_is_selected(cubes, no_comp
     fine, coarse = cubes
     part = fine.sel(x=slice(None, float(fine.x[63]))).isel(y=slice(0, 48))
     days = coarse.sel(time=slice("2021-04-03", "2021-05-10"))
-    part.biastf.plan(days, dates=["2021-04-20"], trial=False)
+    part.biastf.plan(days, "direct", dates=["2021-04-20"], trial=False)
     part.biastf.brackets(days)
     fused = part.biastf.fuse(days, "linear", tile=32)
     assert isinstance(fused, xr.Dataset)
@@ -45,8 +45,10 @@ def test_stored_cubes_stay_lazy_whatever_part_of_them_is_selected(cubes, no_comp
 def test_result_is_that_of_the_function_and_does_not_depend_on_chunks(make_pair):
     fine, coarse = make_pair()
     plain = biastf_xr.fuse(fine, coarse, "direct").compute()
-    xr.testing.assert_identical(fine.biastf.fuse(coarse).compute().drop_attrs(), plain.drop_attrs())
-    chunked = fine.chunk(time=2, y=7, x=9).biastf.fuse(coarse.chunk(time=5), tile=11)
+    xr.testing.assert_identical(
+        fine.biastf.fuse(coarse, "direct").compute().drop_attrs(), plain.drop_attrs()
+    )
+    chunked = fine.chunk(time=2, y=7, x=9).biastf.fuse(coarse.chunk(time=5), "direct", tile=11)
     np.testing.assert_array_equal(chunked["nir"], plain["nir"])
     assert chunked["nir"].attrs == plain["nir"].attrs
 

@@ -10,7 +10,7 @@ from checks import facts
 import biastf_xr.config as config_module
 from biastf_xr.config import read_config
 from biastf_xr.errors import ConfigError
-from biastf_xr.methods import get_method
+from biastf_xr.methods import check_options, get_method
 
 VALID = """
 [fine]
@@ -30,6 +30,8 @@ native_resolution = 500
 [method]
 name = "biastf"
 checkpoint = "models/model.safetensors"
+
+[method.options]
 window = 5
 network = { filters = [8, 4, 4] }
 samples = { count = 64 }
@@ -72,11 +74,12 @@ def test_values_are_read(write):
     assert config.fine.exclude == (dt.date(2021, 4, 17),)
     assert config.fine.options == {"mask_snow": True}
     assert config.coarse.native_resolution == 500
-    assert config.method.network.filters == (8, 4, 4)
-    assert config.method.network.kernels == (7, 5, 3, 3)
-    assert config.method.samples.count == 64
-    assert config.method.train.epochs == 3
-    assert config.method.told()["window"] == 5
+    options = check_options("biastf", config.method.options)
+    assert options.network.filters == (8, 4, 4)
+    assert options.network.kernels == (7, 5, 3, 3)
+    assert options.samples.count == 64
+    assert options.train.epochs == 3
+    assert options.window == 5
     assert config.fuse.withhold == (dt.date(2021, 5, 3),)
     assert config.cluster.workers == 2
 
@@ -85,12 +88,17 @@ def test_a_method_takes_what_is_set_and_its_own_defaults_for_the_rest(write):
     text = """[method]
 name = "starfm"
 window = 31
+seed = 3
 options = { similarity = "all", classes = 4 }
 """
     path = write()
     head, _, rest = path.read_text().partition("[method]")
     path.write_text(head + text + rest[rest.index("[fuse]") :])
-    told = read_config(path).method.told()
+    with pytest.warns(DeprecationWarning, match=r"method\.(options\.window|seed)") as caught:
+        told = read_config(path).method.options
+    messages = [str(w.message) for w in caught]
+    assert "`method.window` is `method.options.window` now; write that in its place" in messages
+    assert "`method.seed` means nothing to 'starfm'; leave it out" in messages
     assert told == {"window": 31, "similarity": "all", "classes": 4}
     assert get_method("starfm", **told).weights == "change"
 
@@ -142,33 +150,35 @@ def test_sections_may_be_left_out_but_for_the_sources(write):
     [
         ("[cluster]", "[clutser]", "clutser"),
         ('folder = "scenes/landsat"', 'folder = "x"\nfoldr = "y"', "fine.foldr"),
-        ("window = 5", "windw = 5", "method.windw"),
+        ("window = 5", "windw = 5", "method.options"),
         ("max_gap = 40\n", "max_gaps = 40\n", "fuse.max_gaps"),
         ("workers = 2", "worker = 2", "cluster.worker"),
-        ("filters = [8, 4, 4]", "filter = [8, 4, 4]", "method.network.filter"),
-        ("count = 64", "counts = 64", "method.samples.counts"),
-        ("epochs = 3", "epoch = 3", "method.train.epoch"),
+        ("filters = [8, 4, 4]", "filter = [8, 4, 4]", "method.options"),
+        ("count = 64", "counts = 64", "method.options"),
+        ("epochs = 3", "epoch = 3", "method.options"),
     ],
 )
 def test_unknown_key_is_named(write, old, new, key):
     path = write((old, new))
-    with pytest.raises(ConfigError, match=facts("config.toml", f"`{key}`")):
+    with pytest.raises(
+        ConfigError, match=facts("config.toml", f"`{key}`", new.split(" =")[0].strip("[]"))
+    ):
         read_config(path)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("window = 5", 'window = "wide"', "`method.window`.*got 'wide'"),
+        ("window = 5", 'window = "wide"', "`method.options`.*window is 'wide'"),
         ("workers = 2", "workers = 0", "`cluster.workers`.*got 0"),
         ("min_clear = 0.2", "min_clear = 20", "`fuse.min_clear`.*got 20"),
         ("coarse_max_gap = 5", "coarse_max_gap = 300", "`fuse.coarse_max_gap`"),
-        ('name = "biastf"', 'name = "biastf-plus"', "network, samples, train, window.*'biastf'"),
+        ('name = "biastf"', 'name = "biastf-plus"', facts("network, samples, train", "ridge")),
         ('name = "biastf"', 'name = "magic"', "`method.name`.*got 'magic'"),
-        ("epochs = 3", 'epochs = "many"', "`method.train.epochs`"),
-        ("epochs = 3", "epochs = 0", facts("`method.train`", "epochs", "from 1")),
-        ("filters = [8, 4, 4]", "filters = [8, 4]", "`method.network.filters"),
-        ("filters = [8, 4, 4]", "kernels = [4, 5, 3, 3]", "`method.network`.*odd"),
+        ("epochs = 3", 'epochs = "many"', "`method.options`.*epochs is 'many'"),
+        ("epochs = 3", "epochs = 0", facts("`method.options`", "epochs", "from 1")),
+        ("filters = [8, 4, 4]", "filters = [8, 4]", "`method.options`.*filters.*three"),
+        ("filters = [8, 4, 4]", "kernels = [4, 5, 3, 3]", "`method.options`.*odd"),
         ("native_resolution = 500", "native_resolution = -1", "`coarse.native_resolution`"),
         ('cube = "cubes/fine.zarr"\n', "", "`fine.cube`"),
         ('["2021-04-17"]', '["17 April"]', r"`fine.exclude.0`.*got '17 April'"),

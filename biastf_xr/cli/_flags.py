@@ -8,7 +8,7 @@ import json
 import tomllib
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -86,6 +86,8 @@ def help_of(name: str) -> str:
     key = leaf_keys(Config)[flag.key]
     default = "" if key.default in (None, (), dataclasses.MISSING) else f"; default {key.default}"
     meaning = " ".join(key.meaning.replace("`", "").split())
+    if name == "method":
+        meaning = f"{meaning.rstrip('.')}: {', '.join(get_args(key.kind))}."
     return " ".join(filter(None, [meaning, flag.more, f"[{flag.key}{default}]"]))
 
 

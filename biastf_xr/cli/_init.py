@@ -37,7 +37,8 @@ cube = "cubes/coarse.zarr"
 {coarse_options}
 {grid}
 [method]
-name = "biastf-plus"            # or "biastf", the networks of the paper, or "estarfm", ...
+name = "{default}"
+# or {methods}
 checkpoint = "model.safetensors"
 refit = "if-missing"            # or "new-scenes": refit with every scene, fuse all days anew
 
@@ -101,9 +102,14 @@ def render_config(name: str, fine: Archive, coarse: Archive, region: str | None)
     `region`: Bounding box as "west,south,east,north", a GeoJSON file, or a code such as
     "MGRS:32UMA".
     """
+    from biastf_xr.methods import DEFAULT_METHOD, METHODS
+
     grid = NO_GRID if region is None else GRID.format(region=_region(region))
+    others = [method for method in METHODS if method != DEFAULT_METHOD]
     return TEMPLATE.format(
         name=name,
+        default=DEFAULT_METHOD,
+        methods=", ".join(others),
         fine=fine,
         coarse=coarse,
         grid=grid,

@@ -12,9 +12,6 @@ from biastf_xr.paper._published import PUBLISHED_METHODS
 # Characters that the names of a line take; the narrowest column, and what is between two.
 LABELS, COLUMN, BETWEEN = 30, 8, 2
 
-# Keys of the section [method] that are options of every method, and of a fit.
-SHARED = {"weights", "window", "upsampling"}
-FITTED = {"network", "samples", "train", "seed"}
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -155,33 +152,10 @@ def method_options(
     methods: Sequence[str], given: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
     """Return the options of every method with those that are given by its name; checked."""
-    from biastf_xr.methods import LEARNED, get_method
+    from biastf_xr.methods import check_options
 
     for method in set(given) - set(methods):
         raise ConfigError(f"--set {method}: {method!r} is not run; run are {list(methods)}.")
-    options = {}
     for method in methods:
-        config = _config(method, given.get(method, {}))
-        if method in LEARNED:
-            options[method] = config.fit_options()
-        else:
-            options[method] = config.method.told()
-            get_method(method, **options[method])
-    return options
-
-
-def _config(method: str, options: Mapping[str, Any]) -> Any:
-    """Build the configuration that has these options of a method: it knows its defaults."""
-    import pydantic
-
-    from biastf_xr.config import Config, explain
-    from biastf_xr.methods import LEARNED
-
-    keys = {*SHARED, *FITTED} if method in LEARNED else SHARED
-    own = {k: v for k, v in options.items() if k in keys}
-    section = {"name": method, **own, "options": {k: options[k] for k in options if k not in own}}
-    cube = {"product": "cube", "folder": ".", "cube": "unused"}
-    try:
-        return Config.model_validate({"fine": cube, "coarse": cube, "method": section})
-    except pydantic.ValidationError as error:
-        raise ConfigError(explain(error)) from error
+        check_options(method, given.get(method, {}))
+    return {method: dict(given.get(method, {})) for method in methods}

@@ -101,7 +101,7 @@ def train(config: Config, *, dry_run: bool) -> Any:
 
     `biastf-xr train --fine fine.zarr --coarse coarse.zarr --withhold 2001-07-11`, or
 
-    `biastf-xr train config.toml --method biastf --set method.train.epochs=50`
+    `biastf-xr train config.toml --method biastf --set method.options.train.epochs=50`
     """
     from biastf_xr.cli._show_runs import show_fit, show_fit_plan
     from biastf_xr.cli._terminal import stages

@@ -17,8 +17,11 @@ from biastf_xr.errors import CubeStructureError, MethodError
 from biastf_xr.fusion import _ledger
 from biastf_xr.fusion._plan import ClearPixels, FusionPlan, build_plan
 from biastf_xr.fusion._provenance import Archive, Provenance
+from biastf_xr.methods import ready_method
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import xarray as xr
     import zarr
     from numpy.typing import NDArray
@@ -77,15 +80,16 @@ class Fusion:
         fine: Cube,
         coarse: Cube,
         output: Cube | None,
-        method: Method,
+        method: str | Method,
         *,
         dates: Any,
         withhold: Any,
         tile: int,
         rule: FusionRule | None,
         overwrite: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> Fusion:
-        """Decide everything; reads metadata only, and changes nothing.
+        """Decide everything; reads metadata only unless the method is fitted; changes nothing.
 
         `output`: Looked at as it is now, whenever it was opened.
         `tile`: Largest shard of a new output, in pixels.
@@ -93,7 +97,8 @@ class Fusion:
         output = None if output is None else output.reopened()
         cubes = (cube.to_xarray(chunks=None) for cube in (fine, coarse))
         pair = pair_cubes(drop_days(next(cubes), withhold), next(cubes))
-        method = method.bind(pair)
+        base_rule = rule.bracket if rule else None
+        method = ready_method(method, pair, base_rule, options or {}).bind(pair)
         spec = fused_spec(pair, method, shard=tile)
         continues = output is not None and not overwrite and output.exists()
         if output is not None and continues:

@@ -19,7 +19,7 @@ from biastf_xr.fusion._kernel import (
 )
 from biastf_xr.fusion._plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.fusion._scene import prepare
-from biastf_xr.methods import get_method
+from biastf_xr.methods import DEFAULT_METHOD, ready_method
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def fuse(
     fine: xr.Dataset,
     coarse: xr.Dataset,
-    method: str | Method = "direct",
+    method: str | Method = DEFAULT_METHOD,
     *,
     dates: Any = "daily",
     tile: int = 512,
@@ -42,7 +42,8 @@ def fuse(
 ) -> xr.Dataset:
     """Predict the fine image of every date asked for.
 
-    Lazy: nothing is read before the result is computed, and only what the result needs.  Any tile
+    Lazy: nothing is read before the result is computed, and only what the result needs; but a
+    method that is fitted here, or looks at whole scenes first, reads for that at once.  Any tile
     size gives the same values.
 
     Parameters
@@ -51,7 +52,8 @@ def fuse(
         Cubes as from `open_cube`: dims ``(time, y, x)``, one float32 variable per band in
         reflectance, NaN where missing.  The coarse cube lies on its own grid, or on the fine one.
     method : str or Method
-        Name of a method that needs no training, or a fitted method from `fit` or `load_method`.
+        Name of a method, or a fitted method from `fit` or `load_method`.  "biastf-plus" given by
+        name is fitted first, which takes seconds; networks must be fitted before.
     dates : "daily" or array_like of dates
         "daily" is every day of the coarse season.
     tile : int
@@ -87,7 +89,7 @@ def fuse(
     >>> day = daily["status_flag"].sel(time="2021-04-10").compute()  # only what this day needs
     """
     pair = pair_cubes(fine, coarse)
-    built = get_method(method, **options).bind(pair)
+    built = ready_method(method, pair, rule.bracket if rule else None, options).bind(pair)
     plan = build_plan(pair, built, dates, rule, tile=(tile, tile))
     states = prepare(built, pair, plan)
     return _graph(pair, built, plan, states, fused_spec(pair, built, shard=tile))

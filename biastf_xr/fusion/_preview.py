@@ -15,7 +15,7 @@ from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion._fusion import Fusion, fused_spec
 from biastf_xr.fusion._plan import OWN_SCENE, build_plan
 from biastf_xr.fusion._speed import try_speed
-from biastf_xr.methods import LEARNED, get_method
+from biastf_xr.methods import DEFAULT_METHOD, LEARNED, ready_method
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +137,7 @@ def plan(
     fine: Cube | str | Path | xr.Dataset,
     coarse: Cube | str | Path | xr.Dataset,
     output: Cube | str | Path | None = None,
-    method: str | Method = "direct",
+    method: str | Method = DEFAULT_METHOD,
     *,
     dates: Any = "daily",
     withhold: Any = (),
@@ -146,7 +146,9 @@ def plan(
     trial: bool = True,
     **options: Any,
 ) -> Preview:
-    """Return what `write_fused` would do, or `fuse` with opened cubes; reads metadata only.
+    """Return what `write_fused` would do, or `fuse` with opened cubes.
+
+    Reads metadata only, unless the method is given by name and must be fitted.
 
     Parameters
     ----------
@@ -155,7 +157,8 @@ def plan(
     output : Cube, str or pathlib.Path, optional
         The store that would be written; what is in it is taken into account.  With stores only.
     method : str or Method
-        Name of a method that needs no training, or a fitted method.
+        Name of a method, or a fitted method.  "biastf-plus" given by name is fitted first, which
+        takes seconds; networks must be fitted before.
     dates : "daily" or array_like of dates
         Dates to predict.
     withhold : array_like of dates
@@ -188,18 +191,25 @@ def plan(
             "a plan needs the paths of both cubes, or both cubes opened and no output. What an "
             "output was made from is known of stores only: give their paths."
         )
-    built = get_method(method, **options)
     if any(stores):
         one, other = map(Cube.of, cubes)
         target = None if output is None else Cube.of(output)
         fusion = Fusion.between(
-            one, other, target, built, dates=dates, withhold=withhold, tile=tile, rule=rule
+            one,
+            other,
+            target,
+            method,
+            dates=dates,
+            withhold=withhold,
+            tile=tile,
+            rule=rule,
+            options=options,
         )
         built, pair, plan = fusion.method, fusion.pair, fusion.plan
         layout, todo = fusion.spec.layout, fusion.work_left().todo
     else:
         pair = pair_cubes(drop_days(cubes[0], withhold), cubes[1])
-        built = built.bind(pair)
+        built = ready_method(method, pair, rule.bracket if rule else None, options).bind(pair)
         layout = fused_spec(pair, built, shard=tile).layout
         plan = build_plan(pair, built, dates, rule, tile=layout.shards[1:])
         todo = np.ones((plan.targets.size, len(plan.tiles)), bool)

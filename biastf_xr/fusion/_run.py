@@ -40,7 +40,7 @@ from biastf_xr.fusion._report import (
 )
 from biastf_xr.fusion._scene import prepare
 from biastf_xr.fusion._worker import RunContext, UnitRecord, forget_windows, run_unit
-from biastf_xr.methods import get_method
+from biastf_xr.methods import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +80,7 @@ def write_fused(
     fine: Cube | str | Path,
     coarse: Cube | str | Path,
     output: Cube | str | Path,
-    method: str | Method = "direct",
+    method: str | Method = DEFAULT_METHOD,
     *,
     dates: Any = "daily",
     withhold: Any = (),
@@ -108,7 +108,10 @@ def write_fused(
     output : Cube, str or pathlib.Path
         The store to write: a folder, a URL, or ``icechunk://folder``.
     method : str or Method
-        Name of a method that needs no training, or a fitted method.
+        Name of a method, or a fitted method.  "biastf-plus" given by name is fitted first, which
+        takes seconds; networks must be fitted before.
+        Withheld scenes take no part in the fit.  To go on with the same model when scenes
+        arrive, hand over a fitted one.
     dates : "daily" or array_like of dates
         "daily" is every day of the coarse season.  Other dates of the output stay as they are.
     withhold : array_like of dates
@@ -150,14 +153,13 @@ def write_fused(
     GridMismatchError, MissingPairError, TargetDateError
         If the inputs do not fit together.
     """
-    built = get_method(method, **options)
     fine, coarse, output = map(Cube.of, (fine, coarse, output))
     events = RunLog(log)
     try:
         with output.store.lock() as token:
             fusion = Fusion.between(
-                fine, coarse, output, built, dates=dates, withhold=withhold, tile=tile, rule=rule,
-                overwrite=overwrite,
+                fine, coarse, output, method, dates=dates, withhold=withhold, tile=tile, rule=rule,
+                overwrite=overwrite, options=options,
             )  # fmt: skip
             fusion.claim_output(overwrite=overwrite, revise=revise)
             left = fusion.work_left()

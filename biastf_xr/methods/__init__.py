@@ -106,6 +106,25 @@ def check_options(name: str, options: Mapping[str, Any]) -> Any:
         raise MethodError(f"method {name!r}: {error}.") from error
 
 
+def option_names(name: str) -> list[str]:
+    """Return the options of a method: of a learned one, those of its fit.
+
+    Parameters
+    ----------
+    name : str
+        Name of the method.
+
+    Returns
+    -------
+    list of str
+        Their names; those in tables as "train.epochs".
+    """
+    from biastf_xr.methods._options import option_keys
+
+    kind = method_class(name)
+    return option_keys(kind.options if name in LEARNED else kind)
+
+
 def get_method(method: str | Method, **options: Any) -> Method:
     """Return a method that can fuse.
 

@@ -124,6 +124,16 @@ def option_names(schema: type) -> list[str]:
     return [f.name for f in _options(schema) if not f.metadata.get("preset")]
 
 
+def option_keys(schema: type) -> list[str]:
+    """List the documented options, those in tables as "train.epochs"."""
+    tables = {f.name: type(f.default) for f in _options(schema) if is_dataclass(f.default)}
+    return [
+        f"{name}.{key}" if key else name
+        for name in option_names(schema)
+        for key in (option_keys(tables[name]) if name in tables else [""])
+    ]
+
+
 def _options(schema: type) -> list[dataclasses.Field[Any]]:
     return [f for f in fields(schema) if f.name != "name" and not f.metadata.get("bound")]
 
@@ -136,7 +146,7 @@ def build(schema: type[T], given: Mapping[str, Any], who: str) -> T:
     presets: Mapping[str, Mapping[str, Any]] = getattr(schema, "presets", {})
     known = [*option_names(schema), *(["preset"] if presets else [])]
     own = {f.name: f for f in _options(schema)}
-    unknown = sorted(set(given) - {*own, *known})
+    unknown = sorted(_unknown(schema, given, {*known}))
     if unknown:
         told = f"it knows {sorted(known)}" if known else "it has none"
         raise MethodError(f"{who} has no option {', '.join(unknown)}; {told}.")
@@ -154,6 +164,17 @@ def build(schema: type[T], given: Mapping[str, Any], who: str) -> T:
                 stacklevel=2,
             )
     return schema(**options)
+
+
+def _unknown(schema: type, given: Mapping[str, Any], known: set[str]) -> list[str]:
+    """List what is given and no option, in tables too."""
+    own = {f.name: f for f in _options(schema)}
+    found = [name for name in given if name not in {*own, *known}]
+    for name, f in own.items():
+        if is_dataclass(f.default) and isinstance(given.get(name), Mapping):
+            inner = _unknown(type(f.default), given[name], set())
+            found += [f"{name}.{key}" for key in inner]
+    return found
 
 
 def options_of(method: Any) -> dict[str, Any]:

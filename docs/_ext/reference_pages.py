@@ -21,7 +21,7 @@ from sphinx.errors import ExtensionError
 
 from biastf_xr._keys import attributes_of, defaults_of
 from biastf_xr.cli._command import Command
-from biastf_xr.methods import LEARNED, METHODS, UNTRAINED, method_class
+from biastf_xr.methods import LEARNED, METHODS, UNTRAINED, method_class, option_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,17 +127,18 @@ def configuration_page() -> str:
     from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
     from biastf_xr.sources import PRODUCTS
 
-    nested = ("network", "samples", "train")
     parts = [
         "## `[fine]` and `[coarse]`", table_of(config.Source),
         "## `[fine.options]` and `[coarse.options]`",
         "Which keys there are depends on `product`.",
         *map(product_section, PRODUCTS),
         "## `[grid]`", table_of(config.GridSection),
-        "## `[method]`", table_of(config.MethodSection, leave_out=nested),
-        "### `[method.network]`", table_of(NetworkShape),
-        "### `[method.samples]`", table_of(SampleRule),
-        "### `[method.train]`", table_of(TrainRule),
+        "## `[method]`", table_of(config.MethodSection),
+        "## `[method.options]`",
+        "The [methods](methods.md) page lists the options of each. Those of networks hold tables:",
+        "### `[method.options.network]`", table_of(NetworkShape),
+        "### `[method.options.samples]`", table_of(SampleRule),
+        "### `[method.options.train]`", table_of(TrainRule),
         "## `[fuse]`", table_of(config.FuseSection),
         "## `[cluster]`", table_of(config.ClusterSection),
         "## `[update]`", table_of(config.UpdateSection),
@@ -264,19 +265,36 @@ def _method_section(name: str) -> str:
 def configuration_schema() -> dict[str, Any]:
     """Return the JSON schema of the TOML file, with what its keys mean."""
     from biastf_xr import config
-    from biastf_xr.methods import biastf as settings
 
     schema = config.Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A run of biastf_xr"
     parts = {"Config": schema, **schema["$defs"]}
     for name, part in parts.items():
-        cls = getattr(config, name, None) or getattr(settings, name)
+        cls = getattr(config, name)
         part["description"] = (inspect.getdoc(cls) or "").partition("\n\n")[0]
         told = attributes_of(cls)
         for key, field in part["properties"].items():
             field["description"] = re.sub(r"\s+", " ", told[key][1]).replace("`", "")
+    parts["MethodSection"]["allOf"] = [_options_schema(name) for name in METHODS]
     return schema
+
+
+def _options_schema(name: str) -> dict[str, Any]:
+    """Return the rule that a method has its own options and no others."""
+    cls = method_class(name)
+    known = {key.partition(".")[0] for key in option_names(name)} | set(cls.presets and {"preset"})
+    told = attributes_of(cls.options if name in LEARNED else cls)
+    meanings = {key: told.get(key, ("", "A named set of options."))[1] for key in sorted(known)}
+    own = {
+        key: {"description": re.sub(r"\s+", " ", meaning).replace("`", "")}
+        for key, meaning in meanings.items()
+    }
+    options = {"properties": own, "additionalProperties": False}
+    return {
+        "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+        "then": {"properties": {"options": options}},
+    }
 
 
 def write_schema(app: Sphinx) -> None:

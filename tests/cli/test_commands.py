@@ -38,9 +38,9 @@ cube = "{coarse}"
 [method]
 name = "biastf"
 checkpoint = "model.safetensors"
-network = {{ filters = [4, 4, 4] }}
-samples = {{ count = 16, patch = 16, min_clear = 0.3 }}
-train = {{ epochs = 1, batch = 8 }}
+options.network = {{ filters = [4, 4, 4] }}
+options.samples = {{ count = 16, patch = 16, min_clear = 0.3 }}
+options.train = {{ epochs = 1, batch = 8 }}
 
 [fuse]
 output = "fused.zarr"
@@ -284,7 +284,7 @@ def test_fuse_by_flags_takes_a_free_method_and_a_checkpoint(tmp_path, small_cube
 
 def test_fuse_and_evaluate_take_any_method_with_its_options(tmp_path, small_cubes, run):
     cubes = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse
-    options = "--method", "estarfm", "--set", "method.window=9", "--set"
+    options = "--method", "estarfm", "--set", "method.options.window=9", "--set"
     options = *options, "method.options.conversion=none"
     run(
         "fuse", *cubes, *options, "--output", tmp_path / "f.zarr", "--start", "2021-04-17",
@@ -322,7 +322,7 @@ def test_evaluate_by_flags_withholds_the_date(small_cubes, run):
 def test_methods_beside_a_file_are_scored_on_its_withheld_dates(tmp_path, config, run):
     page = tmp_path / "methods.html"
     methods = "--method", "starfm", "--method", "efast"
-    output = run("evaluate", config, *methods, "--set", "method.window=9", "--report", page)
+    output = run("evaluate", config, *methods, "--set", "method.options.window=9", "--report", page)
     says(output, "1 withheld date(s)", "starfm", "efast", "direct", "linear")
     data = json.loads(page.with_suffix(".json").read_text("utf-8"))
     assert data["run"]["dates"] == WITHHELD
@@ -367,7 +367,7 @@ def test_train_by_flags(tmp_path, small_cubes, run):
     says(run("info", model), "biastf-plus", "smoothing 2", "fitted on")
     flags = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse
     with pytest.raises(ConfigError, match=facts("train", "biastf-plus", "network")):
-        run("train", *flags, "--set", "method.train.epochs=3")
+        run("train", *flags, "--set", "method.options.train.epochs=3")
 
 
 # --- info ---------------------------------------------------------------------------------------

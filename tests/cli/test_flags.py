@@ -29,7 +29,7 @@ region = "in/region.geojson"
 [method]
 name = "starfm"
 checkpoint = "in/model.safetensors"
-window = 31
+options.window = 31
 [fuse]
 output = "in/fused.zarr"
 start = 2021-01-01
@@ -161,9 +161,9 @@ def test_an_unknown_key_is_refused_with_the_one_that_may_be_meant(text, meant, f
 
 def test_another_method_than_that_of_the_file_has_its_own_options(file):
     same = read_settings(file, changes_of({"method": "starfm"}))
-    assert same.method.window == 31
+    assert same.method.options == {"window": 31}
     other = read_settings(file, changes_of({"method": "estarfm"}))
-    assert "window" not in other.method.model_fields_set
+    assert other.method.options == {}
     assert other.method.checkpoint == same.method.checkpoint
 
 
@@ -171,7 +171,7 @@ def test_another_method_than_that_of_the_file_has_its_own_options(file):
     ("words", "told"),
     [
         (["fuse", "--tile", "9"], "--set fuse.tile="),
-        (["train", "--epochs", "3"], "train.epochs="),
+        (["train", "--epochs", "3"], "--set method.options.train.epochs="),
         (["fuse", "--window", "31"], "--set method.options.window="),
         (["ingest", "--pattern", "L.tif"], "--set coarse.options.pattern="),
         (["plan", "--start", "2021-01-01"], "--set fuse.start="),

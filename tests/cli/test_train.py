@@ -10,12 +10,14 @@ import biastf_xr
 from biastf_xr.cli._app import app
 from biastf_xr.cli._flags import changes_of
 from biastf_xr.config import read_config
-from biastf_xr.errors import ConfigError, MethodError, MissingPairError
+from biastf_xr.errors import ConfigError, MissingPairError
+from biastf_xr.methods import check_options
 
 
 def sets(**values):
-    """Write values of `[method]` as they are typed; a double underscore is a dot."""
-    return [t for k, v in values.items() for t in ("--set", f"method.{k.replace('__', '.')}={v}")]
+    """Write options of the method as they are typed; a double underscore is a dot."""
+    keys = {f"method.options.{k.replace('__', '.')}": v for k, v in values.items()}
+    return [text for key, value in keys.items() for text in ("--set", f"{key}={value}")]
 
 
 SMALL = sets(train__epochs=1, samples__count=8)
@@ -72,7 +74,7 @@ def test_a_model_is_refined_and_shown(train, first, tmp_path):
 
 def test_stfdcnn_is_fitted_and_known_by_its_card(train, small_cubes, tmp_path):
     path = tmp_path / "s.safetensors"
-    small = sets(options__factor=8, options__filters=[4, 4], options__kernels=[3, 3, 3])
+    small = sets(factor=8, filters=[4, 4], kernels=[3, 3, 3])
     model = train(path, "--method", "stfdcnn", *small)
     assert (model.name, model.factor, model.card.filters) == ("stfdcnn", 8, (4, 4))
     told = ("--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method", path)
@@ -85,14 +87,14 @@ def test_stfdcnn_is_fitted_and_known_by_its_card(train, small_cubes, tmp_path):
 
 def test_what_cannot_be_fitted_is_said(train, tmp_path):
     path = tmp_path / "m.safetensors"
-    with pytest.raises(ConfigError, match=facts("`method.samples`", "`target`")):
+    with pytest.raises(ConfigError, match=facts("`method.options`", "`target`")):
         train(path, *sets(samples__dates="flanking"))
     with pytest.raises(MissingPairError, match=facts("2021-04-17", "['2021-04-01', '2021-05-03']")):
         train(path, *sets(samples__dates="earlier", samples__target="2021-04-17"))
-    with pytest.raises(ConfigError, match=r"network\.inputs"):
+    with pytest.raises(ConfigError, match=facts("inputs", "'texture'")):
         train(path, *sets(network__inputs="texture"))
-    with pytest.raises(MethodError, match=facts("'stfdcnn'", "factors", "'factor'")):
-        train(path, "--method", "stfdcnn", *sets(options__factors=8))
+    with pytest.raises(ConfigError, match=facts("'stfdcnn'", "factors", "'factor'")):
+        train(path, "--method", "stfdcnn", *sets(factors=8))
 
 
 def test_the_file_takes_the_same_options(tmp_path, small_cubes):
@@ -107,25 +109,27 @@ folder = "."
 cube = "{small_cubes.coarse}"
 [method]
 name = "biastf"
+train_on = "cluster"
+[method.options]
 start = "models/first.safetensors"
 weights = "learned"
 denoise = 0.5
-train_on = "cluster"
-[method.network]
+[method.options.network]
 inputs = "all-changes"
-[method.samples]
+[method.options.samples]
 dates = "flanking"
 target = 2021-04-17
-[method.train]
+[method.options.train]
 precision = "bf16"
 """
     path = tmp_path / "c.toml"
     path.write_text(text)
     method = read_config(path).method
-    assert method.start == tmp_path / "models/first.safetensors"
-    assert method.network.inputs == "all-changes"
-    assert str(method.samples.target) == "2021-04-17"
-    assert method.told()["denoise"] == 0.5
+    assert method.options["start"] == tmp_path / "models/first.safetensors"
+    options = check_options("biastf", method.options)
+    assert options.network.inputs == "all-changes"
+    assert str(options.samples.target) == "2021-04-17"
+    assert options.denoise == 0.5
     path.write_text(text.replace('"flanking"', '"nearest"'))
-    with pytest.raises(ConfigError, match=r"method\.samples\.dates"):
+    with pytest.raises(ConfigError, match=facts("`method.options`", "dates", "'nearest'")):
         read_config(path)

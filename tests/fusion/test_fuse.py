@@ -251,12 +251,13 @@ def test_cubes_that_do_not_fit_are_refused(make_pair):
         biastf_xr.fuse(fine, coarse.drop_vars("red"), "direct")
     with pytest.raises(ReflectanceRangeError, match="factor = 1e-4"):
         biastf_xr.fuse(fine * 10000, coarse, "direct")
+    late = coarse.assign_coords(time=coarse.time + np.timedelta64(90, "D"))
     with pytest.raises(
         MissingPairError, match=facts("2021-04-01 to 2021-04-17", "2021-06-30 to 2021-07-16")
     ):
-        biastf_xr.fuse(fine, coarse.assign_coords(time=coarse.time + np.timedelta64(90, "D")))
+        biastf_xr.fuse(fine, late, "direct")
     with pytest.raises(TargetDateError, match=facts("2022-01-01", "2021-04-01 to 2021-04-17")):
-        biastf_xr.fuse(fine, coarse, dates=["2022-01-01"])
+        biastf_xr.fuse(fine, coarse, "direct", dates=["2022-01-01"])
 
 
 def test_a_plan_covers_every_pixel_and_date_once(cloudy):
