@@ -113,8 +113,8 @@ def _gdal() -> Iterator[Check]:
     for name, use in _uses().items():
         there = name in drivers or (name == "HDF5" and "HDF5Image" in drivers)
         instead = "; pyhdf reads them" if name == "HDF4" and _version("pyhdf") else ""
-        told = f"for {use}" if there else f"missing, for {use}{instead}"
-        yield Check(topic, f"driver {name}", "ok" if there or instead else "note", told)
+        described = f"for {use}" if there else f"missing, for {use}{instead}"
+        yield Check(topic, f"driver {name}", "ok" if there or instead else "note", described)
     proj = rasterio.crs.CRS.from_epsg(32633)
     yield Check(topic, "projections", "ok", f"EPSG:{proj.to_epsg()} found")
 
@@ -153,8 +153,8 @@ def _gpus() -> Iterator[Check]:
         return
     for n in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(n)
-        told = f"{about.name}, {_size(about.total_memory)}, CUDA {torch.version.cuda}"
-        yield Check(topic, f"cuda:{n}", "ok", told)
+        described = f"{about.name}, {_size(about.total_memory)}, CUDA {torch.version.cuda}"
+        yield Check(topic, f"cuda:{n}", "ok", described)
 
 
 def _machine() -> Iterator[Check]:
@@ -245,10 +245,10 @@ def _scenes(topic: str, kind: str, source: Source) -> Check:
     if not usable:
         advice = f"expected files such as {product.expects}"
         return Check(topic, name, "wrong", f"none of {source.product} in {source.folder}", advice)
-    told = f"{len(usable)} of {source.product}, {usable[0].date} to {usable[-1].date}"
+    described = f"{len(usable)} of {source.product}, {usable[0].date} to {usable[-1].date}"
     broken = len(found) - len(usable)
     advice = f"{broken} cannot be used: `biastf-xr ingest --dry-run` says why" if broken else ""
-    return Check(topic, name, "note" if broken else "ok", told, advice)
+    return Check(topic, name, "note" if broken else "ok", described, advice)
 
 
 def _store(topic: str, kind: str, path: str, store_at: Any) -> Check:

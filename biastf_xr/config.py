@@ -135,7 +135,7 @@ class MethodSection(Section):
         Where a learned method is kept.
     refit : {"if-missing", "new-scenes", "never"}
         When `update` fits a learned method: where there is no checkpoint, or also whenever fine
-        scenes arrive, which makes every date anew; "never" uses the checkpoint that is there.
+        scenes arrive, which recomputes every date; "never" uses the checkpoint that is there.
     train_on : {"here", "cluster"}
         Who fits the networks: threads of this process, or the workers of `[cluster]`, one network
         each; the model has the same bytes.
@@ -486,10 +486,10 @@ def _with_new_names(data: Mapping[str, Any]) -> dict[str, Any]:
         if value is None:
             continue
         unread = _never_read(found, old)
-        told = f"`{old}` means nothing to {unread!r}; leave it out" if unread else (
+        described = f"`{old}` means nothing to {unread!r}; leave it out" if unread else (
             f"`{old}` is `{new}` now; write that in its place"
         )  # fmt: skip
-        warnings.warn(told, DeprecationWarning, stacklevel=4)
+        warnings.warn(described, DeprecationWarning, stacklevel=4)
         if not unread:
             found = merged(_nested(new, value), found)  # of both names, the new one counts
     return found

@@ -467,7 +467,7 @@ class Region:
         if cube is not None and design is not None:
             raise ConfigError(
                 f"the cube {cube} is scored as it was made; a design withholds scenes and predicts "
-                "anew. Give one of the two."
+                "again. Give one of the two."
             )
         fine, coarse = self._cubes()
         inputs = {"fine cube": config.fine.cube, "coarse cube": config.coarse.cube}

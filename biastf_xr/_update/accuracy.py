@@ -47,7 +47,7 @@ def choose_trial(region: Region) -> Trial:
         learned = "The model in use was fitted without it. " if config.method.learned else ""
         return Trial(date, method, f"Held out of one prediction. {learned}".strip())
     if method.name in QUICK:
-        how = "Held out of one prediction, by a model fitted anew without it."
+        how = "Held out of one prediction, by a model fitted again without it."
         return Trial(date, method.name, how)
     raise MissingPairError(
         f"the newest clear scene, {date}, was learned from, and a fit of {method.name} without it "

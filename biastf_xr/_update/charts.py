@@ -58,8 +58,8 @@ def coverage_chart(coverage: Coverage) -> str:
                     f'<rect class="fill-{style} gap" x="{LEFT + n * step:.1f}" y="{foot:.1f}" '
                     f'width="{max(step - 1, 1):.1f}" height="{share * plot:.1f}"/>'
                 )
-        told = ", ".join(f"{k} {v[n]:.0%}" for k, v in shares.items() if v[n] > 0)
-        bars.append(f"<g><title>{day}: {escape(told)}</title>{''.join(parts)}</g>")
+        described = ", ".join(f"{k} {v[n]:.0%}" for k, v in shares.items() if v[n] > 0)
+        bars.append(f"<g><title>{day}: {escape(described)}</title>{''.join(parts)}</g>")
     made = coverage.made()
     whole = sum(share >= WHOLE for share in made)
     about = (
@@ -94,13 +94,13 @@ def trend_chart(scored: Sequence[tuple[str, Accuracy]]) -> str:
                                f"{run}: {name} {value:.5f} on {accuracy.date}"))  # fmt: skip
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
         drawn.append(f'<polyline class="line line-{style}" points="{line}"/>')
-        drawn += [_mark(style, x, y, told) for x, y, told in points]
+        drawn += [_mark(style, x, y, described) for x, y, described in points]
     last = scored[-1][1]
     names = [(s, s) for s in BASELINES] + [("method", last.method)]
-    told = ", ".join(f"{name} {value:.5f}" for name, value in last.rmse.items())
+    described = ", ".join(f"{name} {value:.5f}" for name, value in last.rmse.items())
     about = (
-        f"{len(scored)} runs; on the newest scored scene, {last.date}: {told}. Lower is better. "
-        "The table below has all numbers."
+        f"{len(scored)} runs; on the newest scored scene, {last.date}: {described}. "
+        "Lower is better. The table below has all numbers."
     )
     grid = _grid([(share, f"{top * share:.3f}") for share in (0.0, 0.5, 1.0)])
     ticks = _ticks(places, [a.date for _, a in scored])
@@ -108,8 +108,8 @@ def trend_chart(scored: Sequence[tuple[str, Accuracy]]) -> str:
                 grid + "".join(drawn) + ticks + _legend(names, "mark"))  # fmt: skip
 
 
-def _mark(style: str, x: float, y: float, told: str) -> str:
-    title = f"<title>{escape(told)}</title>"
+def _mark(style: str, x: float, y: float, described: str) -> str:
+    title = f"<title>{escape(described)}</title>"
     if style == "method":
         return f'<circle class="mark-method" cx="{x:.1f}" cy="{y:.1f}" r="5">{title}</circle>'
     return (

@@ -114,22 +114,22 @@ def failed_checks(
     rejected: int = 0,
 ) -> tuple[str, ...]:
     """Return what is older or worse than the configuration allows."""
-    told = []
+    described = []
     for kind, what in zip(KINDS, ("fine scene", "coarse scene", "fused day"), strict=True):
         limit, old = getattr(section, f"max_age_{kind}"), age(newest.get(kind, ""), today)
         if limit is not None and (old is None or old > limit):
             found = "there is none" if old is None else f"{newest[kind]} is {old} days old"
-            told.append(f"Newest {what}: {found}, allowed are {limit} (max_age_{kind}).")
+            described.append(f"Newest {what}: {found}, allowed are {limit} (max_age_{kind}).")
     limit = section.max_error_ratio
     ratio = accuracy.ratio if accuracy else None
     if limit is not None and accuracy and ratio is not None and ratio > limit:
-        told.append(
+        described.append(
             f"Accuracy on {accuracy.date}: {accuracy.method} has {ratio:.3f} of the error of the "
             f"better of linear and direct, allowed are {limit:g} (max_error_ratio)."
         )
     if section.max_rejected is not None and rejected > section.max_rejected:
-        told.append(
+        described.append(
             f"{rejected} scenes cannot be used, allowed are {section.max_rejected} (max_rejected); "
             "the step ingest says why."
         )
-    return tuple(told)
+    return tuple(described)

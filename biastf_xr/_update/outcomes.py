@@ -114,13 +114,13 @@ FAILURES = (
         "A cube is not what the configuration says: other bands, another product or other options, "
         "or something else lies at its path.",
         "Undo the change of the configuration, or choose a new path for the cube. `biastf-xr "
-        "ingest config.toml --overwrite` builds the input cubes anew.",
+        "ingest config.toml --overwrite` builds the input cubes again.",
     ),
     Failure(
         ("GridMismatchError",),
         "Scenes lie on another grid than the cube: the provider changed its delivery, or a foreign "
         "scene is in the folder.",
-        "Take the scenes out, or state a `[grid]` and build the cubes anew.",
+        "Take the scenes out, or state a `[grid]` and build the cubes again.",
     ),
     Failure(
         ("ReflectanceRangeError",),
@@ -137,7 +137,7 @@ FAILURES = (
         ("CheckpointError",),
         "The model is missing, damaged, or fits other cubes.",
         "Put the file back from a copy, or remove it: unless `refit` is 'never' the next "
-        "run fits a new one, which makes every date anew.",
+        "run fits a new one, which recomputes every date.",
     ),
     Failure(
         ("MethodError",),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PAGE = "status.html"
 
-# Runs that the page lists, points of the trend, and failures told at length.
+# Runs that the page lists, points of the trend, and failures described at length.
 RUNS, POINTS, FAILURES = 15, 30, 3
 
 # Style of an outcome, and a mark that needs no colour.
@@ -85,11 +85,11 @@ def _lead(runs: Sequence[UpdateReport]) -> str:
     last = runs[0]
     style, mark = STYLES.get(last.outcome, ("plain", ""))
     lines = "".join(f"<li>{escape(text)}</li>" for text in last.warnings)
-    told = f"{mark} Last run {_when(last.run)}: {last.outcome}."
+    described = f"{mark} Last run {_when(last.run)}: {last.outcome}."
     if last.failed is not None:
-        told += f" {last.failed.name}: {last.failed.error}."
+        described += f" {last.failed.name}: {last.failed.error}."
     return (
-        f'<p class="state {style}">{escape(told)}</p>'
+        f'<p class="state {style}">{escape(described)}</p>'
         + (f'<ul class="warn">{lines}</ul>' if lines else "")
         + written
     )

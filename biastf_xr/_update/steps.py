@@ -121,7 +121,7 @@ def fuse(run: Context) -> Result:
     done = run.region.fuse(revise=True, progress=run.progress)
     run.changed |= done.pixels > 0
     counts = _counts(done.units, done.pixels) | {
-        "made anew": done.revised, "looked at": done.unchanged,
+        "recomputed": done.revised, "looked at": done.unchanged,
     }  # fmt: skip
     counts = {name: count for name, count in counts.items() if count}
     return Result(DONE if done.pixels else NOTHING_NEW, counts, value=done)

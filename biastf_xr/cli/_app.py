@@ -31,8 +31,8 @@ class Program(TyperGroup):
             if tuple(rest[: len(old)]) == old:
                 rest[: len(old)] = [new]
                 if not ctx.resilient_parsing:
-                    told = f"`{' '.join(old)}` is `{new}` now; see `biastf-xr {new} --help`."
-                    typer.secho(f"warning: {told}", fg="yellow", err=True)
+                    described = f"`{' '.join(old)}` is `{new}` now; see `biastf-xr {new} --help`."
+                    typer.secho(f"warning: {described}", fg="yellow", err=True)
         return super().parse_args(ctx, [*common, *rest])
 
     def split(self, args: list[str]) -> tuple[list[str], list[str]]:

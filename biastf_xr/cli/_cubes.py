@@ -129,7 +129,7 @@ def publish(
 ) -> Any:
     """Write a static STAC catalogue: an item of Cloud-Optimised GeoTIFFs for every date.
 
-    Run again, it writes the dates that are new or made anew, and keeps the rest. Any web server,
+    Run again, it writes the dates that are new or recomputed, and keeps the rest. Any web server,
     or a folder, serves it; pystac and odc.stac open it.
 
     Example: `biastf-xr publish fused.zarr catalogue --licence CC-BY-4.0`
@@ -156,7 +156,7 @@ def publish(
 
 
 @command(
-    COMMANDS, panel=CUBES, interrupted="The copy does not show yet; the same command starts anew."
+    COMMANDS, panel=CUBES, interrupted="The copy does not show yet; the same command starts again."
 )
 def rechunk(
     path: Cube,

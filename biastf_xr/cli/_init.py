@@ -40,7 +40,7 @@ cube = "cubes/coarse.zarr"
 name = "{default}"
 # or {methods}
 checkpoint = "model.safetensors"
-refit = "if-missing"            # or "new-scenes": refit with every scene, fuse all days anew
+refit = "if-missing"            # or "new-scenes": refit with every scene, recompute all days
 
 [fuse]
 output = "cubes/fused.zarr"

@@ -47,7 +47,7 @@ def show_catalogue(report: PublishReport, folder: Path, *, dry_run: bool) -> Non
     facts(
         f"STAC catalogue {folder}{' (nothing was written)' if dry_run else ''}",
         {
-            "dates": f"{len(report.added)} new, {len(report.updated)} made anew, "
+            "dates": f"{len(report.added)} new, {len(report.updated)} updated, "
             f"{len(report.kept)} kept, {len(report.removed)} taken out",
             "files": f"{report.files}, {size(report.size)}",
         },

@@ -164,7 +164,7 @@ def show_run(report: RunReport) -> None:
     parts += [
         f"{count} dates of tiles {what}"
         for count, what in (
-            (report.revised, "made anew because their inputs changed"),
+            (report.revised, "recomputed because their inputs changed"),
             (report.unchanged, "looked at and unchanged"),
             (report.kept, "there already"),
         )

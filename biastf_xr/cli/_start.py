@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 COMMANDS: list[Callable[[typer.Typer], None]] = []
 
 
-@command(COMMANDS, panel=START, interrupted="The same command starts the demo anew.")
+@command(COMMANDS, panel=START, interrupted="The same command starts the demo again.")
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("demo_output"),
     size: Annotated[int, typer.Option(min=96, help="Rows and columns of the region.")] = 256,

@@ -177,7 +177,7 @@ def _load(part: xr.Dataset, scene: Scene) -> xr.Dataset:
 
 
 def _broken(part: xr.Dataset, scene: Scene) -> str:
-    """Name the files that cannot be read; all of them where that cannot be told apart."""
+    """Name the files that cannot be read; all of them where that is not known."""
     files = {n: f for n, f in scene.files.items() if n in part and not _readable(part[n])}
     names = sorted({str(f) for f in (files or scene.files).values()})
     return names[0] if len(names) == 1 else f"one of {names}"

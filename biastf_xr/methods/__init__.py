@@ -246,8 +246,10 @@ def fit(
     """
     if "variant" in options:
         name = _VARIANTS.get(str(options["variant"]))
-        told = f"fit(fine, coarse, {name!r})" if name else f"one of {list(LEARNED)} as `method`"
-        raise MethodError(f"fit has no `variant`; name the method: {told}.")
+        described = (
+            f"fit(fine, coarse, {name!r})" if name else f"one of {list(LEARNED)} as `method`"
+        )
+        raise MethodError(f"fit has no `variant`; name the method: {described}.")
     pair = pair_cubes(fine, coarse)
     if method not in LEARNED:
         return get_method(method, **options)

@@ -104,8 +104,8 @@ def _expected(f: dataclasses.Field[Any], value: Any) -> str:
         good, kind = good and value > 0 and value % 2 == 1, "an odd number of pixels"
     else:
         kind = "a whole number" if whole else "a number"
-    told = " and ".join(f"{word} {limit:g}" for word, limit in limits.items())
-    return "" if good else " ".join(filter(None, [kind, told.replace(" and to", " to")]))
+    described = " and ".join(f"{word} {limit:g}" for word, limit in limits.items())
+    return "" if good else " ".join(filter(None, [kind, described.replace(" and to", " to")]))
 
 
 _TESTS = {"above": gt, "below": lt, "from": ge, "to": le}
@@ -148,8 +148,8 @@ def build(schema: type[T], given: Mapping[str, Any], who: str) -> T:
     own = {f.name: f for f in _options(schema)}
     unknown = sorted(_unknown(schema, given, {*known}))
     if unknown:
-        told = f"it knows {sorted(known)}" if known else "it has none"
-        raise MethodError(f"{who} has no option {', '.join(unknown)}; {told}.")
+        described = f"it knows {sorted(known)}" if known else "it has none"
+        raise MethodError(f"{who} has no option {', '.join(unknown)}; {described}.")
     options = dict(given)
     if presets and (name := options.pop("preset", None)) is not None:
         if name not in presets:

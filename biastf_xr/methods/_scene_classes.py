@@ -173,7 +173,7 @@ def read_class_map(given: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
             f"fsdaf: the class map holds {codes.size} values from {codes[0]:g} to {codes[-1]:g}; "
             f"expected 1 to {MOST_CLASSES} classes, whole numbers from 1, and 0 for no class."
         )
-    # Codes with gaps (11, 21, 95) are numbered anew: similarity depends on the number of classes.
+    # Codes with gaps (11, 21, 95) are renumbered: similarity depends on the number of classes.
     classes: NDArray[np.uint8] = np.searchsorted(named, whole).astype(np.uint8)
     classes += whole > 0
     return classes

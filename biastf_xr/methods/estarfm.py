@@ -294,7 +294,7 @@ class _Some(_Search):
 
 
 class _All(_Search):
-    """Every pixel that passes the thresholds; the window is visited anew for a few dates."""
+    """Every pixel that passes the thresholds; the window is visited again for every few dates."""
 
     dates = _DATES
 

@@ -227,14 +227,14 @@ class FSDAF(WindowMethod):
 
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`."""
-        told = super().describe()
+        described = super().describe()
         if self.class_map is not None:
             text = self.class_map
             if not isinstance(text, str | Path):
                 values = np.ascontiguousarray(self.class_map, np.int16)
                 text = hashlib.blake2b(values.tobytes(), digest_size=8).hexdigest()
-            told["class_map"] = str(text)
-        return told
+            described["class_map"] = str(text)
+        return described
 
     def _labels(self, block: Block, clean: Float, centres: Float) -> NDArray[np.int16]:
         """Return the class of every pixel of the base image with halo."""

@@ -133,7 +133,7 @@ _PLAYER = """<div id="{name}" style="max-width: {width}px">
 <div style="font-size: .85em; opacity: .75">{note}</div>
 <script>(() => {{
 const box = document.getElementById("{name}"), days = {days};
-const [frame, slider, button, told] =
+const [frame, slider, button, described] =
   [".frame", "input", "button", "output"].map(part => box.querySelector(part));
 const at = (place, count) => count > 1 ? place / (count - 1) * 100 + "%" : "0";
 let timer = null;
@@ -141,7 +141,7 @@ const show = () => {{
   const n = Number(slider.value), across = {across};
   frame.style.backgroundPosition = at(n % across, across) + " " +
     at(Math.floor(n / across), {down});
-  told.textContent = days[n];
+  described.textContent = days[n];
 }};
 const step = () => {{ slider.value = (Number(slider.value) + 1) % days.length; show(); }};
 slider.addEventListener("input", show);

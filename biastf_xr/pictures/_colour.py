@@ -22,7 +22,7 @@ FALSE_COLOUR = ("nir", "red", "green")
 # Grey of a missing pixel.
 MISSING = 0.85
 
-# Colours of Okabe and Ito, told apart with every kind of colour vision.
+# Colours of Okabe and Ito, distinct with every kind of colour vision.
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
 RED, PINK, YELLOW, BLACK = "#D55E00", "#CC79A7", "#F0E442", "#1A1A1A"
 

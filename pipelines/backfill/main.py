@@ -100,9 +100,9 @@ def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
         for year, season in seasons.items():
             name = f"{place}/{year}"
             folder = here / section.folder / name
-            told = job_data(data, here, season, section.overlap, str(grid.crs))
-            texts = {"tile.geojson": shape, "config.toml": toml(told)}
-            region = Region(build_config(told, folder / "config.toml"))
+            described = job_data(data, here, season, section.overlap, str(grid.crs))
+            texts = {"tile.geojson": shape, "config.toml": toml(described)}
+            region = Region(build_config(described, folder / "config.toml"))
             days = (season[1] - season[0]).days + 1
             jobs.append(Job(name, folder, region, texts, tile.shape[0] * tile.shape[1] * days))
     return section, jobs
@@ -126,25 +126,25 @@ def job_data(
         season[0] - dt.timedelta(days=overlap),
         season[1] + dt.timedelta(days=overlap),
     )
-    told = {name: dict(section) for name, section in data.items()}
+    described = {name: dict(section) for name, section in data.items()}
     for name in ("fine", "coarse"):
-        folder = told[name]["folder"]
-        told[name] |= {"start": str(first), "end": str(last)}
-        told[name]["folder"] = folder if "://" in folder else str((here / folder).resolve())
-    method = told.get("method", {})
+        folder = described[name]["folder"]
+        described[name] |= {"start": str(first), "end": str(last)}
+        described[name]["folder"] = folder if "://" in folder else str((here / folder).resolve())
+    method = described.get("method", {})
     if method.get("refit") == "never" and "checkpoint" in method:
         method["checkpoint"] = str((here / method["checkpoint"]).resolve())
-    told["grid"] |= {"region": "tile.geojson", "crs": crs}
-    fuse = told.setdefault("fuse", {})
+    described["grid"] |= {"region": "tile.geojson", "crs": crs}
+    fuse = described.setdefault("fuse", {})
     fuse |= {"start": str(season[0]), "end": str(season[1])}
     held = [str(day) for day in fuse.get("withhold", ())]
     fuse["withhold"] = [day for day in held if str(first) <= day <= str(last)]
-    told["update"] = {
+    described["update"] = {
         "steps": ["ingest", "train", "fuse", "evaluate"],
-        **told.pop("nightly", {}),  # the name that this section had
-        **told.get("update", {}),
+        **described.pop("nightly", {}),  # the name that this section had
+        **described.get("update", {}),
     }
-    return told
+    return described
 
 
 def toml(data: dict[str, Any], path: tuple[str, ...] = ()) -> str:

@@ -106,7 +106,7 @@ def held_out(config: Config, section: Training) -> list[str]:
         raise MissingPairError(
             f"the model in use has learned from all {inner.size} scenes that could be compared on. "
             "Wait for new scenes, name some in `withhold` of [fuse] and fit twice, or move the "
-            "model away to begin anew."
+            "model away to begin again."
         )
     return sorted(unseen[::-2][: section.scenes])
 

@@ -243,7 +243,7 @@ def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, conf
         run("fuse", other)
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
-    says(run("fuse", other, "--revise"), "16 dates of tiles made anew")
+    says(run("fuse", other, "--revise"), "16 dates of tiles recomputed")
     run("fuse", config, "--overwrite")
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])

@@ -269,7 +269,7 @@ def test_a_scene_that_the_model_has_seen_is_predicted_by_one_that_has_not(region
     config = region(method="biastf-plus", steps=SCORED)
     report = Region(config).update(today=TODAY)
     assert report.exit_code == 0
-    assert "fitted anew without it" in report.accuracy.how
+    assert "fitted again without it" in report.accuracy.how
     assert report.accuracy.rmse["biastf-plus"] > 0
 
 

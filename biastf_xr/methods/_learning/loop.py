@@ -65,8 +65,8 @@ class FitJob:
 
     def key(self) -> str:
         """Return a hash of all that the result depends on."""
-        told = {"layers": asdict(self.layers), "rule": asdict(self.rule), "seed": self.seed}
-        total = hashlib.sha256(json.dumps(told | {"torch": torch.__version__}).encode())
+        described = {"layers": asdict(self.layers), "rule": asdict(self.rule), "seed": self.seed}
+        total = hashlib.sha256(json.dumps(described | {"torch": torch.__version__}).encode())
         for part in (self.inputs, self.targets, self.held_out, *(self.start or {}).values()):
             total.update(np.ascontiguousarray(part).tobytes())
         return total.hexdigest()

@@ -79,7 +79,7 @@ class Begin:
 
     `scales`: Of what goes in and of what comes out, reflectance.
     `channels`: Offset and scale of every image that goes in, where it is not the change alone.
-    `weights`: By name of the parameter; none where it begins anew.
+    `weights`: By name of the parameter; none where it begins without.
     """
 
     scales: tuple[float, float]

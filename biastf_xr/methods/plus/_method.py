@@ -262,8 +262,8 @@ class Plus(LearnedMethod):
 
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`."""
-        told = {"trust": dict(self.card.trust), **self.card.rule}
-        return super().describe() | told
+        described = {"trust": dict(self.card.trust), **self.card.rule}
+        return super().describe() | described
 
     def remarks(self) -> list[str]:
         """Return what the uncertainty is made from, and a warning of coarse images of no help."""
