@@ -104,6 +104,21 @@ def check_options(name: str, options: Mapping[str, Any]) -> Any:
         return build(schema, options, f"method {name!r}")
     except TypeError as error:
         raise MethodError(f"method {name!r}: {error}.") from error
+    except MethodError as error:
+        others = _others_with(name, options)
+        if not others:
+            raise
+        raise MethodError(f"{error} Methods that have it: {', '.join(others)}.") from None
+
+
+def _others_with(name: str, options: Mapping[str, Any]) -> list[str]:
+    """List the methods that have those of the options that a method has not."""
+
+    def top(method: str) -> set[str]:
+        return {key.partition(".")[0] for key in option_names(method)}
+
+    foreign = set(options) - top(name) - {"preset"}
+    return [other for other in METHODS if foreign and other != name and foreign <= top(other)]
 
 
 def option_names(name: str) -> list[str]:

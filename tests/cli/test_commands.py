@@ -366,7 +366,7 @@ def test_train_by_flags(tmp_path, small_cubes, run):
     says(output, "fitted on 3 dates", "uncertainty from")
     says(run("info", model), "biastf-plus", "smoothing 2", "fitted on")
     flags = "--fine", small_cubes.fine, "--coarse", small_cubes.coarse
-    with pytest.raises(ConfigError, match=facts("train", "biastf-plus", "network")):
+    with pytest.raises(ConfigError, match=facts("train", "biastf-plus", "biastf, stfdcnn")):
         run("train", *flags, "--set", "method.options.train.epochs=3")
 
 
