@@ -57,13 +57,13 @@ bench-methods: setup ## every method beside the bare network: cost and memory
 bench-downstream: setup ## series of pixels and whole maps, read from a daily cube and from its copies
 	$(BIN)/python benchmarks/bench_downstream.py
 
-ablation: setup  ## what each step of biastf-plus is worth, on the embedded region and the sets in DATA
+ablation: setup  ## what each step of biastf-plus is worth, on the generated region and the sets in DATA
 	$(BIN)/python benchmarks/ablation.py $(DATA)
 
 limits: setup    ## what the coarse sensor tells on the sets in DATA, and what would be left if it told all
 	$(BIN)/python benchmarks/limits.py $(DATA)
 
-accuracy: setup  ## every method on the real images in DATA, beside the free baselines
+accuracy: setup  ## every method on the real images in DATA, beside the simple baselines
 	$(BIN)/python benchmarks/accuracy.py $(DATA)
 
 measures: setup  ## lines, public names, parameters, keys, words of documentation, import circles

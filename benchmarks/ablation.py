@@ -1,6 +1,6 @@
 """What each step of the variant "plus" of BiaSTF is worth: every step switched off in turn.
 
-On the embedded region (its clear inner scenes withheld in turn, the first after the abrupt event
+On the generated region (its clear inner scenes withheld in turn, the first after the abrupt event
 among them) and, with FOLDER, on the real sets of `accuracy.py`.  Printed are RMSE as a mean over
 bands and dates; the ratio to the better of `linear` and `direct` of each date, as a mean and of
 the worst date; and CPU seconds of fit and prediction, as a mean over dates.
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         region = SyntheticRegion(shape=(given.size, given.size), days=given.days)
         fine, coarse = region.fine_cube(), region.coarse_cube()
         days = inner_dates(pair_cubes(fine, coarse), 0.6)
-        table("embedded region", fine, coarse, days, FusionRule())
+        table("generated region", fine, coarse, days, FusionRule())
     for name in SETS if given.folder else ():
         if given.set in (None, name):
             with tempfile.TemporaryDirectory() as work:

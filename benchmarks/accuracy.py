@@ -1,4 +1,4 @@
-"""The five measures of every method on real images, beside the free baselines.
+"""The five measures of every method on real images, beside the simple baselines.
 
 FOLDER holds the sets as they circulate: `boreas/` and `shenzhen/` (L_YYYYMMDD.tif, M_YYYYMMDD.tif,
 reflectance x 10000) and `salton_sea/fine`, `salton_sea/coarse` (YYYY-MM-DD_fine.tif).  Every set is

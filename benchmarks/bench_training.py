@@ -1,4 +1,4 @@
-"""Cost of a fit of the embedded region: seconds of processor time, samples a second, losses.
+"""Cost of a fit of the generated region: seconds of processor time, samples a second, losses.
 
     python benchmarks/bench_training.py [--size 256] [--days 144] [--epochs 30] [--inputs change]
 

@@ -83,7 +83,7 @@ class Counts:
 
 
 def prepare(folder: Path, size: int, filters: tuple[int, int, int]) -> None:
-    """Ingest the embedded region and write a model with random weights."""
+    """Ingest the generated region and write a model with random weights."""
     from bench_engine import write_model
 
     from biastf_xr.cube import ingest

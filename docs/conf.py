@@ -20,7 +20,7 @@ extensions = [
     "diagrams",  # docs/_ext: the drawings of the concept pages
     "reference_pages",  # docs/_ext: configuration, command line and options, from the code
     "notebook_pages",  # docs/_ext: notebooks/*.py, executed, as pages
-    "method_pictures",  # docs/_ext: what every method makes of the embedded region
+    "method_pictures",  # docs/_ext: what every method makes of the generated region
 ]
 exclude_patterns = ["_build", "_ext"]
 # HoloViews gives its scripts twice: as JavaScript, and as types only Jupyter knows.

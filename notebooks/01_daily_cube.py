@@ -192,7 +192,7 @@ fused.biastf.status()
 # %% [markdown]
 # ## 6. Score
 #
-# `evaluate` withholds the date again, takes the free baselines along and scores all of them on
+# `evaluate` withholds the date again, takes the simple baselines along and scores all of them on
 # the same pixels. It refuses a model that was fitted on the date.
 
 # %%

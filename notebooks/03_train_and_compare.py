@@ -102,8 +102,9 @@ draw_bias(plus, fine, coarse, *pair)
 # ## 4. Compare
 #
 # `evaluate` withholds every clear scene between the first and the last in turn, fits the learned
-# methods anew without it, and scores all methods on the same pixels. The free baselines are always
-# there: the nearest scene, the straight line between two, and the transfer of the coarse change.
+# methods again without it, and scores all methods on the same pixels. The simple baselines are
+# always there: the nearest scene, the straight line between two, and the transfer of the coarse
+# change.
 
 # %%
 scores = fine.biastf.evaluate(

@@ -86,7 +86,7 @@ config = read_config(FILE)
 from biastf_xr.sources import build_product
 
 
-def told(text):
+def described(text):
     """Return a message with paths relative to this folder."""
     return str(text).replace(f"{Path.cwd()}/", "")
 
@@ -97,7 +97,7 @@ def ingest(source, kind):
     report = biastf_xr.ingest(product, source.folder, source.cube, kind=kind)
     print(f"{kind}: {len(report.added)} taken, {len(report.unchanged)} there before")
     for scene, reason in report.rejected.items():
-        print(f"  rejected {scene}: {told(reason)}")
+        print(f"  rejected {scene}: {described(reason)}")
 
 
 ingest(config.fine, "fine")
@@ -213,7 +213,7 @@ def attempt(what, function, *args, **options):
     try:
         function(*args, **options)
     except BiastfError as error:
-        print(f"{what}\n    {type(error).__name__}: {told(error)}\n")
+        print(f"{what}\n    {type(error).__name__}: {described(error)}\n")
     else:
         raise AssertionError(f"{what}: no error")
 

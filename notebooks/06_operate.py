@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Operate a region: late scene, revision, time travel
 #
-# A nightly job keeps a cube up to date. This notebook plays two nights of a small region whose
-# fused cube is kept in Icechunk, so that every night leaves a version: the job runs, a scene that
-# was late arrives, the plan says what it changes, the second night changes just that, the two
+# A scheduled job keeps a cube up to date. This notebook plays two runs for a small region whose
+# fused cube is kept in Icechunk, so that every run leaves a version: the job runs, a scene that
+# was late arrives, the plan says what it changes, the second run changes just that, the two
 # versions are compared, checked, and the second is taken back.
 #
 # The archive is synthetic and written first.
@@ -79,7 +79,7 @@ kind = "in-process"
 """)
 
 
-def night() -> None:
+def update() -> None:
     """Run `biastf-xr update region.toml`, as cron would."""
     command = [str(Path(sys.executable).with_name("biastf-xr")), "update", str(CONFIG)]
     quiet = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"} | {"TERM": "dumb"}
@@ -89,7 +89,7 @@ def night() -> None:
     print(done.stdout[done.stdout.index("the run") :])
 
 
-night()
+update()
 
 # %%
 FUSED = f"icechunk://{WORK}/cubes/fused"
@@ -118,13 +118,13 @@ preview = biastf_xr.plan(
 preview
 
 # %% [markdown]
-# ## 3. The second night
+# ## 3. The second run
 #
-# It makes anew the days that look at the new scene, which is nearly all of so short a season, and
+# It recomputes the days that look at the new scene, which is nearly all of so short a season, and
 # nothing else. Readers see the old days until the new ones are complete.
 
 # %%
-night()
+update()
 
 # %% [markdown]
 # ## 4. Time travel
@@ -188,9 +188,9 @@ print(checked.days, "days,", checked.pixels, "pixels;", "sound" if checked.sound
 # %% [markdown]
 # ## 6. Roll back
 #
-# Suppose the scene was faulty. `roll_back` makes the version of the first night the newest again;
-# what was newest keeps a tag. The ledger goes back with the pixels: the next night would make the
-# days anew, so a scene that must not return is named in `exclude` of the section `[fine]` first.
+# Suppose the scene was faulty. `roll_back` makes the version of the first run the newest again;
+# what was newest keeps a tag. The ledger goes back with the pixels: the next run would recompute
+# the days, so a scene that must not return is named in `exclude` of the section `[fine]` first.
 
 # %%
 now = roll_back(FUSED, first_night)

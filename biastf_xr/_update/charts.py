@@ -75,7 +75,7 @@ def coverage_chart(coverage: Coverage) -> str:
 
 
 def trend_chart(scored: Sequence[tuple[str, Accuracy]]) -> str:
-    """Draw the error of the method beside the free baselines, run by run.
+    """Draw the error of the method beside the simple baselines, run by run.
 
     `scored`: Runs in their order, at least one, each with what it scored.
     """

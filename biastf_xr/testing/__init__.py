@@ -1,4 +1,4 @@
-"""An embedded region: seeded, of any size, with closed-form truth for every day.
+"""A generated region: seeded, of any size, with closed-form truth for every day.
 
 The public names are `SyntheticRegion`, its scenes, and the writers of the files that a user would
 have downloaded.

@@ -15,7 +15,7 @@ class Drawing:
 
     `name`: Name on the page, for the references inside the SVG.
     `title`: What it is, for those who do not see it.
-    `told`: What it shows, for those who do not see it.
+    `description`: What it shows, for those who do not see it.
     `parts`: What is drawn so far.
     """
 
@@ -23,7 +23,7 @@ class Drawing:
     width: int
     height: int
     title: str
-    told: str
+    description: str
     parts: list[str] = field(default_factory=list)
 
     def rect(self, x: float, y: float, w: float, h: float, kind: str, *, round_by: int = 0) -> None:
@@ -64,10 +64,10 @@ class Drawing:
         """Return the diagram."""
         head = (
             f'<svg class="diagram" viewBox="0 0 {self.width} {self.height}" role="img" '
-            f'aria-labelledby="{self.name}-title {self.name}-told" '
+            f'aria-labelledby="{self.name}-title {self.name}-description" '
             f'style="max-width: {self.width}px" xmlns="http://www.w3.org/2000/svg">'
             f'<title id="{self.name}-title">{escape(self.title)}</title>'
-            f'<desc id="{self.name}-told">{escape(self.told)}</desc>'
+            f'<desc id="{self.name}-description">{escape(self.description)}</desc>'
             f'<defs><marker id="{self.name}-head" viewBox="0 0 8 8" refX="7" refY="4" '
             'markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
             '<path class="head" d="M0,0 L8,4 L0,8 z"/></marker></defs>'

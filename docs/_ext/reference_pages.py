@@ -77,16 +77,16 @@ def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
 
     `cls`: A pydantic model or a dataclass with an Attributes section.
     """
-    told = attributes_of(cls)
+    described = attributes_of(cls)
     lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     fields = [
         (name, default) for name, default in defaults_of(cls).items() if name not in leave_out
     ]
     for name, _ in fields:
-        if name not in told or not told[name][1]:
+        if name not in described or not described[name][1]:
             raise ExtensionError(f"{cls.__name__}.{name} has no description in its docstring")
     # Keys that the docstring tells of together share a row.
-    for (kind, meaning), group in groupby(fields, key=lambda field: told[field[0]]):
+    for (kind, meaning), group in groupby(fields, key=lambda field: described[field[0]]):
         together = list(group)
         names = ", ".join(f"`{name}`" for name, _ in together)
         defaults = ", ".join(filter(None, (_default(value) for _, value in together)))
@@ -170,8 +170,8 @@ def commands_page() -> str:
     every = ["## Options of every command", "Before or after the command.", _options(root)]
     codes = ["## Exit codes", "\n".join(["| code | meaning |", "| --- | --- |",
              *(f"| {int(code)} | {code.meaning} |" for code in ExitCode)])]  # fmt: skip
-    told = [root.help.partition("\n\nExit codes")[0], "\n".join(table)]
-    return "\n\n".join([*told, *every, *codes, *sections])
+    described = [root.help.partition("\n\nExit codes")[0], "\n".join(table)]
+    return "\n\n".join([*described, *every, *codes, *sections])
 
 
 def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -273,9 +273,9 @@ def configuration_schema() -> dict[str, Any]:
     for name, part in parts.items():
         cls = getattr(config, name)
         part["description"] = (inspect.getdoc(cls) or "").partition("\n\n")[0]
-        told = attributes_of(cls)
+        described = attributes_of(cls)
         for key, field in part["properties"].items():
-            field["description"] = re.sub(r"\s+", " ", told[key][1]).replace("`", "")
+            field["description"] = re.sub(r"\s+", " ", described[key][1]).replace("`", "")
     parts["MethodSection"]["allOf"] = [_options_schema(name) for name in METHODS]
     return schema
 
@@ -284,8 +284,10 @@ def _options_schema(name: str) -> dict[str, Any]:
     """Return the rule that a method has its own options and no others."""
     cls = method_class(name)
     known = {key.partition(".")[0] for key in option_names(name)} | set(cls.presets and {"preset"})
-    told = attributes_of(cls.options if name in LEARNED else cls)
-    meanings = {key: told.get(key, ("", "A named set of options."))[1] for key in sorted(known)}
+    described = attributes_of(cls.options if name in LEARNED else cls)
+    meanings = {
+        key: described.get(key, ("", "A named set of options."))[1] for key in sorted(known)
+    }
     own = {
         key: {"description": re.sub(r"\s+", " ", meaning).replace("`", "")}
         for key, meaning in meanings.items()

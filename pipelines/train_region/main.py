@@ -119,7 +119,7 @@ def trained_on(checkpoint: Path) -> set[str]:
 
 
 def compare(config: Config, candidate: Path, dates: list[str]) -> Scores:
-    """Score both models, and the free baselines, on the same pixels."""
+    """Score both models, and the simple baselines, on the same pixels."""
     from biastf_xr.evaluation import LeaveOneOut, evaluate
 
     device = {"device": config.method.device, "precision": config.method.precision}

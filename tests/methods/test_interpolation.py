@@ -1,4 +1,4 @@
-"""The free baselines and the weights, against what can be said in closed form."""
+"""The simple baselines and the weights, against what can be said in closed form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded region: repeatable, physical, readable, and hard enough to tell methods apart."""
+"""The generated region: repeatable, physical, readable, and hard enough to tell methods apart."""
 
 from __future__ import annotations
 
