@@ -23,7 +23,7 @@ class Key:
 
 def leaf_keys(cls: type, prefix: str = "") -> dict[str, Key]:
     """Return every key that holds a value, as "fuse.tile", in the order of the sections."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     meanings = attributes_of(cls)
     found: dict[str, Key] = {}
     for name, default in defaults_of(cls).items():
@@ -32,6 +32,16 @@ def leaf_keys(cls: type, prefix: str = "") -> dict[str, Key]:
             found[f"{prefix}{name}"] = Key(hints[name], default, meanings.get(name, ("", ""))[1])
         else:
             found |= leaf_keys(section, f"{prefix}{name}.")
+    return found
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the types of a section's fields, without those that pydantic keeps for itself."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if base is not object and not base.__module__.startswith("pydantic"):
+            own = {"__annotations__": inspect.get_annotations(base), "__module__": base.__module__}
+            found |= typing.get_type_hints(type(base.__name__, (), own))
     return found
 
 
