@@ -497,7 +497,7 @@ class Region:
             method = config.method.name if refit else self.method()
         done = [0]
 
-        def count(day: str, name: str) -> None:
+        def _count(day: str, name: str) -> None:
             """Report a prediction."""
             done[0] += 1
             if progress:
@@ -510,7 +510,7 @@ class Region:
             design=rule,
             dates=chosen,
             fit_options=config.fit_options() if config.method.learned else None,
-            progress=count,
+            progress=_count,
             **shared,
         )
         return Evaluation(inputs, None, scores=scores, _gallery=gallery, **about)
