@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,10 @@ if TYPE_CHECKING:
 
 
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package: names by the module that defines them."""
+    """Return the `__getattr__` of a package, and list its names in `dir`.
+
+    `homes`: Module that defines each name.
+    """
 
     def load(name: str) -> Any:
         """Return a name, loading its module."""
@@ -18,4 +22,5 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(homes[name]), name)
 
+    vars(sys.modules[package]).setdefault("__dir__", lambda: sorted(homes))
     return load
