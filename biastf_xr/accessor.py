@@ -98,7 +98,7 @@ class BiastfAccessor:
         Returns
         -------
         Brackets
-            As from `biastf_xr.fusion._overview.list_brackets`.
+            A sequence of `Bracket`; `left_out` has the scenes that are no base, and why.
         """
         from biastf_xr.fusion._overview import list_brackets
 

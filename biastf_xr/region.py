@@ -527,7 +527,7 @@ class Region:
         progress : callable, optional
             Called as files are finished.
         **options
-            As of `biastf_xr.cube._export.export_cogs`: ``dates``, ``bands``, ``dtype``,
+            As of `biastf_xr.cube.export_cogs`: ``dates``, ``bands``, ``dtype``,
             ``overwrite``, ``dry_run``.
 
         Returns

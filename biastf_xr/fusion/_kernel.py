@@ -98,7 +98,7 @@ class Fused:
     """Output of a unit; a pixel is made once, by the first layer that can.
 
     `reflectance`: Shape ``(time, band, y, x)``; NaN where it could not be made.
-    `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube._spec.STATUS`.
+    `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube.STATUS`.
     `coarse_gap`: Shape ``(time, y, x)``: days to the nearest coarse observation used.
     `base_before`, `base_after`: Shape ``(time, y, x)``: days to the base date used on each
     side; 0 where none was.

@@ -344,7 +344,7 @@ class Prediction:
     reflectance : ndarray of float32
         Shape ``(time, band, y, x)`` without halo; NaN where it could not be predicted.
     status : ndarray of uint8
-        Shape ``(time, y, x)``, values of `biastf_xr.cube._spec.STATUS`.
+        Shape ``(time, y, x)``, values of `biastf_xr.cube.STATUS`.
     sigma : ndarray of float32 or None
         Shape of `reflectance`: standard deviation of its error, from methods that are `uncertain`.
     """

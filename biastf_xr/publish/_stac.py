@@ -69,7 +69,7 @@ class Description:
 def layer_asset(ds: xr.Dataset, name: str, dtype: str) -> dict[str, Any]:
     """Describe the COGs of one variable: an entry of ``item_assets``.
 
-    `dtype`: How reflectance is stored; see `biastf_xr.cube._export.export_cogs`.
+    `dtype`: How reflectance is stored; see `biastf_xr.cube.export_cogs`.
     """
     variable = ds[name]
     attrs = variable.attrs
