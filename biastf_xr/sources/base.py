@@ -302,6 +302,26 @@ class Product:
         )
         return next(found, "")
 
+    def keys_of(self, names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """Return the keys of the layers among the assets of one STAC item.
+
+        Parameters
+        ----------
+        names : iterable of str
+            What the item is called: its id, its collection, the addresses of its assets.
+
+        Returns
+        -------
+        mapping of str to tuple of str
+            As `asset_keys`, which it is unless they differ from item to item.
+
+        Raises
+        ------
+        SceneError
+            If the names do not tell.
+        """
+        return self.asset_keys
+
     def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
         """Describe a scene by the names of its files.
 

@@ -15,6 +15,7 @@ from biastf_xr.sources.base import Encoding, Product, Scene
 from biastf_xr.sources.landsat_c2 import LandsatC2
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -25,6 +26,9 @@ _NAME = (
     r"(?P<id>HLS\.(?P<sensor>[LS]30)\.T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})T\d{6}\.v2\.0)\."
     r"(?P<layer>B\d[\dA]|Fmask)\.tif$"
 )
+# In ids of scenes and collections: HLS.L30, HLSL30.v2.0, hls2-l30.
+_SENSOR = re.compile(r"hls2?[._-]?([LS]30)", re.IGNORECASE)
+_S30_KEYS = {"nir": ("B8A",), "swir1": ("B11",), "swir2": ("B12",)}
 _LAYERS = {"B02": "blue", "B03": "green", "B04": "red", "Fmask": "Fmask"}
 
 
@@ -54,10 +58,10 @@ class Hls(Product):
     patterns: ClassVar = (re.compile(_NAME),)
     layer_names: ClassVar = {**_LAYERS, "B05": "nir", "B06": "swir1", "B07": "swir2"}
     needed: ClassVar = ("blue", "green", "red", "nir", "swir1", "swir2", "Fmask")
-    # As LP DAAC names them: those of S30, then those of L30.
+    # As LP DAAC names them, for L30; those of S30 in `keys_of`.
     asset_keys: ClassVar = {
-        "blue": ("B02",), "green": ("B03",), "red": ("B04",), "nir": ("B8A", "B05"),
-        "swir1": ("B11", "B06"), "swir2": ("B12", "B07"), "Fmask": ("Fmask",),
+        "blue": ("B02",), "green": ("B03",), "red": ("B04",), "nir": ("B05",),
+        "swir1": ("B06",), "swir2": ("B07",), "Fmask": ("Fmask",),
     }  # fmt: skip
     # 0 cirrus, 1 cloud, 2 next to cloud or shadow, 3 cloud shadow, 4 snow, 5 water, 6-7 aerosol
     # level.  The fill value, 255, has all of them set.
@@ -104,6 +108,16 @@ class Hls(Product):
         if name["sensor"] == "L30":
             return super().layer_of(name)
         return (_LAYERS | {"B8A": "nir", "B11": "swir1", "B12": "swir2"}).get(name["layer"], "")
+
+    def keys_of(self, names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """Return the asset keys of L30 or S30: B11 is thermal in the one and swir1 in the other."""
+        found = {m[1].upper() for name in names for m in [_SENSOR.search(name)] if m}
+        if len(found) != 1:
+            raise SceneError(
+                f"names {sorted(found) or 'no product'} in its id, collection and files; expected "
+                "L30 or S30, as in HLS.L30.T55HCV.2020001T000000.v2.0. Correct the item."
+            )
+        return self.asset_keys if found == {"L30"} else {**self.asset_keys, **_S30_KEYS}
 
     def rank(self, scene: Scene) -> tuple[Any, ...]:
         """Return where a scene comes among those of its day: the preferred sensor first."""

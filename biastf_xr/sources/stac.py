@@ -145,13 +145,19 @@ class Stac(Product):
 
     def _scene(self, item: Any) -> Scene:
         files: dict[str, Path | str] = {}
-        known = self._product().asset_keys
+        product = self._product()
+        hrefs = [asset.href for asset in item.assets.values()]
+        known, problem = product.asset_keys, ""
+        try:
+            known = product.keys_of([item.id, item.collection_id or "", *hrefs])
+        except SceneError as error:
+            problem = str(error)
         for layer, usual in known.items():
             keys = (self.assets[layer],) if layer in self.assets else usual
             asset = next((item.assets[k] for k in keys if k in item.assets), None)
             if asset is not None:
                 files[layer] = _local(asset.get_absolute_href() or asset.href)
-        problem = lacking(files, known)
+        problem = problem or lacking(files, known)
         date = np.datetime64("NaT", "D")
         if item.datetime is None:
             problem = "has no datetime. Correct the item."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from checks import facts
+from checks import facts, some
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, CubeStructureError, GridMismatchError, SceneError
@@ -281,3 +283,74 @@ def test_two_scenes_of_one_sensor_and_day_are_composed(tmp_path):
     report = ingest(build_product("hls"), tmp_path / "hls", tmp_path / "c.zarr", kind="fine")
     assert len(report.added) == 2
     assert open_cube(tmp_path / "c.zarr").sizes["time"] == 1
+
+
+# --- through a catalogue ------------------------------------------------------------------------
+
+
+def catalogue(folder, *sensors, name="{}", **item):
+    """Write one scene of each sensor, and a catalogue whose items have all layers as assets."""
+    pystac = pytest.importorskip("pystac")
+    top = pystac.Catalog("archive", "scenes of a test")
+    for sensor in sensors:
+        scene = write_scene(folder, sensor)
+        when = dt.datetime(2021, 4, 1, 12, tzinfo=dt.UTC)
+        found = pystac.Item(name.format(scene.name), None, None, when, {}, **item)
+        for file in some(sorted(scene.glob("*.tif"))):
+            found.add_asset(file.name.split(".")[-2], pystac.Asset(str(file)))
+        top.add_item(found)
+    top.normalize_and_save(str(folder / "stac"), pystac.CatalogType.ABSOLUTE_PUBLISHED)
+    return folder / "stac" / "catalog.json"
+
+
+@pytest.mark.parametrize(("sensor", "numbers"), [("L30", L30), ("S30", S30)])
+def test_bands_of_an_item_are_those_of_its_sensor(tmp_path, sensor, numbers):
+    # All keys of the one sensor occur in the other too, with another meaning.
+    product = build_product("stac", like="hls")
+    (scene,) = product.find_scenes(catalogue(tmp_path, sensor))
+    ds = product.to_reflectance(product.open_scene(scene))
+    for colour, layer in zip(COLOURS, USED[sensor], strict=True):
+        np.testing.assert_allclose(ds[colour], numbers[layer] * 1e-4, rtol=1e-6)
+
+
+@pytest.mark.parametrize("sensor", ["L30", "S30"])
+def test_item_of_one_sensor_does_not_take_the_band_of_the_other(tmp_path, sensor):
+    where = catalogue(tmp_path, sensor)
+    (path,) = where.parent.rglob(f"HLS.{sensor}*.json")
+    item = json.loads(path.read_text())
+    del item["assets"][{"L30": "B06", "S30": "B11"}[sensor]]
+    path.write_text(json.dumps(item))
+    (scene,) = build_product("stac", like="hls").find_scenes(where)
+    assert "['swir1']" in scene.problem
+
+
+def test_item_whose_names_contradict_each_other_is_refused(tmp_path):
+    where = catalogue(tmp_path, "L30")
+    (path,) = where.parent.rglob("HLS*.json")
+    path.write_text(path.read_text().replace('"id": "HLS.L30', '"id": "HLS.S30'))
+    (scene,) = build_product("stac", like="hls").find_scenes(where)
+    assert "['L30', 'S30']" in scene.problem
+
+
+def test_any_name_of_an_item_may_say_the_sensor():
+    keys_of = build_product("hls").keys_of
+    assert keys_of(["scene-1", "HLSS30_2.0"])["swir1"] == ("B11",)
+    assert keys_of(["scene-1", "", "x/HLSL30.020/HLS.L30.T55HCV.B06.tif"])["swir1"] == ("B06",)
+    with pytest.raises(SceneError, match=facts("no product", "L30", "S30")):
+        keys_of(["scene-1", "", "a/B06.tif"])
+
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real" / "stac_items"
+COMMON = dict(zip(COLOURS, ("blue", "green", "red", "nir", "swir16", "swir22"), strict=True))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real items are not beside this checkout")
+def test_keys_are_those_that_planetary_computer_states():
+    template = json.loads(
+        (REAL / "planetary-computer_hls2-l30_collection-template.json").read_text()
+    )
+    keys = build_product("hls").keys_of(["hls2-l30"])
+    stated = template["item_assets"]
+    for layer, common in COMMON.items():
+        assert stated[keys[layer][0]]["eo:bands"][0]["common_name"] == common
+    assert keys["Fmask"][0] in stated
