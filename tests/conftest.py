@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
     import xarray as xr
 
@@ -28,6 +31,42 @@ class CubePaths(NamedTuple):
 
     fine: Path
     coarse: Path
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def install(tmp_path):
+    """Return a function that installs a stranger's package, and returns what runs Python beside it.
+
+    It takes the text of modules by name, and the classes by group of entry points and name.
+    """
+
+    def _install(modules: dict[str, str], **groups: dict[str, str]) -> Callable[..., str]:
+        for name, text in modules.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        about = tmp_path / "stranger-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+        lines = [
+            f"[biastf_xr.{group}]\n" + "".join(f"{name} = {at}\n" for name, at in classes.items())
+            for group, classes in groups.items()
+        ]
+        (about / "entry_points.txt").write_text("".join(lines))
+        return _run
+
+    def _run(*words: object, fails: bool = False) -> str:
+        places = [str(tmp_path), str(ROOT / "docs" / "_ext"), str(ROOT)]
+        paths = os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, *map(str, words)], capture_output=True, text=True, check=False,
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "300"}, timeout=280,
+        )  # fmt: skip
+        assert (done.returncode != 0) is fails, done.stderr
+        return done.stderr if fails else done.stdout
+
+    return _install
 
 
 @pytest.fixture(scope="session")

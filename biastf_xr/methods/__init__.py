@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._registry import with_installed
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError
 
@@ -21,24 +21,27 @@ if TYPE_CHECKING:
 
 # Module and class of every method; it is imported, and its kernels are loaded, when it is first
 # asked for.  Packages add theirs by entry points.
-UNTRAINED = {
-    "nearest": ".interpolation:Nearest",
-    "linear": ".interpolation:Linear",
-    "direct": ".interpolation:Direct",
-    "efast": ".efast:EFAST",
-    "fitfc": ".fitfc:FitFC",
-    "starfm": ".starfm:STARFM",
-    "estarfm": ".estarfm:ESTARFM",
-    "fsdaf": ".fsdaf:FSDAF",
-}
-LEARNED = {
-    "biastf-plus": ".plus:Plus",
-    "biastf": ".biastf:BiaSTF",
-    "stfdcnn": ".stfdcnn:STFDCNN",
-}
-for _names, _group in ((UNTRAINED, "methods"), (LEARNED, "learned_methods")):
-    for _point in entry_points(group=f"biastf_xr.{_group}"):
-        _names.setdefault(_point.name, _point.value)
+UNTRAINED = with_installed(
+    "methods",
+    {
+        "nearest": "biastf_xr.methods.interpolation:Nearest",
+        "linear": "biastf_xr.methods.interpolation:Linear",
+        "direct": "biastf_xr.methods.interpolation:Direct",
+        "efast": "biastf_xr.methods.efast:EFAST",
+        "fitfc": "biastf_xr.methods.fitfc:FitFC",
+        "starfm": "biastf_xr.methods.starfm:STARFM",
+        "estarfm": "biastf_xr.methods.estarfm:ESTARFM",
+        "fsdaf": "biastf_xr.methods.fsdaf:FSDAF",
+    },
+)
+LEARNED = with_installed(
+    "learned_methods",
+    {
+        "biastf-plus": "biastf_xr.methods.plus:Plus",
+        "biastf": "biastf_xr.methods.biastf:BiaSTF",
+        "stfdcnn": "biastf_xr.methods.stfdcnn:STFDCNN",
+    },
+)
 METHODS = (*UNTRAINED, *LEARNED)
 
 # What every door takes where no method is named.
@@ -72,8 +75,7 @@ def method_class(name: str) -> Any:
     target = (UNTRAINED | LEARNED).get(name)
     if target is None:
         raise MethodError(f"unknown method {name!r}; expected one of {list(METHODS)}.")
-    module, _, kind = target.partition(":")
-    return getattr(import_module(module, __name__), kind)
+    return resolve_name(target)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> Any:

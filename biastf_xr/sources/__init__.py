@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._registry import with_installed
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
     from biastf_xr.sources.base import Product
 
-# Class of every product; it is imported when it is first asked for.
-PRODUCTS = {
-    "landsat-c2-l2": "biastf_xr.sources.landsat_c2:LandsatC2",
-    "hls": "biastf_xr.sources.hls:Hls",
-    "mod09ga": "biastf_xr.sources.mod09ga:Mod09ga",
-    "mcd43a4": "biastf_xr.sources.mcd43a4:Mcd43a4",
-    "vnp09ga": "biastf_xr.sources.vnp09ga:Vnp09ga",
-    "vnp43": "biastf_xr.sources.vnp43:Vnp43",
-    "geotiff": "biastf_xr.sources.geotiff:GeotiffFolder",
-    "stac": "biastf_xr.sources.stac:Stac",
-    "benchmark": "biastf_xr.paper.benchmark_sets:Benchmark",
-}
+# Class of every product; it is imported when it is first asked for.  Packages add theirs by entry
+# points.
+PRODUCTS = with_installed(
+    "products",
+    {
+        "landsat-c2-l2": "biastf_xr.sources.landsat_c2:LandsatC2",
+        "hls": "biastf_xr.sources.hls:Hls",
+        "mod09ga": "biastf_xr.sources.mod09ga:Mod09ga",
+        "mcd43a4": "biastf_xr.sources.mcd43a4:Mcd43a4",
+        "vnp09ga": "biastf_xr.sources.vnp09ga:Vnp09ga",
+        "vnp43": "biastf_xr.sources.vnp43:Vnp43",
+        "geotiff": "biastf_xr.sources.geotiff:GeotiffFolder",
+        "stac": "biastf_xr.sources.stac:Stac",
+        "benchmark": "biastf_xr.paper.benchmark_sets:Benchmark",
+    },
+)
 
 
 def product_class(name: str) -> type[Product]:
@@ -44,8 +49,7 @@ def product_class(name: str) -> type[Product]:
     """
     if name not in PRODUCTS:
         raise ConfigError(f"unknown product {name!r}; expected one of {sorted(PRODUCTS)}.")
-    module, _, attribute = PRODUCTS[name].partition(":")
-    found: type[Product] = getattr(import_module(module), attribute)
+    found: type[Product] = resolve_name(PRODUCTS[name])
     return found
 
 

@@ -104,9 +104,10 @@ class Product:
     """A satellite product: finds scenes, opens them lazily in native units, knows its masks.
 
     A product is a frozen dataclass derived from this class, with its options as fields that its
-    docstring describes, and a line in `biastf_xr.sources.PRODUCTS`.  What is declared here serves
-    messages, help texts, `init`, `doctor` and the reference; the methods read files of one layer
-    each, and are replaced where a product comes in another form.
+    docstring describes, and a line in `biastf_xr.sources.PRODUCTS`; a package of yours adds one by
+    the entry point ``biastf_xr.products``.  What is declared here serves messages, help texts,
+    `init`, `doctor` and the reference; the methods read files of one layer each, and are replaced
+    where a product comes in another form.
 
     Attributes
     ----------

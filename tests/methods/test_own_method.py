@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-DOCS = Path(__file__).parents[2] / "docs" / "_ext"
 
 UNTRAINED = '''\
 """Part of the coarse change."""
@@ -136,29 +130,11 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def run(tmp_path):
-    """Install both methods as their package would; run Python beside them."""
-    (tmp_path / "toy_method.py").write_text(UNTRAINED)
-    (tmp_path / "toy_learned.py").write_text(LEARNED)
-    about = tmp_path / "toys-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(
-        "[biastf_xr.methods]\ntoy = toy_method:Toy\n"
-        "[biastf_xr.learned_methods]\ntoy-learned = toy_learned:ToyLearned\n"
-    )
-    places = [str(tmp_path), str(DOCS), str(Path(__file__).parents[2])]
-    paths = os.pathsep.join([*places, os.environ.get("PYTHONPATH", "")])
-
-    def _run(*words: str, fails: bool = False) -> str:
-        done = subprocess.run(
-            [sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": paths, "COLUMNS": "300"}, timeout=280,
-        )  # fmt: skip
-        assert (done.returncode != 0) is fails, done.stderr
-        return done.stderr if fails else done.stdout
-
-    return _run
+def run(install):
+    """Install both methods as their package would; return what runs Python beside them."""
+    modules = {"toy_method": UNTRAINED, "toy_learned": LEARNED}
+    methods = {"toy": "toy_method:Toy"}, {"toy-learned": "toy_learned:ToyLearned"}
+    return install(modules, methods=methods[0], learned_methods=methods[1])
 
 
 @pytest.mark.parametrize("name", ["toy", "toy-learned"])

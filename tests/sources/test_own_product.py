@@ -1,19 +1,13 @@
-"""A product that a stranger adds: one file and one line in the registry."""
+"""A product that a stranger adds: one file, known by the entry point of its package."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import json
 
 import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
-
-from biastf_xr.cube import ingest, open_cube
-from biastf_xr.sources import PRODUCTS, build_product
 
 MODULE = '''\
 """Images of the toy sensor, a file for each layer."""
@@ -49,20 +43,34 @@ class Toy(Product):
 '''
 
 
+SCRIPT = """
+import json
+import numpy as np
+from biastf_xr.cube import ingest, open_cube
+from biastf_xr.sources import build_product
+found = {"bands": build_product("stac", like="toy").bands}
+for options in ({}, {"mask_haze": True}):
+    cube = f"{len(options)}.zarr"
+    summary = ingest(build_product("toy", **options), "scenes", cube, kind="fine")
+    images = open_cube(cube).load()
+    found[cube] = {
+        "added": len(summary.added), "rejected": str(summary.rejected),
+        "values": np.unique(images["nir"][0, 1:]).tolist(),
+        "missing": np.isnan(images["red"][0, 0, :4]).values.tolist(),
+    }
+print(json.dumps(found))
+"""
+
+
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """Add the product as a stranger would, and write three scenes, the last without a band."""
-    (tmp_path / "toy_sensor.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(PRODUCTS, "toy", "toy_sensor:Toy")
+def run(install, tmp_path):
+    """Install the product as its package would, and write three scenes, the last without a band."""
     layers = {"b1": 10, "b2": 40, "qa": 0}
-    scenes = tmp_path / "scenes"
     for day in ("20210401", "20210417", "20210503"):
         for layer, value in layers.items():
             if (day, layer) != ("20210503", "b2"):
-                write(scenes / f"TOY_{day}_{layer}.tif", value)
-    yield tmp_path
-    sys.modules.pop("toy_sensor", None)
+                write(tmp_path / "scenes" / f"TOY_{day}_{layer}.tif", value)
+    return install({"toy_sensor": MODULE}, products={"toy": "toy_sensor:Toy"})
 
 
 def write(path, value):
@@ -76,53 +84,30 @@ def write(path, value):
         file.write(values, 1)
 
 
-def test_it_is_ingested_with_its_own_options(toy):
-    found = ingest(build_product("toy"), toy / "scenes", toy / "fine.zarr", kind="fine")
-    assert len(found.added) == 2
-    assert "['nir']" in str(found.rejected)
-    cube = open_cube(toy / "fine.zarr").load()
-    np.testing.assert_allclose(cube["nir"][0, 1:], 0.4, atol=1e-4)
-    np.testing.assert_array_equal(np.isnan(cube["red"][0, 0, :4]), [True, True, False, False])
-    masked = ingest(
-        build_product("toy", mask_haze=True), toy / "scenes", toy / "clear.zarr", kind="fine"
-    )
-    assert len(masked.added) == 2
-    clear = open_cube(toy / "clear.zarr").load()
-    np.testing.assert_array_equal(np.isnan(clear["red"][0, 0, :4]), [True, True, True, False])
+def test_it_is_ingested_with_its_own_options(run):
+    found = json.loads(run("-c", SCRIPT).splitlines()[-1])
+    assert found["bands"] == ["red", "nir"]
+    for cube, missing in (("0.zarr", [True, True, False, False]), ("1.zarr", [True] * 3 + [False])):
+        assert found[cube]["added"] == 2
+        assert "['nir']" in found[cube]["rejected"]
+        np.testing.assert_allclose(found[cube]["values"], 0.4, atol=1e-4)
+        assert found[cube]["missing"] == missing
 
 
-def command(folder, *words):
-    """Run the command of a program that knows the product, in a process of its own."""
-    program = (
-        "from biastf_xr.sources import PRODUCTS; PRODUCTS['toy'] = 'toy_sensor:Toy'; "
-        "from biastf_xr.__main__ import main; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, words)],
-        capture_output=True, text=True, check=True, cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{folder}:{Path(__file__).parents[2]}"},
-    )  # fmt: skip
-    return done.stdout
+def test_help_init_and_doctor_know_it(run, tmp_path):
+    described = run("-m", "biastf_xr", "ingest", "--help")
+    assert "toy" in described.split("Products:")[1].split("Examples")[0]
+    (tmp_path / "coarse").mkdir()
+    folders = "--set", "fine.folder=scenes", "--set", "coarse.folder=coarse"
+    run("-m", "biastf_xr", "init", "region.toml", *folders)
+    assert 'product = "toy"' in (tmp_path / "region.toml").read_text()
+    lines = run("-m", "biastf_xr", "doctor", "--json").splitlines()
+    assert len([line for line in lines if "toy" in line]) == 1
 
 
-def test_help_init_and_doctor_know_it(toy):
-    assert "toy" in command(toy, "ingest", "--help").split("Products:")[1].split("Examples")[0]
-    (toy / "coarse").mkdir()
-    file = toy / "region.toml"
-    folders = "--set", f"fine.folder={toy / 'scenes'}", "--set", f"coarse.folder={toy / 'coarse'}"
-    command(toy, "init", file, *folders)
-    assert 'product = "toy"' in file.read_text()
-    drivers = [line for line in command(toy, "doctor", "--json").splitlines() if "toy" in line]
-    assert len(drivers) == 1
-
-
-def test_reference_and_catalogues_know_it(toy, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "_ext")
-    import reference_pages
-
-    section = reference_pages.product_section("toy")
+def test_reference_knows_it(run):
+    section = run("-c", "import reference_pages as r; print(r.product_section('toy'))").strip()
     assert 'product = "toy"' in section
     assert "TOY_20210401_nir.tif" in section
     assert "| `mask_haze` | bool | `false` | Whether hazy pixels are masked. |" in section
-    assert section in reference_pages.configuration_page()
-    assert build_product("stac", like="toy").bands == ("red", "nir")
+    assert section in run("-c", "import reference_pages as r; print(r.configuration_page())")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from biastf_xr._registry import with_installed
 from biastf_xr._urls import split_url
 from biastf_xr.errors import ConfigError, CubeStructureError
 
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
     from biastf_xr.cube.stores.base import CubeStore, Version
 
 # The class of every kind of store, by the scheme of its URL: what stands before "+", if there is
-# one.  A path has no scheme; a scheme that is not here is one of fsspec.
-STORES = {
-    "": "biastf_xr.cube.stores._plain:FolderStore",
-    "*": "biastf_xr.cube.stores._plain:RemoteStore",
-    "icechunk": "biastf_xr.cube.stores._icechunk_store:IcechunkStore",
-}
+# one.  A path has no scheme; a scheme that is not here is one of fsspec.  Packages add theirs by
+# entry points.
+STORES = with_installed(
+    "stores",
+    {
+        "": "biastf_xr.cube.stores._plain:FolderStore",
+        "*": "biastf_xr.cube.stores._plain:RemoteStore",
+        "icechunk": "biastf_xr.cube.stores._icechunk_store:IcechunkStore",
+    },
+)
 
 
 def store_at(path: str | Path, base: Path | None = None) -> CubeStore:
@@ -57,8 +62,7 @@ def store_at(path: str | Path, base: Path | None = None) -> CubeStore:
 
 
 def _class_of(scheme: str) -> type[CubeStore]:
-    module, name = STORES[scheme].split(":")
-    found: type[CubeStore] = getattr(import_module(module), name)
+    found: type[CubeStore] = resolve_name(STORES[scheme])
     return found
 
 

@@ -110,7 +110,8 @@ class Edit:
 class CubeStore(ABC):
     """A place where a cube is or may be.
 
-    A new kind of store is a class with these methods and a line in `biastf_xr.cube.stores.STORES`.
+    A new kind of store is a class with these methods and a line in `biastf_xr.cube.stores.STORES`;
+    a package of yours adds one by the entry point ``biastf_xr.stores``, named as its scheme.
 
     Attributes
     ----------
