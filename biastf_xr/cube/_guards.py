@@ -47,6 +47,11 @@ class CubePair:
     alignment: Alignment
 
     @property
+    def coarse_geobox(self) -> GeoBox:
+        """Return the grid of the coarse cube."""
+        return geobox_of(self.coarse, "coarse cube")
+
+    @property
     def fine_days(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the days of the fine cube."""
         return to_days(self.fine["time"].values)

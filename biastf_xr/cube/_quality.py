@@ -19,7 +19,7 @@ from biastf_xr.cube._registration import (
     find_peak,
 )
 from biastf_xr.cube._spec import PAIR_FLAG, to_days
-from biastf_xr.grid import geobox_of, plan_resampling
+from biastf_xr.grid import plan_resampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def judge(table: xr.Dataset, rule: PairRule | None = None) -> xr.Dataset:
     """Set the flag of every day, comparing it with the whole archive."""
     rule = rule or PairRule()
     enough = table["pixels"].values >= rule.min_pixels
-    r = _median(table["correlation"].values)
+    r = _median(table)
     usual = np.nanmedian(r[enough]) if enough.any() else np.nan
     low = (r < rule.min_correlation) & ((r < usual - rule.drop) | (enough.sum() < 3))
     largest = rule.largest_shift * max(rule.psf, 1.0)
@@ -134,7 +134,7 @@ def explain(table: xr.Dataset, day: Any) -> str:
             f"move it by ({float(row['shift_x']):.0f}, {float(row['shift_y']):.0f})"
         )
     here = float(np.nanmedian(list(r.values())))
-    usual = float(np.nanmedian(_median(table["correlation"].values)))
+    usual = float(np.nanmedian(_median(table)))
     text = f"{worst}: r {r[worst]:.2f}; median over bands {here:.2f}, over the archive {usual:.2f}"
     if flag == PAIR_FLAG["low_correlation"]:
         return f"{text}: perhaps a cloud that one of the masks missed"
@@ -182,13 +182,13 @@ def update_quality(
     made_of = {d: _made_of(a, b, d) for d in days}
     options = repr(rule or PairRule())
     old = read_quality(cube)
-    if old is not None and old.attrs.get("rule") == options:
-        same = [made_of.get(d) == str(m) for d, m in
-                zip(to_days(old["time"].values), old["made_of"].values, strict=True)]  # fmt: skip
-        old = old.isel(time=np.flatnonzero(same))
+    if old is None or old.attrs.get("rule") != options:
+        known, old = set(), None
     else:
-        old = None
-    known = set() if old is None else set(to_days(old["time"].values))
+        kept = [made_of.get(d) == str(m) for d, m in
+                zip(to_days(old["time"].values), old["made_of"].values, strict=True)]  # fmt: skip
+        old = old.isel(time=np.flatnonzero(kept))
+        known = {*to_days(old["time"].values)}
     missing = [d for d in days if d not in known]
     if not missing and old is not None:
         return old
@@ -238,23 +238,26 @@ def _check_day(pair: CubePair, day: Any, rule: PairRule) -> dict[str, Any]:
         ds[list(pair.bands)].isel(time=int(np.flatnonzero(days == day)[0]))
         for ds, days in ((pair.fine, pair.fine_days), (pair.coarse, pair.coarse_days))
     ]
-    surfaces, weights, samples = [], [], []
+    surfaces, weights = [], []
+    samples = [np.zeros((2, len(pair.bands), 0), np.float32)]
     for window in _windows(pair):
-        fine, coarse, cover = _on_coarse(images, pair, window)
-        keep: Any = np.isfinite(coarse[0]) & np.isfinite(fine[0]) & (cover >= rule.min_cover)
-        samples.append(tuple(np.compress(keep.ravel(), image.reshape(image.shape[0], -1), axis=1)
-                             for image in (fine, coarse)))  # fmt: skip
+        found = _read_both(images, pair, window)
+        if found is not None:
+            cover = np.nan_to_num(found[0][-1])
+            fine, coarse = (image[:-1] for image in found)
+            keep: Any = np.isfinite(coarse[0]) & np.isfinite(fine[0]) & (cover >= rule.min_cover)
+            samples.append(np.stack([fine[:, keep], coarse[:, keep]]))
         for surface, count in _surfaces(images, pair, window, rule):
             surfaces.append(surface)
             weights.append(np.where(np.isfinite(surface), count, 0.0))
     shift = _peak(surfaces, weights, pair)
-    fine, coarse = (np.concatenate(part, axis=1) for part in zip(*samples, strict=True))
+    fine, coarse = np.concatenate(samples, axis=2)
     return {"shift": shift, "pixels": fine.shape[1], **_relation(fine, coarse)}
 
 
 def _windows(pair: CubePair) -> Iterator[GeoBox]:
     """Return the coarse windows to compare: all of a small cube, a few of a large one."""
-    box = geobox_of(pair.coarse, "coarse cube")
+    box = pair.coarse_geobox
     starts = []
     for size in box.shape:
         side = min(SIDE // _sub_pixels(pair), size)
@@ -269,29 +272,26 @@ def _sub_pixels(pair: CubePair) -> int:
     return max(1, min(SUB_PIXELS, int(pair.alignment.ratio)))
 
 
+def _read_both(
+    images: list[xr.Dataset], pair: CubePair, window: GeoBox, sub: int = 1
+) -> tuple[Any, Any] | None:
+    """Bring both images to the sub-pixels of a coarse window; None where one does not reach it."""
+    how = "average" if pair.alignment.ratio / sub > 1 + 1e-6 else "auto"
+    fine = _read(images[0], pair.geobox, window, how)
+    coarse = _read(images[1], pair.coarse_geobox, window, "bilinear" if sub > 1 else "auto")
+    return None if fine is None or coarse is None else (fine, coarse)
+
+
 def _read(image: xr.Dataset, source: GeoBox, target: GeoBox, how: Any) -> Any:
     """Bring an image to a window, shape (band + 1, y, x); the last is 1 where it was valid."""
     plan = plan_resampling(source, target, how)
     if plan is None:
         return None
     rows, cols = plan.window.slices
-    part = image.isel(y=rows, x=cols)
-    values = np.stack([part[b].values for b in part.data_vars]).astype(np.float32)
+    values = image.isel(y=rows, x=cols).to_dataarray().values.astype(np.float32)
     valid = np.asarray(np.isfinite(values).all(axis=0))
     np.copyto(values, np.float32(np.nan), where=~valid)
     return np.concatenate([plan(values), plan(valid[None].astype(np.float32))])
-
-
-def _on_coarse(images: list[xr.Dataset], pair: CubePair, window: GeoBox) -> tuple[Any, Any, Any]:
-    """Return both images on the coarse pixels, and the clear share of each in the fine one."""
-    coarse_box = geobox_of(pair.coarse, "coarse cube")
-    how = "average" if pair.alignment.ratio > 1 + 1e-6 else "auto"
-    fine = _read(images[0], pair.geobox, window, how)
-    coarse = _read(images[1], coarse_box, window, "auto")
-    if fine is None or coarse is None:
-        empty = np.full((len(pair.bands), *window.shape), np.nan, np.float32)
-        return empty, empty, empty[0]
-    return fine[:-1], coarse[:-1], np.nan_to_num(fine[-1])
 
 
 def _surfaces(
@@ -300,15 +300,12 @@ def _surfaces(
     """Correlate every band of both images over displacements, on sub-pixels of the coarse ones."""
     sub = _sub_pixels(pair)
     lattice = window.zoom_out(1 / sub)
-    how = "average" if pair.alignment.ratio / sub > 1 + 1e-6 else "auto"
-    fine = _read(images[0], pair.geobox, lattice, how)
-    coarse_box = geobox_of(pair.coarse, "coarse cube")
-    coarse = _read(images[1], coarse_box, lattice, "bilinear" if sub > 1 else "auto")
-    if fine is None or coarse is None:
+    found = _read_both(images, pair, lattice, sub)
+    if found is None:
         return
     reach = max(2, int(np.ceil(rule.reach / lattice.affine.a)))
     sigma = rule.psf * sub / 2.3548
-    for a, b in zip(fine[:-1], coarse[:-1], strict=True):
+    for a, b in zip(*(image[:-1] for image in found), strict=True):
         if min(np.isfinite(a).sum(), np.isfinite(b).sum()) >= rule.min_shift_pixels * sub**2:
             yield correlation_surface(blur(a, sigma), b, reach)
 
@@ -321,7 +318,7 @@ def _peak(surfaces: list[Any], weights: list[Any], pair: CubePair) -> Shift:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(total > 0, np.nansum(stack * weight, axis=0) / total, np.nan)
     rows, cols, r = find_peak(mean)
-    step = float(geobox_of(pair.coarse, "coarse cube").affine.a) / _sub_pixels(pair)
+    step = float(pair.coarse_geobox.affine.a) / _sub_pixels(pair)
     return Shift(cols * step, -rows * step, r)
 
 
@@ -341,18 +338,15 @@ def _relation(fine: Any, coarse: Any) -> dict[str, Any]:
         }
 
 
-def _median(r: Any) -> Any:
-    """Return the median over bands, NaN where there is none."""
-    some = np.asarray(np.isfinite(r).any(axis=1))
-    result = np.full(r.shape[0], np.nan)
-    result[some] = np.nanmedian(r[some], axis=1)
-    return result
+def _median(table: xr.Dataset) -> Any:
+    """Return the median correlation over bands of every day, NaN where there is none."""
+    return table["correlation"].median("band").values.astype(float)
 
 
 def _table(pair: CubePair, days: Any, rows: list[dict[str, Any]]) -> xr.Dataset:
     import xarray as xr
 
-    size = float(geobox_of(pair.coarse, "coarse cube").affine.a)
+    size = float(pair.coarse_geobox.affine.a)
     shifts = [row["shift"] for row in rows]
     along = {
         "shift_x": [s.x for s in shifts],

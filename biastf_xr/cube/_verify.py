@@ -13,6 +13,7 @@ from biastf_xr.errors import CubeStructureError
 from biastf_xr.grid import split_tiles
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import xarray as xr
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # `clear_fraction` is kept as float32 and counted scene by scene.
 TOLERANCE = 1e-4
+
+# The masks and flags that are compared with the bands.
+FLAGS = {"fine": ("clear", "source"), "coarse": ("clear", "source"), "fused": ("status_flag",)}
 
 
 @dataclass(frozen=True)
@@ -101,22 +105,22 @@ def verify(path: str | Path, *, progress: Progress | None = None) -> Verificatio
     cube = Cube(path)
     ds = cube.to_xarray(chunks=None, days="all")
     result = Verification(str(path))
-    fused = ds.attrs["biastf_kind"] == "fused"
+    fused = cube.kind == "fused"
     _check_axis(ds, result)
     if not fused and "biastf_copy_of" not in ds.attrs:
         _check_ledger(cube, result)
-    layout = cube.layout
-    tiles = list(split_tiles((ds.sizes["y"], ds.sizes["x"]), (layout.shard_y, layout.shard_x)))
-    starts = range(0, ds.sizes["time"], layout.time)
-    clear = np.zeros(ds.sizes["time"])
+    tiles = list(split_tiles(cube.spec.shape, cube.layout.shards[1:]))
+    step, days = cube.layout.time, ds.sizes["time"]
+    starts = range(0, days, step)
+    clear = np.zeros(days)
     for done, start in enumerate(starts, 1):
-        times = slice(start, min(start + layout.time, ds.sizes["time"]))
+        times = slice(start, start + step)
         for tile in tiles:
-            data = _read(ds, times, tile, result)
-            if not data:
-                continue
-            check = _check_fused if fused else _check_observed
-            clear[times] += check(ds, data, times, tile, result)
+            rows, cols = tile.slices
+            count = _check_window(ds.isel(time=times, y=rows, x=cols), tile, result)
+            clear[times] += count
+            if tile is tiles[0]:
+                result.days += np.count_nonzero(count > 0)
         if progress:
             progress(_day(ds, start), done, len(starts))
     if not fused:
@@ -153,92 +157,56 @@ def _check_ledger(cube: Cube, result: Verification) -> None:
             result.findings.append(Finding(str(day), "ingest/record", "", "is not on the axis"))
 
 
-def _read(ds: xr.Dataset, times: slice, tile: Tile, result: Verification) -> dict[str, Any]:
-    """Read a window of every variable; what cannot be read is a finding."""
-    rows, cols = tile.slices
+def _check_window(window: xr.Dataset, tile: Tile, result: Verification) -> Any:
+    """Check a window of every variable; return its clear pixels by day, NaN if it is damaged."""
+    where = f"rows {tile.y0}:{tile.y1}, columns {tile.x0}:{tile.x1}"
     data = {}
-    for name, variable in ds.data_vars.items():
+    for name, variable in window.data_vars.items():
         if variable.dims != ("time", "y", "x"):
             continue
         try:
-            data[str(name)] = variable.isel(time=times, y=rows, x=cols).values
+            data[str(name)] = variable.values
         except Exception as error:  # noqa: BLE001  (codecs raise whatever they like)
             what = f"cannot be decoded ({type(error).__name__}: {error})"
-            day = f"{_day(ds, times.start)} .. {_day(ds, times.stop - 1)}"
-            result.findings.append(Finding(day, str(name), _where(tile), what))
+            days = f"{_day(window, 0)} .. {_day(window, -1)}"
+            result.findings.append(Finding(days, str(name), where, what))
     result.pixels += sum(v.size for v in data.values())
-    return data
-
-
-def _where(tile: Tile) -> str:
-    return f"rows {tile.y0}:{tile.y1}, columns {tile.x0}:{tile.x1}"
-
-
-def _report(
-    ds: xr.Dataset, times: slice, tile: Tile, name: str, bad: Any, what: str, result: Verification
-) -> None:
-    """Add a finding for every day of a window that has bad pixels."""
-    for t in np.flatnonzero(bad.any(axis=(1, 2))):
-        text = f"{int(bad[t].sum())} pixels: {what}"
-        day = _day(ds, times.start + int(t))
-        result.findings.append(Finding(day, name, _where(tile), text))
-
-
-def _check_bands(
-    ds: xr.Dataset, data: dict[str, Any], times: slice, tile: Tile, result: Verification
-) -> None:
-    for band in bands_of(ds):
-        if band not in data:
-            continue
-        low, high = (float(ds[band].attrs[k]) for k in ("valid_min", "valid_max"))
-        with np.errstate(invalid="ignore"):
-            bad = (data[band] < low) | (data[band] > high)
-        _report(ds, times, tile, band, bad, f"outside {low:g} to {high:g}", result)
-
-
-def _check_observed(
-    ds: xr.Dataset, data: dict[str, Any], times: slice, tile: Tile, result: Verification
-) -> Any:
-    """Check a window of a fine or coarse cube; return its clear pixels per day."""
-    _check_bands(ds, data, times, tile, result)
-    bands = bands_of(ds)
-    if not {*bands, "clear", "source"} <= set(data):
-        return np.nan  # what could not be read was reported; the day's fraction is not judged
-    finite = np.stack([np.isfinite(data[b]) for b in bands])
-    clear = data["clear"] == 1
-    _report(ds, times, tile, "clear", finite.all(0) != clear, "clear, but not in every band, or "
-            "the reverse", result)  # fmt: skip
-    _report(ds, times, tile, "clear", finite.any(0) & ~clear, "a value where not clear", result)
-    _report(ds, times, tile, "source", (data["source"] > 0) != clear, "clear without a source, or "
-            "the reverse", result)  # fmt: skip
-    count = np.array([str(s).count('", "') + 1 if s else 0 for s in ds["scenes"].values[times]])
-    beyond = data["source"] > count[:, None, None]
-    _report(ds, times, tile, "source", beyond, "from a scene that is not in `scenes`", result)
-    result.days += int(clear.any(axis=(1, 2)).sum()) if tile.y0 == tile.x0 == 0 else 0
+    for name, bad, what in _faults(window, data):
+        for t in np.flatnonzero(bad.any(axis=(1, 2))):
+            text = f"{int(bad[t].sum())} pixels: {what}"
+            result.findings.append(Finding(_day(window, int(t)), name, where, text))
+    if not {*bands_of(window), *FLAGS[window.attrs["biastf_kind"]]} <= set(data):
+        return np.full(window.sizes["time"], np.nan)
+    clear = data["clear"] == 1 if "clear" in data else np.ones_like(data["status_flag"])
     return clear.sum(axis=(1, 2))
 
 
-def _check_fused(
-    ds: xr.Dataset, data: dict[str, Any], times: slice, tile: Tile, result: Verification
-) -> Any:
-    """Check a window of a fused cube."""
-    _check_bands(ds, data, times, tile, result)
-    bands = bands_of(ds)
-    if not {*bands, "status_flag"} <= set(data):
-        return 0
+def _faults(window: xr.Dataset, data: dict[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Yield what can be wrong with a window: the variable, where it is so, and what it is."""
+    bands, kind = bands_of(window), window.attrs["biastf_kind"]
+    for band in set(bands) & set(data):
+        low, high = (float(window[band].attrs[k]) for k in ("valid_min", "valid_max"))
+        with np.errstate(invalid="ignore"):
+            bad = (data[band] < low) | (data[band] > high)
+        yield band, bad, f"outside {low:g} to {high:g}"
+    if not {*bands, *FLAGS[kind]} <= set(data):
+        return
     finite = np.stack([np.isfinite(data[b]) for b in bands])
-    status = data["status_flag"]
-    made = np.isin(status, [v for k, v in STATUS.items() if k.startswith(("fused", "observed"))])
-    _report(ds, times, tile, "status_flag", made != finite.all(0), "made, but missing in a band, "
-            "or the reverse", result)  # fmt: skip
-    unknown = ~np.isin(status, list(STATUS.values()))
-    _report(ds, times, tile, "status_flag", unknown, "no known flag", result)
-    unwritten = status == STATUS["unwritten"]
-    _report(ds, times, tile, "status_flag", unwritten, "never written", result)
-    failed = status == STATUS["failed"]
-    _report(ds, times, tile, "status_flag", failed, "could not be made; fuse again", result)
-    result.days += status.shape[0] if tile.y0 == tile.x0 == 0 else 0
-    return 0
+    if kind == "fused":
+        status = data["status_flag"]
+        good = [v for k, v in STATUS.items() if k.startswith(("fused", "observed"))]
+        wrong = np.isin(status, good) != finite.all(0)
+        yield "status_flag", wrong, "made, but missing in a band, or the reverse"
+        yield "status_flag", ~np.isin(status, list(STATUS.values())), "no known flag"
+        yield "status_flag", status == STATUS["unwritten"], "never written"
+        yield "status_flag", status == STATUS["failed"], "could not be made; fuse again"
+        return
+    clear, source = data["clear"] == 1, data["source"]
+    scenes = np.array([str(s).count('", "') + 1 if s else 0 for s in window["scenes"].values])
+    yield "clear", finite.all(0) != clear, "clear, but not in every band, or the reverse"
+    yield "clear", finite.any(0) & ~clear, "a value where not clear"
+    yield "source", (source > 0) != clear, "clear without a source, or the reverse"
+    yield "source", source > scenes[:, None, None], "from a scene that is not in `scenes`"
 
 
 def _check_fractions(ds: xr.Dataset, clear: Any, result: Verification) -> None:
