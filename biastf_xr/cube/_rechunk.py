@@ -16,7 +16,7 @@ from biastf_xr.cube._axis import copy_objects
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
 from biastf_xr.cube._spec import Layout
-from biastf_xr.cube._template import history_line
+from biastf_xr.cube._template import history
 from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
@@ -158,14 +158,15 @@ def rechunk(
         if not dry_run:
             stack.enter_context(store.lock())
         old = None if overwrite else _older_copy(store, origin, purpose, source)
-        work = _Work.plan(source, origin, old, purpose, memory, workers or os.cpu_count() or 1)
-        report = work.report(store.url)
+        work = _plan(source, old, store.url, purpose, memory, workers or os.cpu_count() or 1)
+        report = work.report
         if dry_run or (old is not None and not report.changed):
             return report
         stack.enter_context(writing_to(store.url))
         line = f"copied from {origin} for {purpose}"
         edit = stack.enter_context(store.build(line, replace=overwrite or old is not None))
-        _write_structure(edit, work, history_line(line))
+        attrs = dict(source.attrs) | {"biastf_copy_of": origin, "biastf_layout": purpose}
+        _write_structure(edit, work, attrs | {"history": history(source.attrs, line)})
         _take_over(edit, work)
         _write_blocks(edit, work, progress)
     return replace(report, seconds=time.perf_counter() - started)
@@ -176,55 +177,40 @@ class _Work:
     """What there is to copy: the blocks to write, and the steps in time that an older copy has."""
 
     source: zarr.Group
-    origin: str
     old: zarr.Group | None
-    purpose: Purpose
-    layout: Layout
     hashes: dict[np.datetime64, str]
-    changed: int
     blocks: list[_Block]
     kept: frozenset[int]
     threads: int
-    held: int
+    report: RechunkReport
 
-    @classmethod
-    def plan(
-        cls,
-        source: zarr.Group,
-        origin: str,
-        old: zarr.Group | None,
-        purpose: Purpose,
-        memory: int,
-        threads: int,
-    ) -> _Work:
-        """Compare a cube with the copy that is there."""
-        arrays = _pixel_arrays(source)
-        layout = layout_for(purpose, arrays[0].shape) if old is None else _layout_of(old)
-        hashes = hashes_of(source)
-        now, before = list(hashes.items()), [] if old is None else list(hashes_of(old).items())
-        same = [n < len(before) and before[n] == day and bool(day[1]) for n, day in enumerate(now)]
-        steps = [same[i : i + layout.time] for i in range(0, len(same), layout.time)]
-        stale = [n for n, days in enumerate(steps) if not all(days)]
-        blocks = [b for a in arrays for b in _blocks(a, layout, stale, memory // threads)]
-        biggest = max((b.size for b in blocks), default=0)
-        threads = max(1, min(threads, memory // (HELD * biggest or 1)))
-        changed = same.count(False) + max(len(before) - len(now), 0)
-        kept = frozenset(range(len(steps))) - frozenset(stale)
-        return cls(
-            source, origin, old, purpose, layout, hashes, changed, blocks, kept, threads,
-            threads * HELD * biggest,
-        )  # fmt: skip
 
-    def report(self, url: str) -> RechunkReport:
-        """Return what there is to do."""
-        arrays = _pixel_arrays(self.source)
-        step = int(np.prod(self.layout.tiles(arrays[0].shape[1:]))) * len(arrays)
-        steps = -(-len(self.hashes) // self.layout.time)
-        return RechunkReport(
-            url, self.purpose, self.layout, len(self.hashes), self.changed,
-            (steps - len(self.kept)) * step, len(self.kept) * step,
-            sum(int(a.nbytes) for a in arrays), self.held,
-        )  # fmt: skip
+def _plan(
+    source: zarr.Group,
+    old: zarr.Group | None,
+    url: str,
+    purpose: Purpose,
+    memory: int,
+    threads: int,
+) -> _Work:
+    """Compare a cube with the copy that is there."""
+    arrays = _pixel_arrays(source)
+    layout = layout_for(purpose, arrays[0].shape) if old is None else _layout_of(old)
+    hashes = hashes_of(source)
+    now, before = list(hashes.items()), [] if old is None else list(hashes_of(old).items())
+    same = [n < len(before) and before[n] == day and bool(day[1]) for n, day in enumerate(now)]
+    steps = [same[i : i + layout.time] for i in range(0, len(same), layout.time)]
+    stale = [n for n, days in enumerate(steps) if not all(days)]
+    blocks = [b for a in arrays for b in _blocks(a, layout, stale, memory // threads)]
+    held = HELD * max((b.size for b in blocks), default=0)
+    threads = max(1, min(threads, memory // (held or 1)))
+    kept = frozenset(range(len(steps))) - frozenset(stale)
+    shards = int(np.prod(layout.tiles(arrays[0].shape[1:]))) * len(arrays)
+    report = RechunkReport(
+        url, purpose, layout, len(now), same.count(False) + max(len(before) - len(now), 0),
+        len(stale) * shards, len(kept) * shards, sum(int(a.nbytes) for a in arrays), threads * held,
+    )  # fmt: skip
+    return _Work(source, old, hashes, blocks, kept, threads, report)
 
 
 def layout_for(purpose: Purpose, shape: tuple[int, ...]) -> Layout:
@@ -298,34 +284,26 @@ def _older_copy(
     return old
 
 
-def _write_structure(edit: Edit, work: _Work, history: str) -> None:
+def _write_structure(edit: Edit, work: _Work, attrs: dict[str, Any]) -> None:
     """Write everything but the pixels: metadata as in the cube, except for chunks and shards."""
     import zarr
 
-    attrs = dict(work.source.attrs)
-    attrs["history"] = "\n".join(filter(None, [str(attrs.get("history", "")), history]))
-    attrs |= {"biastf_copy_of": work.origin, "biastf_layout": work.purpose}
     root = zarr.open_group(edit.store, mode="a", use_consolidated=False, attributes=attrs)
+    layout = work.report.layout
     for name, array in _arrays(work.source).items():
         pixels = array.metadata.dimension_names == PIXELS
-        made = root.create_array(
-            name,
-            shape=array.shape,
-            dtype=array.metadata.data_type,
-            chunks=work.layout.chunks if pixels else array.chunks,
-            shards=work.layout.shards if pixels else array.shards,
+        zarr.from_array(
+            edit.store,
+            data=array,
+            name=name,
+            write_data=not pixels,
+            chunks=layout.chunks if pixels else "keep",
+            shards=layout.shards if pixels else "keep",
             fill_value=array.fill_value,
-            compressors=array.compressors,
-            filters=array.filters,
-            serializer=array.serializer,
             attributes=dict(array.attrs),
-            dimension_names=array.metadata.dimension_names,
         )
-        if not pixels:
-            made[...] = array[...]
     hashes = np.array(list(work.hashes.values()), np.dtypes.StringDType())
-    group = root.create_group(COPY)
-    kept = group.create_array(
+    kept = root.create_group(COPY).create_array(
         COPY_ARRAY, shape=hashes.shape, chunks=hashes.shape, dtype="string", fill_value="",
         dimension_names=("time",),
     )  # fmt: skip

@@ -43,59 +43,55 @@ def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = N
 
     days = to_days(times).astype("datetime64[s]")
     shape = (days.size, *spec.shape)
-    grid = dict(xr_coords(spec.geobox))
-    masks = spec.masks
-    floats = {
-        band: band_attrs(band, [*masks, *([sigma_of(band)] if spec.uncertain else [])])
-        for band in spec.bands
-    } | spec.sigmas
-    data = {
-        band: xr.Variable(
-            ("time", "y", "x"),
-            da.full(shape, np.float32(np.nan), chunks=shape),
-            attrs,
-        )
-        for band, attrs in floats.items()
-    }
-    for mask, attrs in masks.items():
-        empty = da.full(shape, fill_of(attrs), dtype=dtype_of(attrs), chunks=shape)
+    layers: dict[str, tuple[dict[str, Any], Any]] = {}
+    for band in spec.bands:
+        own = [*spec.masks, *([sigma_of(band)] if spec.uncertain else [])]
+        layers[band] = band_attrs(band, own), np.float32(np.nan)
+    for name, attrs in spec.sigmas.items():
+        layers[name] = attrs, np.float32(np.nan)
+    for name, attrs in spec.masks.items():
         shown = {k: v for k, v in attrs.items() if not k.startswith("_")}
-        data[mask] = xr.Variable(("time", "y", "x"), empty, shown)
-    for variable in data.values():
+        layers[name] = shown, np.dtype(dtype_of(attrs)).type(fill_of(attrs))
+    time = {"standard_name": "time", "long_name": "day of observation"}
+    ds = xr.Dataset(
+        {
+            name: (("time", "y", "x"), da.full(shape, fill, chunks=shape), attrs)
+            for name, (attrs, fill) in layers.items()
+        },
+        {
+            "time": ("time", days, time),
+            **xr_coords(spec.geobox),
+            **_day_coords(days.size, spec.kind),
+        },
+        cube_attrs(spec),
+    ).assign_coords(coords or {})
+    for variable in ds.data_vars.values():
         # In the encoding, so that a plain xr.open_zarr puts spatial_ref among the coordinates.
-        variable.encoding["grid_mapping"] = "spatial_ref"
-        variable.encoding["coordinates"] = "spatial_ref"
-    time = xr.Variable("time", days, {"standard_name": "time", "long_name": "day of observation"})
-    if spec.kind != "fused":
-        coords = _day_coords(days.size, spec.kind) | (coords or {})
-    ds = xr.Dataset(data, coords={"time": time, **grid, **(coords or {})})
+        variable.encoding |= {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"}
     ds["y"].attrs.update(standard_name="projection_y_coordinate", axis="Y")
     ds["x"].attrs.update(standard_name="projection_x_coordinate", axis="X")
-    ds.attrs = cube_attrs(spec)
     return ds
 
 
 def _day_coords(days: int, kind: str) -> dict[str, Any]:
     """Build the coordinates of fine and coarse cubes along their days; as unwritten."""
-    import xarray as xr
-
     fraction = {
         "long_name": "clear fraction of the day's scenes; NaN without a scene",
         "units": "1",
     }
     scenes = {"long_name": "ids of the day's scenes, in the order in which they were composed"}
-    coords = {
-        "clear_fraction": xr.Variable("time", np.full(days, np.nan, np.float32), fraction),
-        "scenes": xr.Variable("time", np.full(days, "", np.dtypes.StringDType()), scenes),
-    }
-    if kind != "fine":
-        return coords
     pair = {
         "long_name": "whether the fine and the coarse image of the day agree",
         "flag_values": list(PAIR_FLAG.values()),
         "flag_meanings": " ".join(PAIR_FLAG),
     }
-    return coords | {"pair_flag": xr.Variable("time", np.zeros(days, np.uint8), pair)}
+    coords: dict[str, Any] = {
+        "clear_fraction": ("time", np.full(days, np.nan, np.float32), fraction),
+        "scenes": ("time", np.full(days, "", np.dtypes.StringDType()), scenes),
+        "pair_flag": ("time", np.zeros(days, np.uint8), pair),
+    }
+    kept = {"fine": [*coords], "coarse": ["clear_fraction", "scenes"], "fused": []}
+    return {name: coords[name] for name in kept[kind]}
 
 
 def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
@@ -118,15 +114,15 @@ def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
     }
 
 
-def history_line(text: str) -> str:
-    """Stamp one line of a cube's history."""
-    return f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} biastf_xr {__version__}: {text}"
+def history(attrs: Any, text: str) -> str:
+    """Return the history among attributes with one line more, which is stamped."""
+    line = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} biastf_xr {__version__}: {text}"
+    return "\n".join(filter(None, [*str(attrs.get("history", "")).splitlines(), line]))
 
 
 def add_history(group: zarr.Group, text: str) -> None:
     """Add a line to the history of a cube."""
-    lines = [*str(group.attrs.get("history", "")).splitlines(), history_line(text)]
-    group.attrs["history"] = "\n".join(line for line in lines if line)
+    group.attrs["history"] = history(group.attrs, text)
 
 
 def write_template(template: xr.Dataset, spec: CubeSpec, store: Any) -> None:

@@ -12,7 +12,7 @@ from biastf_xr.cube._axis import insert_days
 from biastf_xr.cube._cube import Cube, drop_days
 from biastf_xr.cube._guards import CubePair, check_same_structure, pair_cubes
 from biastf_xr.cube._spec import CubeSpec, Layout
-from biastf_xr.cube._template import build_template, history_line, write_template
+from biastf_xr.cube._template import build_template, history, write_template
 from biastf_xr.errors import CubeStructureError, MethodError
 from biastf_xr.fusion import _ledger
 from biastf_xr.fusion._plan import ClearPixels, FusionPlan, build_plan
@@ -183,11 +183,10 @@ class Fusion:
 def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
     """Describe the cube that a fusion makes."""
     described = method.describe()
-    before = str(pair.fine.attrs.get("history", "")).splitlines()
     attrs = {
         "source": f"{pair.fine.attrs.get('source', 'fine cube')}, "
         f"{pair.coarse.attrs.get('source', 'coarse cube')}",
-        "history": "\n".join([*before, history_line(f"planned with {described['method']}")]),
+        "history": history(pair.fine.attrs, f"planned with {described['method']}"),
         "biastf_method": json.dumps(described, sort_keys=True),
     }
     layout = Layout.build("fused", pair.alignment.shape, shard=shard)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from biastf_xr._urls import split_url
 from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.cube.stores.base import CubeStore, Edit, Version
-from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError, StoreLockedError
+from biastf_xr.errors import ConfigError, CubeStructureError, StoreLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -122,8 +122,8 @@ class IcechunkStore(CubeStore):
     def reader(self, version: str | None = None) -> Any:
         """Open it for reading; see `CubeStore.reader`."""
         # Asking Icechunk would make the folder.
-        there = self.recognises(self.folder) if self.folder else self._is_there()
-        if not there:
+        if not (self.recognises(self.folder) if self.folder else
+                _icechunk().Repository.exists(self._storage())):  # fmt: skip
             raise FileNotFoundError(self.url)
         repository = self._repository()
         if version is None:
@@ -192,17 +192,10 @@ class IcechunkStore(CubeStore):
 
     @contextmanager
     def build(self, message: str, *, replace: bool) -> Iterator[IcechunkEdit]:
-        """Rebuild the cube in one commit; older versions stay readable.
-
-        `replace`: Whether a cube that is there may be replaced.
-        """
+        """Rebuild the cube in one commit; older versions stay readable."""
         from zarr.core.sync import sync
 
-        if self.exists() and not replace:
-            raise CubeExistsError(
-                f"{self.url} already holds a cube and is left as it is. "
-                "Choose another output, or ask to replace it (`--overwrite`, overwrite=True)."
-            )
+        self.refuse_existing(replace=replace)
         repository = _icechunk().Repository.open_or_create(self._storage())
         edit = IcechunkEdit(repository, self.url)
         sync(edit.store.clear())
@@ -227,9 +220,6 @@ class IcechunkStore(CubeStore):
             )
         bucket, _, prefix = self.place.partition("/")
         return icechunk.s3_storage(bucket=bucket, prefix=prefix, from_env=True)
-
-    def _is_there(self) -> bool:
-        return bool(_icechunk().Repository.exists(self._storage()))
 
     def _repository(self) -> Any:
         return _icechunk().Repository.open(self._storage())

@@ -44,10 +44,15 @@ def writing_to(url: str) -> Iterator[None]:
         ) from error
 
 
+def _beside(path: Path) -> Path:
+    """Return the file that stands for the lock of a store on disk."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextmanager
 def lock_folder(path: Path) -> Iterator[str]:
     """Lock a store on disk by a file beside it; the system drops the lock if the process dies."""
-    name = path.with_name(f".{path.name}.lock")
+    name = _beside(path)
     with ExitStack() as stack:
         stack.enter_context(writing_to(str(path)))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,14 +74,14 @@ def lock_folder(path: Path) -> Iterator[str]:
 def holds_folder(path: Path, token: str) -> bool:
     """Return whether a holder still has the lock of a store on disk."""
     try:
-        return token in path.with_name(f".{path.name}.lock").read_text()
+        return token in _beside(path).read_text()
     except FileNotFoundError:
         return False
 
 
 def holder_of(path: Path) -> dict[str, Any] | None:
     """Return who holds the lock of a store on disk; changes nothing."""
-    name = path.with_name(f".{path.name}.lock")
+    name = _beside(path)
     try:
         with name.open("r+") as file:
             if _flock(file, name):
@@ -101,16 +106,16 @@ def _flock(file: Any, name: Path) -> bool:
 @contextmanager
 def lock_object(filesystem: Any, path: str, url: str) -> Iterator[str]:
     """Lock a store behind a URL by an object beside it, created only if it is not there."""
-    name = f"{path.rstrip('/')}.lock"
+    name, me = f"{path}.lock", _me()
     with writing_to(url):
-        _clear_if_dead(filesystem, name)
-    me = _me()
+        holder = _read_object(filesystem, name)
+        if holder and _is_dead(holder):
+            filesystem.rm_file(name)
     try:
         filesystem.pipe_file(name, json.dumps(me).encode(), mode="create")
     except FileExistsError as error:
-        holder = json.loads(filesystem.cat_file(name))
         remedy = f"Wait for it to end; if it is gone, remove {name} and run this again."
-        raise _refusal(url, holder, remedy) from error
+        raise _refusal(url, _read_object(filesystem, name), remedy) from error
     try:
         with writing_to(url):
             yield me["token"]
@@ -118,16 +123,28 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[str]:
         filesystem.rm_file(name)
 
 
-def _clear_if_dead(filesystem: Any, name: str) -> None:
-    """Remove the lock of a process of this machine that is no more."""
-    if not filesystem.exists(name):
-        return
-    holder = json.loads(filesystem.cat_file(name))
+def holds_object(filesystem: Any, path: str, token: str) -> bool:
+    """Return whether a holder still has the lock of a store behind a URL."""
+    return _read_object(filesystem, f"{path}.lock").get("token") == token
+
+
+def _read_object(filesystem: Any, name: str) -> dict[str, Any]:
+    """Return the holder of a lock; empty where there is none."""
+    try:
+        found: dict[str, Any] = json.loads(filesystem.cat_file(name))
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    """Return whether a holder was a process of this machine that is no more."""
     if holder.get("host") != socket.gethostname():
-        return
+        return False
     try:
         os.kill(int(holder["process"]), 0)
     except ProcessLookupError:
-        filesystem.rm_file(name)
+        return True
     except PermissionError:
-        return
+        return False
+    return False

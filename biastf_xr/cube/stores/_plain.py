@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 import shutil
+from abc import abstractmethod
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from biastf_xr.cube.stores._lock import holds_folder, lock_folder, lock_object
+from biastf_xr.cube.stores._lock import holds_folder, holds_object, lock_folder, lock_object
 from biastf_xr.cube.stores.base import CubeStore, Edit
-from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
+from biastf_xr.errors import ConfigError, CubeStructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@contextmanager
-def _checkpointed(edit: Edit, message: str) -> Iterator[Edit]:
-    yield edit
-    edit.checkpoint(message)
+class _PlainStore(CubeStore):
+    """What plain stores have in common: no versions, and changes that are seen as they are made."""
 
+    @abstractmethod
+    def _opened(self, *, read_only: bool = False) -> Any:
+        """Return the Zarr store."""
 
-def _refuse_existing(url: str, *, replace: bool) -> None:
-    if not replace:
-        raise CubeExistsError(
-            f"{url} already exists and is left as it is. "
-            "Choose another output, or ask to replace it (`--overwrite`, overwrite=True)."
-        )
+    def reader(self, version: str | None = None) -> Any:
+        """Open it for reading; see `CubeStore.reader`."""
+        if version is not None:
+            raise self.without_versions(version)
+        return self._opened(read_only=True)
+
+    @contextmanager
+    def edit(self, message: str, *, hidden: bool = False) -> Iterator[Edit]:
+        """Change the cube that is there; see `CubeStore.edit`."""
+        edit = Edit(self._opened())
+        yield edit
+        edit.checkpoint(message)
 
 
 @dataclass(frozen=True)
-class FolderStore(CubeStore):
+class FolderStore(_PlainStore):
     """A plain Zarr store in a folder."""
 
     path: Path
@@ -56,14 +64,6 @@ class FolderStore(CubeStore):
         """Return whether there is something; see `CubeStore.exists`."""
         return (self._recovered() / "zarr.json").exists()
 
-    def reader(self, version: str | None = None) -> Any:
-        """Open it for reading; see `CubeStore.reader`."""
-        from zarr.storage import LocalStore
-
-        if version is not None:
-            raise self.without_versions(version)
-        return LocalStore(self._recovered(), read_only=True)
-
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`."""
         return lock_folder(self.path)
@@ -72,20 +72,12 @@ class FolderStore(CubeStore):
         """Return whether a holder still has the lock; see `CubeStore.held_by`."""
         return holds_folder(self.path, token)
 
-    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[Edit]:
-        """Change the cube that is there; see `CubeStore.edit`."""
-        from zarr.storage import LocalStore
-
-        return _checkpointed(Edit(LocalStore(self._recovered())), message)
-
     @contextmanager
     def build(self, message: str, *, replace: bool) -> Iterator[Edit]:
         """Build the store beside its place and move it there when it is complete.
 
         A reader sees the old store or the finished new one; if the body raises, the old store is
         untouched and the unfinished one is removed.
-
-        `replace`: Whether a store that is there may be replaced.
         """
         from zarr.storage import LocalStore
 
@@ -94,8 +86,7 @@ class FolderStore(CubeStore):
             raise CubeStructureError(
                 f"no cube at {path}, but something else, which is left alone. Choose another path."
             )
-        if path.exists():
-            _refuse_existing(self.url, replace=replace)
+        self.refuse_existing(replace=replace)
         partial, retired = path.with_name(f".{path.name}.partial"), self._retired
         for leftover in (partial, retired):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -116,6 +107,11 @@ class FolderStore(CubeStore):
         """Remove the store; see `CubeStore.delete`."""
         shutil.rmtree(self._recovered(), ignore_errors=True)
 
+    def _opened(self, *, read_only: bool = False) -> Any:
+        from zarr.storage import LocalStore
+
+        return LocalStore(self._recovered(), read_only=read_only)
+
     @property
     def _retired(self) -> Path:
         return self.path.with_name(f".{self.path.name}.old")
@@ -128,7 +124,7 @@ class FolderStore(CubeStore):
 
 
 @dataclass(frozen=True)
-class RemoteStore(CubeStore):
+class RemoteStore(_PlainStore):
     """A plain Zarr store behind a URL that fsspec opens.
 
     Objects cannot be renamed there: `build` replaces the old store at its start, and if it fails
@@ -144,56 +140,37 @@ class RemoteStore(CubeStore):
 
     def exists(self) -> bool:
         """Return whether there is something; see `CubeStore.exists`."""
-        filesystem, path = self._open()
-        return bool(filesystem.exists(f"{path.rstrip('/')}/zarr.json"))
-
-    def reader(self, version: str | None = None) -> Any:
-        """Open it for reading; see `CubeStore.reader`."""
-        if version is not None:
-            raise self.without_versions(version)
-        return self._store(read_only=True)
+        filesystem, path = self._located()
+        return bool(filesystem.exists(f"{path}/zarr.json"))
 
     def lock(self) -> AbstractContextManager[str]:
         """Keep every other writer out; see `CubeStore.lock`."""
-        filesystem, path = self._open()
-        return lock_object(filesystem, path, self.url)
+        return lock_object(*self._located(), self.url)
 
     def held_by(self, token: str) -> bool:
         """Return whether a holder still has the lock; see `CubeStore.held_by`."""
-        filesystem, path = self._open()
-        try:
-            return token in filesystem.cat_file(f"{path.rstrip('/')}.lock").decode()
-        except FileNotFoundError:
-            return False
-
-    def edit(self, message: str, *, hidden: bool = False) -> AbstractContextManager[Edit]:
-        """Change the cube that is there; see `CubeStore.edit`."""
-        return _checkpointed(Edit(self._store(read_only=False)), message)
+        return holds_object(*self._located(), token)
 
     @contextmanager
     def build(self, message: str, *, replace: bool) -> Iterator[Edit]:
-        """Build the store in its place.
-
-        `replace`: Whether a store that is there may be replaced.
-        """
-        if self.exists():
-            _refuse_existing(self.url, replace=replace)
-            self.delete()
+        """Build the store in its place."""
+        self.refuse_existing(replace=replace)
+        self.delete()
         try:
-            edit = Edit(self._store(read_only=False))
-            yield edit
-            edit.checkpoint(message)
+            with self.edit(message) as edit:
+                yield edit
         except BaseException:
             self.delete()
             raise
 
     def delete(self) -> None:
         """Remove the store; see `CubeStore.delete`."""
-        filesystem, path = self._open()
+        filesystem, path = self._located()
         if filesystem.exists(path):
             filesystem.rm(path, recursive=True)
 
-    def _open(self) -> tuple[Any, str]:
+    def _located(self) -> tuple[Any, str]:
+        """Return the file system, and the path in it."""
         from fsspec.core import url_to_fs
 
         try:
@@ -203,10 +180,10 @@ class RemoteStore(CubeStore):
                 f"{self.url}: {error}. For s3:// install the extra: "
                 'pip install "biastf-xr[remote]".'
             ) from error
-        return filesystem, str(path)
+        return filesystem, str(path).rstrip("/")
 
-    def _store(self, *, read_only: bool) -> Any:
+    def _opened(self, *, read_only: bool = False) -> Any:
         from zarr.storage import FsspecStore
 
-        self._open()
+        self._located()
         return FsspecStore.from_url(self.url, read_only=read_only)

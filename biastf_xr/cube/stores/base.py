@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from biastf_xr._urls import split_url
-from biastf_xr.errors import CubeStructureError
+from biastf_xr.errors import CubeExistsError, CubeStructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -250,6 +250,20 @@ class CubeStore(ABC):
             f"{self.url} is plain Zarr and keeps no versions; asked for {version!r}. "
             "Only Icechunk stores (icechunk://...) keep them."
         )
+
+    def refuse_existing(self, *, replace: bool) -> None:
+        """Refuse to build over a cube that is there; see `build`.
+
+        Parameters
+        ----------
+        replace : bool
+            Whether it may be replaced.
+        """
+        if not replace and self.exists():
+            raise CubeExistsError(
+                f"{self.url} already exists and is left as it is. "
+                "Choose another output, or ask to replace it (`--overwrite`, overwrite=True)."
+            )
 
     @abstractmethod
     def lock(self) -> AbstractContextManager[str]:
