@@ -120,7 +120,7 @@ def verify(path: str | Path, *, progress: Progress | None = None) -> Verificatio
             count = _check_window(ds.isel(time=times, y=rows, x=cols), tile, result)
             clear[times] += count
             if tile is tiles[0]:
-                result.days += np.count_nonzero(count > 0)
+                result.days += int(np.count_nonzero(count > 0))
         if progress:
             progress(_day(ds, start), done, len(starts))
     if not fused:
