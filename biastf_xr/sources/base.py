@@ -387,12 +387,27 @@ class Product:
             By band: where no bit of `flags` is set.
         """
         clear: Any = True
-        for layer, by_option in self.flags.items():
+        for layer, by_option in self.flags_of(raw).items():
             bits = [b for option, positions in by_option.items()
                     if option == "always" or getattr(self, option) for b in positions]  # fmt: skip
             if bits:
                 clear = clear & ~bit(raw[layer], *bits)
         return dict.fromkeys(self.bands, clear)
+
+    def flags_of(self, raw: xr.Dataset) -> Mapping[str, Mapping[str, Iterable[int]]]:
+        """Return the bits that rule a pixel of a scene out.
+
+        Parameters
+        ----------
+        raw : xarray.Dataset
+            As of `to_reflectance`.
+
+        Returns
+        -------
+        mapping of str to mapping
+            As `flags`, which it is unless the meaning of the bits differs from scene to scene.
+        """
+        return self.flags
 
     def check_choice(self, option: str, choices: tuple[Any, ...]) -> None:
         """Refuse a value that an option does not have.

@@ -19,7 +19,7 @@ from biastf_xr.sources._files import lacking, read_day
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
 
@@ -34,6 +34,10 @@ _OTHER = (
     r"(?:T1|T2|RT))_\w+\.TIF$"
 )
 _QUALITY = {"QA_PIXEL": "QA_PIXEL", "QA_RADSAT": "QA_RADSAT", "MTL": "MTL"}
+# QA_RADSAT of Landsat 4 to 7: 0-4, 6 saturated in band 1-5, 7; 5 and 8 in the thermal band 6 (low
+# and high gain), which is not read; 9 dropped pixel.
+_TM_FLAGS = {"QA_RADSAT": {"always": (0, 1, 2, 3, 4, 6, 9)}}
+_CRAFT = re.compile(r"L[CETO]0([45789])_", re.IGNORECASE)
 _TM = {"SR_B1": "blue", "SR_B2": "green", "SR_B3": "red", "SR_B4": "nir", "SR_B5": "swir1",
        "SR_B7": "swir2"}  # fmt: skip
 
@@ -50,7 +54,7 @@ class LandsatC2(Product):
     ----------
     mask_dilated, mask_cirrus, mask_snow : bool
         Whether pixels near clouds, under cirrus, or under snow are masked too.  Clouds, cloud
-        shadows, fill and saturated pixels always are.
+        shadows, fill and pixels saturated in one of the six bands always are.
     """
 
     name: ClassVar = "landsat-c2-l2"
@@ -67,12 +71,14 @@ class LandsatC2(Product):
         "swir1": ("swir16",), "swir2": ("swir22",), "QA_PIXEL": ("qa_pixel",),
         "QA_RADSAT": ("qa_radsat",),
     }  # fmt: skip
-    # 0 fill, 1 dilated cloud, 2 cirrus, 3 cloud, 4 cloud shadow, 5 snow.
+    # QA_PIXEL: 0 fill, 1 dilated cloud, 2 cirrus (unused of Landsat 4 to 7), 3 cloud, 4 cloud
+    # shadow, 5 snow.  QA_RADSAT of Landsat 8 and 9: 0-6 saturated in band 1-7, 8 in band 9; 11
+    # hidden by terrain.  Bands 1 and 9 are not read.
     flags: ClassVar = {
         "QA_PIXEL": {
             "always": (0, 3, 4), "mask_dilated": (1,), "mask_cirrus": (2,), "mask_snow": (5,),
         },
-        "QA_RADSAT": {"always": range(16)},
+        "QA_RADSAT": {"always": (1, 2, 3, 4, 5, 6, 11)},
     }  # fmt: skip
     encoding: ClassVar = Encoding(factor=2.75e-5, offset=-0.2, fill=(0,))
     wavelengths: ClassVar = {
@@ -117,7 +123,20 @@ class LandsatC2(Product):
         files = dict(scene.files)
         if metadata := files.pop("MTL", None):
             self._check_metadata(Path(metadata))
-        return super().open_scene(replace(scene, files=files))
+        raw = super().open_scene(replace(scene, files=files))
+        craft = _CRAFT.search(" ".join([scene.id, *(Path(f).name for f in files.values())]))
+        raw.attrs["craft"] = int(craft[1]) if craft else 0
+        return raw
+
+    def flags_of(self, raw: xr.Dataset) -> Mapping[str, Mapping[str, Iterable[int]]]:
+        """Return the bits of the satellite; of one that is not known, whatever rules out on any."""
+        craft = raw.attrs.get("craft", 0)
+        if craft >= 8:
+            return self.flags
+        if craft:
+            return {**self.flags, **_TM_FLAGS}
+        either = {*self.flags["QA_RADSAT"]["always"], *_TM_FLAGS["QA_RADSAT"]["always"]}
+        return {**self.flags, "QA_RADSAT": {"always": either}}
 
     def _check_metadata(self, path: Path) -> None:
         """Check the metadata file of a scene against what is declared here."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from affine import Affine
 from checks import facts
 
@@ -94,6 +98,85 @@ def test_each_quality_bit_masks_as_documented(tmp_path, options, masked):
         missing = np.isnan(ds[colour].to_numpy())
         assert {int(b) for b in np.flatnonzero(missing.any(0))} == masked
         assert (missing.all(0) == missing.any(0)).all()
+
+
+# Bits of QA_RADSAT as the product guides number them.
+SATURATED = {
+    "LT05": {"blue": 0, "green": 1, "red": 2, "nir": 3, "swir1": 4, "thermal": 5, "swir2": 6,
+             "dropped": 9},
+    "LE07": {"blue": 0, "green": 1, "red": 2, "nir": 3, "swir1": 4, "low gain": 5, "swir2": 6,
+             "high gain": 8, "dropped": 9},
+    "LC08": {"coastal": 0, "blue": 1, "green": 2, "red": 3, "nir": 4, "swir1": 5, "swir2": 6,
+             "cirrus": 8, "occluded": 11},
+}  # fmt: skip
+SATURATED["LT04"], SATURATED["LC09"] = SATURATED["LT05"], SATURATED["LC08"]
+
+
+@pytest.mark.parametrize("sensor", SATURATED)
+def test_only_bits_of_the_six_bands_and_lost_pixels_mask(tmp_path, sensor):
+    write_scene(tmp_path, sensor=sensor, saturated=(1 << np.arange(16)).astype(np.uint16))
+    missing = np.isnan(reflectance(tmp_path)["red"].to_numpy())
+    used = {*COLOURS, "dropped", "occluded"} & SATURATED[sensor].keys()
+    assert {int(b) for b in np.flatnonzero(missing.all(0))} == {SATURATED[sensor][n] for n in used}
+
+
+def test_satellite_that_is_not_known_is_masked_by_the_bits_of_any():
+    product = build_product("landsat-c2-l2")
+    any_bit = {*range(7), 9, 11}
+    assert {*product.flags_of(xr.Dataset())["QA_RADSAT"]["always"]} == any_bit
+
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+ITEMS = {
+    "LC09": "LC09_L2SP_010065_20220129_02_T1.json",
+    "LE07": "LE07_L2SP_021030_20100109_02_T1.json",
+    "LT05": "LT05_L2SP_010067_19860424_02_T2.json",
+}
+COMMON = dict(zip(COLOURS, ("blue", "green", "red", "nir08", "swir16", "swir22"), strict=True))
+
+
+@needs_real
+@pytest.mark.parametrize("sensor", ITEMS)
+def test_bits_are_those_that_real_items_state(sensor):
+    assets = json.loads((REAL / "stac_items" / ITEMS[sensor]).read_text())["assets"]
+    product = build_product("landsat-c2-l2")
+    numbers = set()
+    for layer, common in COMMON.items():
+        (band,) = assets[product.asset_keys[layer][0]]["eo:bands"]
+        assert band["common_name"] == common
+        numbers.add("band" + band["name"][-1])
+    flags = product.flags_of(xr.Dataset(attrs={"craft": int(sensor[2:])}))
+    stated = {b["name"]: b["offset"] for b in assets["qa_radsat"]["classification:bitfields"]}
+    assert {*flags["QA_RADSAT"]["always"]} == {
+        stated[name] for name in stated.keys() & (numbers | {"dropped", "occlusion"})
+    }
+    stated = {b["name"]: b["offset"] for b in assets["qa_pixel"]["classification:bitfields"]}
+    meaning = {"always": ("fill", "cloud", "cloud_shadow"), "mask_dilated": ("dilated_cloud",),
+               "mask_snow": ("snow",)}  # fmt: skip
+    for option, names in meaning.items():
+        assert {*flags["QA_PIXEL"][option]} == {stated[name] for name in names}
+    assert stated.get("cirrus", 2) == flags["QA_PIXEL"]["mask_cirrus"][0]
+
+
+@needs_real
+@pytest.mark.parametrize("sensor", ["LC08", "LE07", "LT05"])
+def test_real_scene_is_clear_where_its_quality_says_so(sensor):
+    (folder,) = (REAL / "landsat_c2_l2_60px").glob(f"{sensor}*")
+    product = build_product("landsat-c2-l2")
+    (scene,) = product.find_scenes(folder)
+    raw = product.open_scene(scene).load()
+    made = product.to_reflectance(raw)
+    radsat, pixel = raw["QA_RADSAT"].to_numpy(), raw["QA_PIXEL"].to_numpy()
+    ruled_out = [(pixel >> bit & 1) == 1 for bit in (0, 1, 3, 4)]
+    ruled_out += [((pixel >> 2) & 1 == 1) & (sensor == "LC08")]
+    ruled_out += [(radsat >> SATURATED[sensor][band] & 1) == 1 for band in COLOURS]
+    clear = ~np.logical_or.reduce(ruled_out)
+    assert 0.05 < clear.mean() < 0.95
+    for colour in COLOURS:
+        number = raw[colour].to_numpy()
+        want = np.where(clear & (number > 0), number * 2.75e-5 - 0.2, np.nan)
+        np.testing.assert_allclose(made[colour], want, atol=2e-7)
 
 
 def test_pixel_saturated_in_any_band_is_masked_in_all(tmp_path):
