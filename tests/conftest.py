@@ -171,7 +171,7 @@ def random_model(tmp_path_factory):
             generator = torch.Generator().manual_seed(seed + 100 + i)
             with torch.no_grad():
                 network[-1].weight.normal_(0, 0.3, generator=generator)
-            models[band] = network
+            models[band] = network.state_dict()
         card = Card(
             bands=tuple(bands),
             ratio=ratio,

@@ -133,5 +133,4 @@ def windows(shape: tuple[int, int], size: int = TILE) -> Iterator[tuple[Tile, Co
         for x in range(0, shape[1], size):
             tile = Tile(y, y + size, x, x + size).clipped(shape)
             padded = tile.padded(HALO).clipped(shape)
-            rows = slice(tile.y0 - padded.y0, tile.y1 - padded.y0)
-            yield padded, (rows, slice(tile.x0 - padded.x0, tile.x1 - padded.x0))
+            yield padded, tile.within(padded)

@@ -37,6 +37,11 @@ class Tile:
         """Return the row and column slices into the whole grid."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
 
+    def within(self, held: Tile) -> tuple[slice, slice]:
+        """Return the row and column slices into an array of a tile around this one."""
+        rows = slice(self.y0 - held.y0, self.y1 - held.y0)
+        return rows, slice(self.x0 - held.x0, self.x1 - held.x0)
+
     def padded(self, halo: int) -> Tile:
         """Grow the tile by a number of pixels on every side.
 

@@ -240,8 +240,7 @@ class SideMemo:
         """
         if day not in self._values and window == self.tile:
             self._values[day], self._known[day] = predict(), np.ones(self.tile.shape, bool)
-        rows = slice(window.y0 - self.tile.y0, window.y1 - self.tile.y0)
-        cols = slice(window.x0 - self.tile.x0, window.x1 - self.tile.x0)
+        rows, cols = window.within(self.tile)
         if day not in self._values:
             # Memory is taken by the system page by page, when a page is first written.
             self._values[day] = np.empty((*self.shape, *self.tile.shape), np.float32)

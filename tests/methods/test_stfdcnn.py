@@ -46,7 +46,7 @@ def make_model(tmp_path_factory):
                 with torch.no_grad():
                     if not silent:
                         network[-1].weight.normal_(0, 0.3, generator=generator)
-                models[f"{name}.{stage}"] = network
+                models[f"{name}.{stage}"] = network.state_dict()
         card = Card(
             method="stfdcnn", bands=BANDS, ratio=ratio, resolution=30.0, filters=(4, 3),
             kernels=(3, 3, 3), bias=True, outputs=2 if bands == "together" else 1,

@@ -11,11 +11,13 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from biastf_xr.errors import CheckpointError
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -47,6 +49,14 @@ def write_model(path: Path, card: Any, arrays: Mapping[str, NDArray[Any]]) -> st
     partial.write_bytes(data)
     partial.replace(path)
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_arrays(arrays: Iterable[NDArray[Any]], head: bytes = b"") -> str:
+    """Return a hash of arrays, in their order, after what stands before them."""
+    total = hashlib.sha256(head)
+    for array in arrays:
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
 
 
 def read_fields(path: Path) -> dict[str, Any]:

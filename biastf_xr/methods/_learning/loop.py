@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from torch import nn
 
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.methods._learning.card import Layers, channels_last
-from biastf_xr.methods._learning.state import read_state, write_state
+from biastf_xr.methods._learning.files import hash_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,10 +66,9 @@ class FitJob:
     def key(self) -> str:
         """Return a hash of all that the result depends on."""
         described = {"layers": asdict(self.layers), "rule": asdict(self.rule), "seed": self.seed}
-        total = hashlib.sha256(json.dumps(described | {"torch": torch.__version__}).encode())
-        for part in (self.inputs, self.targets, self.held_out, *(self.start or {}).values()):
-            total.update(np.ascontiguousarray(part).tobytes())
-        return total.hexdigest()
+        head = json.dumps(described | {"torch": torch.__version__}).encode()
+        arrays = self.inputs, self.targets, self.held_out, *(self.start or {}).values()
+        return hash_arrays(arrays, head)
 
 
 @dataclass
@@ -266,6 +265,26 @@ def _begin_with(network: nn.Sequential, start: dict[str, NDArray[Any]], name: st
             "Fit with its `network` settings, or without a start."
         )
     network.load_state_dict({n: torch.from_numpy(np.array(v)) for n, v in start.items()})
+
+
+def write_state(path: Path, key: str, state: dict[str, Any]) -> None:
+    """Keep the state of a fit; what was there is replaced at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    torch.save({"key": key, "state": state}, partial)
+    partial.replace(path)
+
+
+def read_state(path: Path, key: str) -> dict[str, Any] | None:
+    """Read the state of the same fit; None where there is none."""
+    try:
+        kept = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        return None
+    if not isinstance(kept, dict) or kept.get("key") != key:
+        return None
+    state: dict[str, Any] = kept["state"]
+    return state
 
 
 def _copied(network: nn.Sequential) -> dict[str, torch.Tensor]:

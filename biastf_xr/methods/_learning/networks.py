@@ -29,16 +29,15 @@ from biastf_xr.methods._options import check_fields
 from biastf_xr.methods.base import LearnedMethod
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from torch import nn
 
     from biastf_xr._summary import Summary
     from biastf_xr.brackets import BracketRule
     from biastf_xr.cube._guards import CubePair
-    from biastf_xr.methods._learning.loop import FitJob, TrainProgress
-    from biastf_xr.methods._learning.pool import Mapper
+    from biastf_xr.methods._learning.loop import FitJob, FittedNetwork, TrainProgress
+    from biastf_xr.methods._learning.patches import SampleSet
     from biastf_xr.methods.base import FitRun
 
 Channels = list[tuple[float, float]]
@@ -85,22 +84,6 @@ class Begin:
     scales: tuple[float, float]
     channels: Channels = field(default_factory=list)
     weights: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network, in the units of its scales.
-
-    `history`: Training and hold-out loss after every epoch, as a fraction of answering zero.
-    `constant`: Whether there was nothing to learn.
-    `errors`: Shape ``(N,)``: mean squared error of every patch held out, NaN of the others.
-    """
-
-    network: nn.Sequential
-    begin: Begin
-    history: list[tuple[float, float]]
-    constant: bool
-    errors: NDArray[np.float64]
 
 
 class NetworkMethod(LearnedMethod):
@@ -185,12 +168,15 @@ class NetworkMethod(LearnedMethod):
         return type(summary)(summary.title, summary.facts, tables, notes)
 
 
-def write_networks(path: Path, card: Card, networks: Mapping[str, nn.Sequential]) -> str:
-    """Write a model of networks; give its hash."""
+def write_networks(path: Path, card: Card, weights: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write a model of networks; return its hash.
+
+    `weights`: By network, the parameters by name.
+    """
     arrays = {
-        f"{name}.{part}": tensor.contiguous().numpy()
-        for name, network in networks.items()
-        for part, tensor in network.state_dict().items()
+        f"{network}.{name}": np.ascontiguousarray(value)
+        for network, parameters in weights.items()
+        for name, value in parameters.items()
     }
     return files.write_model(path, card, arrays)
 
@@ -212,6 +198,7 @@ class NetworkFit:
         self.method, self.pair, self.options, self.run = method, pair, options, run
         self.shape, self.data = shape, _describe_data(pair)
         self.started = time.monotonic()
+        self.begun: dict[str, Begin] = {}
         self.start = None if options.start is None else self._read_start(Path(options.start))
         self.path = files.target(run.path, str(method.name))
         self.states = self.path.with_name(f".{self.path.name}.fit")
@@ -224,52 +211,42 @@ class NetworkFit:
         yield
         shutil.rmtree(self.states, ignore_errors=True)
 
-    def begin(self, name: str) -> Begin | None:
-        """Return what a network takes from the model that the fit starts from."""
+    def begin(self, name: str, fresh: Callable[[], Begin]) -> Begin:
+        """Return what a network begins with: that of the model the fit starts from, or afresh."""
         if self.start is None:
-            return None
-        card, weights = self.start.card, self.start.weights[name]
-        channels = [(float(o), float(s)) for o, s in card.channels.get(name, [])]
-        return Begin(card.scales[name], channels, weights)
+            begin = fresh()
+        else:
+            card, weights = self.start.card, self.start.weights[name]
+            channels = [(float(o), float(s)) for o, s in card.channels.get(name, [])]
+            begin = Begin(card.scales[name], channels, weights)
+        self.begun[name] = begin
+        return begin
 
-    def job_options(self, name: str, number: int) -> dict[str, Any]:
-        """Return what the job of a network has whatever the method."""
+    def job_options(self, name: str) -> dict[str, Any]:
+        """Return what the job of a network that has begun has whatever the method."""
         kept = self.options.resume and self.run.path
         return {
             "name": name,
             "rule": self.options.train,
-            "seed": self.options.seed + 1000 * number,
+            "seed": self.options.seed + 1000 * [*self.begun].index(name),
+            "start": self.begun[name].weights or None,
             "state": self.states / f"{name}.pt" if kept else None,
         }
 
-    def train(self, jobs: Sequence[FitJob], begun: Mapping[str, Begin]) -> dict[str, Trained]:
+    def train(self, jobs: Sequence[FitJob]) -> dict[str, FittedNetwork]:
         """Train networks, none of which waits for another."""
-        import torch
+        from biastf_xr.methods._learning.pool import run_jobs
 
-        from biastf_xr.methods._learning.pool import on_client, run_jobs
-
-        client: Any = self.run.client
-        mapper: Mapper | None = None if client is None else on_client(client)
-        fitted = run_jobs(jobs, mapper=mapper, progress=self._progress(len(jobs)))
-        models = {}
-        for job in jobs:
-            network, made = job.layers.build(), fitted[job.name]
-            weights = {n: torch.from_numpy(np.array(v)) for n, v in made.weights.items()}
-            network.load_state_dict(weights)
-            models[job.name] = Trained(
-                network.eval(), begun[job.name], made.history, made.constant, made.errors
-            )
-        return models
+        return run_jobs(jobs, client=self.run.client, progress=self._progress(len(jobs)))
 
     def write(
-        self, models: Mapping[str, Trained], drawn: Any, *, settings: dict[str, Any],
+        self, models: Mapping[str, FittedNetwork], drawn: SampleSet, *, settings: dict[str, Any],
         laws: Mapping[str, ErrorLaw] | None = None,
     ) -> Any:  # fmt: skip
         """Write the model, and beside it a copy of its card to read; return the method.
 
         How long the fit took is in the copy alone: the same fit gives the same bytes.
 
-        `drawn`: Samples, with their pairs, hash and what is held out.
         `settings`: Options of the method itself.
         """
         options, pair = self.options, self.pair
@@ -279,8 +256,8 @@ class NetworkFit:
             ratio=pair.alignment.ratio,
             resolution=float(pair.geobox.affine.a),
             **({"bias": True} | self.shape),
-            scales={name: m.begin.scales for name, m in models.items()},
-            channels={name: m.begin.channels for name, m in models.items() if m.begin.channels},
+            scales={name: begin.scales for name, begin in self.begun.items()},
+            channels={n: begin.channels for n, begin in self.begun.items() if begin.channels},
             laws=dict(laws or {}),
             pairs=drawn.pairs,
             settings=settings
@@ -302,7 +279,7 @@ class NetworkFit:
             start=self.start.about if self.start else {},
             notes={name: _note_constant(name) for name, m in models.items() if m.constant},
         )
-        sha256 = write_networks(self.path, card, {name: m.network for name, m in models.items()})
+        sha256 = write_networks(self.path, card, {name: m.weights for name, m in models.items()})
         took = {"sha256": sha256, "seconds": round(time.monotonic() - self.started, 1)}
         text = json.dumps(took | card.__dict__, indent=1, default=str)
         files.card_path(self.path).write_text(text)

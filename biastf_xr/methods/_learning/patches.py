@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 from biastf_xr.errors import MissingPairError
 from biastf_xr.grid import Tile, Upsampler, read_padded
 from biastf_xr.methods._learning.dates import Group, split_dates
+from biastf_xr.methods._learning.files import hash_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,40 @@ TRIES, CLASSES = 20, 5
 
 # One patch to learn from and one held out, which tells whether anything was learned.
 LEAST_PATCHES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSet:
+    """What was drawn; a method adds the arrays that it learns from.
+
+    `held_out`: Shape ``(N,)``: kept for early stopping.
+    `pairs`: The pairs of days used.
+    `held_days`: Dates that only patches held out are of.
+    `arrays`: Names of all arrays, in the order of the hash.
+    """
+
+    held_out: NDArray[np.bool_]
+    pairs: tuple[tuple[str, str], ...]
+    held_days: tuple[str, ...] = ()
+    arrays: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, drawn: Sequence[tuple[Site, dict[str, Float]]], **own: Any) -> Self:
+        """Stack what was made of every patch, by name."""
+        sites = [site for site, _ in drawn]
+        parts = {name: np.stack([made[name] for _, made in drawn]) for name in drawn[0][1]}
+        return cls(
+            held_out=np.array([site.held_out for site in sites]),
+            pairs=tuple(sorted({(str(s.days[0]), str(s.days[-1])) for s in sites})),
+            held_days=held_days(sites),
+            **parts,
+            **own,
+        )
+
+    def sha256(self) -> str:
+        """Return a hash of all values."""
+        arrays = (getattr(self, name) for name in self.arrays)
+        return hash_arrays(array for array in arrays if array is not None)
 
 
 @dataclass(frozen=True)
@@ -63,7 +98,6 @@ class Patch:
     upsample: Upsampler
 
 
-@dataclass(frozen=True)
 class PatchReader:
     """Reads patches window by window; a few windows are held, never a whole image.
 
@@ -73,22 +107,19 @@ class PatchReader:
     `coarse_halo`: Coarse pixels around what the interpolation touches.
     """
 
-    pair: CubePair
-    patch: int
-    halo: int
-    fine_halo: int = 0
-    coarse_halo: int = 1
-
-    def __post_init__(self) -> None:
-        held: OrderedDict[Any, Float] = OrderedDict()
-        object.__setattr__(self, "_held", held)
+    def __init__(
+        self, pair: CubePair, patch: int, halo: int, fine_halo: int = 0, coarse_halo: int = 1
+    ) -> None:
+        self.pair, self.patch, self.halo = pair, patch, halo
+        self.fine_halo, self.coarse_halo = fine_halo, coarse_halo
+        self._window = lru_cache(HELD_WINDOWS)(self._load)
 
     def read(self, site: Site) -> Patch:
         """Read a patch."""
         padded = site.tile.padded(self.fine_halo)
         block = self._block(site.tile)
         whole = block.padded(self.fine_halo)
-        rows, cols = _inside(padded, whole)
+        rows, cols = padded.within(whole)
         fine = np.stack([self._fine(day, whole)[:, rows, cols] for day in site.days])
         return Patch(site, fine, self.coarse(site), self._upsampler(site))
 
@@ -97,7 +128,7 @@ class PatchReader:
         whole = self.pair.alignment.coarse_tile(
             self._block(site.tile).padded(self.halo), margin=self.coarse_halo
         )
-        rows, cols = _inside(self._upsampler(site).coarse, whole)
+        rows, cols = self._upsampler(site).coarse.within(whole)
         return np.stack([self._window("coarse", d, whole)[:, rows, cols] for d in site.days])
 
     def order(self, site: Site) -> tuple[int, int, Group]:
@@ -121,15 +152,10 @@ class PatchReader:
         shape = self.pair.alignment.shape
         inside = window.clipped(shape)
         image = self._window("fine", day, inside)
-        return read_padded(lambda t: image[:, *_inside(t, inside)], window, shape)
+        return read_padded(lambda t: image[:, *t.within(inside)], window, shape)
 
-    def _window(self, which: str, day: np.datetime64, window: Tile) -> Float:
-        """Read a window of one date, or take it from those that are held."""
-        held: OrderedDict[Any, Float] = getattr(self, "_held")  # noqa: B009
-        key = which, day, window
-        if key in held:
-            held.move_to_end(key)
-            return held[key]
+    def _load(self, which: str, day: np.datetime64, window: Tile) -> Float:
+        """Load a window of one date."""
         cube, days = (
             (self.pair.fine, self.pair.fine_days)
             if which == "fine"
@@ -138,11 +164,7 @@ class PatchReader:
         rows, cols = window.slices
         place = int(np.searchsorted(days, day))
         part = cube[list(self.pair.bands)].isel(time=place, y=rows, x=cols).load()
-        image = np.stack([np.asarray(part[band].values, np.float32) for band in self.pair.bands])
-        held[key] = image
-        if len(held) > HELD_WINDOWS:
-            held.popitem(last=False)
-        return image
+        return np.stack([np.asarray(part[band].values, np.float32) for band in self.pair.bands])
 
 
 def draw_patches(
@@ -277,11 +299,3 @@ def _fill(
             made = make(reader.read(site))
             if made is not None:
                 taken[n].append((site, made))
-
-
-def _inside(window: Tile, whole: Tile) -> tuple[slice, slice]:
-    """Return the slices of a window into an array of the window around it."""
-    return (
-        slice(window.y0 - whole.y0, window.y1 - whole.y0),
-        slice(window.x0 - whole.x0, window.x1 - whole.x0),
-    )

@@ -4,57 +4,44 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from biastf_xr.methods._learning.loop import FitJob, FittedNetwork, TrainProgress, run_job
 
-# Runs a function over jobs somewhere and gives the results in order.
-Mapper = Callable[[Callable[[FitJob], FittedNetwork], Sequence[FitJob]], Sequence[FittedNetwork]]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 def run_jobs(
-    jobs: Sequence[FitJob], *, mapper: Mapper | None = None, progress: TrainProgress | None = None
+    jobs: Sequence[FitJob], *, client: Any = None, progress: TrainProgress | None = None
 ) -> dict[str, FittedNetwork]:
     """Fit several networks at once.
 
     A network is fitted by one thread of a processor, whose sums then come out alike everywhere:
-    the result has the same bytes with any number of cores and with any mapper.
+    the result has the same bytes with any number of cores and on any worker.
 
-    `mapper`: Runs them elsewhere, as `on_client` gives; by default threads of this process do,
-    one for each core, or one after the other on a GPU.
+    `client`: Dask client whose workers run them; by default threads of this process do, one for
+    each core, or one after the other on a GPU.
     `progress`: Called after every epoch of every network; for networks fitted elsewhere
     afterwards.
     """
-    if mapper is None:
-        fitted: Sequence[FittedNetwork] = _in_threads(jobs, progress)
+    report = progress or (lambda *_: None)
+    if client is None:
+        fitted = _in_threads(jobs, progress)
     else:
-        fitted = mapper(_alone, jobs)
-        for job, made in zip(jobs, fitted, strict=True):
-            for epoch, losses in enumerate(made.history if progress else ()):
-                if progress:
-                    progress(job.name, epoch + 1, *losses)
-    return {job.name: made for job, made in zip(jobs, fitted, strict=True)}
-
-
-def on_client(client: Any) -> Mapper:
-    """Return a mapper that runs jobs on the workers of a Dask client."""
-
-    def _mapped(
-        function: Callable[[FitJob], FittedNetwork], jobs: Sequence[FitJob]
-    ) -> Sequence[FittedNetwork]:
         futures = [
-            client.submit(function, client.scatter(job, hash=False), pure=False) for job in jobs
+            client.submit(_alone, client.scatter(job, hash=False), pure=False) for job in jobs
         ]
-        made: Sequence[FittedNetwork] = client.gather(futures)
-        return made
-
-    return _mapped
+        fitted = client.gather(futures)
+        for job, made in zip(jobs, fitted, strict=True):
+            for epoch, losses in enumerate(made.history, 1):
+                report(job.name, epoch, *losses)
+    return {job.name: made for job, made in zip(jobs, fitted, strict=True)}
 
 
 def _alone(job: FitJob, progress: TrainProgress | None = None) -> FittedNetwork:

@@ -152,7 +152,7 @@ class BiaSTF(NetworkMethod, TwoSided):
             )
             models = train_bands(fit, drawn, network)
             laws = {
-                band: fit_error_law(drawn, i, m.errors, m.begin.scales[1])
+                band: fit_error_law(drawn, i, m.errors, fit.begun[band].scales[1])
                 for i, (band, m) in enumerate(models.items())
             }
             settings = {name: getattr(options, name) for name in cls.stored}

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biastf_xr.methods._learning.channels import standardise
-from biastf_xr.methods._learning.loop import FitJob
+from biastf_xr.methods._learning.loop import FitJob, FittedNetwork
 from biastf_xr.methods._learning.networks import Begin
 from biastf_xr.methods.biastf._network import stack_channels
 
 if TYPE_CHECKING:
-    from biastf_xr.methods._learning.networks import Channels, NetworkFit, Trained
+    from biastf_xr.methods._learning.networks import Channels, NetworkFit
     from biastf_xr.methods.base import Float
     from biastf_xr.methods.biastf._network import NetworkShape
     from biastf_xr.methods.biastf._samples import Samples
 
 
-def train_bands(fit: NetworkFit, samples: Samples, shape: NetworkShape) -> dict[str, Trained]:
+def train_bands(fit: NetworkFit, samples: Samples, shape: NetworkShape) -> dict[str, FittedNetwork]:
     """Train the networks of all bands.
 
     Mean squared error of the bias over clear pixels.  Every patch is shown in both directions of
     time: ``-dC`` has bias ``-B``.
     """
     bands = fit.pair.bands
-    begun = {band: fit.begin(band) or _fresh(samples, i, shape) for i, band in enumerate(bands)}
+    begun = [fit.begin(b, partial(_fresh, samples, i, shape)) for i, b in enumerate(bands)]
     jobs = [
         FitJob(
             layers=shape.layers(shape.channels(len(bands))),
             inputs=_inputs(samples, i, shape, begin),
             targets=_targets(samples, i, begin.scales[1]),
             held_out=samples.held_out,
-            start=begin.weights or None,
-            **fit.job_options(band, i),
+            **fit.job_options(band),
         )
-        for i, (band, begin) in enumerate(begun.items())
+        for i, (band, begin) in enumerate(zip(bands, begun, strict=True))
     ]
-    return fit.train(jobs, begun)
+    return fit.train(jobs)
 
 
 def _fresh(samples: Samples, index: int, shape: NetworkShape) -> Begin:

@@ -190,15 +190,9 @@ class Plus(LearnedMethod):
         alignment, under = block.upsample.alignment, block.upsample.coarse
         window = block.tile.padded(self.fine_halo)
         inside = window.clipped(alignment.shape)
-        cut = (
-            slice(inside.y0 - window.y0, inside.y1 - window.y0),
-            slice(inside.x0 - window.x0, inside.x1 - window.x0),
-        )
+        cut, blur = inside.within(window), self.card.options.footprint
         seen = np.concatenate(
-            [
-                as_seen(b.fine[:, *cut], inside, alignment, under, self.card.options.footprint)
-                for b in bases
-            ]
+            [as_seen(b.fine[:, *cut], inside, alignment, under, blur) for b in bases]
         )
         trim = self.fine_halo - self.halo
         fine = [b.fine[:, trim : b.fine.shape[1] - trim, trim : b.fine.shape[2] - trim]

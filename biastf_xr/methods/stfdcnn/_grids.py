@@ -42,9 +42,7 @@ def fine_of(window: Tile, factor: int) -> Tile:
 
 def cut(values: NDArray[Scalar], held: Tile, wanted: Tile) -> NDArray[Scalar]:
     """Cut a window out of an array of the window around it."""
-    rows = slice(wanted.y0 - held.y0, wanted.y1 - held.y0)
-    cols = slice(wanted.x0 - held.x0, wanted.x1 - held.x0)
-    return values[..., rows, cols]
+    return values[..., *wanted.within(held)]
 
 
 def downsample(values: Float, factor: int) -> Float:

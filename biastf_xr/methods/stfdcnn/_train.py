@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.methods._learning.card import Layers
 from biastf_xr.methods._learning.channels import standardise
-from biastf_xr.methods._learning.loop import FitJob
+from biastf_xr.methods._learning.loop import FitJob, FittedNetwork
 from biastf_xr.methods._learning.networks import Begin
 
 if TYPE_CHECKING:
-    from biastf_xr.methods._learning.networks import NetworkFit, Trained
+    from biastf_xr.methods._learning.networks import NetworkFit
     from biastf_xr.methods.base import Float
     from biastf_xr.methods.stfdcnn._networks import STFDCNNOptions
     from biastf_xr.methods.stfdcnn._samples import TwoSamples
@@ -20,10 +21,9 @@ if TYPE_CHECKING:
 
 def train_stages(
     fit: NetworkFit, samples: TwoSamples, options: STFDCNNOptions
-) -> dict[str, Trained]:
+) -> dict[str, FittedNetwork]:
     """Train all networks of both stages; none of them waits for another."""
     margin = options.radius
-    begun: dict[str, Begin] = {}
     jobs: list[FitJob] = []
     stages = {"nlm": (samples.coarse, samples.middle), "sr": (samples.blurred, samples.fine)}
     for stage, (given, wanted) in stages.items():
@@ -31,18 +31,17 @@ def train_stages(
             images, targets = given[:, places], wanted[:, places]
             residual = targets - images[..., margin:-margin, margin:-margin]
             key = f"{name}.{stage}"
-            begun[key] = begin = fit.begin(key) or _fresh(images, residual, ~samples.held_out)
+            begin = fit.begin(key, partial(_fresh, images, residual, ~samples.held_out))
             jobs.append(
                 FitJob(
                     layers=Layers((len(places), *options.filters, len(places)), options.kernels),
                     inputs=standardise(images, begin.channels)[:, None],
                     targets=(residual / np.float32(begin.scales[1]))[:, None],
                     held_out=samples.held_out,
-                    start=begin.weights or None,
-                    **fit.job_options(key, len(jobs)),
+                    **fit.job_options(key),
                 )
             )
-    return fit.train(jobs, begun)
+    return fit.train(jobs)
 
 
 def _fresh(images: Float, residual: Float, fit: Any) -> Begin:

@@ -281,17 +281,24 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(tmp_path):
     assert not same(whole, other)
 
 
-def test_threads_and_a_mapper_elsewhere_give_the_same_bytes():
+def test_threads_and_a_client_give_the_same_bytes():
     jobs = [job(3, name=n, seed=s) for s, n in enumerate(("red", "nir", "blue"))]
     heard = []
 
-    def elsewhere(function, given):
-        with ThreadPoolExecutor(1) as pool:
-            return list(pool.map(function, given))
+    class Client:
+        def scatter(self, value, **_):
+            return value
+
+        def submit(self, function, *given, **_):
+            return function, given
+
+        def gather(self, futures):
+            with ThreadPoolExecutor(1) as pool:
+                return [pool.submit(function, *given).result() for function, given in futures]
 
     before = torch.get_num_threads()
     here = run_jobs(jobs, progress=lambda *told: heard.append(told[:2]))
-    there = run_jobs(jobs, mapper=elsewhere, progress=lambda *told: heard.append(told[:2]))
+    there = run_jobs(jobs, client=Client(), progress=lambda *told: heard.append(told[:2]))
     assert torch.get_num_threads() == before
     assert list(here) == ["red", "nir", "blue"]
     assert all(same(here[n], there[n]) for n in here)
