@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube._cube import open_cube
 from biastf_xr.cube._ingest import ingest
 from biastf_xr.cube._quality import archive_shift, update_quality
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import ConfigError, SceneError
+from biastf_xr.errors import BiastfError, ConfigError, SceneError
 from biastf_xr.sources import build_product
 
 if TYPE_CHECKING:
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
 
-    from biastf_xr.config import ClusterSection, Config, GridSection, Source
+    from biastf_xr.config import ClusterSection, Config, Source
     from biastf_xr.cube._ingest import IngestReport
 
     Progress = Callable[[str, int, int | None, str], None]
 
 # Size of the coarse pixels where the coarse scenes have another CRS and no grid is stated.
 COARSE_RESOLUTION = 480.0
+# Scenes that are opened, at most, to find one in the zone of the region.
+LOOKED_AT = 16
 
 
 def ingest_both(
@@ -38,7 +42,7 @@ def ingest_both(
         return look(config.fine, "fine"), look(config.coarse, "coarse"), None
     with _tasks_on(config.cluster) as executor:
         one = partial(ingest_source, executor=executor, progress=progress)
-        fine_grid, coarse_grid = grids(config.grid)
+        fine_grid, coarse_grid = grids(config, anew=overwrite)
         fine = one(config.fine, "fine", fine_grid, overwrite=overwrite)
         new = overwrite or not store_at(config.coarse.cube).exists()
         if new and coarse_grid is None:
@@ -92,19 +96,58 @@ def ingest_source(
     )
 
 
-def grids(section: GridSection | None) -> tuple[GeoBox | None, GeoBox | None]:
-    """Return the fine and the coarse analysis grid; None where the scenes keep their pixels."""
+def grids(config: Config, *, anew: bool = False) -> tuple[GeoBox | None, GeoBox | None]:
+    """Return the fine and the coarse analysis grid; None where the scenes keep their pixels.
+
+    `anew`: Whether a fine cube that is there is about to be replaced: if not, its zone and pixels
+    are kept, whatever scenes have come since.
+    """
+    section = config.grid
     if section is None:
         return None, None
     from biastf_xr.grid import coarse_grid, fine_grid, read_region
 
+    region = read_region(section.region)
+    stated = section.crs != "scenes" and section.anchor is not None
     fine = fine_grid(
-        read_region(section.region),
+        region,
         crs=section.crs,
         resolution=section.resolution,
         anchor=section.anchor,
+        scenes=None if stated else _pixels(config.fine, region, anew=anew),
     )
     return fine, coarse_grid(fine, resolution=section.coarse_resolution, margin=section.margin)
+
+
+def _pixels(source: Source, region: Geometry, *, anew: bool) -> GeoBox | None:
+    """Return the grid of the fine cube, or of a scene of the region; None if there is neither.
+
+    Of scenes in several zones one in the zone of the region's centre, if there is one.
+    """
+    from biastf_xr.grid import central_zone, geobox_of, overlaps, zone_of
+
+    if not anew and store_at(source.cube).exists():
+        return geobox_of(open_cube(source.cube, chunks=None), "fine cube")
+    if source.product == "cube":
+        return None
+    product = build_product(source.product, **source.options)
+    try:
+        found = product.find_scenes(source.folder)
+    except BiastfError:  # which ingest says
+        return None
+    usable = (scene for scene in found if not scene.problem)
+    first = None
+    for scene in islice(usable, LOOKED_AT):
+        try:
+            grid = geobox_of(product.open_scene(scene), f"scene {scene.id}")
+        except BiastfError:
+            continue
+        if overlaps(grid, region):
+            zone = zone_of(grid.crs)
+            if zone is None or zone[1] == central_zone(region):
+                return grid
+            first = first or grid
+    return first
 
 
 @contextmanager

@@ -104,12 +104,15 @@ class GridSection(Section):
     region : str or list of float
         [west, south, east, north] in degrees, a GeoJSON file, "MGRS:55HBU" or "WRS:093084".
     crs : str
-        "utm" for the zone of the region's centre, or a projected CRS.
+        "scenes" for that of the fine scenes, of several zones the one of the region's centre (south
+        of the equator Landsat and HLS are in the northern zone, with negative northings); "utm" for
+        the zone of the region's centre; or a projected CRS.  A fine cube that is there keeps its
+        own.
     resolution : float
         Fine pixel size.
-    anchor : float
-        Pixel edges lie at whole multiples of the resolution plus this: 0 for HLS, half a pixel for
-        the lattice of Landsat Collection 2, whose scenes are then copied, not interpolated.
+    anchor : float, or list of float, optional
+        Pixel edges lie at whole multiples of the resolution plus this, or plus [x, y].  By default
+        where those of the fine scenes lie, which are then copied, not interpolated.
     coarse_resolution : float
         Coarse pixel size; best a whole multiple of the fine one.
     margin : int
@@ -117,9 +120,9 @@ class GridSection(Section):
     """
 
     region: str | tuple[float, float, float, float]
-    crs: str = "utm"
+    crs: str = "scenes"
     resolution: Annotated[float, Field(gt=0)] = 30.0
-    anchor: float = 0.0
+    anchor: float | tuple[float, float] | None = None
     coarse_resolution: Annotated[float, Field(gt=0)] = 480.0
     margin: Annotated[int, Field(ge=1)] = 2
 

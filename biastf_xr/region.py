@@ -704,6 +704,9 @@ class Region:
     def grids(self) -> tuple[GeoBox | None, GeoBox | None]:
         """Return the analysis grids of the section ``[grid]``.
 
+        Zone and pixels are those of the fine cube, before it is there of the fine scenes, where the
+        section does not state them.
+
         Returns
         -------
         tuple of odc.geo.geobox.GeoBox or None
@@ -714,7 +717,7 @@ class Region:
         ConfigError
             If the region or the CRS cannot be used.
         """
-        return _sensors.grids(self.config.grid)
+        return _sensors.grids(self.config)
 
     def missing_inputs(self) -> str:
         """Return what `plan` and `fuse` need that is not there yet.

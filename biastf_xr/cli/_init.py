@@ -57,9 +57,9 @@ output = "cubes/fused.zarr"
 GRID = """\
 [grid]
 region = {region}
-# crs = "utm"                   # the zone of the region's centre
+# crs = "scenes"                # zone and pixels of the fine scenes, which are copied; or "utm",
+#                               # the zone of the region's centre, or "EPSG:3035"
 # resolution = 30.0
-# anchor = 15.0                 # the lattice of Landsat Collection 2: scenes are then copied
 # coarse_resolution = 480.0
 """
 

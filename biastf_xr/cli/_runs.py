@@ -46,7 +46,7 @@ def ingest(
     `biastf-xr ingest --fine fine.zarr --set fine.product=geotiff --set fine.folder=scenes
     --set fine.options.pattern=L_%Y%m%d.tif --set 'fine.options.layers=["green", "red", "nir"]'`
     """
-    from biastf_xr._sensors import ingest_source
+    from biastf_xr._sensors import grids, ingest_source
     from biastf_xr.cli._show_runs import show_cube_ingest, show_ingest
     from biastf_xr.cli._terminal import stages
     from biastf_xr.errors import ConfigError
@@ -67,7 +67,8 @@ def ingest(
         _refuse(done.fine.rejected | done.coarse.rejected, strict=strict and not dry_run)
         return {"fine": done.fine, "coarse": done.coarse}
     kind = stated[0]
-    grid = None if dry_run else region.grids()[kind == "coarse"]
+    anew = overwrite and kind == "fine"
+    grid = None if dry_run else grids(config, anew=anew)[kind == "coarse"]
     with stages() as progress:
         report = ingest_source(
             sources[kind], kind, grid, overwrite=overwrite, dry_run=dry_run, progress=progress

@@ -19,6 +19,7 @@ from biastf_xr.grid._region import coarse_grid, fine_grid, read_region
 from biastf_xr.grid._resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
 from biastf_xr.grid._tiles import Float, Tile, read_padded, split_tiles
 from biastf_xr.grid._windows import box_mean
+from biastf_xr.grid._zones import central_zone, overlaps, restated, zone_of
 
 __all__ = [
     "ALIGNMENT_TOLERANCE",
@@ -35,16 +36,20 @@ __all__ = [
     "align",
     "area_sums",
     "box_mean",
+    "central_zone",
     "coarse_grid",
     "covered_area",
     "describe",
     "fine_grid",
     "geobox_of",
     "mean_of",
+    "overlaps",
     "plan_resampling",
     "read_padded",
     "read_region",
+    "restated",
     "same_lattice",
     "shifted",
     "split_tiles",
+    "zone_of",
 ]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from biastf_xr.errors import CubeStructureError, GridMismatchError
 from biastf_xr.grid._tiles import Float, Tile
+from biastf_xr.grid._zones import restated
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -165,8 +166,10 @@ def _crs_name(crs: Any) -> str:
 def same_lattice(a: GeoBox, b: GeoBox) -> bool:
     """Return whether two grids have the same pixels where they overlap.
 
-    Returned: True if CRS and pixel size are equal and the origins differ by whole pixels.
+    Returned: True if CRS and pixel size are equal and the origins differ by whole pixels; the
+    halves of a UTM zone are one CRS.
     """
+    b = restated(b, a.crs)
     size = (a.affine.a, a.affine.e)
     if a.crs != b.crs or not np.allclose(size, (b.affine.a, b.affine.e), rtol=1e-6):
         return False

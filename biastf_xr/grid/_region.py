@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.errors import ConfigError, GridMismatchError
+from biastf_xr.grid._zones import LONLAT, NORTH, metric, restated, zone_around
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from odc.geo.geobox import GeoBox
     from odc.geo.geom import Geometry
-
-LONLAT = "EPSG:4326"
 
 MGRS = re.compile(r"(?:MGRS:)?T?(\d{1,2})([C-HJ-NP-X])([A-HJ-NP-Z])([A-HJ-NP-V])", re.IGNORECASE)
 BANDS = "CDEFGHJKLMNPQRSTUVWX"
@@ -56,47 +55,80 @@ def read_region(region: str | Path | Sequence[float], *, crs: str = LONLAT) -> G
 
 
 def fine_grid(
-    region: Geometry, *, crs: str = "utm", resolution: float = 30.0, anchor: float = 0.0
+    region: Geometry,
+    *,
+    crs: str = "scenes",
+    resolution: float = 30.0,
+    anchor: float | tuple[float, float] | None = None,
+    scenes: GeoBox | None = None,
 ) -> GeoBox:
     """Return the grid of the fine cube: whole pixels that cover a region.
 
-    `crs`: "utm" for the zone of the region's centre, or a projected CRS.
-    `anchor`: Where pixel edges lie: at whole multiples of the resolution plus this. 0 is the
-    lattice of HLS and Sentinel-2; half a pixel is that of Landsat Collection 2.
+    `crs`: "scenes" for that of the scenes, where they have a projected one in metres; "utm" for
+    the zone of the region's centre, as also where there are no such scenes; or a projected CRS.
+    `anchor`: Where pixel edges lie: at whole multiples of the resolution plus this, or plus x and y
+    of it. By default where those of the scenes lie, or at whole multiples.
+    `scenes`: Grid of a scene.
     """
     from affine import Affine
-    from odc.geo import CRS, CRSError
     from odc.geo.geobox import GeoBox
 
     if resolution <= 0:
         raise ConfigError(f"resolution is {resolution:g}; expected a positive pixel size.")
-    try:
-        target = _utm(region) if crs == "utm" else CRS(crs)
-    except CRSError as error:
-        raise ConfigError(
-            f"{crs!r} is not a CRS; expected utm or one such as EPSG:32755."
-        ) from error
-    if not target.projected:
-        raise GridMismatchError(
-            f"{crs} is geographic; pixels of {resolution:g} would be degrees. Expected utm or a "
-            "projected CRS."
-        )
+    target = _crs(crs, region, scenes)
+    if anchor is None:
+        anchor = _edges(scenes, target, resolution)
+    x, y = (anchor, anchor) if isinstance(anchor, float | int) else anchor
     if region.crs != target:
         # Straight edges are bent by the projection: follow them closely.
         step = 0.01 if region.crs is not None and region.crs.geographic else 1000.0
         region = region.to_crs(target, resolution=step)
     box = region.boundingbox
-    left, bottom = (math.floor((v - anchor) / resolution + 1e-6) for v in (box.left, box.bottom))
-    right, top = (math.ceil((v - anchor) / resolution - 1e-6) for v in (box.right, box.top))
+    left, bottom = (
+        math.floor((v - a) / resolution + 1e-6) for v, a in ((box.left, x), (box.bottom, y))
+    )
+    right, top = (math.ceil((v - a) / resolution - 1e-6) for v, a in ((box.right, x), (box.top, y)))
     if max(right - left, top - bottom) > LARGEST:
         raise ConfigError(
             f"the region would have {top - bottom} x {right - left} pixels of {resolution:g}; "
             f"expected at most {LARGEST} a side. Check its coordinates, or split it."
         )
-    corner = Affine(
-        resolution, 0, left * resolution + anchor, 0, -resolution, top * resolution + anchor
-    )
+    corner = Affine(resolution, 0, left * resolution + x, 0, -resolution, top * resolution + y)
     return GeoBox((top - bottom, right - left), corner, target)
+
+
+def _crs(name: str, region: Geometry, scenes: GeoBox | None) -> Any:
+    """Return the CRS that is named, once it is known to fit pixels in metres."""
+    from odc.geo import CRS, CRSError
+
+    if name == "scenes" and scenes is not None and metric(scenes.crs):
+        return scenes.crs
+    if name in {"scenes", "utm"}:
+        return zone_around(region)
+    try:
+        target = CRS(name)
+    except CRSError as error:
+        raise ConfigError(
+            f"{name!r} is not a CRS; expected scenes, utm or one such as EPSG:32755."
+        ) from error
+    if not target.projected:
+        raise GridMismatchError(
+            f"{name} is geographic; its pixels would be degrees. Expected scenes, utm or a "
+            "projected CRS."
+        )
+    return target
+
+
+def _edges(scenes: GeoBox | None, crs: Any, resolution: float) -> tuple[float, float]:
+    """Return the anchor with which every pixel is made of whole pixels of the scenes."""
+    if scenes is None:
+        return 0.0, 0.0
+    a = restated(scenes, crs).affine
+    pixels = resolution / a.a, resolution / -a.e
+    whole = all(round(n) >= 1 and abs(n - round(n)) < 1e-6 for n in pixels)
+    if restated(scenes, crs).crs != crs or not whole:
+        return 0.0, 0.0
+    return a.c % resolution, a.f % resolution
 
 
 def coarse_grid(fine: GeoBox, *, resolution: float = 480.0, margin: int = 2) -> GeoBox:
@@ -173,17 +205,6 @@ def _polygons(node: Any) -> list[Any]:
     return [polygon for item in inner for polygon in _polygons(item)]
 
 
-def _utm(region: Geometry) -> Any:
-    """Return the UTM zone of a region's centre; a region that is in UTM already keeps its own."""
-    from odc.geo import CRS
-
-    if region.crs is not None and (region.crs.epsg or 0) // 100 in {326, 327}:
-        return region.crs
-    lon, lat = region.to_crs(LONLAT).centroid.coords[0]
-    zone = min(int((lon + 180) // 6) + 1, 60)
-    return CRS(f"EPSG:{(32600 if lat >= 0 else 32700) + zone}")
-
-
 def _mgrs(zone: int, band: str, column: str, row: str) -> Geometry:
     """Return the Sentinel-2 tile of a 100-km square of the Military Grid Reference System."""
     from odc.geo.geom import box
@@ -198,16 +219,16 @@ def _mgrs(zone: int, band: str, column: str, row: str) -> Geometry:
     # Rows repeat every 2000 km; those of even zones start five letters later.
     first = (ROWS.index(row) - (5 if zone % 2 == 0 else 0)) % 20 * 100_000
     south = BANDS.index(band) * 8 - 80
-    lowest = _meridian_arc(south) + (10_000_000 if south < 0 else 0)
-    north = first + math.ceil((lowest - 100_000 - first) / 2_000_000) * 2_000_000
+    # Northings from the equator, south of it negative: the lattice of the tiles is one for both
+    # halves of a zone, and no whole multiple of it is the 10,000,000 m between them.
+    north = first + math.ceil((_meridian_arc(south) - 100_000 - first) / 2_000_000) * 2_000_000
     left = east // TILE_SNAP * TILE_SNAP
     top = -(-(north + 100_000) // TILE_SNAP) * TILE_SNAP
-    epsg = (32600 if south >= 0 else 32700) + zone
-    return box(left, top - TILE_SIDE, left + TILE_SIDE, top, f"EPSG:{epsg}")
+    return box(left, top - TILE_SIDE, left + TILE_SIDE, top, f"EPSG:{NORTH * 100 + zone}")
 
 
 def _meridian_arc(latitude: float) -> float:
-    """Return the UTM northing of a latitude on the central meridian, to some 100 m."""
+    """Return the northing of a latitude on the central meridian of UTM, to some 100 m."""
     phi = math.radians(latitude)
     arc = 6_367_449.146 * phi - 16_038.509 * math.sin(2 * phi) + 16.833 * math.sin(4 * phi)
     return 0.9996 * arc
@@ -223,7 +244,7 @@ def _wrs(path: int, row: int) -> Geometry:
             f"{SCENE_ROWS}."
         )
     centre = point(*scene_centre(path, row), LONLAT)
-    zone = _utm(centre)
+    zone = zone_around(centre)
     x, y = centre.to_crs(zone).coords[0]
     half_x, half_y = SCENE_WIDTH / 2, SCENE_HEIGHT / 2
     return box(x - half_x, y - half_y, x + half_x, y + half_y, zone)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from biastf_xr.grid._alignment import ALIGNMENT_TOLERANCE, same_lattice
 from biastf_xr.grid._tiles import Float, Tile
+from biastf_xr.grid._zones import restated
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -182,6 +183,7 @@ def plan_resampling(
     `source`: Grid of the whole scene, any CRS.
     `how`: The kernel; "auto" is the rule above, with "cubic".
     """
+    source = restated(source, target.crs)
     if same_lattice(source, target):
         rows, cols = _offsets(source, target)
         return _plan(rows, cols, source, 1, "copy", margin=0)

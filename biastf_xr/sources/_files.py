@@ -55,7 +55,25 @@ def open_layer(
             "resolution = 30, origin = [x, y]}` of the options of the sensor, as "
             "--set fine.options.grid=... on the command line."
         )
-    return array
+    return _name_crs(array)
+
+
+def _name_crs(array: xr.DataArray) -> xr.DataArray:
+    """State the EPSG code of a UTM grid on the WGS 84 ellipsoid whose datum has no name.
+
+    HLS has such files beside files of the same tile with the code, and the two CRS do not compare
+    equal.  Any other CRS is left as it is.
+    """
+    import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
+
+    crs = array.odc.crs
+    if crs.epsg is not None or crs.proj.utm_zone is None or crs.proj.ellipsoid.name != "WGS 84":
+        return array
+    zone: str = crs.proj.utm_zone
+    named: xr.DataArray = array.rio.write_crs(
+        (32600 if zone.endswith("N") else 32700) + int(zone[:-1])
+    )
+    return named
 
 
 @contextmanager

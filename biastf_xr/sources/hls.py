@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    import xarray as xr
 
 Sensor = Literal["L30", "S30"]
 
@@ -123,26 +122,6 @@ class Hls(Product):
         """Return where a scene comes among those of its day: the preferred sensor first."""
         return scene.id.split(".")[1] != self.prefer, scene.id
 
-    def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene lazily, digital numbers and Fmask; see `Product.open_scene`."""
-        return _name_crs(super().open_scene(scene))
-
 
 def _tile(scene: Scene) -> str:
     return scene.id.split(".")[2].removeprefix("T")
-
-
-def _name_crs(raw: xr.Dataset) -> xr.Dataset:
-    """State the EPSG code of a UTM grid on the WGS 84 ellipsoid whose datum has no name.
-
-    Such files occur beside files of the same tile with the code, and the two CRS do not compare
-    equal although HLS defines one grid per tile.  Any other CRS is left as it is.
-    """
-    import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
-
-    crs = raw.odc.crs
-    if crs.epsg is not None or crs.proj.utm_zone is None or crs.proj.ellipsoid.name != "WGS 84":
-        return raw
-    zone: str = crs.proj.utm_zone
-    named: xr.Dataset = raw.rio.write_crs((32600 if zone.endswith("N") else 32700) + int(zone[:-1]))
-    return named

@@ -100,7 +100,7 @@ def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
         for year, season in seasons.items():
             name = f"{place}/{year}"
             folder = here / section.folder / name
-            described = job_data(data, here, season, section.overlap, str(grid.crs))
+            described = job_data(data, here, season, section.overlap, grid)
             texts = {"tile.geojson": shape, "config.toml": toml(described)}
             region = Region(build_config(described, folder / "config.toml"))
             days = (season[1] - season[0]).days + 1
@@ -119,7 +119,7 @@ def outline(grid: Any) -> str:
 
 
 def job_data(
-    data: dict[str, Any], here: Path, season: tuple[dt.date, dt.date], overlap: int, crs: str
+    data: dict[str, Any], here: Path, season: tuple[dt.date, dt.date], overlap: int, grid: Any
 ) -> dict[str, Any]:
     """Derive the configuration of a job from that of the whole."""
     first, last = (
@@ -134,7 +134,11 @@ def job_data(
     method = described.get("method", {})
     if method.get("refit") == "never" and "checkpoint" in method:
         method["checkpoint"] = str((here / method["checkpoint"]).resolve())
-    described["grid"] |= {"region": "tile.geojson", "crs": crs}
+    # The tiles are parts of one grid, whatever scenes each of them has.
+    left, top, size = grid.affine.c, grid.affine.f, grid.affine.a
+    crs = f"EPSG:{grid.crs.epsg}" if grid.crs.epsg else grid.crs.to_wkt()
+    lattice = {"crs": crs, "anchor": [left % size, top % size]}
+    described["grid"] |= {"region": "tile.geojson", **lattice}
     fuse = described.setdefault("fuse", {})
     fuse |= {"start": str(season[0]), "end": str(season[1])}
     held = [str(day) for day in fuse.get("withhold", ())]

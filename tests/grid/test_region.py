@@ -6,12 +6,19 @@ import json
 
 import numpy as np
 import pytest
+from affine import Affine
 from checks import facts
+from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
 
 from biastf_xr.errors import ConfigError, GridMismatchError
-from biastf_xr.grid import align, coarse_grid, fine_grid, read_region
+from biastf_xr.grid import align, coarse_grid, fine_grid, read_region, same_lattice
 from biastf_xr.grid._region import scene_centre
+
+
+def grid_at(crs, corner, shape, size=30):
+    return GeoBox(shape, Affine(size, 0, corner[0], 0, -size, corner[1]), crs)
+
 
 POLYGON = {"type": "Polygon", "coordinates": [[[146, -35], [147, -35], [146.5, -34.5], [146, -35]]]}
 
@@ -43,7 +50,10 @@ def test_northern_regions_take_northern_zones_and_a_crs_may_be_chosen():
     [
         ("MGRS:31UDQ", 32631, (399960, 5500020)),
         ("MGRS:32TPS", 32632, (600000, 5200020)),
-        ("MGRS:T55HDB", 32755, (399960, 6200040)),
+        # South of the equator as they are delivered: the header of a file of HLS, and a mask of a
+        # product of Sentinel-2 (6000040 in the southern zone).
+        ("MGRS:19LBJ", 32619, (199980, -1099980)),
+        ("MGRS:T53HNV", 32653, (499980, 6000040 - 10_000_000)),
         ("13TFE", 32613, (600000, 4500000)),
     ],
 )
@@ -71,8 +81,36 @@ def test_every_square_of_mgrs_lies_in_its_own_latitude_band():
 def _utm(lat, lon, zone):
     from odc.geo.geom import point
 
-    epsg = (32600 if lat >= 0 else 32700) + zone
+    epsg = 32600 + zone
     return point(lon, lat, "EPSG:4326").to_crs(f"EPSG:{epsg}").coords[0]
+
+
+def test_a_scene_gives_the_zone_and_the_pixels():
+    region = read_region([145.9, -34.9, 146.2, -34.6])
+    landsat = grid_at("EPSG:32655", (455_985, -3_828_975), (4000, 4000))
+    grid = fine_grid(region, scenes=landsat)
+    assert grid.crs.epsg == 32655
+    assert same_lattice(grid, landsat)
+    # The same pixels in the other half of the zone, and in larger ones.
+    for options in ({"crs": "utm"}, {"crs": "EPSG:32755"}, {"crs": "utm", "resolution": 60}):
+        other = fine_grid(region, scenes=landsat, **options)
+        assert other.crs.epsg == 32755
+        assert (other.affine.c - 455_985) % 30 == (other.affine.f - 6_171_025) % 30 == 0
+    # What is stated holds; pixels that do not fit, and degrees, give no lattice.
+    assert fine_grid(region, scenes=landsat, anchor=7).affine.c % 30 == 7
+    assert fine_grid(region, scenes=landsat, anchor=(7, 3)).affine.f % 30 == 3
+    assert fine_grid(region, scenes=landsat, resolution=20).affine.c % 20 == 0
+    degrees = grid_at("EPSG:4326", (145, -34), (500, 500), 0.00027)
+    assert fine_grid(region, scenes=degrees) == fine_grid(region)
+
+
+@pytest.mark.parametrize("lat", [85, -85])
+def test_where_utm_ends_another_crs_is_asked_for(lat):
+    region = read_region([10, lat - 1, 12, lat + 1])
+    with pytest.raises(GridMismatchError, match=facts(f"{lat}.0", "84", "80", "EPSG:")):
+        fine_grid(region, crs="utm")
+    polar = grid_at("EPSG:3031" if lat < 0 else "EPSG:3413", (0, 0), (9, 9))
+    assert fine_grid(region, scenes=polar, resolution=300).crs == polar.crs
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,75 @@
+"""UTM zones, whose northern and southern half differ by a constant.
+
+Landsat and HLS are delivered in the northern half everywhere, south of the equator with negative
+northings: the same pixels as in the southern half, 10,000,000 m further down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr.errors import GridMismatchError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import Geometry
+
+LONLAT = "EPSG:4326"
+NORTH, SOUTH = 326, 327
+FALSE_NORTHING = 10_000_000.0
+# Where UTM ends, in degrees of latitude.
+LAST_NORTH, LAST_SOUTH = 84, -80
+
+
+def zone_of(crs: Any) -> tuple[int, int] | None:
+    """Return the half (`NORTH` or `SOUTH`) and the number of a UTM zone of WGS 84."""
+    half, number = divmod((crs is not None and crs.epsg) or 0, 100)
+    return (half, number) if half in {NORTH, SOUTH} and 1 <= number <= 60 else None
+
+
+def restated(geobox: GeoBox, crs: Any) -> GeoBox:
+    """Return a grid in a CRS, if that is the other half of its own UTM zone; else as it is."""
+    from odc.geo.geobox import GeoBox
+
+    own, other = zone_of(geobox.crs), zone_of(crs)
+    if own is None or other is None or own[1] != other[1] or own[0] == other[0]:
+        return geobox
+    up = FALSE_NORTHING if other[0] == SOUTH else -FALSE_NORTHING
+    a = geobox.affine
+    return GeoBox(geobox.shape, type(a)(a.a, a.b, a.c, a.d, a.e, a.f + up), crs)
+
+
+def central_zone(region: Geometry) -> int:
+    """Return the number of the UTM zone that a region's centre lies in."""
+    lon: float = region.to_crs(LONLAT).centroid.coords[0][0]
+    return int((lon + 180) % 360 // 6) + 1
+
+
+def zone_around(region: Geometry) -> Any:
+    """Return the UTM zone of a region's centre; a region that is in UTM already keeps its own."""
+    from odc.geo import CRS
+
+    if zone_of(region.crs):
+        return region.crs
+    lat = region.to_crs(LONLAT).centroid.coords[0][1]
+    if not LAST_SOUTH <= lat <= LAST_NORTH:
+        polar = "EPSG:3413" if lat > 0 else "EPSG:3031"
+        raise GridMismatchError(
+            f"the region's centre is at latitude {lat:.1f}, and UTM ends at {LAST_NORTH} degrees "
+            f'north and {-LAST_SOUTH} south. State a polar CRS, as crs = "{polar}".'
+        )
+    half = NORTH if lat >= 0 else SOUTH
+    return CRS(f"EPSG:{half * 100 + central_zone(region)}")
+
+
+def overlaps(geobox: GeoBox, region: Geometry) -> bool:
+    """Return whether a grid in metres, and a region, have something in common."""
+    if geobox.crs is None or not metric(geobox.crs):
+        return False
+    a, b = geobox.boundingbox, region.to_crs(geobox.crs, resolution=0.1).boundingbox
+    return bool(a.left < b.right and b.left < a.right and a.bottom < b.top and b.bottom < a.top)
+
+
+def metric(crs: Any) -> bool:
+    """Return whether a CRS is a plane in metres."""
+    return bool(crs is not None and crs.projected and str(crs.units[0]).startswith("met"))
