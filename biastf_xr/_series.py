@@ -105,13 +105,29 @@ def fill_in_time(
     return out, gap
 
 
-def support_of(gap: NDArray[np.uint8]) -> Float:
-    """Return how many observations images filled in time are worth.
+def days_near(days: Any, wanted: Any, reach: int) -> NDArray[np.intp]:
+    """Find the days within reach of any of the days wanted, as indices."""
+    apart = np.abs((days[:, None] - np.asarray(wanted, "datetime64[D]")).astype(int))
+    return np.flatnonzero((apart <= reach).any(axis=1))
 
-    `gap`: Days to the nearest observation used, as from `fill_in_time`.
-    Returned: Same shape: 1 where seen on the day, ``1 / (1 + gap)`` where filled, 0 where there
-    is none.
+
+def images_on(
+    values: Float, days: Any, wanted: Any, own: int, reach: int, smoothing: Smoothing | None
+) -> tuple[Float, NDArray[np.uint8], Float]:
+    """Return the coarse images of the days wanted, their gaps in days, and their support.
+
+    `own`: Largest distance over which a gap is filled.
+    `reach`: Largest distance of an image that takes part in smoothing.
     """
+    images, gap = fill_in_time(values, days, wanted, own)
+    if smoothing is None:
+        return images, gap, support_of(gap)
+    smooth, support = smooth_in_time(values, days, wanted, images, reach, smoothing)
+    return smooth, gap, support
+
+
+def support_of(gap: NDArray[np.uint8]) -> Float:
+    """Return what images filled in time are worth: 1 / (1 + days of the gap), or 0 for none."""
     worth = 1.0 / (1.0 + gap.astype(np.float32))
     support: Float = np.where(gap == NO_COARSE_GAP, 0.0, worth).astype(np.float32)
     return support
@@ -154,10 +170,7 @@ def smooth_in_time(
 
 
 def variety(image: Float) -> Float:
-    """Return the variance among a pixel and its eight neighbours.
-
-    `image`: Shape ``(..., h, w)``; NaN is missing and left out.
-    """
+    """Return the variance among a pixel and its eight neighbours; NaN is left out."""
     centred = image - np.float32(0.2)  # keeps the difference of squares exact enough
     mean = box_mean(centred, ALIKE_WINDOW)
     spread: Float = np.maximum(box_mean(centred**2, ALIKE_WINDOW) - mean**2, 0)

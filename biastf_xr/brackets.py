@@ -126,6 +126,11 @@ class Reach:
     resume: NDArray[np.intp]
     last: NDArray[np.intp]
 
+    @property
+    def sides(self) -> tuple[tuple[NDArray[np.intp], NDArray[np.intp]], ...]:
+        """Return the first and the end index of the base dates before and after the targets."""
+        return (self.first, self.split), (self.resume, self.last)
+
 
 def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
     """Find the base dates within reach of every target.

@@ -30,10 +30,7 @@ def days_between(first: Day, last: Day) -> np.ndarray[Any, np.dtype[Any]]:
 
 
 def grow(root: zarr.Group, last: Day) -> None:
-    """Add days at the end of the axis; readers see them at the next checkpoint.
-
-    `last`: The last day; if it is on the axis already, nothing happens.
-    """
+    """Add days at the end of the axis up to the last; readers see them at the next checkpoint."""
     days = stored_days(root)
     if last > days[-1]:
         append_days(root, days_between(days[-1] + ONE_DAY, last))
@@ -50,54 +47,40 @@ def append_days(root: zarr.Group, new: np.ndarray[Any, np.dtype[Any]]) -> None:
 
 
 def insert_days(store: CubeStore, new: np.ndarray[Any, np.dtype[Any]]) -> None:
-    """Insert days before the last one of a fused cube, which has one day a chunk.
-
-    `store`: Where the cube is; it is copied, compressed chunks as they are.
-    """
-    old = _group_of(store)
-    days = stored_days(old)
-    every = np.union1d(days, new)
-    indices = np.searchsorted(every, days)
-    message = f"days from {new[0]} on"
-    _rebuild(store, old, every, indices, lambda chunk: int(indices[chunk]), message)
+    """Insert days before the last one of a fused cube; compressed chunks are copied as they are."""
+    _rebuild(store, f"days from {new[0]} on", lambda days, _: np.union1d(days, new))
 
 
 def prepend(store: CubeStore, first: Day) -> None:
-    """Add days before the first one; the cube is copied, compressed chunks as they are.
+    """Add days from the first, or up to one chunk earlier; chunks are copied as they are."""
 
-    `first`: A day before the first; the axis starts there or up to one chunk earlier.
+    def longer(days: Any, step: int) -> Any:
+        """Return the days with whole chunks before them."""
+        chunks = -(-int((days[0] - first).astype(int)) // step)
+        return days_between(days[0] - chunks * step * ONE_DAY, days[-1])
+
+    _rebuild(store, f"a scene is of {first}", longer)
+
+
+def _rebuild(store: CubeStore, message: str, longer: Callable[[Any, int], Any]) -> None:
+    """Copy a cube to a longer axis, on which every chunk in time stays whole.
+
+    `longer`: Returns the new days from the old ones and the days in a chunk.
     """
-    old = _group_of(store)
-    days = stored_days(old)
-    step = max(int((a.shards or a.chunks)[0]) for a in _along_time(old) if a.ndim > 1)
-    chunks = -(-int((days[0] - first).astype(int)) // step)
-    every = days_between(days[0] - chunks * step * ONE_DAY, days[-1])
-    indices = np.arange(days.size) + chunks * step
-    _rebuild(store, old, every, indices, lambda chunk: chunk + chunks, f"a scene is of {first}")
-
-
-def _group_of(store: CubeStore) -> Any:
     import zarr
 
-    return zarr.open_group(store.reader(), mode="r", use_consolidated=False)
-
-
-def _rebuild(
-    store: CubeStore,
-    old: Any,
-    every: Any,
-    indices: Any,
-    move: Callable[[int], int],
-    message: str,
-) -> None:
-    """Copy a cube to a longer axis: day n goes to ``indices[n]``, chunk n to ``move(n)``."""
+    old = zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+    days = stored_days(old)
     if not store.replaces_at_once:
         raise CubeStructureError(
-            f"{store.url} starts on {stored_days(old)[0]}, {message}: that would "
+            f"{store.url} starts on {days[0]}, {message}: that would "
             "move every object of a plain store behind a URL. Leave those days out with `start`, "
             "rebuild the cube with --overwrite, or keep it in Icechunk."
         )
-    timed = {a.path for a in _along_time(old)}
+    timed = {a.path: a for a in _along_time(old)}
+    step = max(int((a.shards or a.chunks)[0]) for a in timed.values() if a.ndim > 1)
+    every = longer(days, step)
+    indices = np.searchsorted(every, days)
 
     def moved(key: str) -> str | None:
         """Return the new name of a chunk; one-dimensional arrays are written below."""
@@ -105,7 +88,9 @@ def _rebuild(
         if array not in timed or not mark:
             return key if mark else None
         first, *rest = chunk.split("/")
-        return "/".join([f"{array}/c", str(move(int(first))), *rest]) if rest else None
+        if not rest:
+            return None
+        return "/".join([f"{array}/c", str(indices[int(first) * step] // step), *rest])
 
     with store.build(message, replace=True) as edit:
         copy_objects(old.store, edit.store, lambda key: None if "/c/" in key else key)
@@ -113,7 +98,7 @@ def _rebuild(
             array.resize((every.size, *array.shape[1:]))
             if array.ndim == 1:
                 values = array[:]
-                values[indices] = old[array.path][:]
+                values[indices] = timed[array.path][:]
                 array[:] = values
         time: Any = edit.group["time"]
         time[:] = _seconds(every)

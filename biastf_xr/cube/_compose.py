@@ -12,7 +12,6 @@ import numpy as np
 
 from biastf_xr.cube._cube import write_window
 from biastf_xr.cube._guards import check_reflectance
-from biastf_xr.cube._spec import fill_of
 from biastf_xr.errors import BiastfError, GridMismatchError, SceneError, StoreWriteError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 
@@ -33,60 +32,39 @@ GDAL_CACHE = 64 * 2**20
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """What all tasks of an ingest share.  Small: it travels to the workers.
-
-    `product`: What the scenes are.
-    `lattice`: Grid whose pixels the scenes must share; None if they are brought to the cube's
-    grid whatever their own.
-    `shift`: How far scenes are moved before anything else, x and y in units of their CRS.
-    `resampling`: How scenes are brought to the cube's grid.
-    """
+    """What all tasks of an ingest share.  Small: it travels to the workers."""
 
     product: Product
     spec: CubeSpec
-    lattice: GeoBox | None
-    shift: tuple[float, float] = (0.0, 0.0)
-    resampling: Resampling = "auto"
+    lattice: GeoBox | None  # whose pixels scenes must share; None: they are resampled
+    shift: tuple[float, float] = (0.0, 0.0)  # x and y by which scenes are moved, CRS units
+    resampling: Resampling = "auto"  # to the cube's grid
 
 
 @dataclass(frozen=True)
 class Window:
-    """The work of one task: the shards of a group of days at one tile.
+    """The work of one task: the shards of a group of days at one tile."""
 
-    `times`: The group's part of the time axis.
-    `days`: The days to write, by index, with their scenes in the order of composition.
-    `keep`: Whether other days of the group are in the cube and must stay.
-    """
-
-    times: slice
-    days: Mapping[int, tuple[Scene, ...]]
-    keep: bool
+    times: slice  # the group's part of the time axis
+    days: Mapping[int, tuple[Scene, ...]]  # by index, in the order of composition
+    keep: bool  # whether other days of the group are in the cube and must stay
     tile: Tile
 
 
 @dataclass
 class WindowOutcome:
-    """What a task found.
+    """What a task found."""
 
-    `store`: The store it wrote through.
-    `clear`: Clear pixels of each day, by index.
-    `scenes`: Clear pixels of each scene that reaches the tile, by id.
-    `problems`: Scenes that cannot be used, by id; if there is any, nothing was written.
-    """
-
-    store: Any
-    clear: dict[int, int] = field(default_factory=dict)
-    scenes: dict[str, int] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
+    store: Any  # that it wrote through
+    clear: dict[int, int] = field(default_factory=dict)  # clear pixels of days, by index
+    scenes: dict[str, int] = field(default_factory=dict)  # clear pixels of scenes that reach it
+    problems: dict[str, str] = field(default_factory=dict)  # by scene; then nothing is written
 
 
 def ingest_window(
     job: IngestOptions, store: Any, window: Window, *, write: bool = True
 ) -> WindowOutcome:
-    """Read, compose and write one window.
-
-    `write`: False only tries whether every scene can be read.
-    """
+    """Read, compose and write one window; or only try whether every scene can be read."""
     import rasterio
 
     outcome = WindowOutcome(store)
@@ -111,8 +89,8 @@ def _compose(
     job: IngestOptions, scenes: tuple[Scene, ...], tile: Tile, outcome: WindowOutcome
 ) -> dict[str, NDArray[Any]]:
     """Compose the scenes of a day: a pixel comes from the first scene that is clear there."""
-    image = _empty(job.spec, tile.shape)
-    bands = np.full((len(job.spec.bands), *tile.shape), np.nan, np.float32)
+    image = {name: np.full(tile.shape, v.fill) for name, v in job.spec.variables.items()}
+    bands = np.stack([image[band] for band in job.spec.bands])
     for n, scene in enumerate(scenes, 1):
         try:
             read = _read(job, scene, tile)
@@ -131,10 +109,6 @@ def _compose(
             image[name][take] = layer[take]
     image["clear"] = (image["source"] > 0).astype(np.uint8)
     return image | dict(zip(job.spec.bands, bands, strict=True))
-
-
-def _empty(spec: CubeSpec, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
-    return {m: np.full(shape, fill_of(a), np.uint8) for m, a in spec.masks.items()}
 
 
 def _read(
@@ -158,8 +132,8 @@ def _read(
     check_reflectance(values, "its pixels")
     np.copyto(values, np.float32(np.nan), where=~np.isfinite(values).all(axis=0))
     extras = {
-        name: plan.categories(ready[name].values, fill_of(attrs))
-        for name, attrs in job.spec.extras.items()
+        name: plan.categories(ready[name].values, int(job.spec.variables[name].fill))
+        for name in job.spec.extras
     }
     return plan(values), extras
 
@@ -209,17 +183,13 @@ def _write(
 
     start = window.times.start
     shape = (window.times.stop - start, *window.tile.shape)
-    fills: dict[str, Any] = dict.fromkeys(job.spec.bands, np.float32(np.nan))
-    fills |= {mask: np.uint8(fill_of(attrs)) for mask, attrs in job.spec.masks.items()}
     group = zarr.open_group(store, mode="r", use_consolidated=False) if window.keep else None
     data = {}
-    for name, fill in fills.items():
-        array: Any = group[name] if group is not None else None
-        block = (
-            np.full(shape, fill)
-            if array is None
-            else np.array(array[(window.times, *window.tile.slices)])
-        )
+    for name, (_, fill) in job.spec.variables.items():
+        block = np.full(shape, fill)
+        if group is not None:
+            array: Any = group[name]
+            block[...] = array[(window.times, *window.tile.slices)]
         for index, image in images.items():
             block[index - start] = image[name]
         data[name] = block

@@ -284,10 +284,9 @@ def _observed(ds: xr.Dataset) -> xr.Dataset:
 
 
 def bands_of(ds: xr.Dataset) -> tuple[str, ...]:
-    """Return the band variables of a cube: by colour in spectral order, then the others by name.
+    """Return the bands of a cube: by colour in spectral order, then the others by name.
 
-    Returned: Names of the floating-point variables with dims ``(time, y, x)`` that are no
-    companions of others: a mean in time makes a mask a float too.
+    A companion of others is none, even if a mean in time has made it a float.
     """
     floats = {
         str(name): var.attrs
@@ -318,6 +317,8 @@ def layout_of(ds: xr.Dataset) -> Layout:
 def drop_days(ds: xr.Dataset, days: Any) -> xr.Dataset:
     """Take dates out of a cube, so that nothing downstream can read them."""
     drop = to_days(np.asarray(list(days), "datetime64[ns]"))
+    if not drop.size:
+        return ds
     have = to_days(ds["time"].values)
     missing = drop[~np.isin(drop, have)]
     if missing.size:
@@ -366,9 +367,5 @@ def window_writer(store: Any) -> Callable[[slice, Tile, Mapping[str, NDArray[Any
 
 
 def write_window(store: Any, times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]) -> None:
-    """Write one window of a cube; float bands are rounded on the way.
-
-    `tile`: Rows and columns; to be safe beside other writers it must be made of whole shards.
-    `data`: Variables of shape ``(time, y, x)``.
-    """
+    """Write one window of a cube, whole shards beside other writers; float bands are rounded."""
     window_writer(store)(times, tile, data)

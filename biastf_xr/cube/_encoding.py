@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._spec import TIME_CHUNK, TIME_UNITS, dtype_of, fill_of
+from biastf_xr.cube._spec import TIME_CHUNK, TIME_UNITS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,10 +23,9 @@ MANTISSA_BITS = 12
 
 
 def round_mantissa(values: NDArray[np.float32], bits: int = MANTISSA_BITS) -> NDArray[np.float32]:
-    """Round float32 values to fewer mantissa bits, half to even; NaN and infinity stay.
+    """Round float32 values to 1 to 22 mantissa bits, half to even; NaN and infinity stay.
 
-    `bits`: Explicit mantissa bits to keep, 1 to 22.
-    Returned: Rounded copy; relative error at most ``2 ** -(bits + 1)``.
+    The relative error is at most ``2 ** -(bits + 1)``.
     """
     drop = 23 - bits
     raw = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
@@ -55,19 +54,12 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
         "grid_mapping": "spatial_ref",
     }
     encoding: dict[str, dict[str, Any]] = {}
-    for band in (*spec.bands, *spec.sigmas):
-        encoding[band] = pixels | {
-            "dtype": "float32",
-            "_FillValue": np.float32(np.nan),
-            "fill_value": np.float32(np.nan),
-            "compressors": codecs(4),
-        }
-    for mask, attrs in spec.masks.items():
-        encoding[mask] = pixels | {
-            "dtype": dtype_of(attrs),
-            "_FillValue": None,
-            "fill_value": fill_of(attrs),
-            "compressors": codecs(np.dtype(dtype_of(attrs)).itemsize),
+    for name, (_, fill) in spec.variables.items():
+        encoding[name] = pixels | {
+            "dtype": fill.dtype.name,
+            "_FillValue": fill if fill.dtype.kind == "f" else None,
+            "fill_value": fill,
+            "compressors": codecs(fill.dtype.itemsize),
         }
     fused = spec.kind == "fused"
     # Fine and coarse cubes grow by the day: room for more in the chunk that readers have.

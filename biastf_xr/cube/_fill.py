@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +41,11 @@ BATCH_GROUPS, BATCH_TASKS = 16, 64
 
 @dataclass
 class IngestProgress:
-    """How far a run has come.
+    """How far a run has come."""
 
-    `selection`: What there is to do; scenes that turn out to be unusable are moved to its
-    rejected ones.
-    `before`: What the days were made from before.
-    `clear`: Clear fraction of the scenes taken, by id.
-    """
-
-    selection: Selection
-    before: dict[Day, DayRecord]
-    clear: dict[str, float] = field(default_factory=dict)
+    selection: Selection  # what there is to do; unusable scenes become rejected ones
+    before: dict[Day, DayRecord]  # what the days were made from before
+    clear: dict[str, float] = field(default_factory=dict)  # clear fraction of scenes, by id
     removed: list[Day] = field(default_factory=list)
     done: int = 0
 
@@ -69,8 +64,7 @@ def fill(
 ) -> None:
     """Write the days, batch by batch; each batch becomes visible when it is complete.
 
-    `run`: What there is to do; what was done is noted in it.
-    `pool`: Where the tasks run, one for each group of days and tile.
+    What was done is noted in `run`; `pool` runs a task for each group of days and tile.
     """
     days = run.selection.days
     step = job.spec.layout.time
@@ -175,8 +169,6 @@ def _finish(
     edit: Edit, job: IngestOptions, axis: Any, windows: _Windows, run: IngestProgress, indices: Any
 ) -> None:
     """Record the days of a group: from which scenes, and how clear they are."""
-    import json
-
     pixels = float(np.prod(job.spec.shape))
     outcomes = [outcome for _, outcome in windows]
     written = windows[0][0].days

@@ -34,17 +34,13 @@ SAMPLED = 128
 
 @dataclass(frozen=True)
 class CubePair:
-    """A fine and a coarse cube that were found to fit together.
-
-    `fine`, `coarse`: The cubes, with the same bands in the same order.
-    `alignment`: How the coarse grid lies under it.
-    """
+    """A fine and a coarse cube that were found to fit together."""
 
     fine: xr.Dataset
-    coarse: xr.Dataset
+    coarse: xr.Dataset  # with the same bands in the same order
     bands: tuple[str, ...]
     geobox: GeoBox
-    alignment: Alignment
+    alignment: Alignment  # how the coarse grid lies under the fine one
 
     @property
     def coarse_geobox(self) -> GeoBox:
@@ -63,13 +59,9 @@ class CubePair:
 
 
 def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
-    """Check that a fine and a coarse cube fit together.
+    """Check that a fine and a coarse cube fit together, by metadata.
 
-    Metadata only, except that cubes which did not come from an ingested store are sampled for
-    unscaled or empty values.
-
-    `fine`, `coarse`: Cubes with dims ``(time, y, x)``, float bands in reflectance, the same
-    band names.
+    Cubes that did not come from an ingested store are sampled for unscaled or empty values.
     """
     for ds, what in ((fine, "fine cube"), (coarse, "coarse cube")):
         check_cube(ds, what)
@@ -131,10 +123,7 @@ def check_days(days: Any, what: str) -> None:
 
 
 def check_reflectance(values: Any, what: str) -> None:
-    """Check that values look like reflectance.
-
-    `values`: Shape ``(..., y, x)``; NaN is missing.
-    """
+    """Check that values look like reflectance; NaN is missing."""
     down, right = (max(1, n // SAMPLED) for n in values.shape[-2:])
     some = values[..., ::down, ::right]
     finite = some[np.isfinite(some)]

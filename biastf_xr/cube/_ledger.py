@@ -36,29 +36,21 @@ RECORD_CHUNK = 256
 
 @dataclass(frozen=True)
 class Entry:
-    """One scene in a cube.
-
-    `fingerprint`: Hash of its files' names, sizes and times; differs for a file that was exchanged.
-    `clear`: Clear fraction of the cube's pixels in this scene alone.
-    """
+    """One scene in a cube."""
 
     key: str
     id: str
     version: str
-    fingerprint: str
-    clear: float = 0.0
+    fingerprint: str  # hash of its files' names, sizes and times
+    clear: float = 0.0  # share of the cube's pixels that it alone has clear
 
 
 @dataclass(frozen=True)
 class DayRecord:
-    """What one day of a cube was made from.
+    """What one day of a cube was made from."""
 
-    `entries`: Its scenes, in the order in which they were composed.
-    `finished`: Whether every pixel was written; False after an interruption.
-    """
-
-    entries: tuple[Entry, ...]
-    finished: bool = True
+    entries: tuple[Entry, ...]  # in the order of composition
+    finished: bool = True  # False after an interruption
 
     def text(self) -> str:
         """Return the record as it is stored."""
@@ -128,10 +120,7 @@ def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
 
 
 def write_records(root: zarr.Group, records: Mapping[int, DayRecord | None]) -> None:
-    """Write the records of some days.
-
-    `records`: By index on the time axis; None takes the record away.
-    """
+    """Write the records of some days by their index; None takes a record away."""
     texts = {index: r.text() if r else "" for index, r in records.items()}
     write_along_time(root[f"{GROUP}/{ARRAY}"], texts)
 

@@ -167,10 +167,7 @@ def update_quality(
 ) -> xr.Dataset | None:
     """Check the pairs whose scenes are new, and keep the result with the fine cube.
 
-    The table lies in the group ``pair_quality`` of the fine cube, its flags in the coordinate
-    ``pair_flag``, from which `biastf_xr.brackets` leaves out days of low correlation.
-
-    `progress`: Called with the day, the number done and the number in all.
+    Its flags are the coordinate ``pair_flag``: days of low correlation are no base dates.
     """
     import xarray as xr
 

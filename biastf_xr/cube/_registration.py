@@ -20,26 +20,18 @@ OVERLAP = 0.3
 
 @dataclass(frozen=True)
 class Shift:
-    """A measured displacement.
+    """A measured displacement."""
 
-    `x`, `y`: How far to move the coarse image so that it lies on the fine one, in units of the
-    CRS, east and north positive; NaN where there is nothing to measure.
-    `correlation`: Correlation of the two images at that displacement.
-    """
-
-    x: float
-    y: float
-    correlation: float
+    x: float  # by which the coarse image must be moved, CRS units, east positive; or NaN
+    y: float  # the same, north positive
+    correlation: float  # of the two images then
 
 
 NO_SHIFT = Shift(float("nan"), float("nan"), float("nan"))
 
 
 def blur(image: Any, sigma: float) -> Any:
-    """Blur an image with a Gaussian, leaving missing pixels out of every mean.
-
-    `image`: Shape ``(y, x)``; NaN is missing.
-    """
+    """Blur an image with a Gaussian, leaving missing pixels out of every mean."""
     from scipy.ndimage import gaussian_filter
 
     valid = np.isfinite(image)
@@ -85,11 +77,7 @@ def correlation_surface(fine: Any, coarse: Any, reach: int) -> tuple[Any, Any]:
 
 
 def find_peak(surface: Any) -> tuple[float, float, float]:
-    """Find the highest point of a correlation surface, below a pixel.
-
-    Returned: Rows and columns from the middle, and the correlation; NaN if there is no peak
-    inside.
-    """
+    """Find the peak of a correlation surface below a pixel: rows, columns, correlation, or NaN."""
     none = (float("nan"),) * 3
     if not np.isfinite(surface).any():
         return none

@@ -19,21 +19,13 @@ Day = np.datetime64
 
 @dataclass
 class Selection:
-    """What is to be done.
+    """What is to be done."""
 
-    `days`: Scenes to compose, by day; an empty tuple takes the day out of the cube.
-    `rejected`: Why a scene is not taken, by id.
-    `replaced`: Ids of scenes in the cube whose newer processing takes their place, by the new
-    id.
-    `kept`: Ids of scenes in the cube that are no longer in the archive.
-    `unchanged`: Ids of scenes in the cube that are as they were.
-    """
-
-    days: dict[Day, tuple[Scene, ...]] = field(default_factory=dict)
-    rejected: dict[str, str] = field(default_factory=dict)
-    replaced: dict[str, str] = field(default_factory=dict)
-    kept: list[str] = field(default_factory=list)
-    unchanged: list[str] = field(default_factory=list)
+    days: dict[Day, tuple[Scene, ...]] = field(default_factory=dict)  # () takes a day out
+    rejected: dict[str, str] = field(default_factory=dict)  # why a scene is not taken, by id
+    replaced: dict[str, str] = field(default_factory=dict)  # ids of older processings, by new id
+    kept: list[str] = field(default_factory=list)  # ids no longer in the archive
+    unchanged: list[str] = field(default_factory=list)  # ids that are as they were
 
 
 def usable(

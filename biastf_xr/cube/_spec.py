@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,13 @@ VALID_MIN, VALID_MAX = -0.2, 1.6
 
 # `coarse_gap` where no coarse observation was within reach.
 NO_COARSE_GAP = 255
+
+
+class Variable(NamedTuple):
+    """A stored variable: its attributes, and its value where nothing was written, in its type."""
+
+    attrs: dict[str, Any]
+    fill: Any
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,21 @@ class CubeSpec:
         }
 
     @property
+    def variables(self) -> dict[str, Variable]:
+        """Return every variable along time: bands, their companions, masks and flags."""
+        missing, found = np.float32(np.nan), {}
+        for band in self.bands:
+            own = [*self.masks, *([sigma_of(band)] if self.uncertain else [])]
+            found[band] = Variable(band_attrs(band, own), missing)
+        for name, attrs in self.sigmas.items():
+            found[name] = Variable(attrs, missing)
+        for name, attrs in self.masks.items():
+            shown = {k: v for k, v in attrs.items() if not k.startswith("_")}
+            kind = np.dtype(attrs.get("_dtype", "uint8")).type
+            found[name] = Variable(shown, kind(attrs.get("_fill", 0)))
+        return found
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Return the rows and columns."""
         return int(self.geobox.shape[0]), int(self.geobox.shape[1])
@@ -248,16 +270,6 @@ def band_attrs(band: str, companions: list[str]) -> dict[str, Any]:
 def sigma_of(band: str) -> str:
     """Return the name of the variable with the standard deviation of a band's error."""
     return f"{band}_sigma"
-
-
-def fill_of(attrs: Mapping[str, Any]) -> int:
-    """Return the value of a uint8 layer where nothing was written."""
-    return int(attrs.get("_fill", 0))
-
-
-def dtype_of(attrs: Mapping[str, Any]) -> str:
-    """Return the type of an integer layer."""
-    return str(attrs.get("_dtype", "uint8"))
 
 
 def sort_bands(names: Iterable[str]) -> tuple[str, ...]:

@@ -12,10 +12,6 @@ from biastf_xr.cube._spec import (
     PAIR_FLAG,
     STRUCTURE_VERSION,
     CubeSpec,
-    band_attrs,
-    dtype_of,
-    fill_of,
-    sigma_of,
     to_days,
 )
 from biastf_xr.errors import GridMismatchError
@@ -33,30 +29,18 @@ TITLES = {
 
 
 def build_template(spec: CubeSpec, times: Any, coords: dict[str, Any] | None = None) -> xr.Dataset:
-    """Build the lazy Dataset that has a cube's structure and no data.
-
-    `coords`: More coordinates along ``time``, for instance ``before`` and ``after``.
-    """
+    """Build the lazy Dataset of a cube without data; `coords` are more of them along time."""
     import dask.array as da
     import xarray as xr
     from odc.geo.xr import xr_coords
 
     days = to_days(times).astype("datetime64[s]")
     shape = (days.size, *spec.shape)
-    layers: dict[str, tuple[dict[str, Any], Any]] = {}
-    for band in spec.bands:
-        own = [*spec.masks, *([sigma_of(band)] if spec.uncertain else [])]
-        layers[band] = band_attrs(band, own), np.float32(np.nan)
-    for name, attrs in spec.sigmas.items():
-        layers[name] = attrs, np.float32(np.nan)
-    for name, attrs in spec.masks.items():
-        shown = {k: v for k, v in attrs.items() if not k.startswith("_")}
-        layers[name] = shown, np.dtype(dtype_of(attrs)).type(fill_of(attrs))
     time = {"standard_name": "time", "long_name": "day of observation"}
     ds = xr.Dataset(
         {
             name: (("time", "y", "x"), da.full(shape, fill, chunks=shape), attrs)
-            for name, (attrs, fill) in layers.items()
+            for name, (attrs, fill) in spec.variables.items()
         },
         {
             "time": ("time", days, time),
@@ -126,10 +110,7 @@ def add_history(group: zarr.Group, text: str) -> None:
 
 
 def write_template(template: xr.Dataset, spec: CubeSpec, store: Any) -> None:
-    """Write the metadata and coordinates of a cube; pixels stay unwritten.
-
-    `store`: An empty store; its metadata is consolidated by whoever publishes it.
-    """
+    """Write the metadata and coordinates of a cube to an empty store; pixels stay unwritten."""
     template.to_zarr(
         store,
         mode="w-",

@@ -32,18 +32,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Work:
-    """What is to be done, date by date and tile by tile.
+    """What is to be done, date by date and tile by tile."""
 
-    `todo`: Shape ``(target, tile)``: what is to be made, or at least looked at.
-    `there`: What has been made before, from whatever inputs.
-    `known`: Hash of the coarse images where only coarse scenes have changed; 0 elsewhere.
-    `depth`: On how many base dates it depended there.
-    """
-
-    todo: NDArray[np.bool_]
-    there: NDArray[np.bool_]
-    known: NDArray[np.uint64]
-    depth: NDArray[np.uint64]
+    todo: NDArray[np.bool_]  # (target, tile): what is to be made, or looked at
+    there: NDArray[np.bool_]  # what was made before, from whatever inputs
+    known: NDArray[np.uint64]  # hash of its coarse images where only these have changed, or 0
+    depth: NDArray[np.uint64]  # on how many base dates it depended there
 
     @classmethod
     def everything(cls, plan: FusionPlan) -> Work:
@@ -55,20 +49,11 @@ class Work:
 
 @dataclass
 class Fusion:
-    """A fusion from store to store.
+    """A fusion from store to store."""
 
-    `output`: Where it goes, in full or in part; None where only the plan is asked for.
-    `continues`: Whether a cube that is in the output is continued.
-    `pair`: The two cubes without what is withheld.
-    `spec`: Structure of the output.
-    `method`: Bound to the cubes.
-    """
-
-    fine: Cube
-    coarse: Cube
-    output: Cube | None
-    continues: bool
-    pair: CubePair
+    output: Cube | None  # where it goes; None to plan only
+    continues: bool  # whether a cube that is there is continued
+    pair: CubePair  # without what is withheld
     spec: CubeSpec
     method: Method
     plan: FusionPlan
@@ -77,14 +62,15 @@ class Fusion:
     @classmethod
     def between(
         cls,
-        fine: Cube,
-        coarse: Cube,
+        fine: Cube | xr.Dataset,
+        coarse: Cube | xr.Dataset,
         output: Cube | None,
         method: str | Method,
         *,
         dates: Any,
         withhold: Any,
         tile: int,
+        chunk: int = 256,
         rule: FusionRule | None,
         overwrite: bool = False,
         options: Mapping[str, Any] | None = None,
@@ -92,24 +78,28 @@ class Fusion:
         """Decide everything; reads metadata only unless the method is fitted; changes nothing.
 
         `output`: Looked at as it is now, whenever it was opened.
-        `tile`: Largest shard of a new output, in pixels.
+        `tile`, `chunk`: Largest shard and chunk of a new output, in pixels.
         """
         output = None if output is None else output.reopened()
-        cubes = (cube.to_xarray(chunks=None) for cube in (fine, coarse))
-        pair = pair_cubes(drop_days(next(cubes), withhold), next(cubes))
+        one, other = (
+            cube.to_xarray(chunks=None) if isinstance(cube, Cube) else cube
+            for cube in (fine, coarse)
+        )
+        pair = pair_cubes(drop_days(one, withhold), other)
         base_rule = rule.bracket if rule else None
         method = ready_method(method, pair, base_rule, options or {}).bind(pair)
-        spec = fused_spec(pair, method, shard=tile)
+        spec = _spec_of(pair, method, Layout.build("fused", pair.alignment.shape, chunk=chunk,
+                                                   shard=tile))  # fmt: skip
         continues = output is not None and not overwrite and output.exists()
         if output is not None and continues:
             spec = replace(spec, layout=_layout_found(output, spec))
         clear = None
-        if fine.clear_pixels is not None:
+        if isinstance(fine, Cube) and fine.clear_pixels is not None:
             clear = ClearPixels(fine.clear_pixels, fine.layout.shards[1:])
         plan = build_plan(pair, method, dates, rule, tile=spec.layout.shards[1:], clear=clear)
         archives = Archive.of(fine, "fine"), Archive.of(coarse, "coarse")
         provenance = Provenance(plan, method, *archives, pair.coarse_days)
-        return cls(fine, coarse, output, continues, pair, spec, method, plan, provenance)
+        return cls(output, continues, pair, spec, method, plan, provenance)
 
     def work_left(self) -> Work:
         """Find what the output lacks, as its readers see it; changes nothing."""
@@ -135,8 +125,7 @@ class Fusion:
     def compare(self, ledger: zarr.Group, indices: NDArray[np.intp], dates: Any = None) -> Work:
         """Find what an output has not, or was made from other inputs.
 
-        `indices`: Of all targets on the time axis of the output.
-        `dates`: Indices of the targets to compare; all by default.
+        `indices`: Of all targets on its time axis; `dates`: those to compare, all by default.
         """
         hashes, plan = self.provenance, self.plan
         shape = (plan.targets.size, len(plan.tiles))
@@ -152,20 +141,20 @@ class Fusion:
             work.depth[n] = np.where(same, depth, 0)
         return work
 
-    def claim_output(self, *, overwrite: bool, revise: bool) -> None:
-        """Make the output, or check and prepare the one that is there; its lock must be held.
+    def claim_output(self, *, overwrite: bool, revise: bool) -> Cube:
+        """Return the output, made or checked and prepared; its lock must be held.
 
-        `revise`: Whether an output made with another method or rule may be recomputed in place.
+        `revise`: Whether one made with another method or rule may be recomputed in place.
         """
         assert self.output is not None
         if not self.continues:
             with self.output.store.build("created", replace=overwrite) as edit:
-                template = fused_template(self.spec, self.plan)
+                template = self.template()
                 template.attrs |= self.attrs()
                 write_template(template, self.spec, edit.store)
                 tiles = self.plan.tiles.counts
                 _ledger.create_ledger(edit.group, self.plan.targets.size, tiles)
-            return
+            return self.output
         if not revise:
             _refuse_other_setting(self.output, self.provenance.setting)
         days, targets = self.output.days, self.plan.targets
@@ -173,6 +162,15 @@ class Fusion:
         if between.size:  # later ones are appended
             insert_days(self.output.store, between)
             self.output = self.output.reopened()
+        return self.output
+
+    def template(self) -> xr.Dataset:
+        """Build the lazy, empty Dataset of the fused cube."""
+        sides = zip(("before", "after"), self.plan.base_dates(), strict=True)
+        coords = {
+            side: ("time", days, {"long_name": f"nearest base date {side}"}) for side, days in sides
+        }
+        return build_template(self.spec, self.plan.targets, coords)
 
     def attrs(self) -> dict[str, str]:
         """Return the attributes that say how a cube was made."""
@@ -180,7 +178,7 @@ class Fusion:
         return {"biastf_method": described, "biastf_setting": self.provenance.setting}
 
 
-def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
+def _spec_of(pair: CubePair, method: Method, layout: Layout) -> CubeSpec:
     """Describe the cube that a fusion makes."""
     described = method.describe()
     attrs = {
@@ -189,20 +187,7 @@ def fused_spec(pair: CubePair, method: Method, shard: int) -> CubeSpec:
         "history": history(pair.fine.attrs, f"planned with {described['method']}"),
         "biastf_method": json.dumps(described, sort_keys=True),
     }
-    layout = Layout.build("fused", pair.alignment.shape, shard=shard)
     return CubeSpec("fused", pair.bands, pair.geobox, layout, attrs, uncertain=method.uncertain)
-
-
-def fused_template(spec: CubeSpec, plan: FusionPlan) -> xr.Dataset:
-    """Build the lazy, empty Dataset of a fused cube."""
-    import xarray as xr
-
-    before, after = plan.base_dates()
-    coords = {
-        "before": xr.Variable("time", before, {"long_name": "nearest base date before"}),
-        "after": xr.Variable("time", after, {"long_name": "nearest base date after"}),
-    }
-    return build_template(spec, plan.targets, coords)
 
 
 def _layout_found(output: Cube, spec: CubeSpec) -> Layout:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._series import fill_in_time, smooth_in_time, support_of
+from biastf_xr._series import days_near, images_on
 from biastf_xr.cube._spec import STATUS, VALID_MAX, VALID_MIN, sigma_of
 from biastf_xr.grid import Tile, Upsampler, read_padded, split_tiles
 from biastf_xr.methods.base import Base, Block, Float, Method, Prediction, SideMemo
@@ -39,40 +39,25 @@ PATCH = 32
 
 @dataclass(frozen=True)
 class CoarseSeries:
-    """The coarse images around a unit, as observed.
-
-    `values`: Shape ``(time, band, h, w)`` over `window`; NaN is missing.
-    `window`: Coarse pixels, on the coarse grid.
-    """
+    """The coarse images around a unit, as observed."""
 
     days: NDArray[np.datetime64]
-    values: Float
-    window: Tile
+    values: Float  # (time, band, h, w) over the window; NaN is missing
+    window: Tile  # on the coarse grid
 
 
 @dataclass(frozen=True)
 class CoarseImages:
-    """The coarse images that a unit works with, gaps filled in time.
+    """The coarse images that a unit works with, gaps filled in time."""
 
-    `window`: Coarse pixels, on the coarse grid.
-    `targets`: Shape ``(time, band, h, w)``, of the target dates; NaN where nothing is near
-    enough.
-    `gap`: Shape ``(time, h, w)``: days to the nearest observation used.
-    `bases`: Shape ``(band, h, w)``, by base date.
-    `support`: Shape ``(time, h, w)``: how many observations the targets' images are made of.
-    """
-
-    window: Tile
-    targets: Float
-    gap: NDArray[np.uint8]
-    bases: dict[np.datetime64, Float]
-    support: Float
+    window: Tile  # on the coarse grid
+    targets: Float  # (time, band, h, w); NaN where nothing is near enough
+    gap: NDArray[np.uint8]  # (time, h, w): days to the nearest observation used
+    bases: dict[np.datetime64, Float]  # (band, h, w), by base date
+    support: Float  # (time, h, w): how many observations the targets are made of
 
     def hashes(self, states: dict[np.datetime64, Prepared]) -> list[int]:
-        """Return what every target date owes to the coarse sensor as one number of 64 bits.
-
-        `states`: What the method prepared from whole scenes, by base date.
-        """
+        """Return what every target date owes to coarse images and states, in 64 bits."""
         common = hashlib.blake2b(digest_size=8)
         for image in self.bases.values():
             common.update(image.tobytes())
@@ -95,27 +80,16 @@ class CoarseImages:
 
 @dataclass
 class Fused:
-    """Output of a unit; a pixel is made once, by the first layer that can.
+    """Output of a unit; a pixel is made once, by the first layer that can."""
 
-    `reflectance`: Shape ``(time, band, y, x)``; NaN where it could not be made.
-    `status_flag`: Shape ``(time, y, x)``; see `biastf_xr.cube.STATUS`.
-    `coarse_gap`: Shape ``(time, y, x)``: days to the nearest coarse observation used.
-    `base_before`, `base_after`: Shape ``(time, y, x)``: days to the base date used on each
-    side; 0 where none was.
-    `sigma`: Shape of `reflectance`: standard deviation of its error; 0 where observed.
-    `depth`: How many base dates before and after were looked at, from near to far.
-    `closed`: Whether every pixel has a pair among them, so that base dates further away cannot
-    matter.
-    """
-
-    reflectance: Float
-    status_flag: NDArray[np.uint8]
-    coarse_gap: NDArray[np.uint8]
-    base_before: NDArray[np.uint16]
+    reflectance: Float  # (time, band, y, x); NaN where it could not be made
+    status_flag: NDArray[np.uint8]  # (time, y, x); see `biastf_xr.cube.STATUS`
+    coarse_gap: NDArray[np.uint8]  # days to the nearest coarse observation used
+    base_before: NDArray[np.uint16]  # days to the base date used on each side; 0 where none was
     base_after: NDArray[np.uint16]
-    sigma: Float | None = None
-    depth: tuple[int, int] = (0, 0)
-    closed: bool = False
+    sigma: Float | None = None  # standard deviation of its error; 0 where observed
+    depth: tuple[int, int] = (0, 0)  # how many base dates before and after were looked at
+    closed: bool = False  # whether base dates further away cannot matter
 
     @classmethod
     def blank(cls, shape: tuple[int, int, int, int], *, uncertain: bool) -> Fused:
@@ -153,10 +127,7 @@ class Fused:
                 np.copyto(gaps[:, rows, cols], apart[:, None, None], where=open_)
 
     def finish(self, dark: NDArray[np.bool_]) -> None:
-        """Flag what no layer could make.
-
-        `dark`: Shape ``(time, y, x)``: where there is no coarse image.
-        """
+        """Flag what no layer could make; `dark`: (time, y, x), where there is no coarse image."""
         missing = self.status_flag == 0
         for values in (self.reflectance, self.sigma):
             if values is not None:
@@ -176,32 +147,22 @@ class Fused:
 
 def coarse_dates(unit: Unit, days: Any, rule: FusionRule) -> NDArray[np.intp]:
     """Find the coarse dates a unit may need: those near enough to a target or a base date."""
-    wanted = np.array([*unit.bracket.targets, *unit.bracket.base_dates], "datetime64[D]")
-    apart = np.abs((days[:, None] - wanted).astype(int))
-    return np.flatnonzero((apart <= rule.coarse_max_gap).any(axis=1))
+    wanted = [*unit.bracket.targets, *unit.bracket.base_dates]
+    return days_near(days, wanted, rule.coarse_max_gap)
 
 
 def fill_coarse(
     unit: Unit, series: CoarseSeries, rule: FusionRule, smoothing: Smoothing | None = None
 ) -> CoarseImages:
-    """Fill the coarse gaps of a unit's target and base dates in time, or smooth the series.
-
-    `rule`: How far a gap is filled; whether the target dates' own gaps are.
-    `smoothing`: How the series is smoothed; by default it stays as observed.
-    """
-    bases = unit.bracket.base_dates
-    targets, flanks = (np.array(d, "datetime64[D]") for d in (unit.bracket.targets, bases))
-    reach = rule.coarse_max_gap
-    own = reach if rule.coarse_gaps == "fill" else 0
+    """Fill the coarse gaps of a unit's target and base dates in time, or smooth the series."""
+    bases, reach = unit.bracket.base_dates, rule.coarse_max_gap
     values, days = series.values, series.days
-    filled, gap = fill_in_time(values, days, targets, own)
-    images, _ = fill_in_time(values, days, flanks, reach)
-    support = support_of(gap)
-    if smoothing:
-        filled, support = smooth_in_time(values, days, targets, filled, reach, smoothing)
-        images, _ = smooth_in_time(values, days, flanks, images, reach, smoothing)
+    targets, gap, support = images_on(
+        values, days, unit.bracket.targets, rule.own_gap, reach, smoothing
+    )
+    images, _, _ = images_on(values, days, bases, reach, reach, smoothing)
     by_day = dict(zip(bases, images, strict=True))
-    return CoarseImages(series.window, filled, gap, by_day, support)
+    return CoarseImages(series.window, targets, gap, by_day, support)
 
 
 def fuse_unit(
@@ -237,7 +198,7 @@ def fuse_unit(
             break  # no further base date is read
         usable = open_ & bases.clear(layer)
         for window in _windows(usable, tile, max(method.halo, method.fine_halo)):
-            fused.take(bases.predict(layer, window), layer, targets, _inside(window, tile))
+            fused.take(bases.predict(layer, window), layer, targets, inside(window, tile))
     upsample = Upsampler(alignment, tile, coarse.window)
     fused.coarse_gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
     if (fused.status_flag == 0).any():
@@ -316,7 +277,7 @@ class _Bases:
         if day is None:
             return None
         whole = self.base(day)
-        rows, cols = _inside(window.padded(2 * self.method.fine_halo), self.unit.tile)
+        rows, cols = inside(window.padded(2 * self.method.fine_halo), self.unit.tile)
         shift = 2 * self.method.fine_halo
         fine = whole.fine[:, rows.start + shift : rows.stop, cols.start + shift : cols.stop]
         return replace(whole, fine=fine)
@@ -345,7 +306,7 @@ def _windows(usable: NDArray[np.bool_], tile: Tile, halo: int) -> list[Tile]:
     return [Tile(r.y0 + tile.y0, r.y1 + tile.y0, r.x0 + tile.x0, r.x1 + tile.x0) for r in runs]
 
 
-def _inside(window: Tile, tile: Tile) -> tuple[slice, slice]:
+def inside(window: Tile, tile: Tile) -> tuple[slice, slice]:
     """Return the slices of a window into the arrays of the tile around it."""
     return (
         slice(window.y0 - tile.y0, window.y1 - tile.y0),

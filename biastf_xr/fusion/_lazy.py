@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._guards import CubePair, pair_cubes
-from biastf_xr.cube._spec import dtype_of
-from biastf_xr.fusion._fusion import fused_spec, fused_template
+from biastf_xr.fusion._fusion import Fusion
 from biastf_xr.fusion._kernel import (
     CoarseSeries,
     coarse_dates,
     coarse_window,
     fill_coarse,
     fuse_unit,
+    inside,
 )
-from biastf_xr.fusion._plan import FusionPlan, FusionRule, Unit, build_plan
 from biastf_xr.fusion._scene import prepare
-from biastf_xr.methods import DEFAULT_METHOD, ready_method
+from biastf_xr.methods import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube._spec import CubeSpec
+    from biastf_xr.fusion._plan import FusionRule, Unit
     from biastf_xr.grid import Alignment, Tile
     from biastf_xr.methods.base import Float, Method, Prepared
 
@@ -88,53 +85,46 @@ def fuse(
     (('time', 'y', 'x'), 48)
     >>> day = daily["status_flag"].sel(time="2021-04-10").compute()  # only what this day needs
     """
-    pair = pair_cubes(fine, coarse)
-    built = ready_method(method, pair, rule.bracket if rule else None, options).bind(pair)
-    plan = build_plan(pair, built, dates, rule, tile=(tile, tile))
-    states = prepare(built, pair, plan)
-    return _graph(pair, built, plan, states, fused_spec(pair, built, shard=tile))
+    fusion = Fusion.between(
+        fine, coarse, None, method, dates=dates, withhold=(), tile=tile, chunk=tile, rule=rule,
+        options=options,
+    )  # fmt: skip
+    return _graph(fusion, prepare(fusion.method, fusion.pair, fusion.plan))
 
 
-def _graph(
-    pair: CubePair,
-    method: Method,
-    plan: FusionPlan,
-    states: dict[np.datetime64, Prepared],
-    spec: CubeSpec,
-) -> xr.Dataset:
+def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
     """Build one delayed call per unit and put the results together."""
     import dask.array as da
     from dask.delayed import delayed
 
-    fine, coarse = (_Stack.of(ds, plan.bands) for ds in (pair.fine, pair.coarse))
-    types = dict.fromkeys(plan.bands, "float32")
-    types |= {name: dtype_of(attrs) for name, attrs in spec.masks.items()}
-    types |= dict.fromkeys(spec.sigmas, "float32")
-    parts: dict[str, dict[int, list[Any]]] = {name: {} for name in types}
+    pair, plan, method = fusion.pair, fusion.plan, fusion.method
+    fine, coarse = (_stack(ds, plan.bands) for ds in (pair.fine, pair.coarse))
+    variables = fusion.spec.variables
+    parts: dict[str, dict[int, list[Any]]] = {name: {} for name in variables}
     run = delayed(_fuse_arrays, pure=True)
     for unit in plan.units():
-        days = sorted({*unit.bracket.base_dates, *unit.bracket.targets} & set(fine.days))
+        days = sorted({*unit.bracket.base_dates, *unit.bracket.targets} & set(pair.fine_days))
         padded = unit.tile.padded(method.fine_halo).clipped(plan.alignment.shape)
         window = coarse_window(unit, method, plan.alignment)
-        span = coarse_dates(unit, coarse.days, plan.rule)
+        span = coarse_dates(unit, pair.coarse_days, plan.rule)
         result = run(
             unit,
             method,
             {d: states[d].of(unit.dates) for d in unit.bracket.base_dates if d in states},
-            {day: fine.window(int(np.searchsorted(fine.days, day)), padded) for day in days},
+            {d: fine[:, int(np.searchsorted(pair.fine_days, d)), *padded.slices] for d in days},
             padded,
-            coarse.days[span],
-            coarse.window(span, window),
+            pair.coarse_days[span],
+            coarse[:, span, *window.slices],
             window,
             plan.alignment,
             plan.bands,
             plan.rule,
         )
         shape = (len(unit.bracket.targets), *unit.tile.shape)
-        for name, dtype in types.items():
-            part = da.from_delayed(result[name], shape, dtype=dtype)
+        for name, variable in variables.items():
+            part = da.from_delayed(result[name], shape, dtype=variable.fill.dtype)
             parts[name].setdefault(unit.number, []).append(part)
-    ds = fused_template(spec, plan)
+    ds = fusion.template()
     across = plan.tiles.counts[1]
     for name, of_tile in parts.items():
         # Every tile has the same brackets: nothing is left out for want of clear pixels.
@@ -142,6 +132,13 @@ def _graph(
         rows = [columns[i : i + across] for i in range(0, len(columns), across)]
         ds[name].data = da.block(rows)
     return ds
+
+
+def _stack(ds: xr.Dataset, bands: tuple[str, ...]) -> Any:
+    """Return the bands of a cube as one lazy array, shape (band, time, y, x)."""
+    import dask.array as da
+
+    return da.stack([da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands])
 
 
 def _fuse_arrays(
@@ -160,30 +157,9 @@ def _fuse_arrays(
     """Fuse one unit from arrays in memory."""
 
     def read(day: np.datetime64, tile: Tile) -> Float:
-        rows = slice(tile.y0 - padded.y0, tile.y1 - padded.y0)
-        cols = slice(tile.x0 - padded.x0, tile.x1 - padded.x0)
-        image: Float = np.asarray(images[day], np.float32)[:, rows, cols]
+        image: Float = np.asarray(images[day], np.float32)[:, *inside(tile, padded)]
         return image
 
     values = np.asarray(series, np.float32).swapaxes(0, 1)
     coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule, method.smoothing)
     return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)
-
-
-@dataclass(frozen=True)
-class _Stack:
-    """The bands of a cube as one lazy array (band, time, y, x)."""
-
-    days: NDArray[np.datetime64]
-    data: Any
-
-    @classmethod
-    def of(cls, ds: xr.Dataset, bands: tuple[str, ...]) -> _Stack:
-        import dask.array as da
-
-        arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
-        return cls(ds["time"].values.astype("datetime64[D]"), da.stack(arrays))
-
-    def window(self, time: int | NDArray[np.intp], tile: Tile) -> Any:
-        rows, cols = tile.slices
-        return self.data[:, time, rows, cols]

@@ -69,18 +69,12 @@ def open_ledger(root: zarr.Group) -> zarr.Group:
 
 
 def pack_depth(before: int, after: int) -> int:
-    """Pack how many base dates on each side a tile depends on.
-
-    `before`, `after`: Number from near to far; `ALL` where those further away might matter too.
-    """
+    """Pack how many base dates a side a tile depends on; `ALL` where further ones may matter."""
     return 1 << 16 | before << 8 | after
 
 
 def unpack_depth(packed: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Unpack how many base dates on each side tiles depend on.
-
-    `packed`: As from `pack_depth`; 0 where nothing was made.
-    """
+    """Unpack how many base dates a side tiles depend on; 0, nothing made, gives `ALL`."""
     number = packed.astype(np.intp)
     none = number == 0
     before, after = (np.where(none, ALL, n & ALL) for n in (number >> 8, number))
@@ -166,10 +160,7 @@ def read_slot(ledger: zarr.Group, slot: int) -> NDArray[np.uint64]:
 
 
 def begun(lines: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the lines that say that pixels are being recomputed.
-
-    `lines`: Shape ``(n, LINE)``, as they will be when that is done.
-    """
+    """Return the lines that say that pixels are being recomputed, from those of the end."""
     out = lines.copy()
     out[:, 2:] = 0
     out[:, 2 + RECIPE] = lines[:, 2 + RECIPE]

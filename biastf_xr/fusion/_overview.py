@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,34 +30,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Brackets(Told, Sequence["Bracket"]):
-    """The brackets of some target dates: a sequence of `Bracket` that can be looked at.
+    """The brackets of some target dates: a sequence of `Bracket` that can be looked at."""
 
-    `brackets`: In order of time; together they hold every target once.
-    `rule`: How base dates were chosen.
-    `left_out`: Why a fine scene serves as no base, by day.
-    """
-
-    brackets: tuple[Bracket, ...]
-    rule: FusionRule
-    left_out: dict[str, str] = field(default_factory=dict)
+    brackets: tuple[Bracket, ...]  # in order of time
+    rule: FusionRule  # how base dates were chosen
+    left_out: dict[str, str] = field(default_factory=dict)  # why a scene is no base, by day
 
     def __len__(self) -> int:
         return len(self.brackets)
 
-    @overload
-    def __getitem__(self, index: int) -> Bracket: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Bracket, ...]: ...
-    def __getitem__(self, index: int | slice) -> Bracket | tuple[Bracket, ...]:
+    def __getitem__(self, index: Any) -> Any:
         return self.brackets[index]
 
     @property
     def table(self) -> pd.DataFrame:
-        """Return one row per bracket.
-
-        First and last target, number of targets, base dates on both sides from near to far, how
-        many layers a pixel may try, and a note: why nothing can be predicted, for instance.
-        """
+        """Return one row per bracket: targets, base dates from near to far, layers, and a note."""
         import pandas as pd
 
         rows = [
@@ -106,10 +93,7 @@ class Brackets(Told, Sequence["Bracket"]):
 def list_brackets(
     fine: xr.Dataset, coarse: xr.Dataset, *, dates: Any = "daily", rule: FusionRule | None = None
 ) -> Brackets:
-    """Return which base dates `fuse` uses for which target dates; reads metadata only.
-
-    `rule`: How base dates and coarse gaps are dealt with.
-    """
+    """Return which base dates `fuse` uses for which target dates; reads metadata only."""
     rule, pair = rule or FusionRule(), pair_cubes(fine, coarse)
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
     base = usable_dates(pair, rule.bracket)

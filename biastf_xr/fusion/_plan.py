@@ -60,6 +60,11 @@ class FusionRule:
     keep_observed: bool = True
     dates_per_unit: int = 8
 
+    @property
+    def own_gap(self) -> int:
+        """Return the days over which a target date's own coarse gaps are filled."""
+        return self.coarse_max_gap if self.coarse_gaps == "fill" else 0
+
     def __post_init__(self) -> None:
         if not 0 <= self.coarse_max_gap <= 254:
             raise TargetDateError(
@@ -73,14 +78,10 @@ class FusionRule:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """The tiles of the output, numbered row by row.
+    """The tiles of the output, numbered row by row."""
 
-    `shape`: Rows and columns of the fine grid.
-    `size`: Rows and columns of a tile; the last ones may be smaller.
-    """
-
-    shape: tuple[int, int]
-    size: tuple[int, int]
+    shape: tuple[int, int]  # rows and columns of the fine grid
+    size: tuple[int, int]  # rows and columns of a tile; the last ones may be smaller
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -198,10 +199,7 @@ class FusionPlan(Told):
         return before[covered[before]], after[covered[after]]
 
     def units_of(self, tile: int, wanted: NDArray[np.intp] | None = None) -> list[Unit]:
-        """List the work on one tile in order of time.
-
-        `wanted`: Indices of the targets to make; all by default.
-        """
+        """List the work on one tile in order of time, for the targets wanted; all by default."""
         dates = range(self.targets.size) if wanted is None else wanted
         singles = [self.bracket_of(int(t), tile) for t in dates]
         sides = [(b.before, b.after) for b in singles]
@@ -217,10 +215,7 @@ class FusionPlan(Told):
         ]
 
     def units(self, todo: NDArray[np.bool_] | None = None) -> Iterator[Unit]:
-        """List the work, tile by tile and in order of time, so that base images are read once.
-
-        `todo`: Shape ``(target, tile)``: what is to be made; everything by default.
-        """
+        """List the work, or what is to do of it, so that base images are read once a tile."""
         for tile in range(len(self.tiles)):
             if todo is None:
                 yield from self.units_of(tile)
@@ -228,11 +223,7 @@ class FusionPlan(Told):
                 yield from self.units_of(tile, np.flatnonzero(todo[:, tile]))
 
     def nearest(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Find the nearest base date on each side for every target and tile.
-
-        `before`, `after`: Shape ``(target, tile)``: indices in `base`; -1 where there is none
-        within reach.
-        """
+        """Return the nearest base date before and after, (target, tile): index, -1 for none."""
         number = np.arange(self.base.size, dtype=np.int32)[:, None]
         none = np.full((1, len(self.tiles)), -1, np.int32)
         last = np.maximum.accumulate(np.where(self.covered, number, np.int32(-1)), axis=0)
@@ -277,10 +268,7 @@ class FusionPlan(Told):
         rng = np.random.default_rng(0)
         numbers = rng.integers(1, 2**63, (self.base.size, 2), dtype=np.uint64)
         total = np.zeros((self.targets.size, len(self.tiles)), np.uint64)
-        reach = self.reach
-        for side, (low, high) in enumerate(
-            ((reach.first, reach.split), (reach.resume, reach.last))
-        ):
+        for side, (low, high) in enumerate(self.reach.sides):
             total += window_sums(self.covered, numbers[:, side], low, high)
         return total
 
@@ -291,12 +279,7 @@ def window_sums(
     low: NDArray[np.intp],
     high: NDArray[np.intp],
 ) -> NDArray[np.uint64]:
-    """Sum numbers of base dates over windows of them, modulo 2**64.
-
-    `covered`: Shape ``(base, tile)``: which count.
-    `low`, `high`: One per target: the window ``low:high``.
-    Returned: Shape ``(target, tile)``.
-    """
+    """Sum numbers of covered base dates over a window a target: (target, tile), modulo 2**64."""
     running = np.zeros((covered.shape[0] + 1, covered.shape[1]), np.uint64)
     np.cumsum(covered * numbers[:, None], axis=0, dtype=np.uint64, out=running[1:])
     return running[high] - running[low]
@@ -313,8 +296,7 @@ def build_plan(
 ) -> FusionPlan:
     """Decide what a fusion will do; reads metadata only.
 
-    `tile`: Rows and columns of a tile; one for the whole grid by default.
-    `clear`: Where the fine scenes are clear; everywhere by default.
+    One tile for the whole grid, and fine scenes clear everywhere, by default.
     """
     rule = rule or FusionRule()
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
@@ -335,9 +317,9 @@ def build_plan(
 
 
 def _refuse_nothing(plan: FusionPlan) -> None:
-    reach, base = plan.reach, plan.base
-    reached = (reach.split > reach.first) | (reach.last > reach.resume)
-    if not (reached | plan.observed).any():
+    base = plan.base
+    reached = any((high > low).any() for low, high in plan.reach.sides)
+    if not (reached or plan.observed.any()):
         raise MissingPairError(
             f"none of the {plan.targets.size} dates asked for has a base date within "
             f"{plan.rule.bracket.max_gap} days (`max_gap`); clear fine scenes: "
@@ -348,15 +330,10 @@ def _refuse_nothing(plan: FusionPlan) -> None:
 
 @dataclass(frozen=True)
 class ClearPixels:
-    """Where the scenes of a fine cube have clear pixels, shard by shard.
+    """Where the scenes of a fine cube have clear pixels, shard by shard."""
 
-    `counts`: Clear pixels per shard, by day, as from
-    `biastf_xr.cube._ledger.read_clear_pixels`.
-    `shard`: Rows and columns of a shard.
-    """
-
-    counts: dict[np.datetime64, NDArray[np.uint32]]
-    shard: tuple[int, int]
+    counts: dict[np.datetime64, NDArray[np.uint32]]  # clear pixels per shard, by day
+    shard: tuple[int, int]  # rows and columns of a shard
 
     def over(self, days: Any, grid: TileGrid, halo: int) -> NDArray[np.bool_]:
         """Return which days have a clear pixel in or near which tile."""

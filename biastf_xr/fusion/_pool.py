@@ -6,8 +6,8 @@ import queue
 import time
 import traceback
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from biastf_xr.errors import ClusterLostError, WorkerDiedError
 from biastf_xr.fusion._report import UnitOutcome
@@ -38,26 +38,6 @@ LOST = (
 )
 
 
-class WorkerPool(Protocol):
-    """Workers that units are handed to."""
-
-    def workers(self) -> dict[str, int]:
-        """Return the workers and how many units each may have in hand."""
-        ...
-
-    def submit(self, slot: int, worker: str, call: Callable[..., UnitOutcome], *args: Any) -> None:
-        """Hand a unit to a worker."""
-        ...
-
-    def wait(self, seconds: float) -> UnitOutcome | None:
-        """Wait for a unit to come back."""
-        ...
-
-    def close(self) -> None:
-        """Cancel what is not done."""
-        ...
-
-
 class ThreadPool:
     """Threads of this process."""
 
@@ -68,34 +48,31 @@ class ThreadPool:
         self._back: queue.Queue[UnitOutcome] = queue.Queue()
 
     def workers(self) -> dict[str, int]:
-        """Return the workers; see `WorkerPool.workers`."""
+        """Return the workers, and how many units each may have in hand."""
         return {self.NAME: THREADS}
 
     def submit(self, slot: int, worker: str, call: Callable[..., UnitOutcome], *args: Any) -> None:
-        """Hand over a unit; see `WorkerPool.submit`."""
+        """Hand a unit to a worker."""
 
-        def _back(future: Future[Any]) -> None:
-            """Put what came of the unit where `wait` finds it."""
-            if future.cancelled():
-                return
-            error = future.exception()
-            if error is None:
-                self._back.put(future.result())
-            else:
-                trace = "".join(traceback.format_exception(error))
-                self._back.put(UnitOutcome(slot, error=error, trace=trace))
+        def run() -> None:
+            """Put what comes of the unit where `wait` finds it."""
+            try:
+                outcome = call(*args)
+            except BaseException as error:  # noqa: BLE001  (whatever it is, the run decides)
+                outcome = UnitOutcome(slot, error=error, trace=traceback.format_exc())
+            self._back.put(outcome)
 
-        self._threads.submit(call, *args).add_done_callback(_back)
+        self._threads.submit(run)
 
     def wait(self, seconds: float) -> UnitOutcome | None:
-        """Wait for a unit; see `WorkerPool.wait`."""
+        """Wait for a unit to come back."""
         try:
             return self._back.get(timeout=seconds)
         except queue.Empty:
             return None
 
     def close(self) -> None:
-        """End the threads; see `WorkerPool.close`."""
+        """End the threads, and what has not begun."""
         self._threads.shutdown(cancel_futures=True)
 
 
@@ -114,7 +91,7 @@ class ClusterPool:
         self._alone_since: float | None = None
 
     def workers(self) -> dict[str, int]:
-        """Return the workers; see `WorkerPool.workers`."""
+        """Return the workers, and how many units each may have in hand."""
         known = self._known()
         there = {
             address: int(about["nthreads"])
@@ -163,7 +140,7 @@ class ClusterPool:
             )
 
     def submit(self, slot: int, worker: str, call: Callable[..., UnitOutcome], *args: Any) -> None:
-        """Hand over a unit; see `WorkerPool.submit`.
+        """Hand a unit to a worker.
 
         `worker`: Address; if it dies, the unit comes back with an error.
         """
@@ -174,7 +151,7 @@ class ClusterPool:
         future.add_done_callback(lambda _: self._back.put((slot, future)))
 
     def wait(self, seconds: float) -> UnitOutcome | None:
-        """Wait for a unit; see `WorkerPool.wait`."""
+        """Wait for a unit to come back."""
         try:
             slot, future = self._back.get(timeout=seconds)
         except queue.Empty:
@@ -206,7 +183,7 @@ class ClusterPool:
         return self._result(future, worker)
 
     def close(self) -> None:
-        """Cancel what is not done; see `WorkerPool.close`."""
+        """Cancel what is not done."""
         if self._client.status == "running":
             self._client.cancel([future for future, _ in self._futures.values()])
         self._futures.clear()
@@ -214,6 +191,10 @@ class ClusterPool:
     def _require_scheduler(self) -> None:
         if self._client.status != "running":
             raise ClusterLostError(LOST)
+
+
+# Workers that units are handed to.
+WorkerPool: TypeAlias = ThreadPool | ClusterPool
 
 
 class Queue:
@@ -247,8 +228,5 @@ class Queue:
         return not (self._again or self._last or any(self._lanes.values()))
 
     def put_back(self, unit: Any, *, last: bool = False) -> None:
-        """Take a unit back that failed.
-
-        `last`: Whether it is handed out again only when there is nothing else.
-        """
+        """Take a unit back that failed; the last ones are handed out when there is nothing else."""
         (self._last if last else self._again).append(unit)

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._summary import Summary, Told
-from biastf_xr.cube._cube import Cube, drop_days
-from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.cube._cube import Cube
 from biastf_xr.errors import CubeStructureError
-from biastf_xr.fusion._fusion import Fusion, fused_spec
-from biastf_xr.fusion._plan import OWN_SCENE, build_plan
+from biastf_xr.fusion._fusion import Fusion
+from biastf_xr.fusion._plan import OWN_SCENE
 from biastf_xr.fusion._speed import try_speed
-from biastf_xr.methods import DEFAULT_METHOD, LEARNED, ready_method
+from biastf_xr.methods import DEFAULT_METHOD, LEARNED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,41 +183,25 @@ def plan(
     CubeStructureError
         If one cube is opened and the other is not, or an output is given with opened cubes.
     """
-    cubes: list[Any] = [fine, coarse]
-    stores = [isinstance(cube, str | Path | Cube) for cube in cubes]
+    one, other = (Cube.of(c) if isinstance(c, str | Path) else c for c in (fine, coarse))
+    stores = [isinstance(cube, Cube) for cube in (one, other)]
     if any(stores) != all(stores) or (output is not None and not any(stores)):
         raise CubeStructureError(
             "a plan needs the paths of both cubes, or both cubes opened and no output. What an "
             "output was made from is known of stores only: give their paths."
         )
-    if any(stores):
-        one, other = map(Cube.of, cubes)
-        target = None if output is None else Cube.of(output)
-        fusion = Fusion.between(
-            one,
-            other,
-            target,
-            method,
-            dates=dates,
-            withhold=withhold,
-            tile=tile,
-            rule=rule,
-            options=options,
-        )
-        built, pair, plan = fusion.method, fusion.pair, fusion.plan
-        layout, todo = fusion.spec.layout, fusion.work_left().todo
-    else:
-        pair = pair_cubes(drop_days(cubes[0], withhold), cubes[1])
-        built = ready_method(method, pair, rule.bracket if rule else None, options).bind(pair)
-        layout = fused_spec(pair, built, shard=tile).layout
-        plan = build_plan(pair, built, dates, rule, tile=layout.shards[1:])
-        todo = np.ones((plan.targets.size, len(plan.tiles)), bool)
-    totals = _totals(plan, built, layout, pair.coarse_days, todo)
+    target = None if output is None else Cube.of(output)
+    fusion = Fusion.between(
+        one, other, target, method, dates=dates, withhold=withhold, tile=tile, rule=rule,
+        options=options,
+    )  # fmt: skip
+    plan, days, todo = fusion.plan, fusion.pair.coarse_days, fusion.work_left().todo
+    totals = _totals(plan, fusion.method, fusion.spec.layout, days, todo)
     if trial:
-        seconds = try_speed(built, plan)
+        seconds = try_speed(fusion.method, plan)
         pixels = totals.pixels * (totals.two_sided + totals.one_sided / 2)
         totals = replace(totals, cpu_seconds=seconds * pixels / 1e6)
-    return Preview(plan, _table(plan, pair.coarse_days, todo), totals)
+    return Preview(plan, _table(plan, days, todo), totals)
 
 
 def _totals(
@@ -291,11 +274,10 @@ def _note(
     """Return why a date, or a part of it, cannot be made."""
     rule = plan.rule
     apart = np.abs((coarse_days - plan.targets[target]).astype(int)).min()
-    reach = rule.coarse_max_gap if rule.coarse_gaps == "fill" else 0
     if plan.observed[target]:
         return OWN_SCENE
-    if apart > reach:
-        return f"cannot be made: no coarse scene within {reach} days"
+    if apart > rule.own_gap:
+        return f"cannot be made: no coarse scene within {rule.own_gap} days"
     none = float(share @ (sides == 0))
     if none:
         limit = rule.bracket.max_gap

@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._series import days_near
+from biastf_xr.cube._cube import Cube
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion._plan import window_sums
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
+    import xarray as xr
     from numpy.typing import NDArray
 
-    from biastf_xr.cube._cube import Cube
     from biastf_xr.fusion._plan import FusionPlan
     from biastf_xr.methods.base import Method
 
@@ -36,22 +38,18 @@ BEFORE, AFTER = np.uint64(5), np.uint64(7)
 
 @dataclass(frozen=True)
 class Archive:
-    """What the days of a cube were ingested from.
+    """What the days of a cube were ingested from."""
 
-    `sensor`: Which cube it is.
-    `scenes`: Id, version and fingerprint of the scenes, by day.
-    """
-
-    sensor: str
-    scenes: dict[np.datetime64, list[list[str]]]
+    sensor: str  # which cube it is
+    scenes: dict[np.datetime64, list[list[str]]]  # id, version, fingerprint, by day
 
     @classmethod
-    def of(cls, cube: Cube, sensor: str) -> Archive:
+    def of(cls, cube: Cube | xr.Dataset, sensor: str) -> Archive:
         """Take it from the ledger of a cube; a cube without one has no scenes."""
         try:
-            ledger = cube.ledger
+            ledger = cube.ledger if isinstance(cube, Cube) else {}
         except CubeStructureError:
-            return cls(sensor, {})
+            ledger = {}
         return cls(
             sensor,
             {d: [[e.id, e.version, e.fingerprint] for e in r.entries] for d, r in ledger.items()},
@@ -78,17 +76,13 @@ def hash_of(text: str) -> int:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What everything in a plan is to be made from.
-
-    `fine`, `coarse`: The scenes of the two cubes.
-    `coarse_days`: Days of the coarse cube.
-    """
+    """What everything in a plan is to be made from."""
 
     plan: FusionPlan
     method: Method
     fine: Archive
     coarse: Archive
-    coarse_days: NDArray[np.datetime64]
+    coarse_days: NDArray[np.datetime64]  # of the coarse cube
 
     @cached_property
     def setting(self) -> str:
@@ -136,15 +130,11 @@ class Provenance:
     def fine_hash(
         self, target: int, before: NDArray[np.intp], after: NDArray[np.intp]
     ) -> NDArray[np.uint64]:
-        """Return what a target owes to method and fine scenes, if it looks at so many base dates.
-
-        `before`, `after`: Per tile, the number of base dates from near to far.
-        """
-        reach = self.plan.reach
+        """Return what a target owes to method and fine scenes, with so many base dates a side."""
         count, by_rank = self._ranks
-        first, split, resume, last = (
-            count[p[target]].astype(np.intp)
-            for p in (reach.first, reach.split, reach.resume, reach.last)
+        (first, split), (resume, last) = (
+            (count[low[target]].astype(np.intp), count[high[target]].astype(np.intp))
+            for low, high in self.plan.reach.sides
         )
 
         def _total(low: NDArray[np.intp], high: NDArray[np.intp]) -> NDArray[np.uint64]:
@@ -164,10 +154,11 @@ class Provenance:
         plan = self.plan
         running = np.zeros(self.coarse_days.size + 1, np.uint64)
         np.cumsum(self.coarse.hashes(self.coarse_days), dtype=np.uint64, out=running[1:])
-        own = plan.rule.coarse_max_gap if plan.rule.coarse_gaps == "fill" else 0
-        targets = self._around(running, plan.targets, own)
+        targets = self._around(running, plan.targets, plan.rule.own_gap)
         bases = self._around(running, plan.base, plan.rule.coarse_max_gap)
-        total = targets[:, None] * np.uint64(3) + self._over_bases(bases)
+        total = targets[:, None] * np.uint64(3)  # the sides of the base dates count apart
+        for mark, side in zip((BEFORE, AFTER), plan.reach.sides, strict=True):
+            total = total + window_sums(plan.covered, bases * mark, *side)
         found: NDArray[np.uint64] = np.maximum(total, np.uint64(1))
         return found
 
@@ -178,13 +169,6 @@ class Provenance:
         high = np.searchsorted(self.coarse_days, days + step, "right")
         total: NDArray[np.uint64] = running[high] - running[low]
         return total
-
-    def _over_bases(self, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Add up what the base dates of every target and tile stand for; sides count apart."""
-        reach, covered = self.plan.reach, self.plan.covered
-        before = window_sums(covered, hashes * BEFORE, reach.first, reach.split)
-        after = window_sums(covered, hashes * AFTER, reach.resume, reach.last)
-        return before + after
 
     def bits(self, target: int, tile: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the bits by which the base dates of a tile are named."""
@@ -198,34 +182,30 @@ class Provenance:
 
     def recipe(self, target: int) -> str:
         """Describe what one date is made from."""
-        plan, reach = self.plan, self.plan.reach
-        day = plan.targets[target]
-        before = plan.base[reach.first[target] : reach.split[target]]
-        after = plan.base[reach.resume[target] : reach.last[target]]
-        step = np.timedelta64(plan.rule.coarse_max_gap, "D")
-        near = np.abs(self.coarse_days[:, None] - np.array([day, *before, *after])) <= step
-        coarse = self.coarse_days[near.any(axis=1)]
+        plan = self.plan
+        day, bases = plan.targets[target], self._bases_within_reach(target)
+        near = days_near(self.coarse_days, [day, *bases], plan.rule.coarse_max_gap)
         return json.dumps(
             {
                 "day": str(day),
-                "bases": [[str(d), self.fine.hash(d)] for d in (*before, *after)],
+                "bases": [[str(d), self.fine.hash(d)] for d in bases],
                 "observed": self.fine.hash(day) if plan.observed[target] else None,
-                "coarse": [[str(d), self.coarse.hash(d)] for d in coarse],
+                "coarse": [[str(d), self.coarse.hash(d)] for d in self.coarse_days[near]],
                 "setting": json.loads(self.setting),
                 "biastf_xr": __version__,
             },
             sort_keys=True,
         )
 
+    def _bases_within_reach(self, target: int) -> list[np.datetime64]:
+        """List the base dates that a target may use, wherever they are clear."""
+        sides = self.plan.reach.sides
+        return [day for low, high in sides for day in self.plan.base[low[target] : high[target]]]
+
     def scene_texts(self, targets: Any) -> list[str]:
         """Describe every day that the recipes of some targets name."""
-        plan, reach = self.plan, self.plan.reach
-        used = {
-            day
-            for t in targets
-            for low, high in ((reach.first, reach.split), (reach.resume, reach.last))
-            for day in plan.base[low[t] : high[t]]
-        }
+        plan = self.plan
+        used = {day for t in targets for day in self._bases_within_reach(t)}
         used |= {plan.targets[t] for t in targets if plan.observed[t]}
         texts = [self.fine.text(d) for d in sorted(used)]
         texts += [self.coarse.text(d) for d in self.coarse_days]

@@ -21,27 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UnitOutcome:
-    """What came of a unit.
-
-    `lines`: What the ledger is to say; None if the unit failed.
-    `store`: What was written through; with Icechunk it holds the changes.
-    `pixels`: Pixels and dates made.
-    `unchanged`: Dates that were found to be as they are.
-    `seconds`: Time spent to read, wait, infer and write.
-    `memory`: Bytes resident in the worker.
-    `error`, `trace`: Why it failed, and the traceback on the worker.
-    """
+    """What came of a unit."""
 
     slot: int
-    lines: NDArray[np.uint64] | None = None
-    store: Any = None
-    pixels: int = 0
-    unchanged: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    memory: int = 0
+    lines: NDArray[np.uint64] | None = None  # what the ledger is to say; None if it failed
+    store: Any = None  # what was written through; with Icechunk it holds the changes
+    pixels: int = 0  # pixels and dates made
+    unchanged: int = 0  # dates that were found to be as they are
+    seconds: dict[str, float] = field(default_factory=dict)  # to read, wait, infer, write
+    memory: int = 0  # bytes resident in the worker
     worker: str = ""
-    error: BaseException | None = None
-    trace: str = ""
+    error: BaseException | None = None  # why it failed
+    trace: str = ""  # the traceback on the worker
 
 
 @dataclass

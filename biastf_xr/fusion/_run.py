@@ -161,15 +161,19 @@ def write_fused(
                 fine, coarse, output, method, dates=dates, withhold=withhold, tile=tile, rule=rule,
                 overwrite=overwrite, options=options,
             )  # fmt: skip
-            fusion.claim_output(overwrite=overwrite, revise=revise)
+            output = fusion.claim_output(overwrite=overwrite, revise=revise)
             left = fusion.work_left()
             if not left.todo.any():
                 events.write("nothing to do", output=output.path, plan=fusion.provenance.hash())
                 return RunReport(output.path, kept=left.todo.size)
+            context = RunContext(
+                fine, coarse, output, fusion.method, fusion.plan.bands, fusion.plan.alignment,
+                fusion.plan.rule, secrets.token_hex(4), token,
+            )  # fmt: skip
             given = client() if callable(client) else client
             pool: WorkerPool = ThreadPool() if given is None else ClusterPool(given, gpu=gpu)
             try:
-                return _FusionRun(fusion, token, pool, events, progress).execute()
+                return _FusionRun(fusion, context, pool, events, progress).execute()
             finally:
                 pool.close()
                 forget_windows()
@@ -181,27 +185,20 @@ def write_fused(
 
 
 class _FusionRun:
-    """One run: hands out units, takes their outcomes, keeps the ledger.
-
-    `token`: The lock on the output.
-    """
+    """One run: hands out units, takes their outcomes, keeps the ledger."""
 
     def __init__(
         self,
         fusion: Fusion,
-        token: str,
+        context: RunContext,
         pool: WorkerPool,
         log: RunLog,
         progress: RunProgress | None,
     ) -> None:
-        assert fusion.output is not None
         self.fusion, self.plan, self.provenance = fusion, fusion.plan, fusion.provenance
-        self.output, self.pool, self.log, self.progress = fusion.output, pool, log, progress
+        self.context, self.output = context, context.output
+        self.pool, self.log, self.progress = pool, log, progress
         self.transactional = self.output.store.transactional
-        self.context = RunContext(
-            fusion.fine, fusion.coarse, self.output, fusion.method, self.plan.bands,
-            self.plan.alignment, self.plan.rule, secrets.token_hex(4), token,
-        )  # fmt: skip
         self.state = RunState(0)
         # Of all targets: their indices on the time axis of the output, and their recipes.
         self.indices = np.zeros(0, np.intp)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from biastf_xr._series import fill_in_time, smooth_in_time, support_of
+from biastf_xr._series import days_near, images_on
 from biastf_xr.grid import Tile, split_tiles
 
 if TYPE_CHECKING:
@@ -31,18 +31,13 @@ LOOK = 1024
 
 @dataclass(frozen=True)
 class WholeScene:
-    """The cubes of a plan as `biastf_xr.methods.base.SceneView`.
-
-    `days`: Base dates that the wanted targets may use, ascending.
-    `wanted`: Which targets will be made.
-    `smoothing`: How the coarse series is smoothed for the method.
-    """
+    """The cubes of a plan as `biastf_xr.methods.base.SceneView`."""
 
     plan: FusionPlan
     pair: CubePair
-    days: list[np.datetime64]
-    wanted: NDArray[np.bool_]
-    smoothing: Smoothing | None = None
+    days: list[np.datetime64]  # base dates that the wanted targets may use, ascending
+    wanted: NDArray[np.bool_]  # which targets will be made
+    smoothing: Smoothing | None = None  # of the coarse series, for the method
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -80,10 +75,9 @@ class WholeScene:
 
     def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
         """Return which targets may use a base date; see `SceneView.targets_of`."""
-        index, reach = int(np.searchsorted(self.plan.base, day)), self.plan.reach
-        before = (reach.first <= index) & (index < reach.split)
-        after = (reach.resume <= index) & (index < reach.last)
-        return np.flatnonzero((before | after) & self.wanted)
+        index = int(np.searchsorted(self.plan.base, day))
+        sides = [(low <= index) & (index < high) for low, high in self.plan.reach.sides]
+        return np.flatnonzero(np.any(sides, axis=0) & self.wanted)
 
     def coarse(self, days: Any, *, bases: bool = False) -> Float:
         """Read whole coarse images, gaps filled in time; see `SceneView.coarse`."""
@@ -96,15 +90,13 @@ class WholeScene:
     def _images(self, days: Any, *, bases: bool) -> tuple[Float, Float]:
         """Return whole coarse images with their support, as `fill_coarse` makes those of a unit."""
         rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
-        reach = rule.coarse_max_gap
-        held = self.pair.coarse_days
-        near = np.flatnonzero((np.abs((held[:, None] - wanted).astype(int)) <= reach).any(axis=1))
+        reach, held = rule.coarse_max_gap, self.pair.coarse_days
+        near = days_near(held, wanted, reach)
         loaded = _load(self.pair.coarse[list(self.bands)].isel(time=near), self.bands)
-        series, own = loaded.swapaxes(0, 1), reach if bases or rule.coarse_gaps == "fill" else 0
-        images, gap = fill_in_time(series, held[near], wanted, own)
-        if self.smoothing:
-            return smooth_in_time(series, held[near], wanted, images, reach, self.smoothing)
-        return images, support_of(gap)
+        own = reach if bases else rule.own_gap
+        series = loaded.swapaxes(0, 1)
+        images, _, support = images_on(series, held[near], wanted, own, reach, self.smoothing)
+        return images, support
 
 
 def _see(
@@ -132,9 +124,9 @@ def prepare(
 ) -> dict[np.datetime64, Prepared]:
     """Let a method look at the whole scene before the first tile."""
     wanted = np.ones(plan.targets.size, bool) if wanted is None else wanted
-    reach, used = plan.reach, np.zeros(plan.base.size, bool)
+    used = np.zeros(plan.base.size, bool)
     for t in np.flatnonzero(wanted):
-        used[reach.first[t] : reach.split[t]] = True
-        used[reach.resume[t] : reach.last[t]] = True
+        for low, high in plan.reach.sides:
+            used[low[t] : high[t]] = True
     days = list(plan.base[used])
     return method.prepare(WholeScene(plan, pair, days, wanted, method.smoothing))

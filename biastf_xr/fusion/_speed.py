@@ -58,11 +58,7 @@ def _noise(*shape: int) -> NDArray[np.float32]:
 
 
 def try_speed(method: Method, plan: FusionPlan) -> float:
-    """Return the CPU seconds that a method takes per megapixel and date with two base dates.
-
-    `method`: It runs in this process, whatever the device of the workers.
-    `plan`: For bands and grids.
-    """
+    """Return the CPU seconds a method takes here per megapixel and date with two base dates."""
     on_cpu = replace(method, device="cpu") if hasattr(method, "device") else method  # type: ignore[type-var]
     square = Tile(0, TRIAL, 0, TRIAL).clipped(plan.alignment.shape)
     day = np.datetime64("2000-01-02")

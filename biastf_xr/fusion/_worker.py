@@ -59,13 +59,7 @@ CACHE_BYTES = 96 * 2**20
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every unit of a run shares.  Small: it travels to the workers.
-
-    `fine`, `coarse`, `output`: The cubes to read and to write.
-    `alignment`: How the coarse grid lies under the fine one.
-    `run`: Name of the run; what a worker keeps is of one run.
-    `token`: The driver's lock on the output.
-    """
+    """What every unit of a run shares.  Small: it travels to the workers."""
 
     fine: Cube
     coarse: Cube
@@ -74,29 +68,20 @@ class RunContext:
     bands: tuple[str, ...]
     alignment: Alignment
     rule: FusionRule
-    run: str
-    token: str
+    run: str  # what a worker keeps is of one run
+    token: str  # the driver's lock on the output
 
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What the ledger will say of a unit.
+    """What the ledger will say of a unit."""
 
-    `lines`: Shape ``(date, LINE)``: lines of the journal, the hash of the coarse images still 0.
-    `known`: Hash of the coarse images from which each date was made before, where only scenes
-    of the coarse sensor have changed since; 0 where it must be made in any case.
-    `rewrites`: Whether pixels that are there are recomputed.
-    `hashes`: Of the base dates on each side, from near to far.
-    `bits`: By date, the bits that name them in the recipe.
-    `states`: What the method prepared, by base date, for the unit's dates.
-    """
-
-    lines: NDArray[np.uint64]
-    known: tuple[int, ...]
-    rewrites: bool
-    hashes: tuple[NDArray[np.uint64], NDArray[np.uint64]]
-    bits: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
-    states: dict[np.datetime64, Prepared] = field(default_factory=dict)
+    lines: NDArray[np.uint64]  # (date, LINE), of the journal; the hash of coarse images still 0
+    known: tuple[int, ...]  # hash of the coarse images of an earlier make; 0: make it anyway
+    rewrites: bool  # whether pixels that are there are recomputed
+    hashes: tuple[NDArray[np.uint64], NDArray[np.uint64]]  # of the base dates a side, near to far
+    bits: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]  # by date: name the bases
+    states: dict[np.datetime64, Prepared] = field(default_factory=dict)  # by base date
 
     def name_bases(self, lines: NDArray[np.uint64]) -> None:
         """Complete the lines by what follows from the number of base dates looked at, in place."""

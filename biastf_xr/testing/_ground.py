@@ -22,24 +22,15 @@ _NEIGHBOUR = 0.12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ground:
-    """The landscape with its weather and the flood.
+    """The landscape with its weather and the flood."""
 
-    `landscape`: What does not change.
-    `rain`: shape (pattern, day), wetness that each rain pattern adds on each day.
-    `first_day_of_year`: Day of the year (1 January = 0) of day 0.
-    `event_day`: Day on which the flood crests; a day before there is none.
-    """
-
-    landscape: Landscape
-    rain: NDArray[np.float64]
-    first_day_of_year: float
-    event_day: int
+    landscape: Landscape  # what does not change
+    rain: NDArray[np.float64]  # (pattern, day): wetness that each pattern adds
+    first_day_of_year: float  # of day 0; 1 January is 0
+    event_day: int  # on which the flood crests; before day 0 there is none
 
     def reflectance(self, day: int) -> FloatArray:
-        """Evaluate what the fine sensor would see without clouds and noise.
-
-        Returned: shape (band, y, x), in 0.001..1.
-        """
+        """Evaluate reflectance without clouds and noise, shape (band, y, x), 0.001..1."""
         land, calendar = self.landscape, self.landscape.calendar
         doy = self.first_day_of_year + day
         label = land.label
@@ -66,11 +57,7 @@ class Ground:
         return np.clip(_soften(out), 0.001, 1.0)
 
     def flood(self, day: int) -> tuple[FloatArray, FloatArray]:
-        """Evaluate the flood.
-
-        `flood`, `mud`: shape (y, x), share of the pixel under flood water, and how much the ground
-        still shows that it was.
-        """
+        """Return the share under flood water, and how far the ground still shows it: (y, x)."""
         height = self.landscape.flood_height
         since = day - self.event_day
         if since < 0:
@@ -83,10 +70,7 @@ class Ground:
         return flood.astype(np.float32), mud.astype(np.float32)
 
     def water(self, day: int) -> NDArray[np.bool_]:
-        """Return where water covers most of the pixel.
-
-        Returned: shape (y, x), lakes, the river and the flood.
-        """
+        """Return where lakes, the river or the flood cover most of the pixel, shape (y, x)."""
         lasting = self.landscape.calendar.cover == Cover.WATER
         return np.asarray(lasting[self.landscape.label] | (self.flood(day)[0] > 0.5))
 

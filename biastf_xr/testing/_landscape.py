@@ -28,36 +28,22 @@ _CROP_WEIGHTS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Landscape:
-    """Everything about the ground that does not change with time, on the padded canvas.
+    """Everything about the ground that does not change with time, on the padded canvas."""
 
-    `label`: shape (y, x), row of `calendar` that each pixel belongs to.
-    `calendar`: One row per parcel; the first rows are water, forest, natural grass and built-up
-    land.
-    `vigour`: shape (y, x), factor on the green fraction (mean 1): growth differences inside a
-    parcel.
-    `tone`: shape (y, x), factor on the reflectance of the whole pixel (mean 1): stones, tracks,
-    canopy shade.
-    `flood_height`: shape (y, x), height above the river as a share of the flood's crest: below
-    1 is under water at the crest.
-    `rain_patterns`: shape (pattern, y, x), where a shower falls, 0..1.
-    """
-
-    label: NDArray[np.int32]
-    calendar: CropCalendar
-    vigour: FloatArray
-    tone: FloatArray
-    flood_height: FloatArray
-    rain_patterns: FloatArray
+    label: NDArray[np.int32]  # (y, x): row of `calendar` of each pixel
+    calendar: CropCalendar  # a row per parcel; first water, forest, grass, built-up land
+    vigour: FloatArray  # (y, x): factor on the green fraction, mean 1
+    tone: FloatArray  # (y, x): factor on the reflectance, mean 1: stones, tracks, shade
+    flood_height: FloatArray  # (y, x): above the river, as a share of the flood's crest
+    rain_patterns: FloatArray  # (pattern, y, x): where a shower falls, 0..1
 
 
 def fractal_noise(
     shape: tuple[int, int], rng: np.random.Generator, *, slope: float, longest: float | None = None
 ) -> FloatArray:
-    """Draw a periodic Gaussian random field whose amplitude falls as a power of frequency.
+    """Draw a periodic Gaussian field, mean 0 and deviation 1, amplitude ~ frequency ** -slope.
 
-    `slope`: Exponent of the amplitude spectrum; 1 is rough, 2.5 is very smooth.
     `longest`: Wavelength in pixels above which the spectrum is flat.
-    Returned: shape (y, x), field with mean 0 and standard deviation 1.
     """
     fy = np.fft.fftfreq(shape[0])[:, None]
     fx = np.fft.rfftfreq(shape[1])[None, :]
@@ -72,11 +58,7 @@ def fractal_noise(
 def build_landscape(
     shape: tuple[int, int], window: tuple[slice, slice], rng: np.random.Generator
 ) -> Landscape:
-    """Draw a farmed river plain.
-
-    `shape`: Rows and columns of the canvas, in fine pixels.
-    `window`: Part of the canvas that the fine sensor sees; the river crosses it.
-    """
+    """Draw a farmed river plain on a canvas, whose window the river crosses."""
     yy, xx = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     relief = fractal_noise(shape, rng, slope=1.8, longest=220.0)
     wild = fractal_noise(shape, rng, slope=1.9, longest=150.0)

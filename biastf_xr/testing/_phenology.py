@@ -58,35 +58,20 @@ class CropCalendar:
     """Timing and colour of every parcel; all arrays share the first axis (parcel).
 
     Days are days of the year (1 January = 0) and repeat every year.
-
-    `cover`: shape (parcel,), `Cover` code.
-    `base`: shape (parcel,), green fraction outside the growing seasons.
-    `seasons`: shape (season, 5, parcel), amplitude, greening day, browning day, and the two
-    time constants in days.
-    `straw`: shape (4, parcel), lasting share of straw, share of stubble, day the stubble
-    appears, day it is ploughed in.
-    `bloom`: shape (2, parcel), petal fraction at the peak, and its day.
-    `mowing`: shape (3, parcel), share of green lost at a cut, day of a cut, days between cuts.
-    `canopy`: shape (band, parcel), reflectance at full green cover.
-    `ground`: shape (band, parcel), reflectance of the dry ground without straw.
-    `straw_colour`: shape (band, parcel), reflectance of straw.
     """
 
-    cover: NDArray[np.int64]
-    base: NDArray[np.float64]
-    seasons: NDArray[np.float64]
-    straw: NDArray[np.float64]
-    bloom: NDArray[np.float64]
-    mowing: NDArray[np.float64]
-    canopy: NDArray[np.float64]
-    ground: NDArray[np.float64]
-    straw_colour: NDArray[np.float64]
+    cover: NDArray[np.int64]  # (parcel,): `Cover` code
+    base: NDArray[np.float64]  # (parcel,): green fraction outside the seasons
+    seasons: NDArray[np.float64]  # (season, 5, parcel): amplitude, greening, browning, rise, fall
+    straw: NDArray[np.float64]  # (4, parcel): lasting, stubble, day it appears, is ploughed in
+    bloom: NDArray[np.float64]  # (2, parcel): peak petal fraction, its day
+    mowing: NDArray[np.float64]  # (3, parcel): loss at a cut, day, days between
+    canopy: NDArray[np.float64]  # (band, parcel): at full green cover
+    ground: NDArray[np.float64]  # (band, parcel): dry, without straw
+    straw_colour: NDArray[np.float64]  # (band, parcel)
 
     def green(self, day: float) -> FloatArray:
-        """Evaluate the green fraction.
-
-        Returned: shape (parcel,), fraction 0..0.97.
-        """
+        """Evaluate the green fraction, shape (parcel,), 0..0.97."""
         total = self.base.copy()
         for amplitude, start, end, rise, fall in self.seasons:
             total += amplitude * _season(day, start, end, rise, fall)
@@ -95,18 +80,12 @@ class CropCalendar:
         return np.clip(total, 0.0, 0.97).astype(np.float32)
 
     def petals(self, day: float) -> FloatArray:
-        """Evaluate the share of the canopy that is in flower.
-
-        Returned: shape (parcel,), fraction 0..1.
-        """
+        """Evaluate the share of the canopy that is in flower, shape (parcel,), 0..1."""
         away = np.mod(day - self.bloom[1] + _YEAR / 2, _YEAR) - _YEAR / 2
         return np.asarray(self.bloom[0] * np.exp(-0.5 * (away / 13.0) ** 2), dtype=np.float32)
 
     def background(self, day: float) -> FloatArray:
-        """Evaluate the reflectance of what lies under the canopy: soil, clods and straw, all dry.
-
-        Returned: shape (band, parcel), reflectance.
-        """
+        """Evaluate the reflectance of dry soil and straw under the canopy: (band, parcel)."""
         lasting, share, appears, ploughed = self.straw
         straw = np.clip(lasting + share * _season(day, appears, ploughed, 4.0, 2.0), 0.0, 0.95)
         clods = 0.22 * share * _season(day, ploughed, ploughed + 60.0, 1.5, 18.0)
@@ -115,10 +94,7 @@ class CropCalendar:
 
 
 def draw_calendar(cover: NDArray[np.int64], rng: np.random.Generator) -> CropCalendar:
-    """Draw timing and colour for every parcel.
-
-    `cover`: shape (parcel,), `Cover` codes.
-    """
+    """Draw timing and colour for every parcel from its `Cover` code."""
     n = len(cover)
     seasons = np.zeros((2, 5, n))
     seasons[:, 3:] = 10.0

@@ -53,19 +53,12 @@ class SyntheticRegion(RegionLayout):
     """
 
     def truth(self, date: DateLike) -> FloatArray:
-        """Evaluate what the fine sensor would see without clouds and noise.
-
-        Returned: shape (band, y, x), surface reflectance on the fine grid.
-        """
+        """Evaluate reflectance on the fine grid without clouds and noise, shape (band, y, x)."""
         rows, cols = self.canvas_window
         return _surface(self, self.day_of(date))[:, rows, cols].copy()
 
     def coarse_truth(self, date: DateLike) -> FloatArray:
-        """Evaluate what the coarse sensor would see without clouds, view effects and noise.
-
-        Returned: shape (band, y, x), surface reflectance on the coarse grid: bandpass, footprint
-        and misregistration.
-        """
+        """Evaluate reflectance on the coarse grid without clouds, view effects and noise."""
         day = self.day_of(date)
         return self._observe(day, 0.0, _coarse_surface(self, day))
 
@@ -125,20 +118,12 @@ class SyntheticRegion(RegionLayout):
         return CoarseScene(reflectance=seen, state_1km=state, view_zenith=abs(view), clear=clear)
 
     def fine_cube(self) -> xr.Dataset:
-        """Take all fine scenes, clouds and shadows removed with the true mask.
-
-        Returned: In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8
-        `clear`.
-        """
+        """Take all fine scenes, clouds and shadows removed with the true mask; in memory."""
         scenes = ((s.reflectance, s.clear) for s in map(self.fine_scene, self.fine_dates))
         return stack_scenes(scenes, self.fine_dates, self.fine_geobox)
 
     def coarse_cube(self) -> xr.Dataset:
-        """Take all coarse scenes, clouds and shadows removed with the true mask.
-
-        Returned: In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8
-        `clear`.
-        """
+        """Take all coarse scenes, clouds and shadows removed with the true mask; in memory."""
         scenes = ((s.reflectance, s.clear) for s in map(self.coarse_scene, self.coarse_dates))
         return stack_scenes(scenes, self.coarse_dates, self.coarse_geobox)
 

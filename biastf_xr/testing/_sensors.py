@@ -49,12 +49,9 @@ STATE_FILL = 65535
 
 
 def coarse_response() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the coarse sensor's linear response to fine reflectance, by band and cover.
+    """Return gain and offset of the coarse sensor over the fine one, shape (band, cover).
 
-    Real bandpasses differ by less; the gains stand for bandpass, directional effects and
-    atmospheric residue together, which is what the changes of two sensors differ by.
-
-    `gain`, `offset`: shape (band, cover), ``coarse = gain * fine + offset`` for pure ground.
+    The gains stand for bandpass, directional effects and atmospheric residue together.
     """
     visible = np.arange(6) < 3
     departure = np.array([np.where(visible, *_COVER_GAIN[c]) for c in Cover]).T
@@ -77,13 +74,9 @@ def view_angle(day: int) -> float:
 def footprint(
     coarse: int, canvas: int, *, ratio: int, pad: int, shift: float, blur: float
 ) -> FloatArray:
-    """Build the weights with which coarse pixels see canvas pixels along one axis.
+    """Build the weights with which coarse pixels see canvas pixels along one axis; rows sum to 1.
 
-    `coarse`, `canvas`: Pixels along the axis of the coarse grid and of the canvas.
-    `ratio`: Fine pixels in a coarse pixel.
-    `pad`: Coarse pixels by which the canvas extends beyond the coarse grid on each side.
     `shift`, `blur`: Misregistration and standard deviation of the blur, in coarse pixels.
-    Returned: shape (coarse, canvas), rows sum to 1.
     """
     at = (np.arange(canvas) + 0.5) / ratio
     centre = np.arange(coarse) + pad + 0.5 + shift
@@ -99,11 +92,7 @@ def blur_at(view: float) -> tuple[float, float]:
 
 
 def view_factor(view: float, shape: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Draw the factor that view angle and atmosphere put on coarse reflectance.
-
-    `view`: Signed view zenith angle, degrees.
-    Returned: shape (band, y, x), around 1.
-    """
+    """Draw the factor of view angle (degrees) and atmosphere on reflectance: (band, y, x)."""
     relative = view / _STEEPEST_VIEW
     directional = 0.045 * relative + 0.03 * relative**2
     level = 1.0 + directional + rng.normal(0.0, 0.018) + rng.normal(0.0, 0.012, 6)
@@ -122,12 +111,7 @@ def landsat_qa(
     fill: NDArray[np.bool_],
     thin: bool,
 ) -> NDArray[np.uint16]:
-    """Set the bits of a Landsat Collection-2 QA_PIXEL band.
-
-    `cloud`, `shadow`, `near_cloud`, `water`, `fill`: shape (y, x), cloud, cloud shadow, dilated
-    cloud, water, outside the swath.
-    Returned: shape (y, x), for example 21824 is clear land, 22280 cloud, 23888 shadow, 1 fill.
-    """
+    """Set the bits of QA_PIXEL: 21824 is clear land, 22280 cloud, 23888 shadow, 1 fill."""
     qa = np.full(cloud.shape, _QA_LOW, dtype=np.uint16)
     qa[~(cloud | near_cloud)] |= np.uint16(_QA_CLEAR)
     qa[water & ~cloud] |= np.uint16(_QA_WATER)
@@ -150,13 +134,7 @@ def modis_state(
     fill: NDArray[np.bool_],
     thin: bool,
 ) -> NDArray[np.uint16]:
-    """Set the bits of a MOD09GA ``state_1km`` band.
-
-    `cloud`, `shadow`, `water`: shape (y, x), greatest share of cloud, of shadow, and mean share
-    of water in each 1-km pixel.
-    `adjacent`, `fill`: shape (y, x), next to a cloudy pixel; no observation.
-    Returned: shape (y, x), 65535 where there is no observation.
-    """
+    """Set the bits of a MOD09GA ``state_1km`` band; shares are of the 1-km pixel, 65535 is fill."""
     cloudy, mixed = cloud > 0.5, (cloud > 0.02) & (cloud <= 0.5)
     state = np.where(cloudy, 1, np.where(mixed, 2, 0)).astype(np.uint16)
     state |= ((shadow > 0.02) & ~cloudy).astype(np.uint16) << 2

@@ -25,16 +25,11 @@ _SPIN_UP_DAYS = 30
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CloudField:
-    """Sky at one overpass, on the canvas.
+    """Sky at one overpass, on the canvas."""
 
-    `opacity`: shape (y, x), share of the light that clouds replace, 0..1.
-    `shade`: shape (y, x), share of the light that shadows take away, 0..1.
-    `thin`: Whether the clouds are high and thin (cirrus).
-    """
-
-    opacity: FloatArray
-    shade: FloatArray
-    thin: bool
+    opacity: FloatArray  # (y, x): share of the light that clouds replace
+    shade: FloatArray  # (y, x): share of the light that shadows take away
+    thin: bool  # whether the clouds are cirrus
 
     @property
     def cloudy(self) -> NDArray[np.bool_]:
@@ -49,26 +44,16 @@ class CloudField:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sky:
-    """Weather of a season.
+    """Weather of a season."""
 
-    `cover`: shape (day,), share of the fine grid under cloud.
-    `rain`: shape (pattern, day), wetness that each rain pattern adds on each day.
-    `textures`: shape (y, x), periodic fields that clouds are cut from, from broken to layered.
-    `window`: Fine grid within the canvas.
-    `seed`: Seed of the daily draws.
-    """
-
-    cover: NDArray[np.float64]
-    rain: NDArray[np.float64]
-    textures: tuple[FloatArray, ...]
-    window: tuple[slice, slice]
-    seed: int
+    cover: NDArray[np.float64]  # (day,): share of the fine grid under cloud
+    rain: NDArray[np.float64]  # (pattern, day): wetness that each rain pattern adds
+    textures: tuple[FloatArray, ...]  # (y, x): fields that clouds are cut from, broken to layered
+    window: tuple[slice, slice]  # fine grid within the canvas
+    seed: int  # of the daily draws
 
     def clouds(self, day: int, drift: int = 0) -> CloudField:
-        """Draw the clouds of a day.
-
-        `drift`: Fine pixels that the clouds have moved east since the fine sensor's overpass.
-        """
+        """Draw the clouds of a day, moved east by `drift` fine pixels since the fine overpass."""
         cover = float(self.cover[day])
         rng = np.random.default_rng([self.seed, 41, day])
         texture = self.textures[2 if cover > 0.85 else int(rng.integers(0, 2))]
@@ -103,13 +88,7 @@ def build_sky(
     after_event: int,
     seed: int,
 ) -> Sky:
-    """Draw the weather of a season.
-
-    `acquisitions`: Days on which the fine sensor passes; the first and the last are nearly
-    clear.
-    `after_event`: Position in `acquisitions` of the first pass after the event, which is nearly
-    clear too.
-    """
+    """Draw the weather of a season; first, last and `after_event` acquisition are nearly clear."""
     rng = np.random.default_rng([seed, 40])
     latent = np.zeros(days + _SPIN_UP_DAYS)
     for day in range(1, len(latent)):

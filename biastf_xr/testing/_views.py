@@ -23,52 +23,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FineScene:
-    """One overpass of the fine sensor.
+    """One overpass of the fine sensor; QA bits flag all clouds, shadows and their rim."""
 
-    `reflectance`: shape (band, y, x), with clouds, shadows and noise; NaN outside the swath.
-    `qa_pixel`: shape (y, x), landsat Collection-2 quality bits; they flag all clouds and
-    shadows and a rim around them.
-    `clear`: shape (y, x), true clear sky inside the swath, which no real product knows.
-    """
-
-    reflectance: FloatArray
-    qa_pixel: NDArray[np.uint16]
-    clear: NDArray[np.bool_]
+    reflectance: FloatArray  # (band, y, x), clouds included; NaN outside the swath
+    qa_pixel: NDArray[np.uint16]  # Landsat Collection-2 bits
+    clear: NDArray[np.bool_]  # true clear sky in the swath
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CoarseScene:
     """One day of the coarse sensor.
 
-    `reflectance`: shape (band, y, x), with clouds, shadows, view-angle effects and noise; NaN
-    where there is no observation.
-    `state_1km`: shape (ceil(y / 2), mOD09GA state bits on pixels twice as large, sharing the
-    upper left corner; a pixel whose bits 0 to 2 are zero holds no cloud and no shadow.
-    `view_zenith`: View zenith angle, degrees.
-    `clear`: shape (y, x), true clear sky, which no real product knows.
+    `state_1km` has pixels twice as large; bits 0 to 2 are zero where there is no cloud or shadow.
     """
 
-    reflectance: FloatArray
-    state_1km: NDArray[np.uint16]
-    view_zenith: float
-    clear: NDArray[np.bool_]
+    reflectance: FloatArray  # (band, y, x), clouds and view effects included; NaN: none
+    state_1km: NDArray[np.uint16]  # MOD09GA bits
+    view_zenith: float  # degrees
+    clear: NDArray[np.bool_]  # true clear sky
 
 
 def grow(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
-    """Dilate a mask.
-
-    `mask`: shape (y, x), any mask.
-    Returned: shape (y, x), contains `mask`.
-    """
+    """Dilate a mask."""
     return np.asarray(ndi.binary_dilation(mask, ndi.generate_binary_structure(2, 2), steps))
 
 
 def blocks(array: FloatArray, reduce: Callable[..., FloatArray]) -> FloatArray:
-    """Reduce blocks of 2 x 2 pixels; where the count is odd the last row or column is repeated.
-
-    `array`: shape (y, x), any layer.
-    Returned: shape (ceil(y / 2), one value a block.
-    """
+    """Reduce blocks of 2 x 2 pixels; an odd last row or column is repeated."""
     rows, cols = array.shape
     even = np.pad(array, ((0, rows % 2), (0, cols % 2)), mode="edge")
     blocks = even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2)
@@ -80,14 +61,7 @@ def stack_scenes(
     dates: NDArray[np.datetime64],
     geobox: GeoBox,
 ) -> xr.Dataset:
-    """Stack scenes into a Dataset with one variable per band.
-
-    `scenes`: (ndarray, ndarray), reflectance of shape (band, y, x) and clear mask of shape (y,
-    x), one a date.
-    `dates`: shape (time,), their dates.
-    Returned: In memory, dims ``(time, y, x)``: float32 bands, NaN where not clear, and uint8
-    `clear`.
-    """
+    """Stack (reflectance, clear mask) of dates into a Dataset: NaN where not clear, and `clear`."""
     bands = np.empty((len(BANDS), len(dates), *geobox.shape), dtype=np.float32)
     flags = np.empty((len(dates), *geobox.shape), dtype=np.uint8)
     for i, (reflectance, clear) in enumerate(scenes):

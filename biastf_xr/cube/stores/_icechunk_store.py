@@ -72,14 +72,10 @@ class IcechunkEdit(Edit):
 
 @dataclass(frozen=True)
 class IcechunkStore(CubeStore):
-    """An Icechunk repository.
+    """An Icechunk repository."""
 
-    `place`: A folder, or bucket and prefix.
-    `protocol`: Where it is; empty for a folder.
-    """
-
-    place: str
-    protocol: str = ""
+    place: str  # a folder, or bucket and prefix
+    protocol: str = ""  # empty for a folder
     consolidated: ClassVar[bool] = False
     transactional: ClassVar[bool] = True
     replaces_at_once: ClassVar[bool] = True
@@ -167,10 +163,7 @@ class IcechunkStore(CubeStore):
         return version
 
     def lock(self) -> AbstractContextManager[str]:
-        """Keep every other writer out; see `CubeStore.lock`.
-
-        Behind a URL two writers conflict when they commit.
-        """
+        """Keep every other writer out; behind a URL two writers conflict when they commit."""
         return nullcontext("") if self.protocol else lock_folder(Path(self.place))
 
     def held_by(self, token: str) -> bool:
@@ -179,10 +172,7 @@ class IcechunkStore(CubeStore):
 
     @contextmanager
     def edit(self, message: str, *, hidden: bool = False) -> Iterator[IcechunkEdit]:
-        """Change the cube that is there; see `CubeStore.edit`.
-
-        `hidden`: Commit to a branch of its own until `IcechunkEdit.publish`.
-        """
+        """Change the cube that is there, hidden on a branch of its own; see `CubeStore.edit`."""
         repository = self._repository()
         edit = IcechunkEdit(repository, self.url, _branch_of(repository) if hidden else BRANCH)
         yield edit
