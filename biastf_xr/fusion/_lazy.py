@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
     from dask.delayed import delayed
 
     pair, plan, method = fusion.pair, fusion.plan, fusion.method
-    fine, coarse = (_stack(ds, plan.bands) for ds in (pair.fine, pair.coarse))
+    fine, coarse = _stack(pair.fine, plan.bands, 0), _stack(pair.coarse, plan.bands, 1)
     variables = fusion.spec.variables
     parts: dict[str, dict[int, list[Any]]] = {name: {} for name in variables}
     run = delayed(_fuse_arrays, pure=True)
@@ -113,9 +114,7 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
             {d: states[d].of(unit.dates) for d in unit.bracket.base_dates if d in states},
             {d: fine[:, int(np.searchsorted(pair.fine_days, d)), *padded.slices] for d in days},
             padded,
-            pair.coarse_days[span],
-            coarse[:, span, *window.slices],
-            window,
+            CoarseSeries(pair.coarse_days[span], coarse[span][..., *window.slices], window),
             plan.alignment,
             plan.bands,
             plan.rule,
@@ -134,11 +133,12 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
     return ds
 
 
-def _stack(ds: xr.Dataset, bands: tuple[str, ...]) -> Any:
-    """Return the bands of a cube as one lazy array, shape (band, time, y, x)."""
+def _stack(ds: xr.Dataset, bands: tuple[str, ...], axis: int) -> Any:
+    """Return a cube as one lazy array (time, y, x) with an axis of bands."""
     import dask.array as da
 
-    return da.stack([da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands])
+    arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
+    return da.stack(arrays, axis=axis)
 
 
 def _fuse_arrays(
@@ -147,9 +147,7 @@ def _fuse_arrays(
     states: dict[np.datetime64, Prepared],
     images: dict[np.datetime64, Any],
     padded: Tile,
-    days: Any,
-    series: Any,
-    window: Tile,
+    series: CoarseSeries,
     alignment: Alignment,
     bands: tuple[str, ...],
     rule: FusionRule,
@@ -160,6 +158,6 @@ def _fuse_arrays(
         image: Float = np.asarray(images[day], np.float32)[:, *inside(tile, padded)]
         return image
 
-    values = np.asarray(series, np.float32).swapaxes(0, 1)
-    coarse = fill_coarse(unit, CoarseSeries(days, values, window), rule, method.smoothing)
+    series = replace(series, values=np.asarray(series.values, np.float32))
+    coarse = fill_coarse(unit, series, rule, method.smoothing)
     return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)

@@ -208,8 +208,8 @@ def _totals(
     plan: FusionPlan, method: Method, layout: Layout, coarse_days: Any, todo: NDArray[np.bool_]
 ) -> Totals:
     pixels = plan.tiles.pixels()
-    before, after = plan.nearest()
-    sides = (before >= 0).astype(np.int8) + (after >= 0)
+    nearest = plan.nearest()
+    sides = _sides(*nearest)
     area = todo * pixels
     total = int(area.sum())
     shares = [float((area * (sides == n)).sum() / max(total, 1)) for n in (2, 1, 0)]
@@ -217,7 +217,7 @@ def _totals(
     learned = method.name in LEARNED
     passes = float((area * sides).sum()) * bands / 1e6 if learned else 0.0
     used = np.zeros_like(plan.covered)
-    for side in (before, after):
+    for side in nearest:
         date, tile = np.nonzero(todo & (side >= 0))
         used[side[date, tile], tile] = True
     ratio = max(plan.alignment.ratio, 1.0)
@@ -239,13 +239,17 @@ def _totals(
     )
 
 
+def _sides(before: NDArray[np.int32], after: NDArray[np.int32]) -> NDArray[np.int8]:
+    """Count the sides with a base date for every target and tile."""
+    return (before >= 0).astype(np.int8) + (after >= 0)
+
+
 def _table(plan: FusionPlan, coarse_days: Any, todo: NDArray[np.bool_]) -> pd.DataFrame:
     """Build one row for each run of dates that share their base dates and their fate."""
     import pandas as pd
 
     share = plan.tiles.pixels() / plan.tiles.pixels().sum()
-    near_before, near_after = plan.nearest()
-    sides = (near_before >= 0).astype(np.int8) + (near_after >= 0)
+    sides = _sides(*plan.nearest())
     before, after = plan.base_dates()
     rows: list[dict[str, Any]] = []
     for n, day in enumerate(plan.targets):

@@ -33,26 +33,14 @@ LOOK = 1024
 class WholeScene:
     """The cubes of a plan as `biastf_xr.methods.base.SceneView`."""
 
+    bands: tuple[str, ...]
+    alignment: Alignment
+    targets: NDArray[np.datetime64]
     plan: FusionPlan
     pair: CubePair
     days: list[np.datetime64]  # base dates that the wanted targets may use, ascending
     wanted: NDArray[np.bool_]  # which targets will be made
     smoothing: Smoothing | None = None  # of the coarse series, for the method
-
-    @property
-    def bands(self) -> tuple[str, ...]:
-        """Return the bands."""
-        return self.plan.bands
-
-    @property
-    def alignment(self) -> Alignment:
-        """Return how the grids lie."""
-        return self.plan.alignment
-
-    @property
-    def targets(self) -> NDArray[np.datetime64]:
-        """Return the target dates of the plan."""
-        return self.plan.targets
 
     def fold(
         self, look: Callable[[np.datetime64, Float, Tile], T], merge: Callable[[T, T], T]
@@ -129,4 +117,8 @@ def prepare(
         for low, high in plan.reach.sides:
             used[low[t] : high[t]] = True
     days = list(plan.base[used])
-    return method.prepare(WholeScene(plan, pair, days, wanted, method.smoothing))
+    return method.prepare(
+        WholeScene(
+            plan.bands, plan.alignment, plan.targets, plan, pair, days, wanted, method.smoothing
+        )
+    )
