@@ -88,8 +88,8 @@ class Fusion:
         pair = pair_cubes(drop_days(one, withhold), other)
         base_rule = rule.bracket if rule else None
         method = ready_method(method, pair, base_rule, options or {}).bind(pair)
-        spec = _spec_of(pair, method, Layout.build("fused", pair.alignment.shape, chunk=chunk,
-                                                   shard=tile))  # fmt: skip
+        layout = Layout.build("fused", pair.alignment.shape, chunk=chunk, shard=tile)
+        spec = _spec_of(pair, method, layout)
         continues = output is not None and not overwrite and output.exists()
         if output is not None and continues:
             spec = replace(spec, layout=_layout_found(output, spec))
