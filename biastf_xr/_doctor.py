@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from biastf_xr._summary import size
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -153,7 +155,7 @@ def _gpus() -> Iterator[Check]:
         return
     for n in range(torch.cuda.device_count()):
         about = torch.cuda.get_device_properties(n)
-        described = f"{about.name}, {_size(about.total_memory)}, CUDA {torch.version.cuda}"
+        described = f"{about.name}, {size(about.total_memory)}, CUDA {torch.version.cuda}"
         yield Check(topic, f"cuda:{n}", "ok", described)
 
 
@@ -166,7 +168,7 @@ def _machine() -> Iterator[Check]:
     memory = psutil.virtual_memory()
     enough = memory.available >= LEAST_MEMORY
     yield Check(topic, "memory", "ok" if enough else "note",
-                f"{_size(memory.available)} of {_size(memory.total)} free",
+                f"{size(memory.available)} of {size(memory.total)} free",
                 "" if enough else "fuse with a smaller tile (`[fuse] tile = 512`)")  # fmt: skip
     yield _open_files(topic)
     sane = time.time() > EPOCH
@@ -193,7 +195,7 @@ def _disk(folder: Path) -> Iterator[Check]:
         return
     free = shutil.disk_usage(folder).free
     enough = free >= LEAST_DISK
-    yield Check(topic, "space", "ok" if enough else "note", f"{_size(free)} free",
+    yield Check(topic, "space", "ok" if enough else "note", f"{size(free)} free",
                 "" if enough else "`biastf-xr plan` says how much a run writes")  # fmt: skip
     try:
         with tempfile.TemporaryDirectory(prefix=".biastf-xr-", dir=folder) as name:
@@ -265,9 +267,3 @@ def _store(topic: str, kind: str, path: str, store_at: Any) -> Check:
     if folder is not None and not os.access(parent, os.W_OK):
         return Check(topic, name, "wrong", f"{parent} cannot be written", "give write access")
     return Check(topic, name, "ok", path if there else f"{path}, not there yet")
-
-
-def _size(count: float) -> str:
-    from biastf_xr.fusion._preview import size
-
-    return size(count)

@@ -51,6 +51,11 @@ class Summary:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, what: Summary | Told) -> Summary:
+        """Return a summary as it is, of another object its own."""
+        return what if isinstance(what, Summary) else what._summary()  # noqa: SLF001
+
     def text(self) -> str:
         """Write it for a terminal."""
         width = max([len(str(k)) for k in self.facts], default=0) + 2
@@ -81,6 +86,22 @@ class Told:
 
     def _repr_html_(self) -> str:
         return self._summary().html()
+
+
+def size(count: float) -> str:
+    """Write a number of bytes for people."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            break
+        count /= 1024
+    return f"{count:,.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time for people."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
 def _table(caption: str, frame: pd.DataFrame) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr import _sensors
+from biastf_xr._summary import Summary, Told, size
 from biastf_xr._update.job import run_update
 from biastf_xr._update.leftovers import remove_leftovers
 from biastf_xr._update.records import folder_of
@@ -19,7 +20,8 @@ from biastf_xr._update.status import status_path, write_status
 from biastf_xr.config import read_config
 from biastf_xr.cube._cube import bands_of, drop_days, open_cube
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube._spec import to_days
+from biastf_xr.cube._quality import count_flags, explain
+from biastf_xr.cube._spec import PAIR_FLAG, to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError
 from biastf_xr.methods import BASELINES, check_options, fit, get_method, load_method, method_class
@@ -49,8 +51,15 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int | None, str], None]
 
 
-@dataclass(frozen=True)
-class Ingested:
+# What follows for a day of a pair that has a flag.
+DOUBTS = {
+    "low_correlation": "left out of pairs",
+    "shifted": 'correct it with `shift = "auto"` in [coarse]',
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Ingested(Told):
     """What an ingest did to both cubes, or would do.
 
     Attributes
@@ -64,11 +73,29 @@ class Ingested:
 
     fine: IngestReport
     coarse: IngestReport
-    pairs: xr.Dataset | None = field(default=None, repr=False)
+    pairs: xr.Dataset | None = None
+
+    def _summary(self) -> Summary:
+        facts: dict[str, Any] = {}
+        tables: dict[str, Any] = {}
+        for kind in ("fine", "coarse"):
+            one = Summary.of(getattr(self, kind))
+            facts |= {f"{kind} {name}": value for name, value in one.facts.items()}
+            tables |= {f"{kind} {name}": table for name, table in one.tables.items()}
+        if self.pairs is None:
+            return Summary("Ingest", facts, tables, ("no pair of one day was compared",))
+        flags = self.pairs["pair_flag"].values
+        facts["pairs of one day"] = count_flags(flags)
+        notes = [
+            f"{str(day)[:10]} {explain(self.pairs, day)}; {consequence}"
+            for flag, consequence in DOUBTS.items()
+            for day in self.pairs["time"].values[flags == PAIR_FLAG[flag]]
+        ]
+        return Summary("Ingest", facts, tables, tuple(notes))
 
 
-@dataclass(frozen=True)
-class Fitted:
+@dataclass(frozen=True, repr=False)
+class Fitted(Told):
     """What a fit learned from, or would learn from.
 
     Attributes
@@ -97,13 +124,31 @@ class Fitted:
     bands: tuple[str, ...] = ()
     withheld: tuple[str, ...] = ()
     days: tuple[str, ...] = ()
-    model: Method | None = field(default=None, repr=False)
+    model: Method | None = None
     picture: Path | None = None
     seconds: float = 0.0
 
+    def _summary(self) -> Summary:
+        if not self.learned:
+            return Summary(f"Method {self.method} needs no training")
+        there = "" if self.model or self.checkpoint.exists() else ", not there yet"
+        facts: dict[str, Any] = {
+            "model": f"{self.checkpoint}{there}",
+            "bands": ", ".join(self.bands),
+            "withheld": ", ".join(self.withheld) or "nothing",
+        }
+        if self.model is None:
+            facts["to be fitted on"] = f"{len(self.days)} dates: {', '.join(self.days)}"
+            return Summary(f"Fit of {self.method}", facts)
+        facts["fitted on"] = f"{len(self.days)} dates ({self.days[0]} to {self.days[-1]})"
+        facts["time"] = f"{self.seconds:.0f} s"
+        facts |= {"losses": str(self.picture)} if self.picture else {}
+        model: Any = self.model
+        return Summary(f"Fit of {self.method}", facts, notes=tuple(model.remarks()))
 
-@dataclass(frozen=True)
-class Evaluation:
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Told):
     """How good predictions of withheld scenes are, or what would be withheld and predicted.
 
     Attributes
@@ -131,7 +176,22 @@ class Evaluation:
     methods: tuple[str, ...] = ()
     folds: tuple[Fold, ...] = ()
     scores: Scores | None = None
-    _gallery: Gallery | None = field(default=None, repr=False)
+    _gallery: Gallery | None = None
+
+    def _summary(self) -> Summary:
+        import pandas as pd
+
+        if self.scores is not None:
+            return Summary.of(self.scores)
+        dates = ", ".join(self.dates)
+        if self.cube is not None:
+            return Summary("Evaluation", {"fused cube": self.cube, "scored": dates})
+        facts = {"design": self.design, "methods": ", ".join(self.methods), "scored": dates}
+        folds = [
+            {"withheld": ", ".join(map(str, f.withheld)), "scored": ", ".join(map(str, f.score))}
+            for f in self.folds
+        ]
+        return Summary("Evaluation", facts, {"rounds": pd.DataFrame(folds)})
 
     def write_report(
         self, path: str | Path, *, title: str = "Evaluation on withheld scenes", **about: Any
@@ -790,8 +850,6 @@ def _about(client: Any) -> str:
 
 def _speed(state: RunState) -> str:
     """Return how fast a run is, and how much memory its workers have."""
-    from biastf_xr.fusion._preview import size
-
     memory = state.memory.values()
     workers = f"; workers {size(min(memory))} to {size(max(memory))}" if memory else ""
     return f"{state.rate:.2f} Mpx/s{workers}"

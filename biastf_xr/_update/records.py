@@ -132,8 +132,7 @@ class UpdateReport(Told):
         notes += [self.error] if self.error else []
         title = "what a run would do" if planned else "the run"
         end = f"{self.outcome}: exit code {int(self.exit_code)}"
-        table = pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
-        return Summary("Update", {"ended": end}, {title: table}, tuple(notes))
+        return Summary("Update", {"ended": end}, {title: pd.DataFrame(rows)}, tuple(notes))
 
     def text(self) -> str:
         """Return the record as it is stored."""

@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from biastf_xr import _html as html
+from biastf_xr._summary import duration
 from biastf_xr._tables import Html, Table
 from biastf_xr._update.charts import class_shares, coverage_chart, trend_chart
 from biastf_xr._update.health import KINDS, age, coverage, newest_days
@@ -256,6 +257,4 @@ def _versions(config: Config, runs: Sequence[UpdateReport]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    from biastf_xr.fusion._preview import duration
-
     return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)

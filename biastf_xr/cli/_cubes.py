@@ -36,7 +36,7 @@ def info(
 
     `biastf-xr info fine.zarr coarse.zarr --picture calendar.png`
     """
-    from biastf_xr.cli._show_cubes import show_cube, show_model
+    from biastf_xr.cli._info import show_cube, show_model
 
     found = [show_model(Path(p)) if Path(p).is_file() else show_cube(p) for p in paths]
     if picture is not None:
@@ -54,13 +54,12 @@ def verify(path: Cube) -> Any:
 
     Example: `biastf-xr verify fine.zarr`
     """
-    from biastf_xr.cli._show_cubes import show_findings
-    from biastf_xr.cli._terminal import progress_of
+    from biastf_xr.cli._terminal import progress_of, show
     from biastf_xr.cube import verify as verify_cube
 
     with progress_of("verify") as progress:
         found = verify_cube(path, progress=progress)
-    show_findings(found)
+    show(found)
     return Answer(found, 0 if found.sound else 1)
 
 
@@ -134,8 +133,7 @@ def publish(
 
     Example: `biastf-xr publish fused.zarr catalogue --licence CC-BY-4.0`
     """
-    from biastf_xr.cli._show_cubes import show_catalogue
-    from biastf_xr.cli._terminal import progress_of
+    from biastf_xr.cli._terminal import progress_of, show
     from biastf_xr.publish.catalogue import publish as publish_cube
 
     with progress_of("publish") as progress:
@@ -151,7 +149,7 @@ def publish(
             dry_run=dry_run,
             progress=progress,
         )
-    show_catalogue(report, folder, dry_run=dry_run)
+    show(report, dry_run=dry_run)
     return report
 
 
@@ -178,8 +176,7 @@ def rechunk(
 
     Example: `biastf-xr rechunk fused.zarr series.zarr --for timeseries`
     """
-    from biastf_xr.cli._show_cubes import show_copy
-    from biastf_xr.cli._terminal import progress_of
+    from biastf_xr.cli._terminal import progress_of, show
     from biastf_xr.cube import rechunk as rechunk_cube
 
     with progress_of("rechunk") as progress:
@@ -192,7 +189,7 @@ def rechunk(
             dry_run=dry_run,
             progress=progress,
         )
-    show_copy(report, dry_run=dry_run)
+    show(report, dry_run=dry_run)
     return report
 
 
@@ -214,17 +211,21 @@ def roll_back(
 
     `biastf-xr roll-back icechunk://cubes/fused VDKJ1YXM6TT2W0RKMX20`
     """
-    from biastf_xr.cli._terminal import console, list_table
+    import pandas as pd
+
+    from biastf_xr._summary import Summary
+    from biastf_xr.cli._terminal import say, show
     from biastf_xr.cube.stores import roll_back as go_back
     from biastf_xr.cube.stores import versions
     from biastf_xr.errors import CubeStructureError
 
     found = versions(path) if to is None or dry_run else [go_back(path, to)]
     if to is None:
+        table = pd.DataFrame(found, columns=["version", "made", "what was done"])
         if found:
-            list_table("", ("version", "made", "what was done"), found)
+            show(Summary(path, tables={"versions": table}))
         else:
-            console.print(f"{path} is plain Zarr, which keeps no versions; icechunk:// stores do.")
+            say(f"{path} is plain Zarr, which keeps no versions; icechunk:// stores do.")
         return [version._asdict() for version in found]
     if dry_run and to not in {version.id for version in found}:
         raise CubeStructureError(
@@ -232,7 +233,7 @@ def roll_back(
         )
     version = next(v for v in found if v.id == to or not dry_run)
     did = "would be" if dry_run else "is"
-    console.print(f"{path} {did} as of {version.time}: {version.message}", markup=False)
+    say(f"{path} {did} as of {version.time}: {version.message}")
     return version._asdict()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cli._show_runs import show_fit, show_ingest, show_plan, show_run, show_scores
-from biastf_xr.cli._terminal import console, facts, progress_of, stages
+from biastf_xr._summary import Summary
+from biastf_xr.cli._terminal import console, progress_of, show, stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,25 +55,23 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     path.write_text(_config(workers, ()))
     region = Region.from_file(path, changes)
     with stages() as progress:
-        ingested = region.ingest(overwrite=True, progress=progress)
-    show_ingest(ingested)
+        show(region.ingest(overwrite=True, progress=progress))
     withheld = _choose_withheld(region.config)
     path.write_text(_config(workers, withheld))
     region = Region.from_file(path, changes)
     console.print(f"withheld from training and fusion: {', '.join(withheld)}")
     console.rule("3. fit biastf-plus")
     with stages() as progress:
-        fitted = region.fit(progress=progress)
-    show_fit(fitted)
+        show(region.fit(progress=progress))
     console.rule("4. fuse every day on a LocalCluster")
-    show_plan(region.plan())
+    show(region.plan())
     with stages() as progress:
         run = region.fuse(overwrite=True, progress=progress)
-    show_run(run)
+    show(run)
     console.rule("5. score on the withheld scenes")
     scores = region.evaluate().scores
     assert scores is not None
-    show_scores(scores)
+    show(scores)
     scores.table.to_csv(output / "scores.csv", index=False)
     picture = draw_sheet(region.config, output / "demo.png")
     minutes = (time.perf_counter() - started) / 60
@@ -109,7 +107,7 @@ def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
         "images": f"{size} x {size} pixels",
         "leaves": "scenes/, cubes/, demo.toml, model.safetensors, scores.csv, demo.png",
     }
-    facts("the demo", plan)
+    show(Summary("The demo", plan), dry_run=True)
     return plan
 
 

@@ -84,7 +84,7 @@ def datasets(
 
     Examples: `biastf-xr datasets`, or `biastf-xr datasets cia downloads/CIA`
     """
-    from biastf_xr.cli._show_cubes import show_dataset, show_datasets
+    from biastf_xr.cli._info import show_dataset, show_datasets
 
     if name is None:
         return show_datasets()

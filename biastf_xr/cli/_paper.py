@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.cli._terminal import console, facts, new_table, progress_of, say, stages
+from biastf_xr._summary import Summary
+from biastf_xr.cli._terminal import console, progress_of, show, stages
 from biastf_xr.errors import ConfigError, FusionRunError
-from biastf_xr.paper._published import PUBLISHED_METHODS
-
-# Characters that the names of a line take; the narrowest column, and what is between two.
-LABELS, COLUMN, BETWEEN = 30, 8, 2
-
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from rich.table import Table
+    import pandas as pd
 
     from biastf_xr.paper._paper import PaperRun
     from biastf_xr.paper._protocol import PaperProtocol
@@ -34,12 +30,13 @@ def preview_paper(
     from biastf_xr.paper._paper import cells_of
 
     cells, kept, _ = cells_of(root, output, protocol, revise=revise)
-    plan = {
+    plan: dict[str, Any] = {
         "folder": str(output),
         "to make": [f"pair {c.pair} {c.method}" for c in cells if c not in kept],
         "there": [f"pair {c.pair} {c.method}" for c in kept],
     }
-    facts("the protocol", plan)
+    shown = {name: what if name == "folder" else ", ".join(what) for name, what in plan.items()}
+    show(Summary("The protocol", shown), dry_run=True)
     return plan
 
 
@@ -55,9 +52,8 @@ def paper_step(
 
     with stages() as advance:
         run = run_paper(root, output, protocol, revise=revise, progress=advance)
-    for block in measure_tables(run):
-        _show(block)
-    _tell(run)
+    tables = {block.title: _frame(block) for block in measure_tables(run)}
+    show(Summary("The project beside the paper", tables=tables, notes=tuple(_notes(run))))
     for path in write_results(run).values():
         console.print(f"tables in [bold]{path}[/]")
     if figures:
@@ -81,46 +77,33 @@ def _draw(run: PaperRun) -> None:
     console.print(f"figures in [bold]{run.folder / 'figures'}[/]")
 
 
-def _show(block: MeasureTable) -> None:
-    """Print one measure, in as many tables beneath each other as the terminal needs."""
-    methods = [str(m) for m in block.ours.columns]
-    widest = max(COLUMN, *(len(m) + 1 for m in methods)) + BETWEEN
-    across = max((console.width - LABELS) // widest, len(PUBLISHED_METHODS))
-    for first in range(0, len(methods), across):
-        console.print(_table(block, methods, slice(first, first + across)))
+def _frame(block: MeasureTable) -> pd.DataFrame:
+    """Lay out one measure: for every row the project's values, and the paper's below."""
+    import pandas as pd
+
+    rows = {
+        f"{row}, {what}": [f"{t}{'*' if b else ' '}" for t, b in zip(texts, best, strict=True)]
+        for row, what, texts, best in block.lines()
+    }
+    names = [str(method) for method in block.ours.columns]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=names).rename_axis(block.measure)
 
 
-def _table(block: MeasureTable, methods: list[str], part: slice) -> Table:
-    """Lay out some methods: for every row the project's values, the paper's, how they differ."""
-    title = f"{block.title}{', further methods' if part.start else ''}"
-    table = new_table(title)
-    table.add_column("", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for method in methods[part]:
-        table.add_column(f"{method} ", justify="right", no_wrap=True, min_width=COLUMN)
-    for row, what, texts, best in block.lines():
-        cells = [f"[bold]{t}*[/]" if b else f"{t} " for t, b in zip(texts, best, strict=True)]
-        ours = what == "project"
-        if ours or any(texts[part]):
-            table.add_row(row if ours else "", what, *cells[part], style="" if ours else "dim")
-    return table
-
-
-def _tell(run: PaperRun) -> None:
+def _notes(run: PaperRun) -> Iterator[str]:
+    """Return what a reader of the tables should know."""
     from biastf_xr.paper._protocol import READINGS
 
-    console.print("`*` marks the best of a line. What the paper did is known in part; readings:")
-    for text in READINGS:
-        say(f"- {text}")
+    yield "`*` marks the best of a line. What the paper did is known in part; readings:"
+    yield from (f"- {text}" for text in READINGS)
     protocol = run.protocol
-    console.print(
+    yield (
         f"{len(run.made)} results computed, {len(run.kept)} kept, {len(run.failed)} failed; "
         f"training: {protocol.training}, coarse: {protocol.coarse}, "
         f"{'cropped' if protocol.crop else 'whole frame'}, ERGAS h/l = {protocol.ratio:g}"
     )
     part = run.scores[run.scores["share"] < 1].drop_duplicates(["pair", "method"])
     for row in part.itertuples():
-        console.print(
+        yield (
             f"{row.date} {row.method}: scored on {row.share:.1%} of the clear pixels; it "
             "predicted no more"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,9 @@ from biastf_xr.cli._flags import complete_method
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from biastf_xr._update.records import StepRecord
     from biastf_xr.config import Config
+    from biastf_xr.fusion._preview import Preview
 
 COMMANDS: list[Callable[[typer.Typer], None]] = []
 
@@ -47,8 +50,8 @@ def ingest(
     --set fine.options.pattern=L_%Y%m%d.tif --set 'fine.options.layers=["green", "red", "nir"]'`
     """
     from biastf_xr._sensors import grids, ingest_source
-    from biastf_xr.cli._show_runs import show_cube_ingest, show_ingest
-    from biastf_xr.cli._terminal import stages
+    from biastf_xr._summary import Summary
+    from biastf_xr.cli._terminal import show, stages
     from biastf_xr.errors import ConfigError
     from biastf_xr.region import Region
 
@@ -63,7 +66,7 @@ def ingest(
     if len(stated) == 2:
         with stages() as progress:
             done = region.ingest(overwrite=overwrite, dry_run=dry_run, progress=progress)
-        show_ingest(done, dry_run=dry_run)
+        show(done, dry_run=dry_run)
         _refuse(done.fine.rejected | done.coarse.rejected, strict=strict and not dry_run)
         return {"fine": done.fine, "coarse": done.coarse}
     kind = stated[0]
@@ -73,7 +76,7 @@ def ingest(
         report = ingest_source(
             sources[kind], kind, grid, overwrite=overwrite, dry_run=dry_run, progress=progress
         )
-    show_cube_ingest(report, kind, dry_run=dry_run)
+    show(replace(Summary.of(report), title=f"Ingest, {kind} cube"), dry_run=dry_run)
     _refuse(report.rejected, strict=strict and not dry_run)
     return report
 
@@ -104,13 +107,18 @@ def train(config: Config, *, dry_run: bool) -> Any:
 
     `biastf-xr train config.toml --method biastf --set method.options.train.epochs=50`
     """
-    from biastf_xr.cli._show_runs import show_fit, show_fit_plan
-    from biastf_xr.cli._terminal import stages
+    from biastf_xr.cli._terminal import show, stages
     from biastf_xr.region import Region
 
     with stages() as progress:
         done = Region(config).fit(dry_run=dry_run, progress=progress)
-    return show_fit_plan(done) if dry_run else show_fit(done)
+    show(done, dry_run=dry_run)
+    found: dict[str, Any] = {"method": done.method, "learned": done.learned}
+    if done.learned:
+        names = ("checkpoint", "bands", "withheld", "days")
+        found |= {name: getattr(done, name) for name in names}
+        found["checkpoint exists"] = done.checkpoint.exists()
+    return found | (done.model.describe() if done.model else {})
 
 
 @command(COMMANDS, panel=RUN, flags=("fine", "coarse", "method", "output"))
@@ -123,10 +131,16 @@ def plan(config: Config, *, dry_run: bool) -> Any:
 
     `biastf-xr plan --fine fine.zarr --coarse coarse.zarr --method model.safetensors`
     """
-    from biastf_xr.cli._show_runs import show_plan
     from biastf_xr.region import Region
 
-    return show_plan(Region(config).plan(trial=not dry_run))
+    return _show_plan(Region(config).plan(trial=not dry_run))
+
+
+def _show_plan(preview: Preview) -> dict[str, Any]:
+    from biastf_xr.cli._terminal import show
+
+    show(preview)
+    return {"dates": preview.table, "totals": preview.totals}
 
 
 @command(
@@ -155,16 +169,15 @@ def fuse(
     `biastf-xr fuse --fine fine.zarr --coarse coarse.zarr --method model.safetensors
     --start 2020-10-02 --end 2020-11-11 --output fused.zarr`
     """
-    from biastf_xr.cli._show_runs import show_plan, show_run
-    from biastf_xr.cli._terminal import stages
+    from biastf_xr.cli._terminal import show, stages
     from biastf_xr.region import Region
 
     region = Region(config)
     if dry_run:
-        return show_plan(region.plan(trial=False))
+        return _show_plan(region.plan(trial=False))
     with stages() as progress:
         report = region.fuse(overwrite=overwrite, revise=revise, progress=progress)
-    show_run(report)
+    show(report)
     return report
 
 
@@ -231,8 +244,7 @@ def evaluate(
 
     `biastf-xr evaluate config.toml --design leave-region,rows=2,columns=2`
     """
-    from biastf_xr.cli._show_runs import show_evaluation_plan, show_scores
-    from biastf_xr.cli._terminal import console, stages
+    from biastf_xr.cli._terminal import say, show, stages
     from biastf_xr.errors import ConfigError
     from biastf_xr.evaluation._designs import design_named
     from biastf_xr.evaluation._report import report_data
@@ -257,15 +269,17 @@ def evaluate(
             dry_run=dry_run,
             progress=progress,
         )
+    show(done, dry_run=dry_run)
     if done.scores is None:
-        return show_evaluation_plan(done)
-    show_scores(done.scores)
+        folds = [{"withheld": fold.withheld, "scored": fold.score} for fold in done.folds]
+        found = {"design": done.design, "methods": done.methods, "folds": folds}
+        return found if done.cube is None else {"cube": done.cube, "scored": done.dates}
     if ".csv" in files:
         done.scores.table.to_csv(files[".csv"], index=False)
-        console.print(f"every figure in {files['.csv']}")
+        say(f"every figure in {files['.csv']}")
     if ".htm" in files:
         page = done.write_report(files[".htm"])
-        console.print(f"report in {page}, its numbers in {page.with_suffix('.json')}")
+        say(f"report in {page}, its numbers in {page.with_suffix('.json')}")
     return report_data(done.scores)
 
 
@@ -280,13 +294,20 @@ def update(config: Config, *, dry_run: bool) -> Any:
 
     Example: `biastf-xr update config.toml`
     """
-    from biastf_xr.cli._show_runs import show_step, show_update
-    from biastf_xr.cli._terminal import stages
+    from biastf_xr._summary import Summary, Told
+    from biastf_xr.cli._terminal import show, stages
     from biastf_xr.region import Region
+
+    def show_step(_: StepRecord, value: Any) -> None:
+        if isinstance(value, Told):
+            show(value)
 
     with stages() as progress:
         report = Region(config).update(dry_run=dry_run, progress=progress, on_step=show_step)
-    show_update(report)
+    about = Summary.of(report)
+    show(replace(about, notes=tuple(note for note in about.notes if note != report.error)))
+    if report.error:
+        typer.echo(report.error, err=True)
     return Answer(report, report.exit_code)
 
 
@@ -312,11 +333,21 @@ def tidy(config: Config, *, dry_run: bool) -> Any:
 
     Example: `biastf-xr tidy config.toml --dry-run`
     """
-    from biastf_xr.cli._show_runs import show_leftovers
+    import pandas as pd
+
+    from biastf_xr._summary import Summary, size
+    from biastf_xr.cli._terminal import show
     from biastf_xr.region import Region
 
     found = Region(config).tidy(dry_run=dry_run)
-    show_leftovers(found, dry_run=dry_run)
+    did = "would be removed" if dry_run else "removed"
+    rows = [
+        {"what": one.what, "path": one.path, "size": size(one.size),
+         "done": f"stays: {one.kept}" if one.kept else did}
+        for one in found
+    ]  # fmt: skip
+    notes = () if found else ("nothing is left behind",)
+    show(Summary("Leftovers", tables={"": pd.DataFrame(rows)} if rows else {}, notes=notes))
     return found
 
 

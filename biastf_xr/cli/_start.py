@@ -144,7 +144,7 @@ def doctor(
     Examples: `biastf-xr doctor`, or `biastf-xr doctor region.toml /data`
     """
     from biastf_xr._doctor import check_machine
-    from biastf_xr.cli._show_cubes import show_checks
+    from biastf_xr.cli._info import show_checks
     from biastf_xr.region import Region
 
     files = [path for path in paths or () if path.suffix == ".toml"]

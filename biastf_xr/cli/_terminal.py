@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -17,22 +17,30 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
+
+from biastf_xr._summary import ROWS, Summary
+from biastf_xr._tables import LONG, shown
+from biastf_xr._tables import Table as Cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
 
-Row = TypeVar("Row")
+    from biastf_xr._summary import Told
 
 console = Console()
 
 # Where output is no terminal (a log file, CI) progress is a line at every such fraction.
 LOG_EVERY = 0.2
 
-# Rows of a table, unless all are wanted.
-FEW, MANY = 20, 60
+# Characters that a column of numbers takes.
+COLUMN = 8
+
+# Cells with a colour of their own.
+STYLES = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 # What the stages count; the note of any other stage is printed as it is.
 UNITS = {
@@ -78,18 +86,6 @@ def set_output(*, quiet: bool = False, everything: bool = False, aside: bool = F
 def say(text: str) -> None:
     """Print a line as it is."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def shown(rows: Sequence[Row], most: int = FEW) -> Sequence[Row]:
-    """Return the rows of a table that are printed."""
-    return rows if _output.everything else rows[:most]
-
-
-def count_rest(rows: Sequence[Any], most: int = FEW, what: str = "more") -> None:
-    """Print how many rows were left out."""
-    left = len(rows) - len(shown(rows, most))
-    if left:
-        console.print(f"... and {left} {what} (--verbose prints all)", highlight=False)
 
 
 @contextmanager
@@ -154,43 +150,45 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, str], None
         bar.update(handle, total=seen.total or seen.completed, completed=seen.total, note="")
 
 
-def facts(title: str, rows: dict[str, Any]) -> None:
-    """Print names and values."""
-    grid = Table(title=title, title_justify="left", show_header=False)
-    grid.add_column(style="bold")
-    grid.add_column(overflow="fold")
-    for key, value in rows.items():
-        grid.add_row(key, ", ".join(value) if isinstance(value, list | tuple) else str(value))
-    console.print(grid)
+def show(what: Summary | Told, *, dry_run: bool = False) -> None:
+    """Print a summary, or that of an object: facts, the first rows of tables, notes."""
+    about = Summary.of(what)
+    say(f"{about.title}{' (nothing was written)' if dry_run else ''}")
+    grid = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
+    for name, value in about.facts.items():
+        grid.add_row(Text(name), Text(str(value)))
+    if about.facts:
+        console.print(grid)
+    for caption, frame in about.tables.items():
+        rows = frame if _output.everything else frame.head(ROWS)
+        for part in _parts(rows):
+            console.print(_table(Cells.of(part, caption, named=frame.index.name is not None)))
+        if len(rows) < len(frame):
+            say(f"... and {len(frame) - len(rows)} more (--verbose prints all)")
+    for note in about.notes:
+        console.print(note, markup=False, highlight=False)
 
 
-def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of texts."""
-    grid = new_table(title)
-    for name in columns:
-        grid.add_column(name, overflow="fold")
-    for row in rows:
-        grid.add_row(*row)
-    console.print(grid)
+def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Cut a table whose rows have names into tables beneath each other that the terminal holds."""
+    if frame.index.name is None:
+        yield frame
+        return
+    names = max(len(str(name)) for name in (frame.index.name, *frame.index)) + 2
+    widest = max(COLUMN, *(len(str(name)) for name in frame.columns)) + 2
+    across = max((console.width - names) // widest, 1)
+    for first in range(0, frame.shape[1], across):
+        yield frame.iloc[:, first : first + across]
 
 
-def list_table(title: str, columns: Iterable[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print the first rows of a table of texts, and how many there are more."""
-    table(title, columns, shown(rows))
-    count_rest(rows)
-
-
-def frame_table(title: str, frame: pd.DataFrame) -> None:
-    """Print a table of numbers."""
-    grid = new_table(title)
-    grid.add_column(str(frame.index.name or ""))
-    for column in frame.columns:
-        grid.add_column(str(column), justify="right")
-    for name, row in frame.iterrows():
-        grid.add_row(str(name), *(f"{v:.5f}" for v in row))
-    console.print(grid)
-
-
-def new_table(title: str) -> Table:
-    """Return an empty table in the style of the commands."""
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+def _table(cells: Cells) -> Table:
+    """Lay out a table; only long texts are folded."""
+    columns = zip(cells.columns, *cells.rows, strict=True)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left",
+                  title=Text(cells.caption))  # fmt: skip
+    for name, *values in columns:
+        folded = any(isinstance(value, str) and len(value) > LONG for value in values)
+        table.add_column(Text(name.replace(" ", "\n")), no_wrap=not folded, overflow="fold")
+    for row in cells.rows:
+        table.add_row(*(Text(text, STYLES.get(text, "")) for text in map(shown, row)))
+    return table

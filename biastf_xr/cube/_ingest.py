@@ -36,7 +36,7 @@ from biastf_xr.errors import (
 from biastf_xr.grid import geobox_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from odc.geo.geobox import GeoBox
 
@@ -87,13 +87,29 @@ class IngestReport(Told):
     def _summary(self) -> Summary:
         import pandas as pd
 
-        facts = {"cube": self.path}
-        for name in ("added", "replaced", "unchanged", "kept", "excluded", "rejected", "removed"):
-            facts |= {name: str(len(getattr(self, name)))} if getattr(self, name) else {}
+        known = {*self.added, *self.rejected}
+        to_read = [
+            (d, name) for d, names in self.days.items() for name in names if name not in known
+        ]
+        kinds: dict[str, Collection[Any]] = {
+            "scenes to read": to_read, "replaced by a newer processing": self.replaced,
+            "unchanged": self.unchanged, "kept though gone from the folder": self.kept,
+            "excluded": self.excluded, "days taken out": self.removed, "rejected": self.rejected,
+        }  # fmt: skip
+        counts = [f"{len(some)} {what}" for what, some in kinds.items() if some]
+        counts.insert(0, f"{len(self.added)} scenes added")
+        facts = {"cube": self.path, "found": ", ".join(counts)}
         if self.added:
-            facts["mean clear fraction"] = f"{np.mean(list(self.added.values())):.0%}"
-        why = {"scene": self.rejected.keys(), "why": self.rejected.values()}
-        return Summary("Ingest", facts, {"rejected": pd.DataFrame(why)} if self.rejected else {})
+            clear = np.array(list(self.added.values()))
+            none = f"{int((clear == 0).sum())} scenes without a clear pixel"
+            facts["mean clear fraction"] = f"{clear.mean():.0%}; {none}"
+        if self.removed:
+            facts["days taken out"] = ", ".join(map(str, self.removed))
+        tables = {
+            "scenes to read": pd.DataFrame(to_read, columns=["day", "scene"]),
+            "rejected": pd.DataFrame(self.rejected.items(), columns=["scene", "why"]),
+        }
+        return Summary("Ingest", facts, {name: t for name, t in tables.items() if len(t)})
 
 
 def ingest(

@@ -119,6 +119,12 @@ def judge(table: xr.Dataset, rule: PairRule | None = None) -> xr.Dataset:
     return table.assign(pair_flag=("time", flags))
 
 
+def count_flags(flags: Any) -> str:
+    """Return how many days have each flag, in one line."""
+    counts = {name: int((flags == value).sum()) for name, value in PAIR_FLAG.items()}
+    return ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if n)
+
+
 def explain(table: xr.Dataset, day: Any) -> str:
     """Return why a day is flagged as it is."""
     row = table.sel(time=np.datetime64(day, "ns"))

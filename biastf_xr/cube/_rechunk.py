@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr._summary import Summary, Told, size
 from biastf_xr.cube._axis import copy_objects
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
@@ -43,8 +44,8 @@ HELD = 3
 PIXELS = ("time", "y", "x")
 
 
-@dataclass(frozen=True)
-class RechunkReport:
+@dataclass(frozen=True, repr=False)
+class RechunkReport(Told):
     """What a copy took, or would take.
 
     Attributes
@@ -81,6 +82,17 @@ class RechunkReport:
     size: int
     memory: int
     seconds: float = 0.0
+
+    def _summary(self) -> Summary:
+        return Summary(
+            f"Copy {self.path} for {self.purpose}",
+            {
+                "days": f"{self.days}, {self.changed} new or changed",
+                "chunks, shards": f"{self.layout.chunks}, {self.layout.shards}",
+                "shards": f"{self.written} written, {self.kept} taken over",
+                "size": f"{size(self.size)} not compressed; about {size(self.memory)} in memory",
+            },
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._summary import Summary, Told
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import CubeStructureError
@@ -51,8 +52,8 @@ class Finding:
     what: str
 
 
-@dataclass
-class Verification:
+@dataclass(repr=False)
+class Verification(Told):
     """What a check found.
 
     Attributes
@@ -76,6 +77,14 @@ class Verification:
     def sound(self) -> bool:
         """Return whether nothing is wrong."""
         return not self.findings
+
+    def _summary(self) -> Summary:
+        import pandas as pd
+
+        state = "sound" if self.sound else "damaged"
+        read = f"{self.days} days, {self.pixels:,} values read"
+        tables = {} if self.sound else {"findings": pd.DataFrame(self.findings)}
+        return Summary(f"{self.path} is {state}: {read}", tables=tables)
 
 
 def verify(path: str | Path, *, progress: Progress | None = None) -> Verification:

@@ -86,14 +86,23 @@ class Scores(Told):
         days = self.table.drop_duplicates("date")
         facts = {
             "design": self.design,
-            "withheld dates": ", ".join(days["date"]),
+            "withheld dates": f"{len(days)}: {', '.join(days['date'])}",
             "pixels": f"{int(days['pixels'].mean()):,} a date on average, the same of all methods",
             "ratio in ERGAS": f"{self.ratio:.4f} (fine over coarse pixel)",
         }
         notes = [str(one) for one in self.comparisons()]
         notes += [f"not computed: {note}" for note in self.notes]
-        means = self.summary().rename_axis("method")
-        return Summary("Scores", facts, {"mean over bands and dates": means}, tuple(notes))
+        notes += [f"{name}: stated uncertainty off by at most {gap:.1f} points of coverage"
+                  for name, gap in self.calibration_gaps().items()]  # fmt: skip
+        tables = {
+            "mean over bands and dates": self.summary().rename_axis("method"),
+            "RMSE by date": self.by_date().rename_axis("date"),
+            "RMSE by band": self.by_band().rename_axis("method"),
+            "RMSE over that of the better of linear and direct": self.ratio_table().drop(
+                index=[*BASELINES], errors="ignore"),
+        }  # fmt: skip
+        made = {name: table for name, table in tables.items() if len(table)}
+        return Summary("Scores", facts, made, tuple(notes))
 
     def summary(self, band: str = "mean") -> pd.DataFrame:
         """Average the measures over the dates."""

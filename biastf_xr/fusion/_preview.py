@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._summary import Summary, Told
+from biastf_xr._summary import Summary, Told, duration, size
 from biastf_xr.cube._cube import Cube
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.fusion._fusion import Fusion
@@ -113,23 +113,12 @@ class Preview(Told):
     def _summary(self) -> Summary:
         days = self.plan.targets
         title = f"Plan: {days.size} dates, {days[0]} to {days[-1]}"
-        return Summary(title, self.lines(), {"target dates": self.table})
-
-
-def size(count: float) -> str:
-    """Write a number of bytes for people."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < 1024 or unit == "TiB":
-            break
-        count /= 1024
-    return f"{count:,.0f} {unit}" if count >= 10 or unit == "B" else f"{count:.1f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Write a time for people."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+        ends = zip(self.table["first"], self.table["last"], strict=True)
+        dates = [first if first == last else f"{first} .. {last[5:]}" for first, last in ends]
+        table = self.table.drop(columns=["first", "last"]).rename(
+            columns={"two-sided": "both sides", "one-sided": "one side"})  # fmt: skip
+        table.insert(0, "dates", dates)
+        return Summary(title, self.lines(), {"target dates": table})
 
 
 def plan(

@@ -119,7 +119,6 @@ class RunReport(Told):
 
     def _summary(self) -> Summary:
         facts = {
-            "cube": self.path,
             "made": f"{self.units} units, {self.pixels / 1e6:.2f} Mpx and dates "
             f"in {self.seconds:.1f} s",
             "dates of tiles": f"{self.kept} there already, {self.revised} recomputed, "
@@ -129,7 +128,7 @@ class RunReport(Told):
             facts["workers"] = ", ".join(f"{k} {v:.1f} s" for k, v in self.stages.items())
         failed = [f"failed: {u.tile}, {u.dates[0]} to {u.dates[-1]}: {u.error}"
                   for u in self.failed]  # fmt: skip
-        return Summary("Run", facts, notes=tuple(failed))
+        return Summary(f"Fused cube {self.path}", facts, notes=tuple(failed))
 
 
 class RunLog:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr._summary import Summary, Told, size
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
 from biastf_xr.cube._spec import sigma_of, to_days
@@ -39,8 +40,8 @@ THUMBNAIL = "thumbnail"
 FORM = 1
 
 
-@dataclass(frozen=True)
-class PublishReport:
+@dataclass(frozen=True, repr=False)
+class PublishReport(Told):
     """What was published, or would be.
 
     Attributes
@@ -63,6 +64,13 @@ class PublishReport:
     removed: tuple[str, ...]
     files: int
     size: int
+
+    def _summary(self) -> Summary:
+        kinds = {"new": self.added, "updated": self.updated, "kept": self.kept,
+                 "taken out": self.removed}  # fmt: skip
+        dates = ", ".join(f"{len(days)} {what}" for what, days in kinds.items())
+        files = f"{self.files}, {size(self.size)}"
+        return Summary(f"STAC catalogue {self.path}", {"dates": dates, "files": files})
 
 
 def publish(

@@ -16,18 +16,21 @@ import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
+from biastf_xr._summary import duration, size
 from biastf_xr._update.records import write_text
 from biastf_xr.config import Section, build_config, explain
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ConfigError, ExitCode
-from biastf_xr.fusion._preview import Totals, duration, size
 from biastf_xr.grid import split_tiles
+
+if TYPE_CHECKING:
+    from biastf_xr.fusion._preview import Totals
 
 # From what needs most care to what needs none.
 SEVERITY = (ExitCode.NEEDS_A_PERSON, ExitCode.INTERRUPTED, ExitCode.TRY_AGAIN, ExitCode.BUSY,

@@ -208,7 +208,7 @@ def test_train_by_configuration_leaves_the_withheld_date_out(trained):
 
 def test_fuse_by_configuration_writes_the_season(fused):
     path, output = fused
-    says(output, "cluster with 1 workers", "fused cube")
+    says(output, "cluster with 1 workers", "Fused cube")
     ds = xr.open_zarr(path).load()
     days = ds["time"].values.astype("M8[D]")
     assert [str(d) for d in days] == ["2021-04-15", "2021-04-16", "2021-04-17", "2021-04-18"]
@@ -233,7 +233,7 @@ def test_plan_shows_what_is_left_to_do(fused, config, run, tmp_path):
 def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, config, run):
     path, _ = fused
     before = xr.open_zarr(path).load()
-    says(run("fuse", config), "0 units", "16 dates of tiles there already")
+    says(run("fuse", config), "0 units", "16 there already")
     text = Path(config).read_text()
     other = Path(config).with_name("other.toml")
     other.write_text(text.replace("[fuse]", "[fuse]\ncoarse_max_gap = 3"))
@@ -243,7 +243,7 @@ def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, conf
         run("fuse", other)
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
-    says(run("fuse", other, "--revise"), "16 dates of tiles recomputed")
+    says(run("fuse", other, "--revise"), "16 recomputed")
     run("fuse", config, "--overwrite")
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
@@ -304,7 +304,15 @@ def _statuses(ds: xr.Dataset) -> set[str]:
 def test_evaluate_by_configuration_scores_the_fused_cube(tmp_path, config, fused, run):
     figures = tmp_path / "scores.csv"
     output = run("evaluate", config, "--report", figures)
-    says(output, "1 withheld date(s)", "biastf", "direct", "linear", "nearest", "RMSE by band")
+    says(
+        output,
+        f"withheld dates 1: {WITHHELD}",
+        "biastf",
+        "direct",
+        "linear",
+        "nearest",
+        "RMSE by band",
+    )
     with figures.open() as file:
         rows = list(csv.DictReader(file))
     assert {r["date"][:10] for r in rows} == {WITHHELD}
@@ -316,14 +324,14 @@ def test_evaluate_by_flags_withholds_the_date(small_cubes, run):
         "evaluate", "--fine", small_cubes.fine, "--coarse", small_cubes.coarse, "--method",
         "direct", "--date", WITHHELD,
     )  # fmt: skip
-    says(output, "1 withheld date(s)", "direct", "linear", "RMSE by band")
+    says(output, f"withheld dates 1: {WITHHELD}", "direct", "linear", "RMSE by band")
 
 
 def test_methods_beside_a_file_are_scored_on_its_withheld_dates(tmp_path, config, run):
     page = tmp_path / "methods.html"
     methods = "--method", "starfm", "--method", "efast"
     output = run("evaluate", config, *methods, "--set", "method.options.window=9", "--report", page)
-    says(output, "1 withheld date(s)", "starfm", "efast", "direct", "linear")
+    says(output, f"withheld dates 1: {WITHHELD}", "starfm", "efast", "direct", "linear")
     data = json.loads(page.with_suffix(".json").read_text("utf-8"))
     assert data["run"]["dates"] == WITHHELD
     assert "fused cube" not in data["run"]
