@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from biastf_xr.evaluation import Scores
     from biastf_xr.fusion._overview import Brackets
-    from biastf_xr.fusion._plan import FusionRule
     from biastf_xr.fusion._preview import Preview
     from biastf_xr.methods.base import Method
     from biastf_xr.pictures._animation import Animation
@@ -47,10 +45,6 @@ class BiastfAccessor:
         self,
         coarse: xr.Dataset,
         method: str | Method = "biastf-plus",
-        *,
-        dates: Any = "daily",
-        withhold: Any = (),
-        rule: FusionRule | None = None,
         **options: Any,
     ) -> Preview:
         """Return what `fuse` would do; see `biastf_xr.plan`.
@@ -61,14 +55,8 @@ class BiastfAccessor:
             The coarse cube.
         method : str or Method
             Name of a method, or a fitted method.
-        dates : "daily" or array_like of dates
-            Dates to predict.
-        withhold : array_like of dates
-            Fine scenes that must not be used.
-        rule : FusionRule, optional
-            How base dates and coarse gaps are dealt with.
         **options
-            Further options of `biastf_xr.plan`.
+            Options of `biastf_xr.plan`: dates, withhold, rule, and those of the method.
 
         Returns
         -------
@@ -77,23 +65,17 @@ class BiastfAccessor:
         """
         from biastf_xr.fusion._preview import plan
 
-        return plan(
-            self._ds, coarse, None, method, dates=dates, withhold=withhold, rule=rule, **options
-        )
+        return plan(self._ds, coarse, None, method, **options)
 
-    def brackets(
-        self, coarse: xr.Dataset, *, dates: Any = "daily", rule: FusionRule | None = None
-    ) -> Brackets:
+    def brackets(self, coarse: xr.Dataset, **options: Any) -> Brackets:
         """Return which base dates flank every target date, and which scenes are no base.
 
         Parameters
         ----------
         coarse : xarray.Dataset
             The coarse cube.
-        dates : "daily" or array_like of dates
-            Dates to predict.
-        rule : FusionRule, optional
-            How base dates and coarse gaps are dealt with.
+        **options
+            Dates to predict, and the rule for base dates and coarse gaps: ``dates``, ``rule``.
 
         Returns
         -------
@@ -102,16 +84,12 @@ class BiastfAccessor:
         """
         from biastf_xr.fusion._overview import list_brackets
 
-        return list_brackets(self._ds, coarse, dates=dates, rule=rule)
+        return list_brackets(self._ds, coarse, **options)
 
     def fuse(
         self,
         coarse: xr.Dataset,
         method: str | Method = "biastf-plus",
-        *,
-        dates: Any = "daily",
-        tile: int = 512,
-        rule: FusionRule | None = None,
         **options: Any,
     ) -> xr.Dataset:
         """Predict the fine image of every date asked for, lazily; see `biastf_xr.fuse`.
@@ -122,14 +100,8 @@ class BiastfAccessor:
             The coarse cube.
         method : str or Method
             Name of a method, or a fitted method.
-        dates : "daily" or array_like of dates
-            Dates to predict.
-        tile : int
-            Rows and columns of an output chunk.
-        rule : FusionRule, optional
-            How base dates and coarse gaps are dealt with.
         **options
-            Options of a method given by name.
+            Options of `biastf_xr.fuse`: dates, tile, rule, and those of the method.
 
         Returns
         -------
@@ -138,7 +110,7 @@ class BiastfAccessor:
         """
         from biastf_xr.fusion._lazy import fuse
 
-        return fuse(self._ds, coarse, method, dates=dates, tile=tile, rule=rule, **options)
+        return fuse(self._ds, coarse, method, **options)
 
     def fit(self, coarse: xr.Dataset, method: str = "biastf-plus", **options: Any) -> Method:
         """Fit a method on the clear dates; eager; see `biastf_xr.fit`.
@@ -207,26 +179,15 @@ class BiastfAccessor:
 
         return score_cube(self._ds, fine, coarse, dates, **options)
 
-    def quicklook(
-        self,
-        dates: Any = None,
-        *,
-        colours: str | Sequence[str] | None = None,
-        limits: tuple[float, float] | None = None,
-        path: str | Path | None = None,
-    ) -> Drawing:
+    def quicklook(self, dates: Any = None, **options: Any) -> Drawing:
         """Show one date or a few; see `biastf_xr.pictures.draw_quicklook`.
 
         Parameters
         ----------
         dates : date or sequence of dates, optional
             What to show; six equally spaced by default.
-        colours : "true", "false" or sequence of str, optional
-            True colour, false colour, or bands for red, green and blue.
-        limits : tuple of float, optional
-            Reflectance shown as black and white.
-        path : str or pathlib.Path, optional
-            File to write.
+        **options
+            Options of `biastf_xr.pictures.draw_quicklook`: colours, limits, path.
 
         Returns
         -------
@@ -235,7 +196,7 @@ class BiastfAccessor:
         """
         from biastf_xr.pictures import draw_quicklook
 
-        return draw_quicklook(self._ds, dates, colours=colours, limits=limits, path=path)
+        return draw_quicklook(self._ds, dates, **options)
 
     def animate(self, coarse: xr.Dataset | None = None, **options: Any) -> Animation:
         """Show the season, beside the coarse images if given; see `biastf_xr.pictures.animate`.

@@ -298,6 +298,8 @@ class Region:
     ) -> Ingested:
         """Bring both cubes up to date with their archives, and compare the sensors.
 
+        Raises what `biastf_xr.cube.ingest` does.
+
         Parameters
         ----------
         overwrite : bool
@@ -311,15 +313,6 @@ class Region:
         -------
         Ingested
             What was done to both cubes, and how well the sensors agree.
-
-        Raises
-        ------
-        SceneError
-            If no scene can be used.
-        CubeStructureError, GridMismatchError, ReflectanceRangeError
-            If a cube was ingested otherwise, or the scenes do not fit it.
-        StoreLockedError, StoreWriteError
-            If another process writes to a cube, or it cannot be written.
         """
         say = progress or _ignore
         fine, coarse, pairs = _sensors.ingest_both(
@@ -329,6 +322,8 @@ class Region:
 
     def fit(self, *, dry_run: bool = False, progress: Progress | None = None) -> Fitted:
         """Fit the method without the withheld dates, and save it.
+
+        Raises what `biastf_xr.fit` does.
 
         Parameters
         ----------
@@ -341,13 +336,6 @@ class Region:
         -------
         Fitted
             The method, and what it learned from.
-
-        Raises
-        ------
-        MethodError
-            If an option of the method is unknown.
-        MissingPairError
-            If there are too few clear dates to learn from.
         """
         config, method = self.config, self.config.method
         plan = Fitted(method.name, learned=method.learned, checkpoint=method.checkpoint)
@@ -389,6 +377,8 @@ class Region:
     def plan(self, *, trial: bool = True) -> Preview:
         """Return what `fuse` would do; reads metadata only.
 
+        Raises what `biastf_xr.plan` does.
+
         Parameters
         ----------
         trial : bool
@@ -398,13 +388,6 @@ class Region:
         -------
         Preview
             The plan, a table of dates, and totals.
-
-        Raises
-        ------
-        GridMismatchError, MissingPairError, TargetDateError
-            If the cubes do not fit together, or there is nothing to fuse.
-        CheckpointError
-            If the model is missing or damaged.
         """
         from biastf_xr.fusion._preview import plan
 
@@ -419,7 +402,7 @@ class Region:
     ) -> RunReport:
         """Predict the days that the fused cube has not, or has from other inputs.
 
-        `plan` is its dry run.
+        `plan` is its dry run.  Raises what `biastf_xr.write_fused` does; what was finished is kept.
 
         Parameters
         ----------
@@ -434,18 +417,6 @@ class Region:
         -------
         RunReport
             What was done.
-
-        Raises
-        ------
-        FusionRunError
-            If units failed every time they were tried; all others were made.
-        CubeStructureError, MethodError
-            If the fused cube was made otherwise than is now asked.
-        StoreLockedError, StoreWriteError, ClusterLostError
-            If another process writes the cube, it cannot be written, or the cluster is gone; what
-            was finished is kept.
-        GridMismatchError, MissingPairError, TargetDateError
-            If the cubes do not fit together, or there is nothing to fuse.
         """
         from biastf_xr.cluster import connect
         from biastf_xr.fusion._run import write_fused
@@ -594,11 +565,6 @@ class Region:
         -------
         list of pathlib.Path
             The files.
-
-        Raises
-        ------
-        StoreWriteError
-            If a file cannot be written.
         """
         from biastf_xr.cube._export import export_cogs
 
@@ -624,11 +590,6 @@ class Region:
         -------
         PublishReport
             What was done.
-
-        Raises
-        ------
-        StoreWriteError
-            If a file cannot be written.
         """
         from biastf_xr.publish.catalogue import publish
 
