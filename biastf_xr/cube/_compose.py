@@ -69,7 +69,8 @@ def ingest_window(
 
     outcome = WindowOutcome(store)
     images: dict[int, dict[str, NDArray[Any]]] = {}
-    with rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE, GDAL_DISABLE_READDIR_ON_OPEN="TRUE"):
+    options = {"GDAL_CACHEMAX": GDAL_CACHE, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    with rasterio.Env(**options, **job.product.gdal_options):
         for index, scenes in window.days.items():
             image = _compose(job, scenes, window.tile, outcome)
             outcome.clear[index] = int(image["clear"].sum())

@@ -32,7 +32,10 @@ def open_raster(path: Path | str) -> xr.DataArray:
         with without_grid_warning():
             opened: Any = rioxarray.open_rasterio(path, masked=False)
     except (rasterio.errors.RasterioError, OSError) as error:
-        raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
+        # What signs a URL is long, and nobody's business.
+        shown, signed, _ = str(path).partition("?")
+        why = str(error).replace(str(path), shown) if signed else error
+        raise SceneError(f"{shown}: cannot be opened as a raster ({why}).") from error
     array: xr.DataArray = opened
     return array
 

@@ -13,7 +13,7 @@ from biastf_xr.sources._files import join_layers, read_day
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
 
@@ -62,7 +62,9 @@ class LandGridProduct(Product):
         """Return the layer of a file; a granule holds all of them."""
         return "granule" if "tile" in name.groupdict() else super().layer_of(name)
 
-    def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
+    def describe(
+        self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path | str]
+    ) -> Scene:
         """Describe a scene by the names of its files."""
         if "granule" not in files:
             return super().describe(names, files)
@@ -132,12 +134,12 @@ class DailyReflectance(LandGridProduct):
             },
         }
 
-    def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`."""
-        scenes = super().find_scenes(folder)
+    def choose(self, scenes: Iterable[Scene], folder: Path | str) -> list[Scene]:
+        """Take the scenes of the platform; see `Product.choose`."""
+        found = super().choose(scenes, folder)
         if self.platform not in self.satellites.values():
-            return scenes
-        return [s for s in scenes if self.satellites[s.id[:3].upper()] == self.platform]
+            return found
+        return [s for s in found if self.satellites[s.id[:3].upper()] == self.platform]
 
     def rank(self, scene: Scene) -> tuple[Any, ...]:
         """Return where a scene comes among those of its day: by satellite, then by id."""

@@ -134,8 +134,8 @@ class Product:
     needed : tuple of str
         Layers without which a scene cannot be used.
     asset_keys : mapping of str to tuple of str
-        Keys of a layer among the assets of a STAC item, the first that is there counts; empty for
-        a product that no catalogue holds.
+        Keys of a layer among the assets of a STAC item whose files have names of their own, the
+        first that is there counts.
     flags : mapping of str to mapping
         Bits that rule a pixel out, by quality layer and by the option that says so ("always": no
         option); 0 is the least significant.
@@ -176,6 +176,11 @@ class Product:
         return {}
 
     @property
+    def gdal_options(self) -> Mapping[str, str]:
+        """Return the options of GDAL that its files are read with."""
+        return {}
+
+    @property
     def record(self) -> str:
         """Return the name and the options that are not defaults, for the record of a cube.
 
@@ -202,15 +207,61 @@ class Product:
         list of Scene
             Scenes in order of date.
         """
+        return self.choose(self.scenes_of((p.name, p) for p in self.files(folder)), folder)
+
+    def scenes_of(self, files: Iterable[tuple[str, Path | str]]) -> list[Scene]:
+        """Group files into scenes by their names.
+
+        Parameters
+        ----------
+        files : iterable of (str, pathlib.Path or str)
+            Name of every file, and where it is.
+
+        Returns
+        -------
+        list of Scene
+            All of them, also unusable ones.
+        """
         names: dict[str, dict[str, re.Match[str]]] = defaultdict(dict)
-        files: dict[str, dict[str, Path]] = defaultdict(dict)
-        for path in self.files(folder):
-            matches = (pattern.match(path.name) for pattern in self.patterns)
-            name = next((match for match in matches if match), None)
+        found: dict[str, dict[str, Path | str]] = defaultdict(dict)
+        for text, file in files:
+            name = self.match(text)
             if name and (layer := self.layer_of(name)):
                 scene = self.scene_id(name)
-                names[scene][layer], files[scene][layer] = name, path
-        return self.in_order(self.describe(names[scene], files[scene]) for scene in names)
+                names[scene][layer], found[scene][layer] = name, file
+        return [self.describe(names[scene], found[scene]) for scene in names]
+
+    def match(self, name: str) -> re.Match[str] | None:
+        """Return what the first of `patterns` that fits makes of a file name.
+
+        Parameters
+        ----------
+        name : str
+            Without folders.
+
+        Returns
+        -------
+        re.Match or None
+            None for a file of something else.
+        """
+        return next(filter(None, (pattern.match(name) for pattern in self.patterns)), None)
+
+    def choose(self, scenes: Iterable[Scene], folder: Path | str) -> list[Scene]:
+        """Take the scenes that the options ask for.
+
+        Parameters
+        ----------
+        scenes : iterable of Scene
+            As they were found.
+        folder : pathlib.Path or str
+            Where they were found, for messages.
+
+        Returns
+        -------
+        list of Scene
+            In order.
+        """
+        return self.in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene, every layer in its native units; pixels are read when indexed.
@@ -323,14 +374,16 @@ class Product:
         """
         return self.asset_keys
 
-    def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
+    def describe(
+        self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path | str]
+    ) -> Scene:
         """Describe a scene by the names of its files.
 
         Parameters
         ----------
         names : mapping of str to re.Match
             Matched name of every layer's file.
-        files : mapping of str to pathlib.Path
+        files : mapping of str to pathlib.Path or str
             The files.
 
         Returns

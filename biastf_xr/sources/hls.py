@@ -27,7 +27,9 @@ _NAME = (
 )
 # In ids of scenes and collections: HLS.L30, HLSL30.v2.0, hls2-l30.
 _SENSOR = re.compile(r"hls2?[._-]?([LS]30)", re.IGNORECASE)
-_S30_KEYS = {"nir": ("B8A",), "swir1": ("B11",), "swir2": ("B12",)}
+_S30_KEYS = {
+    "nir": ("B8A", "nir_narrow"), "swir1": ("B11", "swir_1"), "swir2": ("B12", "swir_2"),
+}  # fmt: skip
 _LAYERS = {"B02": "blue", "B03": "green", "B04": "red", "Fmask": "Fmask"}
 
 
@@ -57,10 +59,11 @@ class Hls(Product):
     patterns: ClassVar = (re.compile(_NAME),)
     layer_names: ClassVar = {**_LAYERS, "B05": "nir", "B06": "swir1", "B07": "swir2"}
     needed: ClassVar = ("blue", "green", "red", "nir", "swir1", "swir2", "Fmask")
-    # As LP DAAC names them, for L30; those of S30 in `keys_of`.
+    # As LP DAAC, for L30, and stactools name them; those of S30 in `keys_of`.
     asset_keys: ClassVar = {
-        "blue": ("B02",), "green": ("B03",), "red": ("B04",), "nir": ("B05",),
-        "swir1": ("B06",), "swir2": ("B07",), "Fmask": ("Fmask",),
+        "blue": ("B02", "blue"), "green": ("B03", "green"), "red": ("B04", "red"),
+        "nir": ("B05", "nir_narrow"), "swir1": ("B06", "swir_1"), "swir2": ("B07", "swir_2"),
+        "Fmask": ("Fmask", "fmask"),
     }  # fmt: skip
     # 0 cirrus, 1 cloud, 2 next to cloud or shadow, 3 cloud shadow, 4 snow, 5 water, 6-7 aerosol
     # level.  The fill value, 255, has all of them set.
@@ -86,10 +89,10 @@ class Hls(Product):
             # One spelling: cubes compare products by their options.
             object.__setattr__(self, "tile", match[1])
 
-    def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes of the tile under a folder, by date; see `Product.find_scenes`."""
-        scenes = super().find_scenes(folder)
-        tiles = sorted({_tile(scene) for scene in scenes})
+    def choose(self, scenes: Iterable[Scene], folder: Path | str) -> list[Scene]:
+        """Take the scenes of the tile; see `Product.choose`."""
+        found = super().choose(scenes, folder)
+        tiles = sorted({_tile(scene) for scene in found} - {""})
         if self.tile is None and len(tiles) > 1:
             raise SceneError(
                 f"{folder} holds several MGRS tiles: {tiles}. Choose one with the option "
@@ -100,7 +103,8 @@ class Hls(Product):
                 f"{folder} holds no scene of the tile {self.tile}; it has {tiles}. "
                 "Correct the option tile or the folder."
             )
-        return [scene for scene in scenes if self.tile in (None, _tile(scene))]
+        # An item of a catalogue may have an id that tells no tile.
+        return [s for s in found if self.tile is None or _tile(s) in (self.tile, "")]
 
     def layer_of(self, name: re.Match[str]) -> str:
         """Return the layer of a file; the near infrared like that of OLI is B8A of Sentinel-2."""
@@ -120,8 +124,10 @@ class Hls(Product):
 
     def rank(self, scene: Scene) -> tuple[Any, ...]:
         """Return where a scene comes among those of its day: the preferred sensor first."""
-        return scene.id.split(".")[1] != self.prefer, scene.id
+        return f".{self.prefer}." not in scene.id, scene.id
 
 
 def _tile(scene: Scene) -> str:
-    return scene.id.split(".")[2].removeprefix("T")
+    """Return the MGRS tile that a scene's id names, if it does."""
+    name = re.search(r"\.T(\d{2}[A-Z]{3})\.", scene.id)
+    return name[1] if name else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from biastf_xr._urls import is_url
 from biastf_xr.errors import SceneError
 from biastf_xr.sources._files import lacking, read_day
 from biastf_xr.sources.base import Encoding, Product, Scene
@@ -88,12 +89,12 @@ class LandsatC2(Product):
     mask_cirrus: bool = True
     mask_snow: bool = False
 
-    def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the scenes under a folder, by date; see `Product.find_scenes`."""
-        scenes = [s for s in super().find_scenes(folder) if set(s.files) != {"MTL"}]
+    def choose(self, scenes: Iterable[Scene], folder: Path | str) -> list[Scene]:
+        """Take the scenes with images; see `Product.choose`."""
+        found = [s for s in super().choose(scenes, folder) if set(s.files) != {"MTL"}]
         # A Level-1 bundle beside the Level-2 one of the same pass does no harm.
-        taken = {scene.key for scene in scenes if scene.files}
-        return [scene for scene in scenes if scene.files or scene.key not in taken]
+        taken = {scene.key for scene in found if scene.files}
+        return [scene for scene in found if scene.files or scene.key not in taken]
 
     def layer_of(self, name: re.Match[str]) -> str:
         """Return the layer of a file; one of another level or collection is just "other"."""
@@ -103,7 +104,9 @@ class LandsatC2(Product):
             return super().layer_of(name)
         return (_TM | _QUALITY).get(name["layer"].upper(), "")
 
-    def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
+    def describe(
+        self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path | str]
+    ) -> Scene:
         """Describe a scene by the names of its files."""
         name = next(iter(names.values()))
         date, problem = read_day(name["date"])
@@ -121,7 +124,8 @@ class LandsatC2(Product):
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene lazily, digital numbers and quality layers; see `Product.open_scene`."""
         files = dict(scene.files)
-        if metadata := files.pop("MTL", None):
+        metadata = files.pop("MTL", None)
+        if metadata and not is_url(metadata):
             self._check_metadata(Path(metadata))
         raw = super().open_scene(replace(scene, files=files))
         craft = _CRAFT.search(" ".join([scene.id, *(Path(f).name for f in files.values())]))
@@ -140,7 +144,10 @@ class LandsatC2(Product):
 
     def _check_metadata(self, path: Path) -> None:
         """Check the metadata file of a scene against what is declared here."""
-        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise SceneError(f"{path} cannot be read ({error}). Download it again.") from error
         group = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS"
         inside = re.search(rf"GROUP = {group}(.*?)END_GROUP = {group}", text, re.DOTALL)
         stated: dict[str, set[str]] = defaultdict(set)

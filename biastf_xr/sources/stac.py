@@ -1,15 +1,16 @@
 """Scenes of a STAC catalogue, static or behind an API, read as one of the other products.
 
-A catalogue only says where files are: masks, scale and grid are those of the product that the
-items hold (`like`), and windows, mosaics and reprojection are the ingest's own, so that neither
+A catalogue only says where files are: names, masks, scale and grid are those of the product that
+the items hold (`like`), and windows, mosaics and reprojection are the ingest's own, so that neither
 stackstac nor odc-stac is needed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
@@ -17,22 +18,30 @@ from biastf_xr._urls import is_url
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources import PRODUCTS, build_product, product_class
 from biastf_xr.sources._files import lacking
+from biastf_xr.sources._login import HOSTS, Login, earthdata, need, sign
 from biastf_xr.sources.base import Product, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import xarray as xr
+
+    Files = Mapping[str, Path | str]
+
+EXPECTED = "a catalog.json, a file of items, a folder of either, or the URL of an API"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stac(Product):
     """Items of a STAC catalogue.
 
+    Files are known by their names as in a folder, whatever the catalogue calls the assets; those
+    with names of their own by the keys of their assets.
+
     Attributes
     ----------
     like : str
-        Product that the items hold: "landsat-c2-l2" or "hls".
+        Product that the items hold, as "landsat-c2-l2", "hls" or "mod09ga".
     options : dict
         Options of that product, for instance ``mask_snow = true``.
     collections : tuple of str
@@ -43,21 +52,26 @@ class Stac(Product):
         Period, as "2021-04-01/2021-06-30".  An API needs it.
     assets : dict of str
         Asset keys that differ from the usual ones, by layer.
+    login : {"none", "planetary-computer", "earthdata"}
+        Who hands out the files: those of Planetary Computer are signed, with the extra
+        ``planetary-computer``; those of NASA Earthdata asked for with the token of your account,
+        with the extra ``earthdata``.
     """
 
     name: ClassVar = "stac"
     title: ClassVar = "STAC"
     required: ClassVar = 'like = "landsat-c2-l2"         # product that the items hold\n'
-    expects: ClassVar = "a catalog.json, a folder that holds one, or the URL of an API"
+    expects: ClassVar = EXPECTED
     like: str
     options: Mapping[str, Any] = field(default_factory=dict)
     collections: tuple[str, ...] = ()
     bbox: tuple[float, float, float, float] | None = None
     datetime: str | None = None
     assets: Mapping[str, str] = field(default_factory=dict)
+    login: Login = "none"
 
     def __post_init__(self) -> None:
-        known = sorted(name for name in PRODUCTS if product_class(name).asset_keys)
+        known = sorted(name for name in PRODUCTS if product_class(name).patterns)
         if self.like not in known:
             raise ConfigError(f"like is {self.like!r}; expected one of {known}.")
         keys = self._product().asset_keys
@@ -65,6 +79,7 @@ class Stac(Product):
         if unknown:
             raise ConfigError(f"assets: no layers {unknown}; expected {sorted(keys)}.")
         object.__setattr__(self, "collections", tuple(self.collections))
+        self.check_choice("login", get_args(Login))
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -76,16 +91,54 @@ class Stac(Product):
         """Return the further layers."""
         return self._product().extras
 
-    def find_scenes(self, folder: Path | str) -> list[Scene]:
-        """List the items of a catalogue, by date; see `Product.find_scenes`.
+    @property
+    def gdal_options(self) -> Mapping[str, str]:
+        """Return the options of GDAL that the files are read with."""
+        return earthdata() if self.login == "earthdata" else {}
 
-        `folder`: A static catalogue, the folder of one, or the URL of an API.
+    def find_scenes(self, folder: Path | str) -> list[Scene]:
+        """List the scenes of a catalogue, by date; see `Product.find_scenes`.
+
+        `folder`: A static catalogue, a file of items, a folder of either, or the URL of an API.
         """
-        return self.in_order(self._scene(item) for item in self._items(str(folder)))
+        product = self._product()
+        scenes: list[Scene] = []
+        named: list[tuple[str, Path | str]] = []
+        stamps: dict[Path | str, str] = {}
+        for item in self._items(str(folder)):
+            files = _files_of(item)
+            names = _names_of(item, files, product)
+            problem = "" if names or self.assets else _other(files)
+            try:
+                # Folders of this machine say nothing about what lies in them.
+                called = [str(f) if is_url(f) else _basename(f) for f in files.values()]
+                keys = product.keys_of([item.id, item.collection_id or "", *called])
+            except SceneError as error:
+                problem = problem or str(error)
+            if problem:
+                scenes.append(_scene_of(item, {}, problem))
+            elif self.assets or not names:
+                known = {**keys, **{layer: (key,) for layer, key in self.assets.items()}}
+                scenes.append(_by_keys(item, files, known, product.expects))
+            else:
+                # Items may hold parts of one scene: the names of the files tell.
+                named += names.items()
+                stamps |= dict.fromkeys(names.values(), _stamp(item))
+        for scene in product.scenes_of(named):
+            stamp = max(stamps[file] for file in scene.files.values()) if scene.files else ""
+            scenes.append(replace(scene, version=scene.version or stamp))
+        return product.choose(scenes, folder)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open an item as the product that it holds; see `Product.open_scene`."""
-        return self._product().open_scene(scene)
+        import rasterio
+
+        # Signed when it is read, not when it is found: a signature is soon out of date, and is no
+        # part of what the cube knows its scenes by.
+        if self.login == "planetary-computer":
+            scene = replace(scene, files=sign(scene.files))
+        with rasterio.Env(**self.gdal_options):
+            return self._product().open_scene(scene)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask as the product does; see `Product.to_reflectance`."""
@@ -94,30 +147,18 @@ class Stac(Product):
     def _product(self) -> Product:
         return build_product(self.like, **self.options)
 
-    def _items(self, where: str) -> Iterable[Any]:
-        static = where.endswith(".json") or not is_url(where)
-        return self._static(where) if static else self._search(where)
-
-    def _static(self, where: str) -> Iterable[Any]:
-        """Walk a catalogue of files."""
-        pystac = _need("pystac")
-        path = Path(where)
-        if path.is_dir():
-            path = path / "catalog.json"
-        try:
-            catalogue = pystac.Catalog.from_file(str(path) if not is_url(where) else where)
-        except (OSError, ValueError, pystac.STACError) as error:
-            raise SceneError(
-                f"no STAC catalogue can be read at {where} ({error}). Expected {self.expects}."
-            ) from error
-        for item in catalogue.get_items(recursive=True):
-            if self.collections and item.collection_id not in self.collections:
-                continue
+    def _items(self, where: str) -> Iterator[Any]:
+        if is_url(where) and not where.endswith("json"):
+            yield from self._search(where)
+            return
+        for item in _static(where):
             if self._inside(item):
                 yield item
 
     def _inside(self, item: Any) -> bool:
-        """Return whether an item of a static catalogue is of the region and time asked for."""
+        """Return whether an item is of the collections, region and time asked for."""
+        if self.collections and item.collection_id not in self.collections:
+            return False
         if self.bbox and item.bbox:
             west, south, east, north = self.bbox
             a, b, c, d = item.bbox
@@ -131,11 +172,17 @@ class Stac(Product):
 
     def _search(self, url: str) -> Iterable[Any]:
         """Ask an API."""
-        client = _need("pystac_client")
+        client = need("pystac_client", "stac")
         if not (self.collections and self.bbox and self.datetime):
             raise ConfigError(
                 f"{url} is an API: the options collections, bbox and datetime must say what to "
                 "take of it."
+            )
+        asked = next((login for login, host in HOSTS.items() if host in url), self.login)
+        if asked != self.login:
+            raise ConfigError(
+                f'login is "{self.login}"; the files of {url} can only be read with login = '
+                f'"{asked}".'
             )
         search = client.Client.open(url).search(
             collections=list(self.collections), bbox=self.bbox, datetime=self.datetime
@@ -143,44 +190,117 @@ class Stac(Product):
         found: Iterable[Any] = search.items()
         return found
 
-    def _scene(self, item: Any) -> Scene:
-        files: dict[str, Path | str] = {}
-        product = self._product()
-        hrefs = [asset.href for asset in item.assets.values()]
-        known, problem = product.asset_keys, ""
-        try:
-            known = product.keys_of([item.id, item.collection_id or "", *hrefs])
-        except SceneError as error:
-            problem = str(error)
-        for layer, usual in known.items():
-            keys = (self.assets[layer],) if layer in self.assets else usual
-            asset = next((item.assets[k] for k in keys if k in item.assets), None)
-            if asset is not None:
-                files[layer] = _local(asset.get_absolute_href() or asset.href)
-        problem = problem or lacking(files, known)
-        date = np.datetime64("NaT", "D")
-        if item.datetime is None:
-            problem = "has no datetime. Correct the item."
-        else:
-            date = np.datetime64(item.datetime.replace(tzinfo=None), "D")
-        stamps = item.properties
-        version = str(stamps.get("updated") or stamps.get("created") or "")
-        return Scene(item.id, date, files, item.id, version, problem)
+
+# --- items ----------------------------------------------------------------------------------------
 
 
-def _need(name: str) -> Any:
-    import importlib
-
+def _static(where: str) -> Iterator[Any]:
+    """Walk the items of a catalogue of files, of one file, or of the files of a folder."""
+    pystac = need("pystac", "stac")
+    path = Path(where)
+    if not is_url(where) and path.is_dir():
+        tops = [path / "catalog.json", path / "collection.json"]
+        files = [top for top in tops if top.is_file()][:1] or _files_of_items(path)
+        if not files:
+            raise SceneError(f"no STAC catalogue or item lies in {where}. Expected {EXPECTED}.")
+        for file in files:
+            yield from _static(str(file))
+        return
     try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            'STAC catalogues need an extra: pip install "biastf-xr[stac]".'
+        content = json.loads(pystac.StacIO.default().read_text(where))
+        if content["type"] in ("Feature", "FeatureCollection"):
+            # Not brought to STAC's present version: that would ask for its collection's URL.
+            for item in content.get("features", [content]):
+                yield pystac.Item.from_dict(item, href=where, migrate=False)
+        else:
+            yield from pystac.Catalog.from_file(where).get_items(recursive=True)
+    except (
+        OSError, ValueError, KeyError, TypeError, pystac.STACError, pystac.STACTypeError
+    ) as error:  # fmt: skip
+        raise SceneError(
+            f"no STAC catalogue or item can be read at {where} ({error!r}). Expected {EXPECTED}."
         ) from error
 
 
-def _local(href: str) -> Path | str:
-    """Return the path of a file on this machine, or the URL as it is."""
-    if href.startswith("file://"):
-        href = href.removeprefix("file://")
-    return href if is_url(href) else Path(href)
+def _files_of_items(folder: Path) -> list[Path]:
+    """List the files under a folder that are STAC items, or several."""
+    found = []
+    for path in sorted(folder.rglob("*.*json")):
+        text = path.read_text("utf-8", errors="replace")
+        if '"stac_version"' in text and '"Feature' in text:
+            found.append(path)
+    return found
+
+
+def _files_of(item: Any) -> dict[str, Path | str]:
+    """Return the path or URL of every asset, by key; a file beside the item comes first."""
+    own = item.get_self_href() or ""
+    files: dict[str, Path | str] = {}
+    for key, asset in item.assets.items():
+        href = (asset.get_absolute_href() or asset.href).removeprefix("file://")
+        beside = Path(own).parent / _basename(href)
+        if own and not is_url(own) and beside.is_file():
+            files[key] = beside
+        else:
+            files[key] = href if is_url(href) else Path(href)
+    return files
+
+
+def _basename(file: Path | str) -> str:
+    """Return the name of a file, or of what is behind a URL."""
+    return str(file).partition("?")[0].rpartition("/")[2]
+
+
+def _names_of(item: Any, files: Files, product: Product) -> dict[str, Path | str]:
+    """Return the files that are a product's, by the name it knows them by.
+
+    It is the file's own, or the item's id with the key: "SR_B2.TIF" of USGS, "B02" of LP DAAC.
+    """
+    scene = item.id.removesuffix("_SR")
+    found: dict[str, Path | str] = {}
+    for key, file in files.items():
+        for name in (_basename(file), f"{scene}_{key}", f"{scene}.{key}.tif"):
+            match = product.match(name)
+            if match and product.layer_of(match):
+                found.setdefault(name, file)
+                break
+    return found
+
+
+def _other(files: Files) -> str:
+    """Return the problem of an item whose files are those of another product."""
+    names = [_basename(file) for file in files.values()]
+    for other in PRODUCTS:
+        if any(p.match(name) for p in product_class(other).patterns for name in names):
+            return f'has the files of another product, as {names[0]}. State like = "{other}".'
+    return ""
+
+
+def _by_keys(item: Any, files: Files, keys: Mapping[str, tuple[str, ...]], expects: str) -> Scene:
+    """Describe an item by the keys of its assets."""
+    found = {
+        layer: next(files[key] for key in usual if key in files)
+        for layer, usual in keys.items()
+        if any(key in files for key in usual)
+    }
+    if len(found) == len(keys) > 0:
+        return _scene_of(item, found, "")
+    remedy = "Say which asset is which layer in the option assets" if keys else "Choose another"
+    problem = lacking(found, keys) or f"has no file such as {expects}."
+    return _scene_of(item, found, f"{problem} Its assets are {sorted(files)}. {remedy}.")
+
+
+def _scene_of(item: Any, files: Files, problem: str) -> Scene:
+    """Describe an item by itself."""
+    if item.datetime is None:
+        date = np.datetime64("NaT", "D")
+        problem = problem or "has no datetime. Correct the item."
+    else:
+        date = np.datetime64(item.datetime.replace(tzinfo=None), "D")
+    return Scene(item.id, date, files, item.id, _stamp(item), problem)
+
+
+def _stamp(item: Any) -> str:
+    """Return when an item was last changed."""
+    stamps = item.properties
+    return str(stamps.get("updated") or stamps.get("created") or "")

@@ -64,7 +64,9 @@ class Vnp43(NadirReflectance):
         """Return the form of a granule; of two processings the later one, by name, is taken."""
         return name["product"][5:].upper()
 
-    def describe(self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path]) -> Scene:
+    def describe(
+        self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path | str]
+    ) -> Scene:
         """Describe a scene by the names of its granules."""
         key = self.scene_id(next(iter(names.values())))
         date, problem = read_day(key.split(".")[1][1:])
