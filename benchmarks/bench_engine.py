@@ -130,12 +130,11 @@ def write_model(
     from biastf_xr.methods._learning.card import Card
     from biastf_xr.methods._learning.networks import write_networks
     from biastf_xr.methods.biastf import NetworkShape
-    from biastf_xr.methods.biastf._network import build_network
 
     shape = NetworkShape(filters=filters)
     models = {}
     for i, band in enumerate(bands):
-        network = build_network(shape, i)
+        network = shape.layers().build(i)
         with torch.no_grad():
             network[-1].weight.normal_(0, 0.05)  # type: ignore[operator]
         models[band] = network.state_dict()

@@ -167,10 +167,9 @@ def unit() -> float:
     import torch
 
     from biastf_xr.methods.biastf import NetworkShape
-    from biastf_xr.methods.biastf._network import build_network
 
     torch.set_num_threads(1)
-    network: Any = build_network(NetworkShape()).eval()
+    network: Any = NetworkShape().layers().build().eval()
     network = network.to(memory_format=torch.channels_last)
     image = torch.rand(1, 1, 256, 256).to(memory_format=torch.channels_last)
     times = []

@@ -27,7 +27,6 @@ from torch import nn  # noqa: E402
 
 from biastf_xr.methods._learning.inference import CpuPlace, ReadyNetwork, apply_network  # noqa: E402
 from biastf_xr.methods.biastf import NetworkShape  # noqa: E402
-from biastf_xr.methods.biastf._network import build_network  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,7 +40,7 @@ PLAIN = "torch, plain layers, whole image"
 
 def trained() -> nn.Sequential:
     """Build a network whose every weight counts."""
-    network = build_network(NetworkShape()).eval()
+    network = NetworkShape().layers().build().eval()
     last = network[-1]
     if isinstance(last, nn.Conv2d):
         with torch.no_grad():

@@ -160,14 +160,13 @@ def random_model(tmp_path_factory):
         from biastf_xr.methods._learning.card import Card
         from biastf_xr.methods._learning.networks import write_networks
         from biastf_xr.methods.biastf import BiaSTF, NetworkShape
-        from biastf_xr.methods.biastf._network import build_network
 
         shape = NetworkShape(filters=filters, inputs=inputs)
         count = shape.channels(len(bands))
         channels = [] if inputs == "change" else [(0.0, 0.05), (0.2, 0.1), (0.1, 0.1)][:count]
         models = {}
         for i, band in enumerate(bands):
-            network = build_network(shape, seed + i, count).eval()
+            network = shape.layers(count).build(seed + i).eval()
             generator = torch.Generator().manual_seed(seed + 100 + i)
             with torch.no_grad():
                 network[-1].weight.normal_(0, 0.3, generator=generator)

@@ -85,19 +85,10 @@ class ImageSums(Additive):
         angle = Mean.of(spectral_angles(prediction[inner], reference[inner]))
         return cls(tuple(BandSums.of(p, r, core) for p, r in pairs), angle)
 
-    def ergas(self, ratio: float) -> float:
-        """Return ERGAS; see `biastf_xr.evaluation.metrics.ergas`.
-
-        Returned: Lower is better; NaN where a band's reference has a mean of zero.
-        """
-        moments = [band.moments for band in self.bands]
-        parts = [(m.rmse / m.mean_r) ** 2 if m.mean_r else np.nan for m in moments]
-        return float(100 * ratio * np.sqrt(np.mean(parts)))
-
     def measures(self, bands: Sequence[str], ratio: float) -> dict[tuple[str, str], float]:
         """Return every measure."""
         single = [band.measures() for band in self.bands]
-        joint = {"ERGAS": self.ergas(ratio), "SAM": self.angle.value}
+        joint = {"ERGAS": ergas_of([b.moments for b in self.bands], ratio), "SAM": self.angle.value}
         scores: dict[tuple[str, str], float] = {}
         for name in MEASURES:
             if name in joint:
@@ -107,6 +98,12 @@ class ImageSums(Additive):
             scores |= {(name, band): v for band, v in zip(bands, values, strict=True)}
             scores[name, "mean"] = float(np.mean(values))
         return scores
+
+
+def ergas_of(bands: Sequence[Moments], ratio: float) -> float:
+    """Return ERGAS from the moments of the bands; NaN where a reference has a mean of zero."""
+    parts = [(m.rmse / m.mean_r) ** 2 if m.mean_r else np.nan for m in bands]
+    return float(100 * ratio * np.sqrt(np.mean(parts)))
 
 
 def spectral_angles(prediction: Array, reference: Array) -> NDArray[np.float64]:

@@ -15,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 from biastf_xr.evaluation._moments import K1, K2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     Array = NDArray[np.floating]
@@ -129,9 +131,7 @@ def edge_map(prediction: Array, reference: Array) -> Double:
     ----------
     Zhu et al. (2022), Remote Sens. Environ. 274, 113002, doi 10.1016/j.rse.2022.113002.
     """
-    seen = np.isfinite(prediction) & np.isfinite(reference)
-    images = (np.where(seen, image, np.nan) for image in (prediction, reference))
-    return normalised_difference(*(roberts_edges(image) for image in images))
+    return _compared(roberts_edges, prediction, reference)
 
 
 def texture_map(prediction: Array, reference: Array) -> Double:
@@ -140,6 +140,11 @@ def texture_map(prediction: Array, reference: Array) -> Double:
     `prediction`, `reference`: Shape ``(y, x)``; NaN is missing.
     Returned: Normalised difference of the patterns, -1 to 1; see `edge_map` for the source.
     """
+    return _compared(binary_patterns, prediction, reference)
+
+
+def _compared(look: Callable[[Array], Double], prediction: Array, reference: Array) -> Double:
+    """Compare what is seen in both images."""
     seen = np.isfinite(prediction) & np.isfinite(reference)
     images = (np.where(seen, image, np.nan) for image in (prediction, reference))
-    return normalised_difference(*(binary_patterns(image) for image in images))
+    return normalised_difference(*map(look, images))

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from biastf_xr.evaluation._image_sums import MEASURES, ImageSums, spectral_angles
+from biastf_xr.evaluation._image_sums import MEASURES, ImageSums, ergas_of, spectral_angles
 from biastf_xr.evaluation._moments import Mean, Moments
 from biastf_xr.evaluation._spatial import edge_map, ssim_map, texture_map
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     Array = NDArray[np.floating]
@@ -199,11 +198,8 @@ def ergas(prediction: Array, reference: Array, ratio: float) -> float:
     float
         Lower is better.
     """
-    parts: list[float] = []
-    for p, r in zip(prediction, reference, strict=True):
-        moments = Moments.of(p, r)
-        parts.append((moments.rmse / moments.mean_r) ** 2 if moments.mean_r else np.nan)
-    return float(100 * ratio * np.sqrt(np.mean(parts)))
+    pairs = zip(prediction, reference, strict=True)
+    return ergas_of([Moments.of(p, r) for p, r in pairs], ratio)
 
 
 def sam(prediction: Array, reference: Array) -> float:

@@ -34,119 +34,109 @@ MOST_CLASSES = 100
 WHOLE = 0.999
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneClasses:
-    """Finds the classes of base images, and their changes; see the options of `FSDAF`.
+def prepare(method: Any, scene: SceneView) -> dict[np.datetime64, Prepared]:
+    """Classify every base image, and unmix the class changes of its targets, as `FSDAF` asks.
 
     One pass over the base images finds statistics and a sample for k-means, a second one the
     fractions of the classes in coarse pixels; with a class map one pass does.
     """
+    look = _Look(scene.alignment.rows, scene.alignment.cols, class_map=method.class_map)
+    seen = scene.fold(replace(look, step=_step(scene.alignment.shape)).at, _join)
+    limits = {
+        day: _clean_limits(s["values"], method.clean, method.valid_range) for day, s in seen.items()
+    }
+    if method.class_map is None:
+        centres = {day: _centres(method, s["sample"], limits[day]) for day, s in seen.items()}
+        shares = scene.fold(replace(look, centres=centres, limits=limits).at, _join)
+    else:
+        none = np.zeros((int(method.class_map.max()), len(scene.bands)))
+        centres, shares = dict.fromkeys(seen, none), seen
+    return {
+        day: _unmix(method, scene, day, shares[day], {
+            **deviation_of(seen[day]["moments"]),
+            "centres": centres[day].astype(np.float32),
+            "limits": limits[day].astype(np.float32),
+        })
+        for day in seen
+    }  # fmt: skip
 
-    classes: int
-    class_map: Any
-    seed: int
-    pure: int
-    least_fraction: float
-    trim: float
-    clean: float
-    valid_range: tuple[float, float]
 
-    def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
-        """Classify every base image, and unmix the class changes of its targets."""
-        look = _Look(scene.alignment.rows, scene.alignment.cols, class_map=self.class_map)
-        seen = scene.fold(replace(look, step=_step(scene.alignment.shape)).at, _join)
-        limits = {
-            day: _clean_limits(s["values"], self.clean, self.valid_range) for day, s in seen.items()
-        }
-        if self.class_map is None:
-            centres = {day: self._centres(s["sample"], limits[day]) for day, s in seen.items()}
-            shares = scene.fold(replace(look, centres=centres, limits=limits).at, _join)
-        else:
-            none = np.zeros((int(self.class_map.max()), len(scene.bands)))
-            centres, shares = dict.fromkeys(seen, none), seen
-        return {
-            day: self._unmix(scene, day, shares[day], {
-                **deviation_of(seen[day]["moments"]),
-                "centres": centres[day].astype(np.float32),
-                "limits": limits[day].astype(np.float32),
-            })
-            for day in seen
-        }  # fmt: skip
+def _centres(method: Any, sample: Float, limits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the classes of a sample ``(pixel, band)``; in ascending order of reflectance."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    def _centres(self, sample: Float, limits: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Find the classes of a sample ``(pixel, band)``; in ascending order of reflectance."""
-        from sklearn.cluster import KMeans
-        from threadpoolctl import threadpool_limits
+    values = np.clip(sample.astype(np.float64), limits[0], limits[1])
+    distinct = len(np.unique(values, axis=0))
+    if not distinct:
+        return np.zeros((1, sample.shape[1]))
+    with threadpool_limits(1):  # sums in one order
+        means = KMeans(min(method.classes, distinct), n_init=4, random_state=method.seed)
+        centres = means.fit(values).cluster_centers_
+    ordered: NDArray[np.float64] = centres[np.lexsort(centres.T[::-1])]
+    return ordered
 
-        values = np.clip(sample.astype(np.float64), limits[0], limits[1])
-        distinct = len(np.unique(values, axis=0))
-        if not distinct:
-            return np.zeros((1, sample.shape[1]))
-        with threadpool_limits(1):  # sums in one order
-            means = KMeans(min(self.classes, distinct), n_init=4, random_state=self.seed)
-            centres = means.fit(values).cluster_centers_
-        ordered: NDArray[np.float64] = centres[np.lexsort(centres.T[::-1])]
-        return ordered
 
-    def _unmix(
-        self, scene: SceneView, day: np.datetime64, seen: Any, common: dict[str, Any]
-    ) -> Prepared:
-        """Find the change of every class on every target date, and the range it may lead to."""
-        count, bands = common["centres"].shape
-        fractions, clear = _fractions(seen["cells"], count, scene.alignment.coarse_shape)
-        alignment = scene.alignment
-        within = np.logical_and.outer(
-            _within(alignment.rows, alignment.shape[0]), _within(alignment.cols, alignment.shape[1])
-        )
-        whole = (clear >= WHOLE) & within
-        if whole.sum() < count:
-            whole = clear >= HALF
-        fractions = np.where(whole[..., None], fractions, 0)
-        pure = [
-            _purest(fractions[..., c], self.pure, self.least_fraction, self.seed)
-            for c in range(count)
-        ]
-        lowest, highest = (np.clip(seen[k], *common["limits"]) for k in ("low", "high"))
-        there = np.isfinite(seen["low"]).all(axis=1)
-        change = np.full((scene.targets.size, count, bands), np.nan, np.float32)
-        limits = np.full((scene.targets.size, 2, bands), np.nan, np.float32)
-        targets = scene.targets_of(day)
-        before = scene.coarse([day], bases=True)[0]
-        for first in range(0, targets.size, BATCH):
-            some = targets[first : first + BATCH]
-            for t, image in zip(some, scene.coarse(scene.targets[some]), strict=True):
-                moved = (image - before).reshape(bands, -1)
-                for b in range(bands):
-                    change[t, :, b] = self._class_change(moved[b], fractions, pure)
-                flat = image.reshape(bands, -1)
-                seen_low, seen_high = (
-                    f(flat, axis=1, where=np.isfinite(flat), initial=v)
-                    for f, v in ((np.min, np.inf), (np.max, -np.inf))
-                )
-                low = np.where(there[:, None], lowest + change[t], np.inf).min(axis=0)
-                high = np.where(there[:, None], highest + change[t], -np.inf).max(axis=0)
-                limits[t, 0] = np.maximum(np.minimum(low, seen_low), self.valid_range[0])
-                limits[t, 1] = np.minimum(np.maximum(high, seen_high), self.valid_range[1])
-        return Prepared(common, {"change": change, "range": limits})
+def _unmix(
+    method: Any, scene: SceneView, day: np.datetime64, seen: Any, common: dict[str, Any]
+) -> Prepared:
+    """Find the change of every class on every target date, and the range it may lead to."""
+    count, bands = common["centres"].shape
+    fractions, clear = _fractions(seen["cells"], count, scene.alignment.coarse_shape)
+    alignment = scene.alignment
+    within = np.logical_and.outer(
+        _within(alignment.rows, alignment.shape[0]), _within(alignment.cols, alignment.shape[1])
+    )
+    whole = (clear >= WHOLE) & within
+    if whole.sum() < count:
+        whole = clear >= HALF
+    fractions = np.where(whole[..., None], fractions, 0)
+    pure = [
+        _purest(fractions[..., c], method.pure, method.least_fraction, method.seed)
+        for c in range(count)
+    ]
+    lowest, highest = (np.clip(seen[k], *common["limits"]) for k in ("low", "high"))
+    there = np.isfinite(seen["low"]).all(axis=1)
+    change = np.full((scene.targets.size, count, bands), np.nan, np.float32)
+    limits = np.full((scene.targets.size, 2, bands), np.nan, np.float32)
+    targets = scene.targets_of(day)
+    before = scene.coarse([day], bases=True)[0]
+    for first in range(0, targets.size, BATCH):
+        some = targets[first : first + BATCH]
+        for t, image in zip(some, scene.coarse(scene.targets[some]), strict=True):
+            moved = (image - before).reshape(bands, -1)
+            for b in range(bands):
+                change[t, :, b] = _class_change(method, moved[b], fractions, pure)
+            flat = image.reshape(bands, -1)
+            seen_low, seen_high = (
+                f(flat, axis=1, where=np.isfinite(flat), initial=v)
+                for f, v in ((np.min, np.inf), (np.max, -np.inf))
+            )
+            low = np.where(there[:, None], lowest + change[t], np.inf).min(axis=0)
+            high = np.where(there[:, None], highest + change[t], -np.inf).max(axis=0)
+            limits[t, 0] = np.maximum(np.minimum(low, seen_low), method.valid_range[0])
+            limits[t, 1] = np.minimum(np.maximum(high, seen_high), method.valid_range[1])
+    return Prepared(common, {"change": change, "range": limits})
 
-    def _class_change(self, moved: Float, fractions: Float, pure: list[Any]) -> Float:
-        """Unmix one band's coarse change ``(pixel,)`` into that of the classes."""
-        rows: list[Any] = []
-        for places in pure:
-            here = places[np.isfinite(moved[places])]
-            if here.size:
-                low, high = np.quantile(moved[here], [self.trim, 1 - self.trim])
-                rows.append(here[(moved[here] >= low) & (moved[here] <= high)])
-        known = np.isfinite(moved)
-        usual = float(moved[known].mean()) if known.any() else 0.0
-        found = np.full(len(pure), usual)
-        if rows:
-            used = np.concatenate(rows)
-            matrix = fractions.reshape(-1, len(pure))[used].astype(np.float64)
-            named = matrix.max(axis=0) > self.least_fraction
-            target = moved[used] - matrix[:, ~named].sum(axis=1) * usual
-            found[named] = np.linalg.lstsq(matrix[:, named], target, rcond=None)[0]
-        return found.astype(np.float32)
+
+def _class_change(method: Any, moved: Float, fractions: Float, pure: list[Any]) -> Float:
+    """Unmix one band's coarse change ``(pixel,)`` into that of the classes."""
+    rows: list[Any] = []
+    for places in pure:
+        here = places[np.isfinite(moved[places])]
+        if here.size:
+            low, high = np.quantile(moved[here], [method.trim, 1 - method.trim])
+            rows.append(here[(moved[here] >= low) & (moved[here] <= high)])
+    known = np.isfinite(moved)
+    usual = float(moved[known].mean()) if known.any() else 0.0
+    found = np.full(len(pure), usual)
+    if rows:
+        used = np.concatenate(rows)
+        matrix = fractions.reshape(-1, len(pure))[used].astype(np.float64)
+        named = matrix.max(axis=0) > method.least_fraction
+        target = moved[used] - matrix[:, ~named].sum(axis=1) * usual
+        found[named] = np.linalg.lstsq(matrix[:, named], target, rcond=None)[0]
+    return found.astype(np.float32)
 
 
 def read_class_map(given: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ import numpy as np
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._compiled import compiled
 from biastf_xr.methods._sides import two_sided_weight
-from biastf_xr.methods.base import Base, Float, Prepared, TwoSided
+from biastf_xr.methods.base import Base, Float, Method, Prepared, TwoSided
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,17 +91,11 @@ def window_reach(window: int, unit: WindowUnit, pair: CubePair, name: str) -> in
     return side // 2
 
 
-class WindowMethod(TwoSided):
-    """A method that seeks pixels in a window of so many fine or coarse pixels.
-
-    Its two sides are weighted by the options of these names.
-    """
+class Windowed(Method):
+    """A method that seeks pixels in a window of so many fine or coarse pixels."""
 
     window: int
     window_unit: WindowUnit
-    weights: Weights
-    weight_window: int
-    upsampling: Upsampling
     reach: int
 
     @property
@@ -118,6 +112,14 @@ class WindowMethod(TwoSided):
         """Size the window; see `Method.bind`."""
         reach = window_reach(self.window, self.window_unit, pair, self.name)
         return replace(self, reach=reach)  # type: ignore[type-var]
+
+
+class WindowMethod(Windowed, TwoSided):
+    """A method with a window whose two sides are weighted by the options of these names."""
+
+    weights: Weights
+    weight_window: int
+    upsampling: Upsampling
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -15,6 +15,7 @@ from biastf_xr.methods._sides import from_both
 from biastf_xr.methods._similar import (
     SLACK,
     UNITS,
+    Windowed,
     WindowUnit,
     check_range,
     gather,
@@ -26,16 +27,14 @@ from biastf_xr.methods._similar import (
     window_distances,
     window_mean,
     window_offsets,
-    window_reach,
 )
-from biastf_xr.methods.base import Block, Float, Method, Prediction, Prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Tile, Upsampling
-    from biastf_xr.methods.base import SceneView
+    from biastf_xr.methods.base import Block, Float, Prediction, Prepared, SceneView
 
 _CONVERSIONS = {"means": 1, "deviation": 2, "none": 0}
 
@@ -50,7 +49,7 @@ _DATES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class ESTARFM(Method):
+class ESTARFM(Windowed):
     """Transfer the weighted coarse change of similar pixels, converted to the fine scale.
 
     The pixels ``i`` of a window that look like its centre ``c`` in all bands on both base dates
@@ -157,16 +156,6 @@ class ESTARFM(Method):
                 f"({self.least_similar}) and at most 255 pixels, or 0 for all."
             )
 
-    @property
-    def halo(self) -> int:
-        """Return the halo of the interpolated coarse images: half a window."""
-        return self.reach
-
-    @property
-    def fine_halo(self) -> int:
-        """Return the halo of the base images: half a window."""
-        return self.reach
-
     def bind(self, pair: CubePair) -> Self:
         """Size the window; see `Method.bind`."""
         if len(pair.fine_days) < 2:
@@ -175,7 +164,7 @@ class ESTARFM(Method):
                 f"{len(pair.fine_days)}. Ingest another scene, or choose a method that works from "
                 "one: starfm, fsdaf, fitfc, direct."
             )
-        return replace(self, reach=window_reach(self.window, self.window_unit, pair, self.name))
+        return super().bind(pair)
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
         """Take the standard deviation of every base image; see `Method.prepare`."""
@@ -264,24 +253,31 @@ class _Search:
         self.number = np.zeros(tile.shape, np.int32)
         self.slope = np.ones((bands, *tile.shape), np.float32)
         self.base = np.empty((2, 2, bands, *tile.shape), np.float32)
+        self.begin(method)
+
+    def begin(self, method: ESTARFM) -> None:
+        """Look at the base dates."""
+        raise NotImplementedError
+
+    def means(self, now: Float) -> Float:
+        """Return the weighted means of images over the similar pixels."""
+        raise NotImplementedError
 
 
 class _Some(_Search):
     """The most similar pixels, remembered."""
 
-    def __init__(
-        self, method: ESTARFM, fine: Float, then: Float, unlike: Float, limits: Float, tile: Tile
-    ) -> None:
-        super().__init__(method, fine, then, unlike, limits, tile)
-        planes = fine.reshape(-1, *fine.shape[2:])
+    def begin(self, method: ESTARFM) -> None:
+        """Find them, and weigh them."""
+        planes = self.fine.reshape(-1, *self.fine.shape[2:])
         self.found = found = most_similar(
-            planes, self.side, method.similar, scale=1 / limits, threshold=limits
+            planes, self.side, method.similar, scale=1 / self.limits, threshold=self.limits
         )
         self.weights = np.zeros(found.place.shape, np.float32)
         self.number[:] = found.number
         _weigh_some(
-            fine, then, unlike, self.reach, found.place, found.number, found.offsets, self.near,
-            self.test, self.table, self.slope, self.base, self.weights,
+            self.fine, self.then, self.unlike, self.reach, found.place, found.number,
+            found.offsets, self.near, self.test, self.table, self.slope, self.base, self.weights,
         )  # fmt: skip
 
     def means(self, now: Float) -> Float:
@@ -298,13 +294,11 @@ class _All(_Search):
 
     dates = _DATES
 
-    def __init__(
-        self, method: ESTARFM, fine: Float, then: Float, unlike: Float, limits: Float, tile: Tile
-    ) -> None:
-        super().__init__(method, fine, then, unlike, limits, tile)
+    def begin(self, method: ESTARFM) -> None:
+        """Prepare the window."""
         order = row_order(self.side)
         self.offsets, self.near = window_offsets(self.side)[order], self.near[order]
-        self.limits = (limits + SLACK).astype(np.float32)
+        self.limits = (self.limits + SLACK).astype(np.float32)
         self.fresh = True
 
     def means(self, now: Float) -> Float:

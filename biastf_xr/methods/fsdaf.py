@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,7 @@ from biastf_xr.errors import MethodError
 from biastf_xr.methods._coarse_cells import NONE, OUTSIDE, Cells
 from biastf_xr.methods._compiled import compiled
 from biastf_xr.methods._options import bound, option
-from biastf_xr.methods._scene_classes import MOST_CLASSES, SceneClasses, classify, read_class_map
+from biastf_xr.methods._scene_classes import MOST_CLASSES, classify, prepare, read_class_map
 from biastf_xr.methods._sides import WEIGHTS, Weights, inside_grid
 from biastf_xr.methods._similar import (
     DN,
@@ -168,8 +168,7 @@ class FSDAF(WindowMethod):
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
         """Classify every base image, and unmix the class changes of its targets."""
-        names = (f.name for f in fields(SceneClasses))
-        return SceneClasses(**{name: getattr(self, name) for name in names}).prepare(scene)
+        return prepare(self, scene)
 
     def side(self, block: Block, base: Base) -> Float:
         """Predict from one base date; see `TwoSided.side`.

@@ -18,7 +18,7 @@ import numpy as np
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.evaluation.metrics import cc, rmse
-from biastf_xr.paper._maps import bias_error_map, bias_map, case_of, change_map, residual_map
+from biastf_xr.paper._maps import bias_error_map, bias_map, case_of
 from biastf_xr.paper._tables import columns_of
 from biastf_xr.pictures._canvas import (
     DRAWN,
@@ -80,7 +80,7 @@ def draw_bias(case: Case, path: Path, band: str | None = None) -> Path:
     known = base, coarse, coarse_base
     everyone = {"truth": truth} | images
     rows: list[tuple[str, str, dict[str, Float]]] = [
-        ("change", "reflectance", {n: change_map(i, base) for n, i in everyone.items()}),
+        ("change", "reflectance", {n: i - base for n, i in everyone.items()}),
         ("bias", "reflectance", {n: bias_map(i, *known) for n, i in everyone.items()}),
         (
             "squared error of the bias",
@@ -92,8 +92,7 @@ def draw_bias(case: Case, path: Path, band: str | None = None) -> Path:
     figure = drawing(PANEL * count + 1.6, (height + 0.45) * len(rows) + 0.5)
     grid = figure.subplots(len(rows), count, squeeze=False)
     for axes, (what, unit, maps) in zip(grid, rows, strict=True):
-        notes = {n: f"{n}\n{_note(what, m)}" for n, m in maps.items()}
-        _draw_row(figure, axes, list(everyone), maps, notes, f"{what}, {unit}")
+        _draw_row(figure, axes, list(everyone), maps, f"{what}, {unit}")
         axes[0].text(
             -0.04, 0.5, what, transform=axes[0].transAxes, rotation=90, ha="right", va="center"
         )
@@ -112,10 +111,9 @@ def draw_residuals(case: Case, path: Path, band: str | None = None) -> Path:
     `band`: The band; near infrared by default, where there is one.
     """
     band, (truth, *_), images = _of_band(case, band)
-    maps = {name: residual_map(image, truth) for name, image in images.items()}
-    notes = {name: f"{name}\n{_note('residual', m)}" for name, m in maps.items()}
+    maps = {name: image - truth for name, image in images.items()}
     figure, axes = panels(len(maps), truth.shape, ACROSS)
-    _draw_row(figure, axes, list(maps), maps, notes, "residual, reflectance")
+    _draw_row(figure, axes, list(maps), maps, "residual, reflectance")
     figure.suptitle(
         f"{case.label}: reconstruction residual, {band}. Prediction less truth", fontsize=11
     )
@@ -166,12 +164,7 @@ def _note(what: str, values: Float) -> str:
 
 
 def _draw_row(
-    figure: Any,
-    axes: Any,
-    names: Sequence[str],
-    maps: Mapping[str, Float],
-    notes: Mapping[str, str],
-    label: str,
+    figure: Any, axes: Any, names: Sequence[str], maps: Mapping[str, Float], label: str
 ) -> None:
     """Draw maps on one colour scale; a name without a map leaves its panel empty."""
     rows = len({axis.get_subplotspec().rowspan.start for axis in axes})
@@ -182,7 +175,9 @@ def _draw_row(
     for axis, name in zip(axes, names, strict=False):
         axis.set_axis_off()
         if name in maps:
-            shown = show_numbers(axis, thin(maps[name]), notes[name], **how)
+            shown = show_numbers(
+                axis, thin(maps[name]), f"{name}\n{_note(label, maps[name])}", **how
+            )
     bar = figure.colorbar(
         shown, ax=list(axes), extend="both" if signed else "max",
         aspect=20 * rows, fraction=0.05, pad=0.01,

@@ -16,9 +16,9 @@ import numpy as np
 
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube._spec import to_days
-from biastf_xr.errors import CubeStructureError, TargetDateError
+from biastf_xr.errors import CubeStructureError
 from biastf_xr.grid import Tile, Upsampler
+from biastf_xr.pictures._canvas import at_day
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,11 +79,7 @@ def on_fine_grid(coarse: Float, alignment: Alignment, upsampling: Upsampling = "
 
 def image_of(cube: xr.Dataset, day: Any) -> Float:
     """Load one date of a cube."""
-    found = np.flatnonzero(to_days(cube["time"].values) == to_days([day])[0])
-    if not found.size:
-        have = ", ".join(map(str, to_days(cube["time"].values)))
-        raise TargetDateError(f"the cube has no image of {day}; it has {have}.")
-    image = cube.isel(time=int(found[0])).load()
+    image = at_day(cube, day).load()
     return np.stack([image[band].values for band in bands_of(cube)])
 
 
@@ -126,15 +122,6 @@ def case_of(
     )
 
 
-def change_map(image: Float, base: Float) -> Float:
-    """Return the change since the base date, ``F - F_ref``.
-
-    `image`, `base`: Images of one sensor on two dates, any equal shape; of a prediction the
-    base is the true fine image.
-    """
-    return image - base
-
-
 def bias_map(image: Float, base: Float, coarse: Float, coarse_base: Float) -> Float:
     """Return the bias, ``(F - F_ref) - (C - C_ref)``: the fine change less the coarse one.
 
@@ -143,7 +130,7 @@ def bias_map(image: Float, base: Float, coarse: Float, coarse_base: Float) -> Fl
     Returned: Reflectance; NaN where any is missing. Zero for a prediction that takes the coarse
     change over as it is.
     """
-    return change_map(image, base) - change_map(coarse, coarse_base)
+    return (image - base) - (coarse - coarse_base)
 
 
 def bias_error_map(
@@ -160,15 +147,3 @@ def bias_error_map(
     """
     known = base, coarse, coarse_base
     return (bias_map(image, *known) - bias_map(truth, *known)) ** 2
-
-
-def residual_map(image: Float, truth: Float) -> Float:
-    """Return the reconstruction residual, prediction less truth.
-
-    Not published as a formula; this reading follows the caption of Figure 4.
-
-    `image`, `truth`: Prediction and withheld fine image, any equal shape.
-    Returned: Reflectance, positive where the prediction is too bright; NaN where either is
-    missing.
-    """
-    return image - truth

@@ -39,7 +39,9 @@ def training_pairs(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> 
     """
     days = training_days(pair, rule, base_rule)
     reach = np.timedelta64(rule.max_pair_gap, "D")
-    pairs: list[Group] = [(a, b) for a, b in _chosen(days, rule) if b - a <= reach]
+    near = near_target(days, rule)
+    chosen = combinations(near, 2) if rule.dates == "all" else pairwise(near)
+    pairs: list[Group] = [(a, b) for a, b in chosen if b - a <= reach]
     if not pairs:
         where = {
             "all": "",
@@ -55,14 +57,13 @@ def training_pairs(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> 
     return pairs
 
 
-def _chosen(days: Sequence[Day], rule: SampleRule) -> list[Group]:
+def near_target(days: Sequence[Day], rule: SampleRule) -> list[Day]:
+    """Choose the days that the rule's `dates` names: all, those around its target, or before it."""
     if rule.dates == "all" or rule.target is None:
-        return list(combinations(days, 2))
+        return list(days)
     target = Day(rule.target, "D")
     before, after = [d for d in days if d < target], [d for d in days if d > target]
-    if rule.dates == "earlier":
-        return list(pairwise(before))
-    return [(before[-1], after[0])] if before and after else []
+    return before if rule.dates == "earlier" else [*before[-1:], *after[:1]]
 
 
 def split_dates(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -47,28 +47,6 @@ class Size(NamedTuple):
     batch: int
 
 
-class Place(Protocol):
-    """Where networks run.
-
-    `size`: What runs at once; None before the first run of a place that finds out.
-    """
-
-    device: torch.device
-    precision: Precision
-    size: Size | None
-
-    def free_bytes(self) -> int:
-        """Return the free memory, asked for where `size` is None."""
-        ...
-
-    def run(self, network: ReadyNetwork, batch: torch.Tensor) -> torch.Tensor:
-        """Run a network.
-
-        `batch`: Shape ``(N, C, H, W)``, float32, on the device.
-        """
-        ...
-
-
 @dataclass
 class CpuPlace:
     """The processor: one window of one image at a time, which stays in its cache.
@@ -77,15 +55,15 @@ class CpuPlace:
     """
 
     precision: Precision
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    size: Size | None = field(default_factory=lambda: Size(MICRO_TILE, 1))
+    device: torch.device = torch.device("cpu")
+    size: Size | None = Size(MICRO_TILE, 1)
 
     def free_bytes(self) -> int:
-        """Return nothing: see `Place.free_bytes`."""
+        """Return nothing, which is never asked for: the size is known."""
         return 0
 
     def run(self, network: ReadyNetwork, batch: torch.Tensor) -> torch.Tensor:
-        """Run the layers in their fastest forms; see `Place.run`."""
+        """Run the layers in their fastest forms on a batch ``(N, C, H, W)``, float32."""
         window = batch.to(DTYPES[self.precision]).contiguous(memory_format=torch.channels_last)
         return network.on_cpu(window)
 
@@ -106,7 +84,7 @@ class GpuPlace:
         return int(torch.cuda.mem_get_info(self.device)[0])
 
     def run(self, network: ReadyNetwork, batch: torch.Tensor) -> torch.Tensor:
-        """Run the layers as they are; see `Place.run`."""
+        """Run the layers as they are on a batch ``(N, C, H, W)``, float32, on the device."""
         flags = torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=False
         )
@@ -114,6 +92,9 @@ class GpuPlace:
         with flags:
             out: torch.Tensor = network(windows).float()
         return out
+
+
+Place: TypeAlias = CpuPlace | GpuPlace
 
 
 def place_on(device: str, precision: Precision) -> Place:

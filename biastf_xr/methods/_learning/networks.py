@@ -240,14 +240,14 @@ class NetworkFit:
         return run_jobs(jobs, client=self.run.client, progress=self._progress(len(jobs)))
 
     def write(
-        self, models: Mapping[str, FittedNetwork], drawn: SampleSet, *, settings: dict[str, Any],
-        laws: Mapping[str, ErrorLaw] | None = None,
+        self, models: Mapping[str, FittedNetwork], drawn: SampleSet, *,
+        laws: Mapping[str, ErrorLaw] | None = None, **settings: Any,
     ) -> Any:  # fmt: skip
         """Write the model, and beside it a copy of its card to read; return the method.
 
         How long the fit took is in the copy alone: the same fit gives the same bytes.
 
-        `settings`: Options of the method itself.
+        `settings`: What predictions need beside the options that the method stores.
         """
         options, pair = self.options, self.pair
         card = Card(
@@ -260,7 +260,8 @@ class NetworkFit:
             channels={n: begin.channels for n, begin in self.begun.items() if begin.channels},
             laws=dict(laws or {}),
             pairs=drawn.pairs,
-            settings=settings
+            settings={name: getattr(options, name) for name in self.method.stored}
+            | settings
             | {
                 "samples": _plain(options.samples),
                 "train": _plain(options.train),

@@ -155,8 +155,7 @@ class BiaSTF(NetworkMethod, TwoSided):
                 band: fit_error_law(drawn, i, m.errors, fit.begun[band].scales[1])
                 for i, (band, m) in enumerate(models.items())
             }
-            settings = {name: getattr(options, name) for name in cls.stored}
-            made: BiaSTF = fit.write(models, drawn, settings=settings, laws=laws)
+            made: BiaSTF = fit.write(models, drawn, laws=laws)
         return made
 
     @cached_property

@@ -12,8 +12,6 @@ from biastf_xr.methods._learning.card import Layers
 from biastf_xr.methods._options import check_fields, option
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from biastf_xr.methods.base import Float
 
 Inputs = Literal["change", "change+fine", "change+fine+coarse", "all-changes"]
@@ -70,14 +68,6 @@ class NetworkShape:
     def layers(self, channels: int = 1) -> Layers:
         """Return the layers, for so many images that go in."""
         return Layers((channels, *self.filters, 1), tuple(self.kernels), self.bias)
-
-
-def build_network(shape: NetworkShape, seed: int = 0, channels: int = 1) -> nn.Sequential:
-    """Build the network with fresh weights: it predicts no bias, as `direct` does.
-
-    Returned: Takes ``(N, C, H, W)``, gives ``(N, 1, H - 2 * radius, W - 2 * radius)``.
-    """
-    return shape.layers(channels).build(seed)
 
 
 def stack_channels(

@@ -111,8 +111,7 @@ class STFDCNN(NetworkMethod):
                 seed=options.seed,
             )
             models = train_stages(fit, drawn, options)
-            settings = {name: getattr(options, name) for name in (*cls.stored, "bands")}
-            made: STFDCNN = fit.write(models, drawn, settings=settings | {"factor": factor})
+            made: STFDCNN = fit.write(models, drawn, bands=options.bands, factor=factor)
         return made
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 
 from biastf_xr.errors import MissingPairError
 from biastf_xr.methods._learning.channels import fill_for_network
-from biastf_xr.methods._learning.dates import training_days
+from biastf_xr.methods._learning.dates import near_target, training_days
 from biastf_xr.methods._learning.patches import PatchReader, SampleSet, draw_patches
 from biastf_xr.methods.stfdcnn._grids import covering, cut, downsample, fine_of, upsample
 from biastf_xr.methods.stfdcnn._networks import LSR_PATCH
@@ -48,11 +48,7 @@ def training_dates(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> 
 
     `rule`: All clear dates, the two around its target, or those before it.
     """
-    days = training_days(pair, rule, base_rule)
-    if rule.target is not None and rule.dates != "all":
-        target = np.datetime64(rule.target, "D")
-        before, after = [d for d in days if d < target], [d for d in days if d > target]
-        days = before if rule.dates == "earlier" else [*before[-1:], *after[:1]]
+    days = near_target(training_days(pair, rule, base_rule), rule)
     if not days:
         raise MissingPairError(
             "training needs at least one date that is clear in both cubes; found none that may be "

@@ -28,7 +28,6 @@ from biastf_xr.methods._learning.inference import (
     start_size,
 )
 from biastf_xr.methods.biastf import NetworkShape, SampleRule, TrainRule
-from biastf_xr.methods.biastf._network import build_network
 
 CPU = torch.device("cpu")
 # By name: the default; one too small for blocks of rows; one whose last block is cut; none at all.
@@ -41,7 +40,7 @@ SHAPES = {
 
 
 def random_network(name):
-    network = build_network(SHAPES[name], 1).eval()
+    network = SHAPES[name].layers().build(1).eval()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         network[-1].weight.normal_(0, 0.3, generator=generator)
@@ -134,7 +133,7 @@ def test_a_margin_of_the_radius_is_right_to_rounding():
 
 
 def test_an_untrained_network_predicts_no_bias():
-    ready = ReadyNetwork(build_network(SHAPES["paper"]), CpuPlace("fp32"))
+    ready = ReadyNetwork(SHAPES["paper"].layers().build(), CpuPlace("fp32"))
     out = apply_network(ready, images(40, 40, count=2), origin=(0, 0), margin=7)
     assert out.shape == (2, 26, 26)
     assert not out.any()

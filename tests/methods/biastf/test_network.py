@@ -6,12 +6,11 @@ import pytest
 
 from biastf_xr.errors import MethodError
 from biastf_xr.methods.biastf import NetworkShape, TrainRule
-from biastf_xr.methods.biastf._network import build_network
 
 
 def test_the_network_of_the_paper_has_its_parameters_and_reach():
     shape = NetworkShape()
-    count = sum(p.numel() for p in build_network(shape).parameters())
+    count = sum(p.numel() for p in shape.layers().build().parameters())
     assert count == 63_969
     assert shape.radius == 7
 
