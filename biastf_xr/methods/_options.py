@@ -26,27 +26,14 @@ def option(
     odd: bool = False,
     preset: str = "",
 ) -> Any:
-    """Declare an option, and which values it takes.
+    """Declare an option, and which values it takes, as the field of a dataclass.
 
     The default states the type; a default of None admits None.
 
-    Parameters
-    ----------
-    default : object
-        The default.
-    choices : tuple, optional
-        The values it takes.
-    above, below, least, most : float, optional
-        Limits of a number.
-    odd : bool
-        Whether it is an odd number, of at least `least`.
-    preset : str, optional
-        The preset to name instead, of an option that only matches another program.
-
-    Returns
-    -------
-    dataclasses.Field
-        The field of a dataclass.
+    `choices`: The values it takes.
+    `above`, `below`, `least`, `most`: Limits of a number.
+    `odd`: Whether it is an odd number, of at least `least`.
+    `preset`: The preset to name instead, of an option that only matches another program.
     """
     limits = {"above": above, "below": below, "from": least, "to": most}
     limits = {word: limit for word, limit in limits.items() if limit is not None}
@@ -55,18 +42,7 @@ def option(
 
 
 def bound(default: Any) -> Any:
-    """Declare a field that `Method.bind` sets, which is no option.
-
-    Parameters
-    ----------
-    default : object
-        Its value before.
-
-    Returns
-    -------
-    dataclasses.Field
-        The field.
-    """
+    """Declare a field that `Method.bind` sets, which is no option; `default` is its value before."""
     return field(default=default, repr=False, metadata={"bound": True})
 
 

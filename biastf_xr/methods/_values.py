@@ -38,33 +38,11 @@ class Prepared:
     dates: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def of(self, dates: Any) -> Prepared:
-        """Keep some of the target dates.
-
-        Parameters
-        ----------
-        dates : list of int
-            Their indices.
-
-        Returns
-        -------
-        Prepared
-            The rest as it is.
-        """
+        """Keep some of the target dates, by their indices; the rest as it is."""
         return Prepared(self.scene, {name: v[list(dates)] for name, v in self.dates.items()})
 
     def digest(self, date: int) -> bytes:
-        """Return what one target date owes to it.
-
-        Parameters
-        ----------
-        date : int
-            Its index.
-
-        Returns
-        -------
-        bytes
-            Equal for equal statistics.
-        """
+        """Return what one target date owes to it, by its index: equal for equal statistics."""
         total = hashlib.blake2b(digest_size=8)
         parts = [*self.scene.items(), *((name, v[date]) for name, v in self.dates.items())]
         parts = [(name, v) for name, v in parts if np.any(v)]  # what is all zero says nothing
@@ -114,67 +92,30 @@ class SceneView(Protocol):
     def fold(
         self, look: Callable[[np.datetime64, Float, Tile], T], merge: Callable[[T, T], T]
     ) -> dict[np.datetime64, T]:
-        """Look at the fine image of every base date, tile by tile.
+        """Look at the fine image of every base date, tile by tile; return a summary of each.
 
-        Parameters
-        ----------
-        look : callable
-            Takes the day, an image ``(band, y, x)`` with NaN where masked, and its tile; gives a
-            small summary.
-        merge : callable
-            Joins two summaries; called in the order of the tiles, whatever the chunks.
-
-        Returns
-        -------
-        dict
-            The summary of every base date.
+        `look`: Takes the day, an image ``(band, y, x)`` with NaN where masked, and its tile;
+        returns a small summary.
+        `merge`: Joins two summaries; called in the order of the tiles, whatever the chunks.
         """
         ...
 
     def targets_of(self, day: np.datetime64) -> NDArray[np.intp]:
-        """Return the indices of the targets that may use a base date.
-
-        Parameters
-        ----------
-        day : numpy.datetime64
-            The base date.
-
-        Returns
-        -------
-        ndarray of int
-            Indices into `targets`, ascending.
-        """
+        """Return the indices into `targets` of those that may use a base date, ascending."""
         ...
 
     def coarse(self, days: Any, *, bases: bool = False) -> Float:
         """Read whole coarse images, gaps filled in time as for the tiles.
 
-        Parameters
-        ----------
-        days : array_like of datetime64[D]
-            Target dates, or base dates.
-        bases : bool
-            Whether they are base dates.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, band, h, w)``; NaN where nothing is near enough.
+        `days`: Target dates, or base dates, as `bases` says.
+        Returned: Shape ``(time, band, h, w)``; NaN where nothing is near enough.
         """
         ...
 
     def support(self, days: Any) -> Float:
         """Return how many observations the coarse images of target dates are made of.
 
-        Parameters
-        ----------
-        days : array_like of datetime64[D]
-            Target dates.
-
-        Returns
-        -------
-        ndarray of float32
-            Shape ``(time, h, w)``; see `Block.support`.
+        Returned: Shape ``(time, h, w)``; see `Block.support`.
         """
         ...
 
@@ -224,19 +165,9 @@ class SideMemo:
     def recall(self, day: np.datetime64, window: Tile, predict: Callable[[], Float]) -> Float:
         """Return the one-sided prediction of a window, computing it only if part of it is new.
 
-        Parameters
-        ----------
-        day : numpy.datetime64
-            Base date.
-        window : Tile
-            Part of the unit's tile.
-        predict : callable
-            Computes it, shape ``(time, band, y, x)``.
-
-        Returns
-        -------
-        ndarray of float32
-            The prediction; not to be changed in place.
+        `window`: Part of the unit's tile.
+        `predict`: Computes it, shape ``(time, band, y, x)``.
+        Returned: Not to be changed in place.
         """
         if day not in self._values and window == self.tile:
             self._values[day], self._known[day] = predict(), np.ones(self.tile.shape, bool)
@@ -303,15 +234,7 @@ class Block:
     def seen(self, upsampling: Upsampling) -> NDArray[np.bool_]:
         """Return where the interpolated coarse images of the target dates are there in all bands.
 
-        Parameters
-        ----------
-        upsampling : {"bilinear", "nearest"}
-            How they are brought to the fine grid.
-
-        Returns
-        -------
-        ndarray of bool
-            Shape ``(time, Y, X)`` with the halo of `upsample`.
+        Returned: Shape ``(time, Y, X)`` with the halo of `upsample`.
         """
         seen = np.ones((len(self.coarse), *self.upsample.fine.shape), np.bool_)
         for image, there in zip(self.coarse, seen, strict=True):
