@@ -42,7 +42,7 @@ def option(
 
 
 def bound(default: Any) -> Any:
-    """Declare a field that `Method.bind` sets, which is no option; `default` is its value before."""
+    """Declare a field that `Method.bind` sets, which is no option; it has the default before."""
     return field(default=default, repr=False, metadata={"bound": True})
 
 

@@ -24,8 +24,6 @@ from biastf_xr.methods._learning.layers import FastRows, Taps, convolve
 from biastf_xr.methods._learning.loop import DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from biastf_xr.methods._learning.card import Precision
     from biastf_xr.methods.base import Float
 
@@ -265,7 +263,9 @@ def _fits(
     """Fill `out`; tell whether the memory was enough."""
     margin = (images.shape[-1] - out.shape[-1]) // 2
     try:
-        for (y0, y1), (x0, x1) in _windows(out.shape[2:], origin, size.window):
+        sides = zip(out.shape[2:], origin, strict=True)
+        cuts = (_cuts(count, first, size.window) for count, first in sides)
+        for (y0, y1), (x0, x1) in itertools.product(*cuts):
             # The window, widened to whole multiples of STEP on the whole grid.
             top, left = y0 - (origin[0] + y0) % STEP, x0 - (origin[1] + x0) % STEP
             bottom, right = y1 + -(origin[0] + y1) % STEP, x1 + -(origin[1] + x1) % STEP
@@ -288,14 +288,6 @@ def _cut(images: torch.Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> 
     inside = images[..., max(rows[0], 0) : rows[1], max(cols[0], 0) : cols[1]]
     beyond = (-cols[0], cols[1] - width, -rows[0], rows[1] - height)
     return functional.pad(inside, [max(n, 0) for n in beyond])
-
-
-def _windows(
-    shape: torch.Size, origin: tuple[int, int], step: int
-) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Cut an output where the whole grid's row and column are multiples of step."""
-    rows, cols = (_cuts(size, first, step) for size, first in zip(shape, origin, strict=True))
-    return itertools.product(rows, cols)
 
 
 def _cuts(size: int, origin: int, step: int) -> list[tuple[int, int]]:
