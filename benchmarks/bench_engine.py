@@ -138,7 +138,7 @@ def write_model(
         with torch.no_grad():
             network[-1].weight.normal_(0, 0.05)  # type: ignore[operator]
         models[band] = network.state_dict()
-    settings = {"weights": "change", "window": 3, "upsampling": "bilinear"}
+    settings = {"weights": "change", "weight_window": 3, "upsampling": "bilinear"}
     card = Card(
         bands=bands,
         ratio=RATIO,

@@ -20,7 +20,14 @@ from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.grid import Resampling  # noqa: TC001  (pydantic reads it)
-from biastf_xr.methods import DEFAULT_METHOD, LEARNED, METHODS, check_options, option_names
+from biastf_xr.methods import (
+    DEFAULT_METHOD,
+    LEARNED,
+    METHODS,
+    check_options,
+    current_options,
+    option_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +44,9 @@ PLACES = ("fine.folder", "fine.cube", "coarse.folder", "coarse.cube", "grid.regi
 
 # Old names of keys and sections, which are still read, and what they are called now.
 RENAMED = {"nightly": "update"} | {
+    f"update.max_age_{cube}": f"update.max_age.{cube}" for cube in ("fine", "coarse", "fused")
+}
+RENAMED |= {
     f"method.{name}": f"method.options.{name}"
     for name in ("seed", "start", "resume", "weights", "window", "upsampling", "denoise", "network",
                  "samples", "train")
@@ -167,6 +177,7 @@ class MethodSection(Section):
     ) -> dict[str, Any]:
         """Check the options against those of the method."""
         if "name" in info.data:
+            options = current_options(info.data["name"], options)
             check_options(info.data["name"], options)
         return options
 
@@ -296,6 +307,20 @@ class ClusterSection(Section):
         return ClusterSpec(**dict(self))
 
 
+class MaxAge(Section):
+    """How old the newest of each cube may be.
+
+    Attributes
+    ----------
+    fine, coarse, fused : int, optional
+        Days since the newest fine scene, coarse scene and fused day; any by default.
+    """
+
+    fine: Annotated[int, Field(ge=0)] | None = None
+    coarse: Annotated[int, Field(ge=0)] | None = None
+    fused: Annotated[int, Field(ge=0)] | None = None
+
+
 class UpdateSection(Section):
     """The scheduled job, `biastf-xr update`.
 
@@ -313,9 +338,9 @@ class UpdateSection(Section):
         Weeks of the fused cube whose coverage the status page shows.
     min_clear : float
         Clear fraction of the newest scene that is scored where the file withholds none.
-    max_age_fine, max_age_coarse, max_age_fused : int, optional
-        Days that the newest fine scene, coarse scene and fused day may be old; older is a warning
-        and exit code 1.
+    max_age : MaxAge, optional
+        Days that the newest of a cube may be old, for instance ``{ fine = 24, coarse = 5, fused =
+        5 }``; older is a warning and exit code 1.
     max_error_ratio : float, optional
         Largest root mean square error of the newest scored scene over that of the better of
         "linear" and "direct"; more is a warning and exit code 1.
@@ -338,9 +363,7 @@ class UpdateSection(Section):
     keep: Annotated[int, Field(ge=1)] = 90
     weeks: Annotated[int, Field(ge=1, le=104)] = 6
     min_clear: Annotated[float, Field(gt=0, le=1)] = 0.7
-    max_age_fine: Annotated[int, Field(ge=0)] | None = None
-    max_age_coarse: Annotated[int, Field(ge=0)] | None = None
-    max_age_fused: Annotated[int, Field(ge=0)] | None = None
+    max_age: MaxAge = MaxAge()
     max_error_ratio: Annotated[float, Field(gt=0)] | None = None
     max_rejected: Annotated[int, Field(ge=0)] | None = None
     export: Path | None = None

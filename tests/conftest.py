@@ -180,7 +180,7 @@ def random_model(tmp_path_factory):
             bias=True,
             scales=dict.fromkeys(models, (0.05, 0.02)),
             pairs=(("2021-04-01", "2021-04-17"),),
-            settings={"weights": "change", "window": 3, "upsampling": "bilinear"},
+            settings={"weights": "change", "weight_window": 3, "upsampling": "bilinear"},
             history={band: [(1.0, 1.0)] for band in models},
             seed=seed,
             inputs=inputs,

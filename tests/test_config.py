@@ -32,7 +32,7 @@ name = "biastf"
 checkpoint = "models/model.safetensors"
 
 [method.options]
-window = 5
+weight_window = 5
 network = { filters = [8, 4, 4] }
 samples = { count = 64 }
 train = { epochs = 3 }
@@ -79,7 +79,7 @@ def test_values_are_read(write):
     assert options.network.kernels == (7, 5, 3, 3)
     assert options.samples.count == 64
     assert options.train.epochs == 3
-    assert options.window == 5
+    assert options.weight_window == 5
     assert config.fuse.withhold == (dt.date(2021, 5, 3),)
     assert config.cluster.workers == 2
 
@@ -101,6 +101,18 @@ options = { similarity = "all", classes = 4 }
     assert "`method.seed` means nothing to 'starfm'; leave it out" in messages
     assert told == {"window": 31, "similarity": "all", "classes": 4}
     assert get_method("starfm", **told).weights == "change"
+
+
+def test_options_and_limits_of_an_earlier_name_are_read_and_name_the_new_one(write):
+    path = write(("weight_window = 5", "window = 5"))
+    path.write_text(path.read_text() + "\n[update]\nmax_age_fine = 24\nmax_age.coarse = 5\n")
+    with pytest.warns(DeprecationWarning, match="now; write that in its place") as caught:
+        config = read_config(path)
+    messages = " ".join(str(w.message) for w in caught)
+    assert config.method.options["weight_window"] == 5
+    assert "window is weight_window now" in messages
+    assert (config.update.max_age.fine, config.update.max_age.coarse) == (24, 5)
+    assert "`update.max_age_fine` is `update.max_age.fine` now" in messages
 
 
 def test_rule_carries_the_choices_of_the_section(write):
@@ -150,7 +162,7 @@ def test_sections_may_be_left_out_but_for_the_sources(write):
     [
         ("[cluster]", "[clutser]", "clutser"),
         ('folder = "scenes/landsat"', 'folder = "x"\nfoldr = "y"', "fine.foldr"),
-        ("window = 5", "windw = 5", "method.options"),
+        ("weight_window = 5", "weight_windw = 5", "method.options"),
         ("max_gap = 40\n", "max_gaps = 40\n", "fuse.max_gaps"),
         ("workers = 2", "worker = 2", "cluster.worker"),
         ("filters = [8, 4, 4]", "filter = [8, 4, 4]", "method.options"),
@@ -169,7 +181,7 @@ def test_unknown_key_is_named(write, old, new, key):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("window = 5", 'window = "wide"', "`method.options`.*window is 'wide'"),
+        ("weight_window = 5", 'weight_window = "wide"', "`method.options`.*window is 'wide'"),
         ("workers = 2", "workers = 0", "`cluster.workers`.*got 0"),
         ("min_clear = 0.2", "min_clear = 20", "`fuse.min_clear`.*got 20"),
         ("coarse_max_gap = 5", "coarse_max_gap = 300", "`fuse.coarse_max_gap`"),
@@ -193,7 +205,7 @@ def test_unusable_value_is_named(write, old, new, message):
 
 
 def test_all_mistakes_are_told_at_once(write):
-    path = write(("window = 5", "windw = 5"), ("workers = 2", "workers = 0"))
+    path = write(("weight_window = 5", "weight_windw = 5"), ("workers = 2", "workers = 0"))
     with pytest.raises(ConfigError, match=facts("windw", "cluster.workers")):
         read_config(path)
 

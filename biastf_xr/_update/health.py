@@ -116,10 +116,10 @@ def failed_checks(
     """Return what is older or worse than the configuration allows."""
     described = []
     for kind, what in zip(KINDS, ("fine scene", "coarse scene", "fused day"), strict=True):
-        limit, old = getattr(section, f"max_age_{kind}"), age(newest.get(kind, ""), today)
+        limit, old = getattr(section.max_age, kind), age(newest.get(kind, ""), today)
         if limit is not None and (old is None or old > limit):
             found = "there is none" if old is None else f"{newest[kind]} is {old} days old"
-            described.append(f"Newest {what}: {found}, allowed are {limit} (max_age_{kind}).")
+            described.append(f"Newest {what}: {found}, allowed are {limit} (max_age.{kind}).")
     limit = section.max_error_ratio
     ratio = accuracy.ratio if accuracy else None
     if limit is not None and accuracy and ratio is not None and ratio > limit:

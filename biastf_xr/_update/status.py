@@ -155,7 +155,7 @@ def _freshness(config: Config, today: dt.date) -> str:
         return f"<p>The cubes cannot be read: {escape(str(error))}</p>"
     rows = []
     for kind in KINDS:
-        limit, old = getattr(config.update, f"max_age_{kind}"), age(newest[kind], today)
+        limit, old = getattr(config.update.max_age, kind), age(newest[kind], today)
         late = limit is not None and (old is None or old > limit)
         judged = "✓ fresh enough" if limit is not None else "no limit set"
         style = "bad" if late else "good" if limit is not None else "plain"

@@ -100,10 +100,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> Any:
     """
     from biastf_xr.methods._options import build
 
-    kind = method_class(name)
-    schema = kind.options if name in LEARNED else kind
     try:
-        return build(schema, options, f"method {name!r}")
+        return build(_schema(name), options, f"method {name!r}")
     except TypeError as error:
         raise MethodError(f"method {name!r}: {error}.") from error
     except MethodError as error:
@@ -111,6 +109,32 @@ def check_options(name: str, options: Mapping[str, Any]) -> Any:
         if not others:
             raise
         raise MethodError(f"{error} Methods that have it: {', '.join(others)}.") from None
+
+
+def current_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a method with those of an earlier name under their new one.
+
+    Parameters
+    ----------
+    name : str
+        Name of the method.
+    options : dict
+        By name.
+
+    Returns
+    -------
+    dict
+        By name; a warning names every one that has a new one.
+    """
+    from biastf_xr.methods._options import with_new_names
+
+    return with_new_names(_schema(name), options, f"method {name!r}")
+
+
+def _schema(name: str) -> Any:
+    """Return the dataclass of a method's options: of a learned one, those of its fit."""
+    kind = method_class(name)
+    return kind.options if name in LEARNED else kind
 
 
 def _others_with(name: str, options: Mapping[str, Any]) -> list[str]:
@@ -138,8 +162,7 @@ def option_names(name: str) -> list[str]:
     """
     from biastf_xr.methods._options import option_keys
 
-    kind = method_class(name)
-    return option_keys(kind.options if name in LEARNED else kind)
+    return option_keys(_schema(name))
 
 
 def get_method(method: str | Method, **options: Any) -> Method:

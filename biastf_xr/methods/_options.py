@@ -25,6 +25,9 @@ def option(
     most: float | None = None,
     odd: bool = False,
     preset: str = "",
+    rare: bool = False,
+    shared: bool = False,
+    was: str = "",
 ) -> Any:
     """Declare an option, and which values it takes, as the field of a dataclass.
 
@@ -34,10 +37,12 @@ def option(
     `above`, `below`, `least`, `most`: Limits of a number.
     `odd`: Whether it is an odd number, of at least `least`.
     `preset`: The preset to name instead, of an option that only matches another program.
+    `rare`: Whether it is a constant of the published method that is hardly ever set.
+    `shared`: Whether several methods have it; `biastf_xr.methods._shared` documents it.
+    `was`: Its earlier name, which is still read, and which the record of a cube keeps.
     """
-    limits = {"above": above, "below": below, "from": least, "to": most}
-    limits = {word: limit for word, limit in limits.items() if limit is not None}
-    about = {"choices": choices, "limits": limits, "odd": odd, "preset": preset}
+    about = {"choices": choices, "above": above, "below": below, "least": least, "most": most,
+             "odd": odd, "preset": preset, "rare": rare, "shared": shared, "was": was}  # fmt: skip
     return field(default=default, metadata=about)
 
 
@@ -63,7 +68,8 @@ def check_fields(options: Any) -> None:
 
 def _expected(f: dataclasses.Field[Any], value: Any) -> str:
     """Return what a value should have been; nothing where it is good."""
-    choices, limits = f.metadata.get("choices"), f.metadata.get("limits", {})
+    choices = f.metadata.get("choices")
+    limits = {word: limit for word in _TESTS if (limit := f.metadata.get(word)) is not None}
     if choices:
         return "" if value in choices else f"one of {list(choices)}"
     if isinstance(f.default, bool):
@@ -75,16 +81,17 @@ def _expected(f: dataclasses.Field[Any], value: Any) -> str:
         return ""
     whole = _whole_number(f.default)
     good = _whole_number(value) if whole else isinstance(value, Real) and value is not True
-    good = good and all(_TESTS[word](value, limit) for word, limit in limits.items())
+    good = good and all(_TESTS[word][0](value, limit) for word, limit in limits.items())
     if f.metadata.get("odd"):
         good, kind = good and value > 0 and value % 2 == 1, "an odd number of pixels"
     else:
         kind = "a whole number" if whole else "a number"
-    described = " and ".join(f"{word} {limit:g}" for word, limit in limits.items())
+    described = " and ".join(f"{_TESTS[word][1]} {limit:g}" for word, limit in limits.items())
     return "" if good else " ".join(filter(None, [kind, described.replace(" and to", " to")]))
 
 
-_TESTS = {"above": gt, "below": lt, "from": ge, "to": le}
+# How a limit is tested, and what a message calls it.
+_TESTS = {"above": (gt, "above"), "below": (lt, "below"), "least": (ge, "from"), "most": (le, "to")}
 
 
 def _whole_number(value: Any) -> bool:
@@ -121,6 +128,7 @@ def build(schema: type[T], given: Mapping[str, Any], who: str) -> T:
     """
     presets: Mapping[str, Mapping[str, Any]] = getattr(schema, "presets", {})
     known = [*option_names(schema), *(["preset"] if presets else [])]
+    given = with_new_names(schema, given, who)
     own = {f.name: f for f in _options(schema)}
     unknown = sorted(_unknown(schema, given, {*known}))
     if unknown:
@@ -132,7 +140,7 @@ def build(schema: type[T], given: Mapping[str, Any], who: str) -> T:
             raise MethodError(f"{who}: preset is {name!r}; expected one of {list(presets)}.")
         options = {**presets[name], **options}
     for name in given:
-        if name in own and (preset := own[name].metadata.get("preset")):
+        if name in own and "preset" not in given and (preset := own[name].metadata.get("preset")):
             warnings.warn(
                 f"{who}: the option {name} only matches another program; write "
                 f'preset = "{preset}" instead.',
@@ -140,6 +148,17 @@ def build(schema: type[T], given: Mapping[str, Any], who: str) -> T:
                 stacklevel=2,
             )
     return schema(**options)
+
+
+def with_new_names(schema: type, given: Mapping[str, Any], who: str) -> dict[str, Any]:
+    """Return options by name, those of an earlier name under their new one; warn of each."""
+    found = dict(given)
+    for f in fields(schema):
+        if (old := f.metadata.get("was")) in found:
+            new = f"{who}: the option {old} is {f.name} now; write that in its place."
+            warnings.warn(new, DeprecationWarning, stacklevel=3)
+            found = {f.name: found.pop(old), **found}  # of both names, the new one counts
+    return found
 
 
 def _unknown(schema: type, given: Mapping[str, Any], known: set[str]) -> list[str]:
@@ -154,8 +173,6 @@ def _unknown(schema: type, given: Mapping[str, Any], known: set[str]) -> list[st
 
 
 def options_of(method: Any) -> dict[str, Any]:
-    """Return the name of a method as "method", and its options."""
-    return {
-        "method": method.name,
-        **{f.name: getattr(method, f.name) for f in _options(type(method))},
-    }
+    """Return the name of a method as "method", and its options, for the record of a cube."""
+    own = {f.metadata.get("was") or f.name: getattr(method, f.name) for f in _options(type(method))}
+    return {"method": method.name, **own}

@@ -19,7 +19,7 @@ from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import BracketRule, usable_dates
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.methods._learning import files
-from biastf_xr.methods._options import bound, check_fields, option, options_of
+from biastf_xr.methods._options import bound, check_fields, option, options_of, with_new_names
 from biastf_xr.methods._sides import combine
 from biastf_xr.methods._values import (
     Base,
@@ -425,13 +425,16 @@ class LearnedMethod(Method, Told):
                 "biastf_xr.load_method(path)."
             )
         own = {f.name for f in fields(cls)} - _MODEL - {"name"}  # type: ignore[arg-type]
+        options = with_new_names(cls, options, f"a model of {card.method!r}")
         free = {k: v for k, v in options.items() if k in own or k not in _RUNNING}
         if unknown := sorted(set(free) - own):
             raise MethodError(
                 f"a model of {card.method!r} has no option {', '.join(unknown)}; it knows "
                 f"{sorted(own)}."
             )
-        kept = {k: card.settings[k] for k in cls.stored if k in card.settings}
+        names = {f.name: f.metadata.get("was") for f in fields(cls)}  # type: ignore[arg-type]
+        read = {k: card.settings.get(k, card.settings.get(names[k])) for k in cls.stored}
+        kept = {k: value for k, value in read.items() if value is not None}
         return cls(path, sha256, card, **(kept | free))  # type: ignore[call-arg]
 
     def save(self, path: str | Path) -> Self:

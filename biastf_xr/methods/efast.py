@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from biastf_xr.methods._options import bound, option
+from biastf_xr.methods._shared import shared
 from biastf_xr.methods._sides import add_change, inside_grid
 from biastf_xr.methods.base import Base, Block, Float, TwoSided
 
@@ -37,8 +38,6 @@ class EFAST(TwoSided):
         Days; standard deviation of the weight in time.
     cloud_distance : float
         Coarse pixels beyond which a cloud counts no more; 0 leaves clouds out of the weights.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid.
     fine_halo : int
         Fine pixels of `cloud_distance`; `bind` sets it.
 
@@ -51,7 +50,7 @@ class EFAST(TwoSided):
     name: str = "efast"
     sigma: float = option(20.0, above=0)
     cloud_distance: float = option(1.0, least=0)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    upsampling: Upsampling = shared("upsampling")
     fine_halo: int = bound(0)
 
     def bind(self, pair: CubePair) -> Self:

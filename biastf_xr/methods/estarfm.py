@@ -11,10 +11,10 @@ import numpy as np
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._compiled import compiled
 from biastf_xr.methods._options import bound, option
+from biastf_xr.methods._shared import shared
 from biastf_xr.methods._sides import from_both
 from biastf_xr.methods._similar import (
     SLACK,
-    UNITS,
     Windowed,
     WindowUnit,
     check_range,
@@ -68,26 +68,15 @@ class ESTARFM(Windowed):
 
     Attributes
     ----------
-    window : int
-        Side of the window, odd.
-    window_unit : {"fine", "coarse"}
-        Whether `window` counts fine or coarse pixels.
-    similar : int
-        How many of the most similar pixels count, as in the author's fast program; 0 for all that
-        pass the threshold, as in the paper.
     classes : float
         A pixel is similar if it differs by less than ``2 std / classes`` of the base image, the
         standard deviation over the whole scene, in every band and on both base dates.
-    threshold : float or None
-        A reflectance that is taken instead.
     least_similar : int
         With this many similar pixels or fewer, the fallback `few` is made.
     few : {"window", "base"}
         What is added to the base image there: the mean change of the window, or nothing.
     flat_correlation : float
         R where it is not defined because the values do not vary.
-    distance : float or None
-        Fine pixels at which ``d`` is 2; by default half the window, without its centre.
     conversion : {"means", "deviation", "none"}
         V is used where the coarse means of the similar pixels on the two base dates differ by at
         least `least_change`; where the standard deviation of their coarse values exceeds it; or
@@ -98,17 +87,13 @@ class ESTARFM(Windowed):
         Largest probability that the slope is due to chance (F test).
     most_conversion : float
         Largest V; where the slope is larger, or not positive, V is 1.
-    valid_range : tuple of float
-        Reflectance outside is replaced by the weighted mean of the similar pixels on the base
-        dates.
-    upsampling : {"bilinear", "nearest"}
-        How coarse images are brought to the fine grid.
     reach : int
         Fine pixels from the centre to the window's edge; `bind` sets it.
 
     Notes
     -----
-    `status_flag` is 8 where the fallback `few` or that of `valid_range` was made.  V amplifies the
+    Reflectance outside `valid_range` is replaced by the weighted mean of the similar pixels on the
+    base dates; `status_flag` is 8 there and where the fallback `few` was made.  V amplifies the
     noise of the coarse change where the slope is large: try ``conversion="none"`` as well.
 
     References
@@ -119,23 +104,23 @@ class ESTARFM(Windowed):
     """
 
     name: str = "estarfm"
-    window: int = option(51, odd=True)
-    window_unit: WindowUnit = option("fine", choices=UNITS)
-    similar: int = option(20, least=0, most=255)
+    window: int = shared("window")
+    window_unit: WindowUnit = shared("window_unit")
+    similar: int = shared("similar", least=0)
     classes: float = option(4.0, above=0)
-    threshold: float | None = option(None, above=0)
-    least_similar: int = 5
+    threshold: float | None = shared("threshold")
+    least_similar: int = option(5, rare=True)
     few: Literal["window", "base"] = option(
         "window", choices=("window", "base"), preset="imagefusion"
     )
     flat_correlation: float = option(0.5, least=-1, most=1, preset="imagefusion")
-    distance: float | None = option(None, above=0)
+    distance: float | None = shared("distance")
     conversion: Literal["means", "deviation", "none"] = option("means", choices=tuple(_CONVERSIONS))
-    least_change: float = 0.02
-    significance: float = option(0.05, above=0)
-    most_conversion: float = option(5.0, above=0)
-    valid_range: tuple[float, float] = (0.0, 1.0)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    least_change: float = option(0.02, rare=True)
+    significance: float = option(0.05, above=0, rare=True)
+    most_conversion: float = option(5.0, above=0, rare=True)
+    valid_range: tuple[float, float] = shared("valid_range")
+    upsampling: Upsampling = shared("upsampling")
     reach: int = bound(0)
 
     needs_two_sides = True

@@ -10,7 +10,8 @@ import numpy as np
 from biastf_xr.errors import MethodError
 from biastf_xr.grid import AxisMap
 from biastf_xr.methods._options import bound, option
-from biastf_xr.methods._sides import WEIGHTS, Weights, inside_grid
+from biastf_xr.methods._shared import shared
+from biastf_xr.methods._sides import Weights, inside_grid
 from biastf_xr.methods._similar import (
     UNITS,
     WindowMethod,
@@ -49,16 +50,6 @@ class FitFC(WindowMethod):
 
     Attributes
     ----------
-    window : int
-        Side of the window of similar pixels, odd.
-    window_unit : {"fine", "coarse"}
-        Whether `window` counts fine or coarse pixels.
-    similar : int
-        How many similar pixels are averaged, by the sum over bands of squared differences on the
-        base date; of equally similar ones the nearer.
-    distance : float or None
-        Fine pixels at which a similar pixel weighs half as much as the centre; by default half the
-        window.
     regression_window : int
         Side of the window of the fit, odd.
     regression_unit : {"coarse", "fine"}
@@ -73,12 +64,6 @@ class FitFC(WindowMethod):
         Whether averaged residuals are interpolated between the true centres of their blocks, or
         the image of blocks is stretched over the scene, as libraries that resize images do where
         the scene is not a whole number of blocks.  For a fit made on the fine grid.
-    weights : {"change", "time", "equal"}
-        How the predictions from the two base dates are weighted.
-    weight_window : int
-        Side in coarse pixels of the window of "change", odd.
-    upsampling : {"bilinear", "nearest"}
-        How coarse images are brought to the fine grid for a fit made there.
     reach, fit_reach, block : int, int, tuple
         Sizes on the grids; `bind` sets them.
 
@@ -90,10 +75,10 @@ class FitFC(WindowMethod):
     """
 
     name: str = "fitfc"
-    window: int = option(41, odd=True)
-    window_unit: WindowUnit = option("fine", choices=UNITS)
-    similar: int = option(20, least=1, most=255)
-    distance: float | None = option(None, above=0)
+    window: int = shared("window", default=41)
+    window_unit: WindowUnit = shared("window_unit")
+    similar: int = shared("similar")
+    distance: float | None = shared("distance")
     regression_window: int = option(3, odd=True, least=3)
     regression_unit: WindowUnit = option("coarse", choices=UNITS)
     cubic: float = option(-0.5, preset="imagefusion")
@@ -101,9 +86,9 @@ class FitFC(WindowMethod):
     residual_blocks: Literal["placed", "stretched"] = option(
         "placed", choices=("placed", "stretched"), preset="imagefusion"
     )
-    weights: Weights = option("change", choices=WEIGHTS)
-    weight_window: int = option(3, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weights: Weights = shared("weights")
+    weight_window: int = shared("weight_window")
+    upsampling: Upsampling = shared("upsampling")
     fit_reach: int = bound(0)
     blocks: tuple[AxisMap, AxisMap] | None = bound(None)
     reach: int = bound(0)

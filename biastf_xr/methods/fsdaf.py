@@ -14,10 +14,10 @@ from biastf_xr.methods._coarse_cells import NONE, OUTSIDE, Cells
 from biastf_xr.methods._compiled import compiled
 from biastf_xr.methods._options import bound, option
 from biastf_xr.methods._scene_classes import MOST_CLASSES, classify, prepare, read_class_map
-from biastf_xr.methods._sides import WEIGHTS, Weights, inside_grid
+from biastf_xr.methods._shared import shared
+from biastf_xr.methods._sides import Weights, inside_grid
 from biastf_xr.methods._similar import (
     DN,
-    UNITS,
     WindowMethod,
     WindowUnit,
     check_range,
@@ -63,19 +63,11 @@ class FSDAF(WindowMethod):
 
     Attributes
     ----------
-    window : int
-        Side of the window of similar pixels and of homogeneity, odd.
-    window_unit : {"fine", "coarse"}
-        Whether `window` counts fine or coarse pixels.
-    similar : int
-        How many similar pixels the change is averaged over.
     classes : int
         Number of k-means classes; published programs try 4 to 6 and start from 4.
     class_map : ndarray of int or str, optional
         Classes of your own instead: shape ``(y, x)`` of the whole fine grid, any positive codes, 0
         for none; or the path of a raster file with one band on that grid.
-    seed : int
-        Of k-means, and of the draw among coarse pixels that are equally pure.
     pure : int
         Coarse pixels per class, the purest ones, that the change is unmixed from.
     least_fraction : float
@@ -87,14 +79,6 @@ class FSDAF(WindowMethod):
         those outside `valid_range`, and are brought to the nearest value inside.
     spline_neighbours : int
         Side in coarse pixels of the square that the spline passes through, odd.
-    valid_range : tuple of float
-        Smallest and largest reflectance.  A result outside becomes ``F_k + C - C_k`` within it.
-    weights : {"change", "time", "equal"}
-        How the predictions from the two base dates are weighted.
-    weight_window : int
-        Side in coarse pixels of the window of "change", odd.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change of a result outside the valid range is brought to the fine grid.
     reach, cell : int
         Half a window and a coarse pixel in fine pixels; `bind` sets them.
 
@@ -104,7 +88,7 @@ class FSDAF(WindowMethod):
     or across the edge of the scene are left out of the unmixing, unless there are fewer others than
     classes; where less than half of one is clear its residual is 0.  Of coarse pixels equally pure
     some are drawn from all over the scene.  A class without a pure coarse pixel takes the mean
-    coarse change of the scene.
+    coarse change of the scene.  A result outside `valid_range` becomes ``F_k + C - C_k`` within it.
 
     References
     ----------
@@ -113,21 +97,21 @@ class FSDAF(WindowMethod):
     """
 
     name: str = "fsdaf"
-    window: int = option(41, odd=True)
-    window_unit: WindowUnit = option("fine", choices=UNITS)
-    similar: int = option(20, least=1, most=255)
+    window: int = shared("window", default=41)
+    window_unit: WindowUnit = shared("window_unit")
+    similar: int = shared("similar")
     classes: int = option(4, least=1, most=MOST_CLASSES)
     class_map: Any = field(default=None, repr=False, compare=False)
-    seed: int = 0
-    pure: int = option(100, least=1)
-    least_fraction: float = 0.01
-    trim: float = option(0.1, least=0, below=0.5)
-    clean: float = option(1e-4, least=0, below=0.5)
+    seed: int = shared("seed")
+    pure: int = option(100, least=1, rare=True)
+    least_fraction: float = option(0.01, rare=True)
+    trim: float = option(0.1, least=0, below=0.5, rare=True)
+    clean: float = option(1e-4, least=0, below=0.5, rare=True)
     spline_neighbours: int = option(7, odd=True)
-    valid_range: tuple[float, float] = (0.0, 1.0)
-    weights: Weights = option("change", choices=WEIGHTS)
-    weight_window: int = option(3, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    valid_range: tuple[float, float] = shared("valid_range")
+    weights: Weights = shared("weights")
+    weight_window: int = shared("weight_window")
+    upsampling: Upsampling = shared("upsampling")
     reach: int = bound(0)
     cell: int = bound(0)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr.methods._options import option
-from biastf_xr.methods._sides import WEIGHTS, Weights, add_change, two_sided_weight
+from biastf_xr.methods._shared import shared
+from biastf_xr.methods._sides import Weights, add_change, two_sided_weight
 from biastf_xr.methods.base import Base, Block, Float, TwoSided
 
 if TYPE_CHECKING:
@@ -69,23 +69,17 @@ class Direct(TwoSided):
     ----------
     name : str
         "direct".
-    weights : {"change", "time", "equal"}
-        How the two sides are weighted: by inverse coarse change, by distance in time, or equally.
-    window : int
-        Side in coarse pixels of the window that averages the coarse change for the weights, odd.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid.
     """
 
     name: str = "direct"
-    weights: Weights = option("change", choices=WEIGHTS)
-    window: int = option(3, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weights: Weights = shared("weights")
+    weight_window: int = shared("weight_window", was="window")
+    upsampling: Upsampling = shared("upsampling")
 
     @property
     def coarse_halo(self) -> int:
         """Return the coarse halo: the reach of the weights' window."""
-        return self.window // 2
+        return self.weight_window // 2
 
     def side(self, block: Block, base: Base) -> Float:
         """Add the coarse change to the base image; see `TwoSided.side`."""
@@ -93,4 +87,4 @@ class Direct(TwoSided):
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`."""
-        return two_sided_weight(block, self.weights, self.window, self.upsampling)
+        return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)

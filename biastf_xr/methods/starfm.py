@@ -9,11 +9,11 @@ import numpy as np
 
 from biastf_xr.methods._compiled import compiled
 from biastf_xr.methods._options import bound, option
-from biastf_xr.methods._sides import WEIGHTS, Weights, from_both
+from biastf_xr.methods._shared import shared
+from biastf_xr.methods._sides import Weights, from_both
 from biastf_xr.methods._similar import (
     DN,
     SLACK,
-    UNITS,
     WindowMethod,
     WindowUnit,
     known_of,
@@ -55,15 +55,9 @@ class STARFM(WindowMethod):
         candidates of both base dates share one normalisation, as in the paper; its RMSE is larger
         on every set of `benchmarks/accuracy.py` with two base dates.  Where only one is there both
         are the same.
-    window : int
-        Side of the window, odd; the published programs use 31 and 51.
-    window_unit : {"fine", "coarse"}
-        Whether `window` counts fine or coarse pixels.
     classes : float
         A candidate differs from the centre by less than ``2 std / classes`` of the base image,
         the standard deviation over the whole scene.
-    threshold : float or None
-        A candidate differs by less than this reflectance, whatever the standard deviation.
     similarity : {"band", "all"}
         Whether candidates are sought in the band predicted, or must be similar in all bands.
     filtering : {"loose", "strict"}
@@ -81,17 +75,13 @@ class STARFM(WindowMethod):
         both differences count for nothing.
     copy_on_zero : bool
         Whether a pixel whose S or T is zero decides alone, as the paper argues.
-    weights : {"change", "time", "equal"}
-        How the two predictions of ``pairs=1`` are weighted.
-    weight_window : int
-        Side in coarse pixels of the window of "change", odd.
-    upsampling : {"bilinear", "nearest"}
-        How coarse images are brought to the fine grid.
     reach : int
         Fine pixels from the centre to the window's edge; `bind` sets it.
 
     Notes
     -----
+    The published programs use windows of 31 and 51.
+
     With ``pairs=2`` and ``filtering="strict"`` every candidate may fail, the centre included; the
     mean over the pairs of ``F_k + C - C_k`` stands there, and `status_flag` is 8.
 
@@ -105,23 +95,23 @@ class STARFM(WindowMethod):
 
     name: str = "starfm"
     pairs: Literal[1, 2] = option(1, choices=(1, 2))
-    window: int = option(51, odd=True)
-    window_unit: WindowUnit = option("fine", choices=UNITS)
+    window: int = shared("window")
+    window_unit: WindowUnit = shared("window_unit")
     classes: float = option(40.0, above=0)
-    threshold: float | None = option(None, above=0)
+    threshold: float | None = shared("threshold")
     similarity: Literal["band", "all"] = option("band", choices=("band", "all"))
     filtering: Literal["loose", "strict"] = option("loose", choices=("loose", "strict"))
-    weighting: Literal["product", "log"] = option("product", choices=("product", "log"))
+    weighting: Literal["product", "log"] = option("product", choices=("product", "log"), rare=True)
     temporal_weight: Literal["two-pair", "always"] = option(
-        "two-pair", choices=("two-pair", "always")
+        "two-pair", choices=("two-pair", "always"), rare=True
     )
     uncertainty_fine: float = option(0.005, least=0)
     uncertainty_coarse: float = option(0.005, least=0)
-    offset: float = option(DN, above=0)
+    offset: float = option(DN, above=0, rare=True)
     copy_on_zero: bool = option(True, preset="imagefusion")
-    weights: Weights = option("change", choices=WEIGHTS)
-    weight_window: int = option(3, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weights: Weights = shared("weights")
+    weight_window: int = shared("weight_window")
+    upsampling: Upsampling = shared("upsampling")
     reach: int = bound(0)
 
     presets: ClassVar = {"imagefusion": {"copy_on_zero": False}}

@@ -100,6 +100,32 @@ class Encoding:
         return reflectance.where(usable)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SharedProductOptions:
+    """Options that several products share; each has those that it names as fields.
+
+    Attributes
+    ----------
+    mask_cirrus, mask_snow, mask_adjacent : bool
+        Whether pixels under cirrus, under snow, or next to a cloud or its shadow are masked too.
+    max_view_zenith : float
+        Largest view zenith angle in degrees; pixels seen further from the side are masked where the
+        angle is known.
+    platform : str
+        Which satellite to take.
+    quality : {"magnitude", "full"}
+        Worst inversion to take.  Magnitude inversions, from few observations, are noisier but are
+        what there is in cloudy weeks.
+    """
+
+    mask_cirrus: bool = False
+    mask_snow: bool = False
+    mask_adjacent: bool = False
+    max_view_zenith: float = 90.0
+    platform: str = "both"
+    quality: str = "magnitude"
+
+
 class Product:
     """A satellite product: finds scenes, opens them lazily in native units, knows its masks.
 

@@ -38,14 +38,11 @@ class Hls(Product):
     """HLS v2.0 of one MGRS tile: L30 (Landsat 8 and 9) and S30 (Sentinel-2).
 
     GeoTIFFs as LP DAAC delivers them, six bands and ``Fmask``; both make one series.  With a
-    ``[grid]`` a cube may hold several tiles.
+    ``[grid]`` a cube may hold several tiles.  Clouds, cloud shadows and fill are always masked.
+    The cirrus bit is reserved in v2.0, so `mask_cirrus` matters only where a producer sets it.
 
     Attributes
     ----------
-    mask_adjacent, mask_cirrus, mask_snow : bool
-        Whether pixels next to clouds or shadows, under cirrus, or under snow are masked too.
-        Clouds, cloud shadows and fill always are.  The cirrus bit is reserved in v2.0, so
-        `mask_cirrus` matters only where a producer sets it.
     tile : str, optional
         The MGRS tile to take, as "55HCV"; needed if the folder holds several.
     prefer : {"L30", "S30"}

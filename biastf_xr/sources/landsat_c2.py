@@ -49,13 +49,13 @@ class LandsatC2(Product):
 
     Files as downloaded: ``SR_B*``, ``QA_PIXEL`` and ``QA_RADSAT``; where a ``_MTL.txt`` lies beside
     them, its level, collection and scale are checked.  Satellites may be mixed.  Of two processings
-    of one pass the later is taken; real-time data give way to the final tiers.
+    of one pass the later is taken; real-time data give way to the final tiers.  Clouds, cloud
+    shadows, fill and pixels saturated in one of the six bands are always masked.
 
     Attributes
     ----------
-    mask_dilated, mask_cirrus, mask_snow : bool
-        Whether pixels near clouds, under cirrus, or under snow are masked too.  Clouds, cloud
-        shadows, fill and pixels saturated in one of the six bands always are.
+    mask_dilated : bool
+        Whether pixels near clouds are masked too.
     """
 
     name: ClassVar = "landsat-c2-l2"

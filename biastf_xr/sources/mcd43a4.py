@@ -22,12 +22,6 @@ class Mcd43a4(NadirReflectance):
     """MCD43A4 v6.1, nadir BRDF-adjusted reflectance.
 
     The series has no effect of the view angle, but a sudden change is spread over its sixteen days.
-
-    Attributes
-    ----------
-    quality : {"magnitude", "full"}
-        Worst inversion to take.  Magnitude inversions, from few observations, are noisier but are
-        what there is in cloudy weeks.
     """
 
     name: ClassVar = "mcd43a4"

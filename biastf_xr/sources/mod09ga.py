@@ -31,21 +31,17 @@ class Mod09ga(DailyReflectance):
     """MOD09GA (Terra) and MYD09GA (Aqua) v6.1.
 
     Granules in HDF4, with the extra ``hdf4``, and GeoTIFFs as AppEEARS delivers them.  View zenith
-    angle and observation coverage are kept in the cube.
+    angle and observation coverage are kept in the cube.  Pixels whose cloud state is not "clear",
+    and cloud shadows, are always masked.  `platform` is "terra", "aqua", or "both": Terra then
+    comes first on every pixel.
 
     Attributes
     ----------
-    mask_cirrus, mask_internal, mask_adjacent : bool
-        Whether pixels with any cirrus, with the internal cloud flag, or next to a cloud are masked
-        too.  Pixels whose cloud state is not "clear", and cloud shadows, always are.
+    mask_internal : bool
+        Whether pixels with the internal cloud flag are masked too.
     mask_quality : bool
         Whether a band is masked where `QC_500m` calls it noisy, faulty or not corrected.  GeoTIFFs
         ordered without that layer are taken as they are.
-    max_view_zenith : float
-        Largest view zenith angle in degrees; pixels seen further from the side are masked where
-        the angle is known.
-    platform : {"both", "terra", "aqua"}
-        Which to take; of both, Terra comes first on every pixel.
     """
 
     name: ClassVar = "mod09ga"

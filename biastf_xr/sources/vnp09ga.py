@@ -20,17 +20,13 @@ class Vnp09ga(DailyReflectance):
     """VNP09GA, VJ109GA and VJ209GA v2, HDF5 granules as downloaded.
 
     Blue, green and swir2 are 1-km bands; each of their pixels is repeated onto the four 500-m
-    pixels it contains.
+    pixels it contains.  Clouds, cloud shadows and night are always masked.  `platform` is "snpp",
+    "noaa20", "noaa21", or "all": Suomi NPP then comes first on every pixel, then NOAA-20.
 
     Attributes
     ----------
-    mask_probably_clear, mask_aerosol, mask_cirrus, mask_adjacent : bool
-        Whether pixels that are only probably clear, under heavy aerosol, under thin cirrus, or next
-        to a cloud are masked too.  Clouds, cloud shadows and night always are.
-    max_view_zenith : float
-        Largest view zenith angle in degrees.
-    platform : {"all", "snpp", "noaa20", "noaa21"}
-        Which to take; of several, Suomi NPP comes first on every pixel, then NOAA-20.
+    mask_probably_clear, mask_aerosol : bool
+        Whether pixels that are only probably clear, or under heavy aerosol, are masked too.
     """
 
     name: ClassVar = "vnp09ga"

@@ -34,11 +34,6 @@ class Vnp43(NadirReflectance):
 
     Blue, green and swir2 are 1-km bands; each of their pixels is repeated onto the four 500-m
     pixels it contains.
-
-    Attributes
-    ----------
-    quality : {"magnitude", "full"}
-        Worst inversion to take, as of `biastf_xr.sources.mcd43a4.Mcd43a4`.
     """
 
     name: ClassVar = "vnp43"

@@ -22,9 +22,11 @@ from sphinx.errors import ExtensionError
 from biastf_xr._keys import attributes_of, defaults_of
 from biastf_xr.cli._command import Command
 from biastf_xr.methods import LEARNED, METHODS, UNTRAINED, method_class, option_names
+from biastf_xr.methods._shared import SharedOptions
+from biastf_xr.sources.base import SharedProductOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sphinx.application import Sphinx
 
@@ -32,6 +34,9 @@ EXAMPLE = re.compile(r"`(biastf-xr [^`]+)`")
 # Methods of which docs/_ext/method_pictures.py draws a picture.
 PICTURED = (*UNTRAINED, "biastf-plus")
 FILE = re.compile(r"(\S+\.(?:h5|hdf|json|tif|TIF))\b")
+# Keys of a sensor that mean something to the coarse one only.
+COARSE = ("native_resolution",)
+PRODUCT_OPTIONS = {*defaults_of(SharedProductOptions)}
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -52,6 +57,7 @@ def _default(value: Any, *, quoted: bool = True) -> str:
         value is None
         or value == {}
         or dataclasses.is_dataclass(value)
+        or isinstance(value, BaseModel)
         or str(value) in {"inf", "-inf"}
     ):
         return ""
@@ -72,19 +78,26 @@ def _choices(cls: type, name: str) -> str:
     return ""
 
 
-def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
+def table_of(cls: type, *, leave_out: tuple[str, ...] = (), only: tuple[str, ...] = ()) -> str:
     """Write the table of a section's keys.
 
-    `cls`: A pydantic model or a dataclass with an Attributes section.
+    `cls`: A pydantic model or a dataclass with an Attributes section.  Tables have a section of
+    their own; what is hardly ever set stands below.
     """
-    described = attributes_of(cls)
+    described = attributes_of(SharedOptions) | attributes_of(cls)
+    about = {f.name: f.metadata for f in dataclasses.fields(cls)} if hasattr(
+        cls, "__dataclass_fields__") else {}  # fmt: skip
     lines = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
     fields = [
-        (name, default) for name, default in defaults_of(cls).items() if name not in leave_out
-    ]
+        (name, default) for name, default in defaults_of(cls).items()
+        if name not in leave_out and name in (only or (name,))
+        and not dataclasses.is_dataclass(default)
+    ]  # fmt: skip
     for name, _ in fields:
         if name not in described or not described[name][1]:
             raise ExtensionError(f"{cls.__name__}.{name} has no description in its docstring")
+    rare = [(name, default) for name, default in fields if about.get(name, {}).get("rare")]
+    fields = [field for field in fields if field not in rare]
     # Keys that the docstring tells of together share a row.
     for (kind, meaning), group in groupby(fields, key=lambda field: described[field[0]]):
         together = list(group)
@@ -93,7 +106,14 @@ def table_of(cls: type, *, leave_out: tuple[str, ...] = ()) -> str:
         type_ = _choices(cls, together[0][0]) or kind.removesuffix(", optional")
         type_ = type_.replace("pathlib.Path", "path").replace("datetime.date", "date").strip("{}")
         lines.append(f"| {names} | {_cell(type_)} | {defaults} | {_markdown(meaning)} |")
-    return "\n".join(lines)
+    parts = ["\n".join(lines)] if fields else []
+    if rare:
+        constants = "\n".join(
+            f"- `{name}`, {_default(value)}: {_markdown(described[name][1])}"
+            for name, value in rare
+        )
+        parts.append(f"Constants, hardly ever set:\n\n{constants}")
+    return "\n\n".join(parts)
 
 
 def product_section(name: str) -> str:
@@ -103,11 +123,26 @@ def product_section(name: str) -> str:
     product = product_class(name)
     text = inspect.cleandoc(product.__doc__ or "").partition("\n\nAttributes\n")[0]
     files = "Files: " + FILE.sub(r"`\1`", product.expects) + "."
-    parts = [f'### product = "{name}"', prose(text), files, table_of(product)]
+    common = [key for key in defaults_of(product) if key in PRODUCT_OPTIONS]
+    table = table_of(product, leave_out=(*common, *product.tables))
+    parts = [
+        f'### product = "{name}"',
+        prose(text),
+        files,
+        table,
+        _shared_line(product, common, SharedProductOptions),
+    ]
     for option, cls in product.tables.items():
         summary = inspect.cleandoc(cls.__doc__ or "").partition("\n")[0]
         parts += [f"The table `{option}`: {summary}", table_of(cls)]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def _shared_line(cls: type, names: Sequence[str], usual: type) -> str:
+    """Name the shared options of a product or method, with the defaults that are not the usual."""
+    own, usually = defaults_of(cls), defaults_of(usual)
+    named = [f"`{n}`" + (f" ({_default(own[n])})" if own[n] != usually[n] else "") for n in names]
+    return f"Shared options: {', '.join(named)}." if named else ""
 
 
 def products_table() -> str:
@@ -128,12 +163,14 @@ def configuration_page() -> str:
     from biastf_xr.sources import PRODUCTS
 
     parts = [
-        "## `[fine]` and `[coarse]`", table_of(config.Source),
+        "## `[fine]` and `[coarse]`", table_of(config.Source, leave_out=("options", *COARSE)),
+        "### Only in `[coarse]`", table_of(config.Source, only=COARSE),
         "## `[fine.options]` and `[coarse.options]`",
         "Which keys there are depends on `product`.",
+        "### Options that several products share", table_of(SharedProductOptions),
         *map(product_section, PRODUCTS),
         "## `[grid]`", table_of(config.GridSection),
-        "## `[method]`", table_of(config.MethodSection),
+        "## `[method]`", table_of(config.MethodSection, leave_out=("options",)),
         "## `[method.options]`",
         "The [methods](methods.md) page lists the options of each. Those of networks hold tables:",
         "### `[method.options.network]`", table_of(NetworkShape),
@@ -238,7 +275,9 @@ def prose(text: str) -> str:
 
 def methods_sections() -> str:
     """Write a section for every method: what its docstring says, its picture, its options."""
-    return "\n\n".join(_method_section(name) for name in METHODS)
+    common = ["## Options that several methods share", "Each method names those it has.",
+              table_of(SharedOptions).replace("| key |", "| option |", 1)]  # fmt: skip
+    return "\n\n".join([*common, *map(_method_section, METHODS)])
 
 
 def _method_section(name: str) -> str:
@@ -250,16 +289,28 @@ def _method_section(name: str) -> str:
         label = f"True image, prediction of {name}, and its error in near infrared"
         parts.append(f"![{label}](../generated/methods/{name}.png)")
     schema = cls.options if name in LEARNED else cls
-    hidden = [f.name for f in dataclasses.fields(schema)
-              if f.metadata.get("bound") or f.metadata.get("preset")]  # fmt: skip
-    table = table_of(schema, leave_out=("name", *hidden))
-    rows = table.count("\n") > 1
-    parts.append(table.replace("| key |", "| option |", 1) if rows else "No options.")
+    own = [f for f in dataclasses.fields(schema)
+           if f.name != "name" and not f.metadata.get("bound")]  # fmt: skip
+    common = [f.name for f in own if f.metadata.get("shared")]
+    tables = [f"`{f.name}`" for f in own if dataclasses.is_dataclass(f.default)]
+    only_preset = [f for f in own if f.metadata.get("preset")]
+    shown = {f.name for f in own} - {*common} - {f.name for f in only_preset}
+    table = table_of(schema, leave_out=tuple({*defaults_of(schema)} - shown))
+    parts.append(table.replace("| key |", "| option |", 1))
+    parts.append(_shared_line(schema, common, SharedOptions))
+    if tables:
+        parts.append(f"Tables: {', '.join(tables)}, see [](configuration.md#methodoptions).")
+    if not own:
+        parts.append("No options.")
+    described = attributes_of(schema)
     for preset, options in cls.presets.items():
         named = ", ".join(f"{key} = {value!r}" for key, value in options.items())
+        meant = [f"- `{f.name}`: {_markdown(described[f.name][1])}" for f in only_preset
+                 if f.metadata["preset"] == preset]  # fmt: skip
         parts.append(f'`preset = "{preset}"`, as that program: `{named}`.')
+        parts += ["Of these only it sets:\n\n" + "\n".join(meant)] if meant else []
     parts += [prose(sections[title]) for title in ("Notes", "References") if title in sections]
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def configuration_schema() -> dict[str, Any]:
@@ -284,15 +335,17 @@ def _options_schema(name: str) -> dict[str, Any]:
     """Return the rule that a method has its own options and no others."""
     cls = method_class(name)
     known = {key.partition(".")[0] for key in option_names(name)} | set(cls.presets and {"preset"})
-    described = attributes_of(cls.options if name in LEARNED else cls)
+    described = attributes_of(SharedOptions) | attributes_of(
+        cls.options if name in LEARNED else cls
+    )
     meanings = {
         key: described.get(key, ("", "A named set of options."))[1] for key in sorted(known)
     }
-    own = {
+    properties = {
         key: {"description": re.sub(r"\s+", " ", meaning).replace("`", "")}
         for key, meaning in meanings.items()
     }
-    options = {"properties": own, "additionalProperties": False}
+    options = {"properties": properties, "additionalProperties": False}
     return {
         "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
         "then": {"properties": {"options": options}},

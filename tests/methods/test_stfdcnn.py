@@ -53,7 +53,7 @@ def make_model(tmp_path_factory):
             scales=dict.fromkeys(models, (1.0, 0.05)),
             channels=dict.fromkeys(models, [(0.25, 0.1)] * count),
             pairs=(("2021-04-01", "2021-04-01"),), history={}, seed=0,
-            settings={"factor": factor, "highpass": "additive", "window": 1,
+            settings={"factor": factor, "highpass": "additive", "weight_window": 1,
                       "upsampling": "bilinear"},
         )  # fmt: skip
         path = tmp_path_factory.mktemp("stfdcnn") / "model.safetensors"
@@ -152,7 +152,7 @@ def test_silent_networks_without_change_interpolate(make_pair, make_model):
     "form",
     [
         {},
-        {"window": 3, "highpass": "multiplicative"},
+        {"weight_window": 3, "highpass": "multiplicative"},
         {"bands": "together"},
         {"factor": 4, "upsampling": "nearest"},
     ],
@@ -183,7 +183,7 @@ def test_both_sides_are_needed_and_gaps_stay(make_pair, make_model):
 
 
 def test_halos_and_factor_follow_from_the_settings(make_model):
-    method = make_model(window=3)
+    method = make_model(weight_window=3)
     assert method.factor == 3
     assert method.fine_halo == 1 + 3 + 2 * 3
     assert method.halo == method.fine_halo + 3 * (1 + 3)

@@ -177,7 +177,7 @@ def test_a_killed_night_is_completed_by_the_next(region, night):
 
 def test_a_configuration_with_a_mistake_needs_a_person(region, night, capsys):
     config, _, _ = region
-    config.write_text(config.read_text().replace("[update]", "[update]\nmax_age = 3"))
+    config.write_text(config.read_text().replace("[update]", "[update]\nmax_ages = 3"))
     assert night(config) == 2
     assert "max_age" in capsys.readouterr().err
 

@@ -221,9 +221,9 @@ def test_old_records_go_and_damaged_ones_are_passed_over(region):
 @pytest.mark.parametrize(
     ("limit", "told"),
     [
-        ("max_age_fine = 16", "Newest fine scene: 2021-05-03 is 17 days old"),
-        ("max_age_coarse = 1", "Newest coarse scene: 2021-05-18 is 2 days old"),
-        ("max_age_fused = 31", "Newest fused day: 2021-04-18 is 32 days old"),
+        ("max_age = { fine = 16 }", "Newest fine scene: 2021-05-03 is 17 days old"),
+        ("max_age = { coarse = 1 }", "Newest coarse scene: 2021-05-18 is 2 days old"),
+        ("max_age = { fused = 31 }", "Newest fused day: 2021-04-18 is 32 days old"),
         ("max_error_ratio = 0.9", "direct has 1.000 of the error"),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_failed_check_is_a_warning(region, limit, told):
 
 
 def test_limits_that_hold_are_no_warning(region):
-    limits = "max_age_fine = 17\nmax_age_coarse = 2\nmax_age_fused = 32\nmax_error_ratio = 1.0"
+    limits = "max_age = { fine = 17, coarse = 2, fused = 32 }\nmax_error_ratio = 1.0"
     assert Region(region(limits, steps=SCORED)).update(today=TODAY).warnings == ()
 
 

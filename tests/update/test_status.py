@@ -66,7 +66,7 @@ def accuracy(date, own, linear=0.03, direct=0.025):
 @pytest.fixture
 def history(region):
     """Return a region with a fused cube and some runs, the last of which failed."""
-    config = region('max_age_fine = 5\nhandbook = "https://example.org/operations.html"')
+    config = region('max_age = { fine = 5 }\nhandbook = "https://example.org/operations.html"')
     Region(config).update(today=TODAY)
     book = RunRecords(config.update.folder)
     scored = (accuracy("2021-04-17", 0.02), accuracy("2021-05-03", 0.028))

@@ -26,6 +26,7 @@ from biastf_xr.methods._learning.card import (
 )
 from biastf_xr.methods._learning.rules import SampleRule, TrainRule
 from biastf_xr.methods._options import check_fields
+from biastf_xr.methods._shared import shared
 from biastf_xr.methods.base import LearnedMethod
 
 if TYPE_CHECKING:
@@ -53,20 +54,13 @@ class NetworkOptions:
         Which dates are learned from, and how patches are drawn; a table of its own.
     train : TrainRule
         How the networks are trained; a table of its own.
-    seed : int
-        Seed of everything random.
-    start : pathlib.Path, optional
-        Checkpoint of a model, of another region or year for instance, whose networks are refined.
-    resume : bool
-        Whether the state of the fit is kept beside the checkpoint after every epoch, and a fit
-        that was interrupted goes on from there.
     """
 
     samples: SampleRule = SampleRule()
     train: TrainRule = TrainRule()
-    seed: int = 0
-    start: str | Path | None = None
-    resume: bool = True
+    seed: int = shared("seed")
+    start: str | Path | None = shared("start")
+    resume: bool = shared("resume")
 
     def __post_init__(self) -> None:
         check_fields(self)

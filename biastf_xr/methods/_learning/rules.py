@@ -55,9 +55,9 @@ class SampleRule:
     target: dt.date | None = None
     max_pair_gap: int = option(366, least=1)
     balance: Balance = option("none", choices=get_args(Balance))
-    hold_out: float = option(0.2, above=0, below=1)
-    hold_out_block: int = option(3, least=1)
-    hold_out_dates: float = option(0.2, least=0, below=1)
+    hold_out: float = option(0.2, above=0, below=1, rare=True)
+    hold_out_block: int = option(3, least=1, rare=True)
+    hold_out_dates: float = option(0.2, least=0, below=1, rare=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.target, str):

@@ -18,6 +18,7 @@ from biastf_xr.methods._learning.channels import (
 )
 from biastf_xr.methods._learning.networks import NetworkFit, NetworkMethod, NetworkOptions
 from biastf_xr.methods._options import option
+from biastf_xr.methods._shared import shared
 from biastf_xr.methods._sides import two_sided_weight
 from biastf_xr.methods.base import Base, Block, Float, TwoSided
 from biastf_xr.methods.biastf._network import WITH_IMAGES, NetworkShape, stack_channels
@@ -42,23 +43,15 @@ class BiaSTFOptions(NetworkOptions):
     ----------
     network : NetworkShape
         The network and its inputs; a table of its own.
-    weights : {"change", "time", "equal", "learned"}
-        How the two sides are weighted: by inverse coarse change, by distance in time, equally, or
-        by inverse expected error.
-    window : int
-        Side in coarse pixels of the window of "change" and "learned", odd; 1 for single pixels.
-    upsampling : {"bilinear", "nearest"}
-        How the coarse change is brought to the fine grid; "nearest" takes the coarse pixels as
-        they were delivered.
     denoise : float
         Standard deviation, in coarse pixels, of the Gaussian that denoises the coarse change
         before it is brought to the fine grid; 0 for none, about 0.5 for a noisy sensor.
     """
 
     network: NetworkShape = NetworkShape()
-    weights: SideWeights = option("change", choices=get_args(SideWeights))
-    window: int = option(3, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weights: SideWeights = shared("weights", choices=get_args(SideWeights))
+    weight_window: int = shared("weight_window", was="window")
+    upsampling: Upsampling = shared("upsampling")
     denoise: float = option(0.0, least=0, most=5)
 
 
@@ -83,7 +76,7 @@ class BiaSTF(NetworkMethod, TwoSided):
     weights : {"change", "time", "equal", "learned"}
         Weights of the two sides: by inverse coarse change, by distance in time, equal, or by
         inverse expected error.
-    window : int
+    weight_window : int
         Side in coarse pixels of the window of "change" and "learned", odd; 1 for single pixels.
     upsampling : {"bilinear", "nearest"}
         How the coarse change is brought to the fine grid; as in training.  "nearest" takes the
@@ -108,16 +101,16 @@ class BiaSTF(NetworkMethod, TwoSided):
     checkpoint: Path
     sha256: str
     card: Card = field(repr=False, hash=False)
-    weights: SideWeights = option("change", choices=get_args(SideWeights))
-    window: int = option(3, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weights: SideWeights = shared("weights", choices=get_args(SideWeights))
+    weight_window: int = shared("weight_window", was="window")
+    upsampling: Upsampling = shared("upsampling")
     denoise: float = option(0.0, least=0, most=5)
     device: str = "cpu"
     precision: Precision = option("fp32", choices=PRECISIONS)
     name: str = "biastf"
 
     options: ClassVar[type] = BiaSTFOptions
-    stored: ClassVar[tuple[str, ...]] = ("weights", "window", "upsampling", "denoise")
+    stored: ClassVar[tuple[str, ...]] = ("weights", "weight_window", "upsampling", "denoise")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -171,13 +164,13 @@ class BiaSTF(NetworkMethod, TwoSided):
     @property
     def coarse_halo(self) -> int:
         """Return the coarse halo: the window of the weights, or denoising and filling of gaps."""
-        return max(self.window // 2, 1 + smooth_radius(self.denoise))
+        return max(self.weight_window // 2, 1 + smooth_radius(self.denoise))
 
     def weight(self, block: Block) -> Float:
         """Weight the two sides; see `TwoSided.weight`."""
         if self.weights != "learned":
-            return two_sided_weight(block, self.weights, self.window, self.upsampling)
-        weight = learned_weight(block, self.card.laws, self.window)
+            return two_sided_weight(block, self.weights, self.weight_window, self.upsampling)
+        weight = learned_weight(block, self.card.laws, self.weight_window)
         return block.upsample(weight, self.upsampling)[..., *block.core]
 
     def side(self, block: Block, base: Base) -> Float:

@@ -45,7 +45,7 @@ class NetworkShape:
 
     filters: tuple[int, int, int] = (64, 32, 32)
     kernels: tuple[int, int, int, int] = (7, 5, 3, 3)
-    bias: bool = True
+    bias: bool = option(True, rare=True)
     inputs: Inputs = option("change", choices=INPUTS)
 
     def __post_init__(self) -> None:

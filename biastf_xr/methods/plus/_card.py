@@ -62,16 +62,16 @@ class PlusOptions:
     """
 
     smoothing: float = option(4.0, least=0)
-    tolerance: float = option(0.2, least=0)
+    tolerance: float = option(0.2, least=0, rare=True)
     footprint: float = option(0.5, least=0)
     response: bool = True
     position: float = option(10.0, least=0)
-    position_window: int = option(3, odd=True)
+    position_window: int = option(3, odd=True, rare=True)
     mixture: bool = True
-    ridge: float = option(0.03, least=0)
-    noise_mean: float = option(0.006, least=0)
-    noise_mixture: float = option(0.001, least=0)
-    noise_local: float = option(0.006, least=0)
+    ridge: float = option(0.03, least=0, rare=True)
+    noise_mean: float = option(0.006, least=0, rare=True)
+    noise_mixture: float = option(0.001, least=0, rare=True)
+    noise_local: float = option(0.006, least=0, rare=True)
 
     def __post_init__(self) -> None:
         check_fields(self)

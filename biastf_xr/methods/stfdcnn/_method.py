@@ -11,6 +11,7 @@ import numpy as np
 from biastf_xr.methods._learning.card import PRECISIONS, Card, Precision
 from biastf_xr.methods._learning.networks import NetworkFit, NetworkMethod
 from biastf_xr.methods._options import option
+from biastf_xr.methods._shared import shared
 from biastf_xr.methods._sides import from_both
 from biastf_xr.methods.stfdcnn._networks import HighPass, STFDCNNOptions
 from biastf_xr.methods.stfdcnn._samples import draw_two_samples
@@ -53,7 +54,7 @@ class STFDCNN(NetworkMethod):
         What made it.
     highpass : {"multiplicative", "additive"}
         How details are brought to the target date; see `modulate`.
-    window : int
+    weight_window : int
         Side of the window that averages the change of transitional images for the weights, odd, in
         pixels of the stage; 1 for single pixels.
     upsampling : {"bilinear", "nearest"}
@@ -74,14 +75,14 @@ class STFDCNN(NetworkMethod):
     sha256: str
     card: Card = field(repr=False, hash=False)
     highpass: HighPass = option("multiplicative", choices=get_args(HighPass))
-    window: int = option(1, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weight_window: int = shared("weight_window", default=1, was="window")
+    upsampling: Upsampling = shared("upsampling")
     device: str = "cpu"
     precision: Precision = option("fp32", choices=PRECISIONS)
     name: str = "stfdcnn"
 
     options: ClassVar[type] = STFDCNNOptions
-    stored: ClassVar[tuple[str, ...]] = ("highpass", "window", "upsampling")
+    stored: ClassVar[tuple[str, ...]] = ("highpass", "weight_window", "upsampling")
     needs_two_sides = True
 
     @classmethod
@@ -137,12 +138,12 @@ class STFDCNN(NetworkMethod):
     @property
     def _reach(self) -> int:
         """Pixels of a stage's grid that its weights and its network reach."""
-        return self.window // 2 + self.card.halo
+        return self.weight_window // 2 + self.card.halo
 
     def fuse(self, block: Block) -> Prediction:
         """Predict; see `Method.fuse`."""
         stages = Stages(
-            block, self.networks(), self.card, factor=self.factor, window=self.window,
+            block, self.networks(), self.card, factor=self.factor, window=self.weight_window,
             highpass=self.highpass, upsampling=self.upsampling,
         )  # fmt: skip
         bases = [stages.base(base) for base in block.sides]

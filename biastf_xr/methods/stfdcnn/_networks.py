@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._learning.networks import NetworkOptions
 from biastf_xr.methods._options import option
+from biastf_xr.methods._shared import shared
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,20 +44,15 @@ class STFDCNNOptions(NetworkOptions):
         A network for each band, or one for all bands at once.  Not verified; each, as SRCNN.
     highpass : {"multiplicative", "additive"}
         How details are brought to the target date: scaled with the level, or added.
-    window : int
-        Side of the window that averages the change of transitional images for the weights, odd, in
-        pixels of the stage; 1 for single pixels.
-    upsampling : {"bilinear", "nearest"}
-        How coarse images are brought to the fine grid.
     """
 
     factor: int | None = option(None, least=2)
-    filters: tuple[int, ...] = (64, 32)
-    kernels: tuple[int, ...] = (9, 5, 5)
+    filters: tuple[int, ...] = option((64, 32), rare=True)
+    kernels: tuple[int, ...] = option((9, 5, 5), rare=True)
     bands: BandChoice = option("each", choices=get_args(BandChoice))
     highpass: HighPass = option("multiplicative", choices=get_args(HighPass))
-    window: int = option(1, odd=True)
-    upsampling: Upsampling = option("bilinear", choices=("bilinear", "nearest"))
+    weight_window: int = shared("weight_window", default=1, was="window")
+    upsampling: Upsampling = shared("upsampling")
 
     def __post_init__(self) -> None:
         super().__post_init__()

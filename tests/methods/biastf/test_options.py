@@ -37,7 +37,7 @@ def cloudy(make_pair):
 FORMS = {
     "change+fine": {"inputs": "change+fine"},
     "change+fine+coarse": {"inputs": "change+fine+coarse", "denoise": 0.6},
-    "all-changes": {"inputs": "all-changes", "weights": "learned", "window": 1},
+    "all-changes": {"inputs": "all-changes", "weights": "learned", "weight_window": 1},
     "delivered": {"upsampling": "nearest", "denoise": 0.5, "weights": "learned"},
     "blocks": {"inputs": "change+fine", "filters": (32, 16, 8)},
 }
@@ -60,7 +60,7 @@ def test_the_halos_follow_from_what_goes_in(random_model):
     assert random_model(inputs="change+fine").fine_halo == 7
     assert random_model(inputs="change+fine", filters=(32, 16, 8)).fine_halo == 10
     assert random_model(denoise=0.5).coarse_halo == 3
-    assert random_model(denoise=0.5, window=9).coarse_halo == 4
+    assert random_model(denoise=0.5, weight_window=9).coarse_halo == 4
 
 
 def test_the_fine_base_image_matters_where_it_goes_in(cloudy, random_model):
