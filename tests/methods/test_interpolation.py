@@ -108,7 +108,7 @@ def test_a_pixel_clouded_on_one_side_takes_the_other(two_dates):
     ("options", "message"),
     [
         ({"weights": "best"}, facts("'best'", "['change', 'time', 'equal']")),
-        ({"window": 4}, "odd"),
+        ({"weight_window": 4}, "odd"),
         ({"halo_": 1}, "halo_"),
     ],
 )
