@@ -226,7 +226,7 @@ def main() -> None:
     }
     print("| measure | now | aim at most |\n| --- | --- | --- |")
     for name, (now, aim) in rows.items():
-        print(f"| {name} | {now:,} | {'' if aim is None else f'{aim:,}'} |")
+        print(f"| {name} | {now:,} | {'none' if aim is None else f'{aim:,}'} |")
     if asked.circles:
         for group in found:
             print(" ".join(group))
