@@ -221,6 +221,7 @@ def check_run(config: Config) -> Iterator[Check]:
     topic = "this run"
     for kind, source in (("fine", config.fine), ("coarse", config.coarse)):
         yield _scenes(topic, kind, source)
+        yield from _pixels(topic, kind, source, config)
     stores = {"fine": config.fine.cube, "coarse": config.coarse.cube, "fused": config.fuse.output}
     for kind, path in stores.items():
         yield _store(topic, kind, path, store_at)
@@ -251,6 +252,24 @@ def _scenes(topic: str, kind: str, source: Source) -> Check:
     broken = len(found) - len(usable)
     advice = f"{broken} cannot be used: `biastf-xr ingest --dry-run` says why" if broken else ""
     return Check(topic, name, "note" if broken else "ok", described, advice)
+
+
+def _pixels(topic: str, kind: str, source: Source, config: Config) -> Iterator[Check]:
+    """Describe the pixels of the first scene that can be opened, as they will be used."""
+    from biastf_xr._sensors import scene_grids
+    from biastf_xr.errors import BiastfError
+    from biastf_xr.grid import REMEDY, describe
+
+    try:
+        grid = next(scene_grids(source), None)
+    except BiastfError:  # which the check of the scenes says
+        return
+    if grid is None:
+        return
+    # Coarse scenes are brought to the grid of the fine cube.
+    wrong = grid.crs is not None and grid.crs.geographic and config.grid is None and kind == "fine"
+    yield Check(topic, f"{kind} pixels", "wrong" if wrong else "ok", describe(grid),
+                REMEDY.strip() if wrong else "")  # fmt: skip
 
 
 def _store(topic: str, kind: str, path: str, store_at: Any) -> Check:

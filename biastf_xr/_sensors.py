@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube._cube import open_cube
-from biastf_xr.cube._ingest import ingest
+from biastf_xr.cube._ingest import averaged, ingest
 from biastf_xr.cube._quality import archive_shift, update_quality
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import BiastfError, ConfigError, SceneError
+from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.sources import build_product
 
 if TYPE_CHECKING:
@@ -128,26 +128,28 @@ def _pixels(source: Source, region: Geometry, *, anew: bool) -> GeoBox | None:
 
     if not anew and store_at(source.cube).exists():
         return geobox_of(open_cube(source.cube, chunks=None), "fine cube")
-    if source.product == "cube":
-        return None
-    product = build_product(source.product, **source.options)
-    try:
-        found = product.find_scenes(source.folder)
-    except BiastfError:  # which ingest says
-        return None
-    usable = (scene for scene in found if not scene.problem)
     first = None
-    for scene in islice(usable, LOOKED_AT):
-        try:
-            grid = geobox_of(product.open_scene(scene), f"scene {scene.id}")
-        except BiastfError:
-            continue
-        if overlaps(grid, region):
-            zone = zone_of(grid.crs)
-            if zone is None or zone[1] == central_zone(region):
-                return grid
-            first = first or grid
+    with suppress(BiastfError):  # which ingest says
+        for grid in islice(scene_grids(source), LOOKED_AT):
+            if overlaps(grid, region):
+                zone = zone_of(grid.crs)
+                if zone is None or zone[1] == central_zone(region):
+                    return grid
+                first = first or grid
     return first
+
+
+def scene_grids(source: Source) -> Iterator[GeoBox]:
+    """Return the grids of the scenes of a sensor that can be opened, one after another."""
+    from biastf_xr.grid import geobox_of
+
+    if source.product == "cube":
+        return
+    product = build_product(source.product, **source.options)
+    for scene in product.find_scenes(source.folder):
+        if not scene.problem:
+            with suppress(BiastfError):
+                yield geobox_of(product.open_scene(scene), f"scene {scene.id}", degrees=True)
 
 
 @contextmanager
@@ -164,27 +166,24 @@ def _tasks_on(cluster: ClusterSection) -> Iterator[Executor | None]:
 
 
 def _grid_over(config: Config, progress: Progress) -> GeoBox | None:
-    """Return a coarse grid over the fine cube where the coarse scenes lie in another CRS."""
-    from biastf_xr.grid import coarse_grid, geobox_of
+    """Return a coarse grid over the fine cube where the coarse scenes lie in another CRS.
 
-    product = build_product(config.coarse.product, **config.coarse.options)
+    In the other half of its UTM zone they keep their pixels.
+    """
+    from biastf_xr.grid import coarse_grid, geobox_of, restated
+
     fine = geobox_of(open_cube(config.fine.cube, chunks=None), "fine cube")
-    for scene in product.find_scenes(config.coarse.folder):
-        if scene.problem:
-            continue
-        try:
-            found = geobox_of(product.open_scene(scene), scene.id)
-        except SceneError:
-            continue
-        if found.crs == fine.crs:
-            return None
-        text = (
-            f"coarse scenes lie in another CRS than the fine cube: brought to pixels of "
-            f"{COARSE_RESOLUTION:g} m over it. A [grid] section chooses otherwise."
-        )
-        progress("grid", 1, 1, text)
-        return coarse_grid(fine, resolution=COARSE_RESOLUTION)
-    return None
+    found = next(scene_grids(config.coarse), None)
+    if found is None or found.crs == fine.crs:
+        return None
+    if (same := restated(found, fine.crs)).crs == fine.crs:
+        return averaged(same, config.coarse.native_resolution)
+    text = (
+        f"coarse scenes lie in another CRS than the fine cube: brought to pixels of "
+        f"{COARSE_RESOLUTION:g} m over it. A [grid] section chooses otherwise."
+    )
+    progress("grid", 1, 1, text)
+    return coarse_grid(fine, resolution=COARSE_RESOLUTION)
 
 
 def _shift_of(cube: str) -> tuple[float, float]:

@@ -96,6 +96,22 @@ def guess_product(folder: Path, sensor: str) -> tuple[str | None, int]:
     return best, counts[best]
 
 
+def refuse_degrees(folder: Path) -> None:
+    """Ask for a region where the first image of a folder is in degrees, which no cube can keep."""
+    from biastf_xr.grid import describe, geobox_of
+    from biastf_xr.sources._files import open_layer
+
+    images = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in {".tif", ".tiff"})
+    path, grid = next(images, None), None
+    with suppress(BiastfError):
+        grid = path and geobox_of(open_layer(path).to_dataset(name="image"), "", degrees=True)
+    if grid and grid.crs and grid.crs.geographic:
+        raise ConfigError(
+            f"{path} lies on {describe(grid)}; pixels in degrees are no squares. Give the region, "
+            "to whose grid the scenes are brought: --region west,south,east,north."
+        )
+
+
 def render_config(name: str, fine: Archive, coarse: Archive, region: str | None) -> str:
     """Write the file's text.
 

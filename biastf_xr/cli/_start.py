@@ -57,7 +57,7 @@ def init(
 
     `biastf-xr init region.toml --fine-folder scenes/landsat --coarse-folder scenes/modis`
     """
-    from biastf_xr.cli._init import render_config, write_config
+    from biastf_xr.cli._init import refuse_degrees, render_config, write_config
     from biastf_xr.cli._terminal import console, say
     from biastf_xr.errors import ConfigError
 
@@ -77,6 +77,8 @@ def init(
     region = changes.get("grid", {}).get("region")
     if region is None and asked:
         region = _ask("Region, as west,south,east,north (empty: the scenes' own pixels)", "")
+    if not region:
+        refuse_degrees(path.parent / archives["fine"].folder)
     text = render_config(path.name, **archives, region=region or None)
     if dry_run:
         say(text)

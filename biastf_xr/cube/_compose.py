@@ -120,7 +120,8 @@ def _read(
     A pixel is clear in every band or missing in every band.
     """
     raw = job.product.open_scene(scene)
-    source = shifted(geobox_of(raw, f"scene {scene.id}"), *job.shift)
+    found = geobox_of(raw, f"scene {scene.id}", degrees=job.lattice is None)
+    source = shifted(found, *job.shift)
     _check_lattice(job, source)
     rows, cols = tile.slices
     plan = plan_resampling(source, job.spec.geobox[rows, cols], job.resampling)

@@ -15,7 +15,7 @@ from biastf_xr.errors import (
     MissingPairError,
     ReflectanceRangeError,
 )
-from biastf_xr.grid import Alignment, align, describe, geobox_of
+from biastf_xr.grid import Alignment, align, describe, geobox_of, in_degrees
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -93,7 +93,7 @@ def check_cube(ds: xr.Dataset, what: str) -> None:
         raise CubeStructureError(
             f"{what} has no float variable with dims (time, y, x); got "
             f"{ {str(n): v.dims for n, v in ds.data_vars.items()} }. "
-            "Expected one variable per band."
+            f"Expected one variable per band.{in_degrees(ds)}"
         )
     if ds["time"].dtype.kind != "M":
         raise CubeStructureError(

@@ -297,7 +297,7 @@ def _plan(
             geobox = found
         elif found is None or (native_resolution is not None and offered):
             lattice = _first_grid(product, offered, rejected, shift)
-            geobox = found or _averaged(lattice, native_resolution)
+            geobox = found or averaged(lattice, native_resolution)
         else:
             lattice = geobox = found
     assert geobox is not None
@@ -336,15 +336,19 @@ def _first_grid(
     error: BiastfError | None = None
     for day in sorted(offered):
         for scene in offered[day]:
+            name = f"scene {scene.id}"
             try:
-                return shifted(geobox_of(product.open_scene(scene), f"scene {scene.id}"), *shift)
-            except SceneError as failure:
-                error = failure
+                raw = product.open_scene(scene)
+                geobox_of(raw, name, degrees=True)
+            except BiastfError as failure:
+                error = error or failure
                 rejected[scene.id] = str(failure)
+            else:
+                return shifted(geobox_of(raw, name), *shift)
     raise error or SceneError("no scene to take the grid from")
 
 
-def _averaged(source: GeoBox, resolution: float | None) -> GeoBox:
+def averaged(source: GeoBox, resolution: float | None) -> GeoBox:
     """Return the grid of larger pixels with the same corner that covers a grid."""
     from odc.geo.geobox import GeoBox
 

@@ -2,6 +2,7 @@
 
 from biastf_xr.grid._alignment import (
     ALIGNMENT_TOLERANCE,
+    REMEDY,
     Alignment,
     AxisMap,
     Upsampler,
@@ -12,6 +13,7 @@ from biastf_xr.grid._alignment import (
     covered_area,
     describe,
     geobox_of,
+    in_degrees,
     mean_of,
     same_lattice,
 )
@@ -23,6 +25,7 @@ from biastf_xr.grid._zones import central_zone, overlaps, restated, zone_of
 
 __all__ = [
     "ALIGNMENT_TOLERANCE",
+    "REMEDY",
     "Alignment",
     "AreaPlan",
     "AxisMap",
@@ -42,6 +45,7 @@ __all__ = [
     "describe",
     "fine_grid",
     "geobox_of",
+    "in_degrees",
     "mean_of",
     "overlaps",
     "plan_resampling",

@@ -101,11 +101,12 @@ def _axis(fine0: float, fine_res: float, coarse0: float, coarse_res: float, n: i
     return AxisMap(fine_res / coarse_res, (fine0 - coarse0) / coarse_res, n)
 
 
-def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
-    """Read the grid of a cube from its coordinates.
+def geobox_of(ds: xr.Dataset, what: str, *, degrees: bool = False) -> GeoBox:
+    """Read the grid of a cube or a scene from its coordinates.
 
-    `ds`: Cube with ``y`` and ``x`` pixel-centre coordinates and a ``spatial_ref``.
-    `what`: Name of the cube in error messages, for instance "fine cube".
+    `ds`: With ``y`` and ``x`` pixel-centre coordinates and a ``spatial_ref``.
+    `what`: Name of it in error messages, for instance "fine cube".
+    `degrees`: Whether it may lie in degrees: a scene that is about to be warped.
     """
     import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
 
@@ -113,7 +114,7 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
     if missing:
         raise CubeStructureError(
             f"{what} has no coordinate {missing}; got {list(ds.coords)}. "
-            "Expected dims (time, y, x) with pixel-centre coordinates."
+            f"Expected dims (time, y, x) with pixel-centre coordinates.{in_degrees(ds)}"
         )
     geobox: GeoBox | None = ds.odc.geobox
     if geobox is None:
@@ -126,6 +127,8 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
             f"{what} has no CRS. State the grid when you ingest it (option `grid`, or "
             "--set fine.options.grid=...), or assign one: ds.odc.assign_crs('EPSG:...')."
         )
+    if geobox.crs.geographic and not degrees:
+        raise GridMismatchError(f"{what} lies on {describe(geobox)}.{REMEDY}")
     if not geobox.axis_aligned or geobox.affine.e >= 0 or geobox.affine.a <= 0:
         raise GridMismatchError(
             f"{what} is rotated or not north-up (transform {tuple(geobox.affine)[:6]}). "
@@ -142,6 +145,19 @@ def geobox_of(ds: xr.Dataset, what: str) -> GeoBox:
                 "Select a contiguous block of pixels, or resample to a regular grid."
             )
     return geobox
+
+
+REMEDY = (
+    " Pixels in degrees are no squares: expected a projected CRS. State a [grid] with a region, to "
+    "which scenes are brought; bring a Dataset to one by ds.odc.reproject('EPSG:...', "
+    "resolution=...)."
+)
+
+
+def in_degrees(ds: xr.Dataset) -> str:
+    """Return what to do about dims that are named as those of degrees are; or nothing."""
+    named = sorted({"lat", "lon", "latitude", "longitude"} & set(map(str, ds.dims)))
+    return f" {named} are degrees.{REMEDY}" if named else ""
 
 
 def describe(geobox: GeoBox) -> str:

@@ -33,6 +33,8 @@ SAMPLES = 4
 # Coordinates are transformed exactly at every so many target pixels and linearly between: over
 # 16 pixels of 30 m the curvature of a map projection is below a centimetre.
 NODES = 16
+# Metres in a degree of latitude, and of longitude at the equator.
+DEGREE = 111_320.0
 
 
 @dataclass(frozen=True)
@@ -273,14 +275,13 @@ def _offsets(source: GeoBox, target: GeoBox) -> Positions:
 
 
 def _pixel_ratio(source: GeoBox, target: GeoBox) -> float:
-    """Return the target's pixel size over the source's; degrees are those of the equator."""
-    if source.crs == target.crs:
-        return float(abs(target.affine.a) / abs(source.affine.a))
-    size = {}
-    for name, box in (("source", source), ("target", target)):
-        scale = 1.0 if box.crs is None or box.crs.projected else 111_320.0
-        size[name] = abs(box.affine.a) * scale
-    return float(size["target"] / size["source"])
+    """Return the target's pixel size over the source's, by area; degrees where the scene lies."""
+    a, b = source.affine, target.affine
+    area = abs(a.a * a.e)
+    if source.crs is not None and source.crs.geographic:
+        box = source.boundingbox
+        area *= DEGREE**2 * np.cos(np.radians((box.bottom + box.top) / 2))
+    return float(np.sqrt(abs(b.a * b.e) / area))
 
 
 def _positions(source: GeoBox, target: GeoBox, samples: int) -> Positions:

@@ -51,7 +51,7 @@ def open_layer(
     if crs is not None and transform is not None:
         geobox = GeoBox((array.sizes["y"], array.sizes["x"]), transform, crs)
         array = array.drop_vars(["y", "x", "spatial_ref"], errors="ignore")
-        return array.assign_coords(dict(xr_coords(geobox)))
+        return array.assign_coords(dict(xr_coords(geobox, dims=("y", "x"))))
     if array.rio.crs is None:
         raise GridMismatchError(
             f'{path} carries no CRS. State the grid: `grid = {{crs = "EPSG:...", '

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from checks import facts
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
 
-from biastf_xr._sensors import grids, ingest_source
+from biastf_xr import fuse
+from biastf_xr._doctor import check_run
+from biastf_xr._sensors import grids, ingest_both, ingest_source
+from biastf_xr.cli._init import refuse_degrees
 from biastf_xr.config import build_config
 from biastf_xr.cube._cube import open_cube
+from biastf_xr.errors import BiastfError, ConfigError, GridMismatchError
 from biastf_xr.grid import geobox_of
 
 SHAPE = (80, 100)
@@ -147,3 +153,88 @@ def test_of_scenes_in_two_zones_the_region_s_own_gives_the_grid(tmp_path):
     assert geobox_of(cube, "cube").crs.epsg == 32655
     assert_copied(cube, values, NORTH, 1)
     assert cube["nir"].notnull().all()
+
+
+# --- degrees ------------------------------------------------------------------------------------
+
+
+def in_degrees(folder, kind="fine", size=0.00027):
+    """Write a plane in degrees over the region; what it is at a longitude and latitude."""
+    beyond = max(0.01, 6 * size)
+    west, north = REGION[0] - beyond, REGION[3] + beyond
+    shape = (int((north - REGION[1] + beyond) / size), int((REGION[2] + beyond - west) / size))
+    lon = west + (np.arange(shape[1]) + 0.5) * size
+    lat = north - (np.arange(shape[0]) + 0.5) * size
+
+    def plane(lon, lat):
+        return 0.1 + (lon - REGION[0]) * 2 + (lat - REGION[1])
+
+    values = np.round(plane(lon, lat[:, None]) * 1e4).astype(np.int16)
+    transform = Affine(size, 0, west, 0, -size, north)
+    write(folder / kind / "L_20210101.tif", values, transform, "EPSG:4326")
+    return plane
+
+
+def test_scenes_in_degrees_are_warped_to_a_grid(tmp_path):
+    plane = in_degrees(tmp_path)
+    cube = built(tmp_path, crs="scenes")
+    box = geobox_of(cube, "cube")
+    assert box.crs.epsg == 32755  # scenes in degrees have no zone: that of the region
+    to_degrees = Transformer.from_crs(32755, 4326, always_xy=True).transform
+    lon, lat = to_degrees(*np.meshgrid(cube["x"], cube["y"]))
+    np.testing.assert_allclose(cube["nir"].values[0], plane(lon, lat), atol=1.2e-4)
+
+
+def test_scenes_in_degrees_are_refused_without_a_grid(tmp_path):
+    in_degrees(tmp_path)
+    config = config_of(tmp_path)
+    with pytest.raises(GridMismatchError, match=facts("L_20210101.tif", "EPSG:4326", "[grid]")):
+        ingest_source(config.fine, "fine")
+    (check,) = [c for c in check_run(config) if c.name == "fine pixels"]
+    assert check.verdict == "wrong"
+    assert "EPSG:4326" in check.found
+    assert "[grid]" in check.advice
+    with pytest.raises(ConfigError, match=facts("L_20210101.tif", "EPSG:4326", "--region")):
+        refuse_degrees(tmp_path / "fine")
+    (check,) = [c for c in check_run(config_of(tmp_path, crs="utm")) if c.name == "fine pixels"]
+    assert check.verdict == "ok"
+
+
+def test_a_dataset_in_degrees_is_refused_by_every_name_of_its_dims(make_pair):
+    fine, coarse = make_pair()
+    lat, lon = np.linspace(-34, -34.01, fine.sizes["y"]), np.linspace(146, 146.01, fine.sizes["x"])
+    degrees = fine.drop_vars("spatial_ref").assign_coords(y=lat, x=lon)
+    named = degrees.rename(y="latitude", x="longitude")
+    degrees = degrees.odc.assign_crs("EPSG:4326")
+    for ds, fact in ((degrees, "EPSG:4326"), (named, "latitude")):
+        for pair in ((ds, coarse), (coarse, ds)):
+            with pytest.raises(BiastfError, match=facts(fact, "reproject")):
+                fuse(*pair, method="direct")
+        with pytest.raises(BiastfError, match=facts(fact, "reproject")):
+            geobox_of(ds, "the cube")
+
+
+def test_coarse_scenes_in_degrees_are_brought_to_the_fine_cube(tmp_path):
+    write(tmp_path / "fine" / "L_20210101.tif", noise())
+    plane = in_degrees(tmp_path, "coarse", 0.0045)
+    config = config_of(tmp_path)
+    ingest_both(config, lambda *_: None, overwrite=False, dry_run=False)
+    cube = open_cube(config.coarse.cube, chunks=None).load()
+    to_degrees = Transformer.from_crs(32655, 4326, always_xy=True).transform
+    lon, lat = to_degrees(*np.meshgrid(cube["x"], cube["y"]))
+    found, want = cube["nir"].values[0], plane(lon, lat)
+    there = np.isfinite(found)
+    assert there.sum() >= 12
+    np.testing.assert_allclose(found[there], want[there], atol=1.2e-3)
+
+
+def test_coarse_scenes_in_the_other_half_of_the_zone_keep_their_pixels(tmp_path):
+    write(tmp_path / "fine" / "L_20210101.tif", noise())
+    values = noise(3, (9, 11))
+    corner = Affine(480, 0, NORTH.c - 960, 0, -480, SOUTH.f + 960)
+    write(tmp_path / "coarse" / "M_20210101.tif", values, corner, "EPSG:32755")
+    config = config_of(tmp_path)
+    ingest_both(config, lambda *_: None, overwrite=False, dry_run=False)
+    cube = open_cube(config.coarse.cube, chunks=None).load()
+    assert geobox_of(cube, "cube").crs.epsg == 32655
+    np.testing.assert_allclose(cube["nir"].values[0], values * 1e-4, atol=6.2e-5)
