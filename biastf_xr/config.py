@@ -112,7 +112,8 @@ class GridSection(Section):
     Attributes
     ----------
     region : str or list of float
-        [west, south, east, north] in degrees, a GeoJSON file, "MGRS:55HBU" or "WRS:093084".
+        [west, south, east, north] in degrees, across the 180th meridian with west > east, a GeoJSON
+        file, "MGRS:55HBU" or "WRS:093084".
     crs : str
         "scenes" for that of the fine scenes, of several zones the one of the region's centre (south
         of the equator Landsat and HLS are in the northern zone, with negative northings); "utm" for

@@ -170,12 +170,20 @@ def _region(text: str) -> str:
     if len(parts) == 1:
         return f'"{text.strip()}"'
     numbers = _numbers(parts)
-    if len(numbers) != 4 or not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
+    if len(numbers) != 4 or not _is_box(numbers):
         raise ConfigError(
             f"the region is {text!r}; expected west,south,east,north in degrees, a GeoJSON file, "
             'or a code such as "MGRS:32UMA" or "WRS:093084".'
         )
     return f"[{', '.join(f'{v:g}' for v in numbers)}]"
+
+
+def _is_box(numbers: Sequence[float]) -> bool:
+    from biastf_xr.grid import read_region
+
+    with suppress(ConfigError):
+        return bool(read_region(numbers))
+    return False
 
 
 def _numbers(parts: Sequence[str]) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.errors import ConfigError, GridMismatchError
-from biastf_xr.grid._zones import LONLAT, NORTH, metric, restated, zone_around
+from biastf_xr.grid._zones import LONLAT, NORTH, in_crs, metric, restated, zone_around
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,8 @@ FIRST_PATH, EQUATOR_ROW = -64.6, 60
 SCENE_WIDTH, SCENE_HEIGHT = 185_000.0, 180_000.0
 FLATTENING = 1 / 298.257223563
 
+# Degrees of longitude of the widest region across the 180th meridian.
+WIDEST = 180
 # Pixels along a side beyond which a region is a mistake rather than a plan.
 LARGEST = 400_000
 
@@ -39,7 +41,8 @@ LARGEST = 400_000
 def read_region(region: str | Path | Sequence[float], *, crs: str = LONLAT) -> Geometry:
     """Read a region of interest.
 
-    `region`: ``[west, south, east, north]``; the path of a GeoJSON file (degrees, RFC 7946);
+    `region`: ``[west, south, east, north]``, west > east across the 180th meridian; the path of a
+    GeoJSON file (degrees as in RFC 7946, or the CRS that it states);
     ``"MGRS:55HBU"``, which is exactly the tile of Sentinel-2 and HLS; or ``"WRS:093084"``, path
     and row of Landsat 4 to 9, an approximate footprint computed from the orbit.
     `crs`: CRS of the four numbers.
@@ -79,11 +82,7 @@ def fine_grid(
     if anchor is None:
         anchor = _edges(scenes, target, resolution)
     x, y = (anchor, anchor) if isinstance(anchor, float | int) else anchor
-    if region.crs != target:
-        # Straight edges are bent by the projection: follow them closely.
-        step = 0.01 if region.crs is not None and region.crs.geographic else 1000.0
-        region = region.to_crs(target, resolution=step)
-    box = region.boundingbox
+    box = in_crs(region, target).boundingbox
     left, bottom = (
         math.floor((v - a) / resolution + 1e-6) for v, a in ((box.left, x), (box.bottom, y))
     )
@@ -161,15 +160,18 @@ def _box(numbers: Sequence[float], crs: str) -> Geometry:
         raise ConfigError(f"region {list(numbers)} has {len(numbers)} numbers; expected [west, "
                           "south, east, north].")  # fmt: skip
     west, south, east, north = map(float, numbers)
-    if crs == LONLAT and not (-180 <= west <= 180 and -180 <= east <= 180 and abs(south) <= 90
-                              and abs(north) <= 90):  # fmt: skip
+    if crs == LONLAT:
+        if not (max(abs(west), abs(east)) <= 360 and max(abs(south), abs(north)) <= 90):
+            raise ConfigError(
+                f"region {list(numbers)} is not in degrees; expected [west, south, east, north]."
+            )
+        # West of the 180th meridian to east of it (RFC 7946): a box, not the rest of the globe.
+        if west > east and east + 360 - west <= WIDEST:
+            east += 360
+    if west >= east or south >= north or (crs == LONLAT and east - west > 360):
         raise ConfigError(
-            f"region {list(numbers)} is not in degrees; expected [west, south, east, north]."
-        )
-    if west >= east or south >= north:
-        raise ConfigError(
-            f"region {list(numbers)} is empty or reversed; expected west < east and south < north. "
-            "A region across the 180th meridian must be split."
+            f"region {list(numbers)} is empty or reversed; expected west < east and south < north, "
+            f"or across the 180th meridian west > east and at most {WIDEST} degrees between them."
         )
     return box(west, south, east, north, crs)
 
@@ -184,15 +186,49 @@ def _geojson(path: Path) -> Geometry:
             f"region {str(path)!r} is not a tile name (MGRS:55HBU, WRS:093084) and no GeoJSON "
             f"file can be read there ({error})."
         ) from error
-    polygons = [Geometry(p, LONLAT) for p in _polygons(found)]
+    crs = _crs_of(found, path)
+    polygons = [Geometry(p, crs) for p in _polygons(found)]
     if not polygons:
         raise ConfigError(
             f"{path} holds no polygon; expected a Polygon or MultiPolygon in degrees."
         )
     union = unary_union(polygons)
     assert union is not None
-    _box(tuple(union.boundingbox), LONLAT)  # the same checks
+    if crs == LONLAT and _width(union) > WIDEST:
+        # Cut at the 180th meridian (RFC 7946): what is west of Greenwich lies beyond 180.
+        joined = unary_union([_eastward(polygon) for polygon in polygons])
+        union = joined if joined is not None and _width(joined) < _width(union) else union
+    _box(tuple(union.boundingbox), crs)  # the same checks
     return union
+
+
+def _crs_of(found: Any, path: Path) -> str:
+    """Return the CRS that a GeoJSON file states, as they did before RFC 7946; else degrees."""
+    from odc.geo import CRS, CRSError
+
+    stated = found.get("crs") if isinstance(found, dict) else None
+    if not stated:
+        return LONLAT
+    name = stated.get("properties", {}).get("name", "") if isinstance(stated, dict) else ""
+    try:
+        crs = CRS(name)
+    except CRSError as error:
+        raise ConfigError(
+            f"{path} states the CRS {stated}, which is none; expected degrees, or a name such as "
+            "urn:ogc:def:crs:EPSG::32755."
+        ) from error
+    return LONLAT if crs.geographic else str(crs)
+
+
+def _width(region: Geometry) -> float:
+    box = region.boundingbox
+    return float(box.right - box.left)
+
+
+def _eastward(region: Geometry) -> Geometry:
+    """Move what is west of Greenwich beyond the 180th meridian."""
+    moved: Geometry = region.transform(lambda x, y: (x % 360, y))
+    return moved
 
 
 def _polygons(node: Any) -> list[Any]:

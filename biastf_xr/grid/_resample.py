@@ -33,6 +33,8 @@ SAMPLES = 4
 # Coordinates are transformed exactly at every so many target pixels and linearly between: over
 # 16 pixels of 30 m the curvature of a map projection is below a centimetre.
 NODES = 16
+# Between nodes that are further off a line, in pixels of the source, every pixel is transformed.
+TORN = 0.05
 # Metres in a degree of latitude, and of longitude at the equator.
 DEGREE = 111_320.0
 
@@ -309,21 +311,41 @@ def _centres(start: float, step: float, count: int, samples: int) -> NDArray[np.
 
 
 def _transformed(source: GeoBox, target: GeoBox, y: Any, x: Any) -> Positions:
-    """Transform coordinates to the source's CRS: exactly at nodes, linearly between them."""
-    assert target.crs is not None
-    assert source.crs is not None
-    transform = target.crs.transformer_to_crs(source.crs)
+    """Transform coordinates to the source's CRS: exactly at nodes, linearly between them.
+
+    Between nodes that a line does not join, as across the 180th meridian, exactly everywhere.
+    """
     nodes_y, low_y, part_y = _nodes(y, abs(target.affine.e) * NODES)
     nodes_x, low_x, part_x = _nodes(x, abs(target.affine.a) * NODES)
-    grid_y, grid_x = np.meshgrid(nodes_y, nodes_x, indexing="ij")
-    there_x, there_y = transform(grid_x, grid_y)
+    nodes = _exactly(source, target, *np.meshgrid(nodes_y, nodes_x, indexing="ij"))
+    middle = [(v[:-1] + v[1:]) / 2 for v in (nodes_y, nodes_x)]
+    middles = _exactly(source, target, *np.meshgrid(*middle, indexing="ij"))
+    torn = np.zeros(middles[0].shape, bool)
     result = []
-    for values in (np.asarray(there_y), np.asarray(there_x)):
+    for values, there, size in zip(nodes, middles, (source.affine.e, source.affine.a), strict=True):
+        mean = (values[:-1, :-1] + values[:-1, 1:] + values[1:, :-1] + values[1:, 1:]) / 4
+        torn |= ~(np.abs(mean - there) <= TORN * abs(size))
         part = part_x[None, :]
         along = values[:, low_x] * (1 - part) + values[:, low_x + 1] * part
         part = part_y[:, None]
         result.append(along[low_y] * (1 - part) + along[low_y + 1] * part)
+    if torn.any():
+        rows, cols = np.nonzero(torn[np.ix_(low_y, low_x)])
+        for values, there in zip(result, _exactly(source, target, y[rows], x[cols]), strict=True):
+            values[rows, cols] = there
     return result[0], result[1]
+
+
+def _exactly(source: GeoBox, target: GeoBox, y: Any, x: Any) -> Positions:
+    """Transform coordinates to the source's CRS; longitudes to within half a turn of its middle."""
+    assert target.crs is not None
+    assert source.crs is not None
+    there_x, there_y = map(np.asarray, target.crs.transformer_to_crs(source.crs)(x, y))
+    if source.crs.geographic:
+        box = source.boundingbox
+        west = (box.left + box.right) / 2 - 180
+        there_x = west + (there_x - west) % 360
+    return there_y, there_x
 
 
 def _nodes(centres: Any, step: float) -> tuple[Any, Any, Any]:

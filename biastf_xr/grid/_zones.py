@@ -39,10 +39,23 @@ def restated(geobox: GeoBox, crs: Any) -> GeoBox:
     return GeoBox(geobox.shape, type(a)(a.a, a.b, a.c, a.d, a.e, a.f + up), crs)
 
 
+def in_crs(region: Geometry, crs: Any) -> Geometry:
+    """Return a region in a CRS, its straight edges bent as the projection bends them."""
+    if region.crs == crs:
+        return region
+    step = 0.01 if region.crs is not None and region.crs.geographic else 1000.0
+    return region.to_crs(crs, resolution=step)
+
+
+def _centre(region: Geometry) -> tuple[float, float]:
+    """Return the longitude and latitude of a region's centre."""
+    lon, lat = region.centroid.to_crs(LONLAT).coords[0]
+    return lon, lat
+
+
 def central_zone(region: Geometry) -> int:
     """Return the number of the UTM zone that a region's centre lies in."""
-    lon: float = region.to_crs(LONLAT).centroid.coords[0][0]
-    return int((lon + 180) % 360 // 6) + 1
+    return int((_centre(region)[0] + 180) % 360 // 6) + 1
 
 
 def zone_around(region: Geometry) -> Any:
@@ -51,7 +64,7 @@ def zone_around(region: Geometry) -> Any:
 
     if zone_of(region.crs):
         return region.crs
-    lat = region.to_crs(LONLAT).centroid.coords[0][1]
+    lat = _centre(region)[1]
     if not LAST_SOUTH <= lat <= LAST_NORTH:
         polar = "EPSG:3413" if lat > 0 else "EPSG:3031"
         raise GridMismatchError(
@@ -66,7 +79,7 @@ def overlaps(geobox: GeoBox, region: Geometry) -> bool:
     """Return whether a grid in metres, and a region, have something in common."""
     if geobox.crs is None or not metric(geobox.crs):
         return False
-    a, b = geobox.boundingbox, region.to_crs(geobox.crs, resolution=0.1).boundingbox
+    a, b = geobox.boundingbox, in_crs(region, geobox.crs).boundingbox
     return bool(a.left < b.right and b.left < a.right and a.bottom < b.top and b.bottom < a.top)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import xarray as xr
+    from odc.geo.geobox import GeoBox
 
 STAC_VERSION = "1.1.0"
 
@@ -216,22 +217,57 @@ def _extensions(assets: Iterable[Mapping[str, Any]], *always: str) -> list[str]:
 
 
 def footprint(ds: xr.Dataset) -> tuple[dict[str, Any], list[float]]:
-    """Return the outline of a cube in longitude and latitude.
+    """Return the outline of a cube in longitude and latitude (RFC 7946).
 
-    Returned: A GeoJSON polygon, and west, south, east, north; degrees with seven decimals.
+    Returned: A GeoJSON polygon, two of them if the cube lies across the 180th meridian; and west,
+    south, east, north, west then being the greater; degrees with seven decimals.
     """
+    lon, lat = _outline(geobox_of(ds, "the cube"))
+    turned = lon[-1] - lon[0]
+    if abs(turned) > 180:  # around a pole
+        pole = 90.0 if np.mean(lat) > 0 else -90.0
+        lon, lat = np.append(lon, lon[[-1, 0]]), np.append(lat, [pole, pole])
+    box = [float(np.round(v, 7)) for v in (lon.min(), lat.min(), lon.max(), lat.max())]
+    box[0::2] = [-180.0, 180.0] if abs(turned) > 180 else map(_within_a_turn, box[0::2])
+    polygons = _cut(lon, lat)
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}, box
+    return {"type": "MultiPolygon", "coordinates": polygons}, box
+
+
+def _outline(geobox: GeoBox) -> tuple[Any, Any]:
+    """Return longitudes, without a jump, and latitudes around a grid; the first point is last."""
     from rasterio.warp import transform
 
-    geobox = geobox_of(ds, "the cube")
     rows, cols = geobox.shape
     corners = np.array([(0, rows), (cols, rows), (cols, 0), (0, 0), (0, rows)], float)
     # Straight edges of the grid are curves in degrees.
     steps = np.linspace(0, 1, EDGE_POINTS, endpoint=False)[:, None]
     sides = [a + steps * (b - a) for a, b in pairwise(corners)]
     xs, ys = geobox.affine * np.concatenate([*sides, corners[:1]]).T
-    lon, lat = (np.round(v, 7).tolist() for v in transform(geobox.crs, "EPSG:4326", xs, ys))
-    ring = [[x, y] for x, y in zip(lon, lat, strict=True)]
-    return {"type": "Polygon", "coordinates": [ring]}, [min(lon), min(lat), max(lon), max(lat)]
+    lon, lat = transform(geobox.crs, "EPSG:4326", xs, ys)
+    return np.unwrap(lon, period=360), np.asarray(lat)
+
+
+def _within_a_turn(lon: float) -> float:
+    """Return a longitude from -180 to 180."""
+    return lon if abs(lon) <= 180 else float(np.round((lon + 180) % 360 - 180, 7))
+
+
+def _cut(lon: Any, lat: Any) -> list[list[list[list[float]]]]:
+    """Cut a polygon at the 180th meridian; its parts as coordinates, counterclockwise."""
+    from shapely import Polygon, box, get_parts, union_all
+    from shapely.affinity import translate
+    from shapely.geometry.polygon import orient
+
+    whole = Polygon(np.stack([lon, lat], axis=-1))
+    parts = [
+        translate(whole, -turn).intersection(box(-180, -90, 180, 90)) for turn in (-360, 0, 360)
+    ]
+    # Around a pole the parts touch.
+    cut = [p for p in get_parts(union_all(parts)) if p.geom_type == "Polygon"]
+    rings = [np.round(orient(part).exterior.coords, 7).tolist() for part in cut]
+    return [[ring] for ring in sorted(rings, key=lambda ring: -max(ring)[0])]
 
 
 def _grid(ds: xr.Dataset) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from biastf_xr.sources._login import HOSTS, Login, earthdata, need, sign
 from biastf_xr.sources.base import Product, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import xarray as xr
 
@@ -159,11 +159,8 @@ class Stac(Product):
         """Return whether an item is of the collections, region and time asked for."""
         if self.collections and item.collection_id not in self.collections:
             return False
-        if self.bbox and item.bbox:
-            west, south, east, north = self.bbox
-            a, b, c, d = item.bbox
-            if a > east or c < west or b > north or d < south:
-                return False
+        if self.bbox and item.bbox and not _meet(self.bbox, item.bbox):
+            return False
         if self.datetime and item.datetime:
             first, _, last = self.datetime.partition("/")
             day = f"{item.datetime:%Y-%m-%d}"
@@ -192,6 +189,16 @@ class Stac(Product):
 
 
 # --- items ----------------------------------------------------------------------------------------
+
+
+def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Return whether two boxes have something in common; west > east is across 180 degrees."""
+    half = len(other) // 2  # which may have heights
+    (west, south, east, north), (a, b, c, d) = one, (*other[:2], *other[half : half + 2])
+    if b > north or d < south:
+        return False
+    width, reach = (east - west) % 360 or 360 * (east != west), (c - a) % 360 or 360 * (c != a)
+    return bool((a - west) % 360 <= width or (west - a) % 360 <= reach)
 
 
 def _static(where: str) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from affine import Affine
 from checks import facts
 from odc.geo.geobox import GeoBox
 from odc.geo.geom import Geometry
+from pyproj import Transformer
 
 from biastf_xr.errors import ConfigError, GridMismatchError
 from biastf_xr.grid import align, coarse_grid, fine_grid, read_region, same_lattice
@@ -140,6 +141,47 @@ def test_geojson_may_hold_its_polygons_anywhere(tmp_path, wrap):
     assert fine_grid(read_region(path)) == fine_grid(Geometry(POLYGON, "EPSG:4326"))
 
 
+@pytest.mark.parametrize("epsg", [32701, 32760])
+def test_a_region_may_lie_across_the_180th_meridian(tmp_path, epsg):
+    east = 2 if epsg == 32701 else 0.5  # of 180 degrees; the rest of two and a half is west of it
+    west, far = 180 - 2.5 + east, east - 180
+    parts = [
+        [[[w, -18], [e, -18], [e, -16], [w, -16], [w, -18]]] for w, e in ((west, 180), (-180, far))
+    ]
+    path = tmp_path / "cut.geojson"
+    path.write_text(json.dumps({"type": "MultiPolygon", "coordinates": parts}))
+    boxes = [west, -18, far, -16], [west, -18, 180 + east, -16]
+    grids = [fine_grid(read_region(region)) for region in (*boxes, path)]
+    assert grids[0] == grids[1] == grids[2]
+    assert grids[0].crs.epsg == epsg
+    # The corners lie inside, and little else does.
+    to_grid = Transformer.from_crs(4326, epsg, always_xy=True).transform
+    box = grids[0].boundingbox
+    xs, ys = to_grid([west, far, west, far], [-18, -18, -16, -16])
+    for found, want in ((box.left, min(xs)), (box.right, max(xs)),
+                        (box.bottom, min(ys)), (box.top, max(ys))):  # fmt: skip
+        assert found == pytest.approx(want, abs=2000)
+
+
+def test_geojson_may_state_its_crs(tmp_path):
+    ring = [[455_985, 6_171_025], [459_985, 6_171_025], [459_985, 6_168_025], [455_985, 6_171_025]]
+    shape = {"type": "Polygon", "coordinates": [ring]}
+    for name in ("urn:ogc:def:crs:EPSG::32755", "EPSG:32755"):
+        crs = {"type": "name", "properties": {"name": name}}
+        (tmp_path / "utm.geojson").write_text(json.dumps(shape | {"crs": crs}))
+        grid = fine_grid(read_region(tmp_path / "utm.geojson"), anchor=(15, 25))
+        assert grid == grid_at("EPSG:32755", (455_985, 6_171_025), (100, 134))
+    lonlat = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
+    (tmp_path / "lonlat.geojson").write_text(json.dumps(POLYGON | {"crs": lonlat}))
+    (tmp_path / "plain.geojson").write_text(json.dumps(POLYGON))
+    regions = [read_region(tmp_path / f"{name}.geojson") for name in ("lonlat", "plain")]
+    assert fine_grid(regions[0]) == fine_grid(regions[1])
+    broken = {"type": "name", "properties": {"name": "mars"}}
+    (tmp_path / "broken.geojson").write_text(json.dumps(POLYGON | {"crs": broken}))
+    with pytest.raises(ConfigError, match=facts("broken.geojson", "mars", "EPSG::")):
+        read_region(tmp_path / "broken.geojson")
+
+
 @pytest.mark.parametrize("ratio", [16, 15.444])
 def test_coarse_grid_covers_the_fine_one_with_its_margin(ratio):
     fine = fine_grid(read_region([146, -34.9, 146.1, -34.8]))
@@ -154,7 +196,7 @@ def test_coarse_grid_covers_the_fine_one_with_its_margin(ratio):
     ("region", "message"),
     [
         ([147, -35, 146, -34], facts("[147, -35, 146, -34]", "west < east", "south < north")),
-        ([179, -18, -179, -16], "180th meridian"),
+        ([0, -18, -179, -16], facts("180th meridian", "180 degrees")),
         ([455985, 6171015, 460000, 6180000], facts("455985", "degrees")),
         ([1, 2, 3], facts("[1, 2, 3]", "3", "[west, south, east, north]")),
         ("MGRS:55AAA", facts("MGRS:55AAA", "MGRS:55HBU", "WRS:093084")),

@@ -7,10 +7,11 @@ import pytest
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo import CRS
 from odc.geo.geobox import GeoBox
 
 from biastf_xr.grid import plan_resampling, shifted
-from biastf_xr.sources._granules import SINUSOIDAL
+from biastf_xr.sources._granules import SINUSOIDAL, tile_transform
 
 UTM = "EPSG:32755"
 SIN = GeoBox((300, 320), Affine(463.3127, 0, 13_400_000, 0, -463.3127, -3_800_000), SINUSOIDAL)
@@ -123,3 +124,63 @@ def test_moved_scene_is_read_from_where_it_belongs():
     moved = whole(shifted(box(), 60, -90), box(), image)
     np.testing.assert_array_equal(moved[:, 3:, 2:], image[:, :-3, :-2])
     assert np.isnan(moved[:, :3]).all()
+
+
+# --- across the 180th meridian ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("epsg", [32701, 32760])
+@pytest.mark.parametrize("how", ["cubic", "average"])
+def test_tiles_on_both_sides_of_the_180th_meridian_meet(epsg, how):
+    """Show a plane in x and y of the target, but for a pixel on the seam."""
+    middle, _ = CRS("EPSG:4326").transformer_to_crs(CRS(f"EPSG:{epsg}"))(180, -17.2)
+    target = GeoBox((64, 80), Affine(480, 0, middle - 19_200, 0, -480, 8_112_000), f"EPSG:{epsg}")
+    parts = []
+    for tile in ("h35v10", "h00v10"):
+        source = GeoBox((2400, 2400), tile_transform(tile, 2400), SINUSOIDAL)
+        plan = plan_resampling(source, target, how)
+        rows, cols = plan.window.slices
+        y, x = (
+            start + (np.arange(span.start, span.stop) + 0.5) * step
+            for start, span, step in (
+                (source.affine.f, rows, source.affine.e), (source.affine.c, cols, source.affine.a),
+            )
+        )  # fmt: skip
+        x, y = np.meshgrid(x, y)
+        lon, _ = source.crs.transformer_to_crs("EPSG:4326")(x, y)
+        there_x, there_y = source.crs.transformer_to_crs(target.crs)(x, y)
+        # Beyond the map there is nothing.
+        inside = np.isfinite(there_x) & (np.abs(there_x - middle) < 100_000)
+        inside &= (lon > 0) == (tile == "h35v10")
+        plane = (there_x - middle) / 1e5 + (there_y - 8_100_000) / 3e5
+        parts.append(plan(np.where(inside, plane, np.nan).astype("f4")[None])[0])
+    assert all(np.isfinite(part).any() for part in parts)
+    found = np.where(np.isfinite(parts[0]), parts[0], parts[1])
+    y = target.affine.f - (np.arange(64) + 0.5) * 480
+    x = target.affine.c + (np.arange(80) + 0.5) * 480
+    want = (x - middle) / 1e5 + (y[:, None] - 8_100_000) / 3e5
+    lon, _ = target.crs.transformer_to_crs("EPSG:4326")(*np.meshgrid(x, y))
+    away = (180 - np.abs(lon)) * 106_000
+    assert np.isfinite(found[away > 500]).all()
+    error = np.abs(found - want)
+    assert np.nanmax(error) < 6e-3  # a pixel, on the seam itself
+    assert np.nanmax(error[away > 1500]) < (3e-4 if how == "cubic" else 3e-3)
+
+
+@pytest.mark.parametrize("west", [-180.0, 0.0])
+def test_longitudes_of_a_scene_may_run_to_180_or_to_360(west):
+    source = GeoBox((1800, 3600), Affine(0.1, 0, west, 0, -0.1, 90), "EPSG:4326")
+    lon, lat = west + (np.arange(3600) + 0.5) * 0.1, 90 - (np.arange(1800) + 0.5) * 0.1
+    image = np.broadcast_to(np.cos(np.radians(lon)) * 0.1 + lat[:, None] * 1e-3, source.shape)
+    for crs, corner in (
+        ("EPSG:32701", (160_000, 8_200_000)),  # across 180
+        ("EPSG:32731", (160_000, 8_200_000)),  # across 0
+        ("EPSG:32755", (460_000, 8_200_000)),
+    ):
+        target = GeoBox((20, 24), Affine(5000, 0, corner[0], 0, -5000, corner[1]), crs)
+        found = whole(source, target, image.astype("f4")[None], "bilinear")[0]
+        x, y = np.meshgrid(corner[0] + (np.arange(24) + 0.5) * 5000,
+                           corner[1] - (np.arange(20) + 0.5) * 5000)  # fmt: skip
+        there = target.crs.transformer_to_crs("EPSG:4326")(x, y)
+        want = np.cos(np.radians(there[0])) * 0.1 + there[1] * 1e-3
+        np.testing.assert_allclose(found, want, atol=2e-4)

@@ -21,6 +21,7 @@ from checks import facts, some
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources import build_product, product_class
+from biastf_xr.sources.stac import _meet
 
 pystac = pytest.importorskip("pystac")
 
@@ -397,3 +398,20 @@ def test_apis_that_ask_for_a_login_are_known(url, login):
         build_product("stac", like="hls", **where).find_scenes(url)
     with pytest.raises(ConfigError, match=facts("'me'", "earthdata")):
         build_product("stac", like="hls", login="me")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ((179, -18, -179, -16), (-179.5, -17, -178, -15), True),  # across the 180th meridian
+        ((179, -18, -179, -16), (178, -17, -179.9, -15), True),
+        ((179, -18, -179, -16), (170, -17, 178, -15), False),
+        ((179, -18, -179, -16), (-179.5, -15, -178, -14), False),
+        ((10, 50, 11, 51), (10.5, 50.5, 0, 12, 52, 900), True),  # with heights
+        ((10, 50, 11, 51), (11.5, 50.5, 12, 52), False),
+        ((-180, -90, 180, 90), (10, 50, 11, 51), True),
+    ],
+)
+def test_boxes_meet_on_a_globe(one, other, meet):
+    assert _meet(one, other) is meet
+    assert len(other) == 6 or _meet(other, one) is meet
