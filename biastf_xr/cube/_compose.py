@@ -6,12 +6,13 @@ Everything here runs inside a task, next to the pixels: no scene is ever read wh
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biastf_xr.cube._cube import write_window
-from biastf_xr.cube._guards import check_reflectance
+from biastf_xr.cube._screen import Spike, check_image
 from biastf_xr.errors import BiastfError, GridMismatchError, SceneError, StoreWriteError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 
@@ -131,13 +132,30 @@ def _read(
     part = _load(raw.isel(y=y, x=x), scene)
     ready = job.product.to_reflectance(part)
     values = np.stack([ready[b].values for b in job.spec.bands])
-    check_reflectance(values, "its pixels")
-    np.copyto(values, np.float32(np.nan), where=~np.isfinite(values).all(axis=0))
+    remedy = partial(_say_missing, job, scene, part)
+    clear = check_image(values, "its pixels", job.spec.bands, remedy, job.product.blanks(part))
+    np.copyto(values, np.float32(np.nan), where=~clear)
     extras = {
         name: plan.categories(ready[name].values, int(job.spec.variables[name].fill))
         for name in job.spec.extras
     }
     return plan(values), extras
+
+
+def _say_missing(job: IngestOptions, scene: Scene, part: xr.Dataset, spike: Spike) -> str:
+    """Name the file, the number in it, and the option that says what the number means."""
+    band = job.spec.bands[spike.band or 0]
+    number = f"{part[band].values[spike.at]:g}" if band in part else f"{spike.value:g}"
+    file = scene.files.get(band) or " and ".join(sorted({str(f) for f in scene.files.values()}))
+    if not hasattr(job.product, "nodata"):
+        return f"{file} has {number} there. Download it again."
+    if not spike.alike:
+        return f"{file} has {number} in one of them. Give the scale, or valid_min and valid_max."
+    keep = f" If it is measured: valid_min and valid_max around {number}."
+    return (
+        f"{file} has {number} there. If it stands for missing pixels, add nodata = {number} to the "
+        f"options of the sensor.{keep if spike.band is None else ''}"
+    )
 
 
 def _load(part: xr.Dataset, scene: Scene) -> xr.Dataset:

@@ -10,7 +10,8 @@ import numpy as np
 
 from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.cube._hashes import hashes_of
-from biastf_xr.cube._ledger import DayRecord, read_clear_pixels, read_ledger
+from biastf_xr.cube._ledger import DayRecord, is_screened, read_clear_pixels, read_ledger
+from biastf_xr.cube._screen import check_image
 from biastf_xr.cube._spec import (
     STANDARD_ERROR,
     STRUCTURE_VERSION,
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     import xarray as xr
     import zarr
     from numpy.typing import NDArray
+
+
+# In the encoding of bands that were looked at when they were ingested: arithmetic loses it.
+SCREENED = "biastf_screened"
 
 
 class Cube:
@@ -124,7 +129,14 @@ class Cube:
                 f"{STRUCTURE_VERSION}. Ingest the scenes again, or open it with plain xarray."
             )
         coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
+        for band in bands_of(ds):
+            ds[band].encoding[SCREENED] = self.screened
         return ds.assign_coords(coords)
+
+    @cached_property
+    def screened(self) -> bool:
+        """Return whether its pixels were looked at when it was ingested."""
+        return is_screened(self.group)
 
     @property
     def kind(self) -> str:
@@ -215,9 +227,19 @@ class Cube:
         def read(time: Any, tile: Tile) -> NDArray[np.float32]:
             """Read one window of every band."""
             where = (time, *tile.slices)
-            return np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
+            values = np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
+            if not self.screened:
+                self._screen(values.reshape(len(bands), -1, *tile.shape), bands)
+            return values
 
         return read
+
+    def _screen(self, values: NDArray[np.float32], bands: tuple[str, ...]) -> None:
+        """Mask what is no reflectance, date by date; refuse an image that has much of it."""
+        for n in range(values.shape[1]):
+            image = values[:, n]
+            clear = check_image(image, self.path, bands, lambda _: "Ingest its scenes again.")
+            np.copyto(image, np.float32(np.nan), where=~clear)
 
 
 def open_cube(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._cube import bands_of
+from biastf_xr.cube._cube import SCREENED, bands_of
+from biastf_xr.cube._screen import Spike, check_image
 from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import (
     CubeStructureError,
@@ -22,14 +24,6 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from biastf_xr.cube._spec import CubeSpec
-
-# Surface reflectance seldom exceeds 1.6 even over snow; a median above this is unscaled.
-UNSCALED = 2.0
-# No land or water is darker than this in every band over a whole window; a product's smallest
-# value (Landsat's offset is -0.2) or a second factor of 1e-4 is.
-SCALED_TWICE, ENOUGH = 1e-3, 100
-# Rows and columns of a window that are looked at.
-SAMPLED = 128
 
 
 @dataclass(frozen=True)
@@ -61,10 +55,9 @@ class CubePair:
 def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     """Check that a fine and a coarse cube fit together, by metadata.
 
-    Cubes that did not come from an ingested store are sampled for unscaled or empty values.
+    Cubes that `ingest` did not write are looked at too; see `_screened`.
     """
-    for ds, what in ((fine, "fine cube"), (coarse, "coarse cube")):
-        check_cube(ds, what)
+    fine, coarse = check_cube(fine, "fine cube"), check_cube(coarse, "coarse cube")
     bands, coarse_bands = bands_of(fine), bands_of(coarse)
     if set(bands) != set(coarse_bands):
         only_fine = sorted(set(bands) - set(coarse_bands))
@@ -86,8 +79,8 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     return pair
 
 
-def check_cube(ds: xr.Dataset, what: str) -> None:
-    """Check one cube on its own."""
+def check_cube(ds: xr.Dataset, what: str) -> xr.Dataset:
+    """Return one cube, checked on its own, with NaN where it holds no reflectance."""
     bands = bands_of(ds)
     if not bands or "time" not in ds.coords:
         raise CubeStructureError(
@@ -101,10 +94,7 @@ def check_cube(ds: xr.Dataset, what: str) -> None:
             "Open it with decoded times, or assign dates."
         )
     check_days(to_days(ds["time"].values), what)
-    # Arithmetic keeps attributes but not the encoding that reading a store gives.
-    stored = all("chunks" in ds[band].encoding for band in bands)
-    if not stored or "biastf_structure" not in ds.attrs:
-        _check_sample(ds, bands, what)
+    return _screened(ds, bands, what)
 
 
 def check_days(days: Any, what: str) -> None:
@@ -120,24 +110,6 @@ def check_days(days: Any, what: str) -> None:
     if (steps < 0).any():
         where = days[1:][steps < 0][0]
         raise CubeStructureError(f"{what} is not in order of time at {where}. ds.sortby('time').")
-
-
-def check_reflectance(values: Any, what: str) -> None:
-    """Check that values look like reflectance; NaN is missing."""
-    down, right = (max(1, n // SAMPLED) for n in values.shape[-2:])
-    some = values[..., ::down, ::right]
-    finite = some[np.isfinite(some)]
-    if finite.size and float(np.median(np.abs(finite))) > UNSCALED:
-        raise ReflectanceRangeError(
-            f"{what}: median value {float(np.median(finite)):g} is not surface reflectance "
-            "(0 to 1). Give the product's scale, for instance factor = 1e-4."
-        )
-    if finite.size >= ENOUGH and float(np.quantile(finite, 0.99)) < SCALED_TWICE:
-        raise ReflectanceRangeError(
-            f"{what}: 99 % of the values are below {SCALED_TWICE:g} (median "
-            f"{float(np.median(finite)):g}); they look scaled already. Expected the archive's "
-            "digital numbers; for a folder of reflectance give factor = 1."
-        )
 
 
 def check_same_structure(found: CubeSpec, wanted: CubeSpec, where: str) -> None:
@@ -159,13 +131,70 @@ def _span(days: Any) -> str:
     return f"{days[0]} to {days[-1]} ({days.size} days)"
 
 
+def _screened(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
+    """Return a cube with NaN where it holds no reflectance; refuse one that has much of it.
+
+    What is in memory is looked at now, what is read on access when it is read.  A cube as `ingest`
+    wrote it was looked at then, unless somebody has computed with it since.
+    """
+    known = all(ds[band].encoding.get(SCREENED) for band in bands)
+    if all(isinstance(ds[band].variable._data, np.ndarray) for band in bands):  # noqa: SLF001
+        return _screened_now(ds, bands, what)
+    if known and not ds.chunks:
+        return ds
+    if not known:
+        _check_sample(ds, bands, what)
+    lazy = ds[list(bands)].chunk({})
+    look = partial(_screen_block, what=what)
+    return ds.assign(
+        {
+            band: lazy[band].copy(data=lazy[band].data.map_blocks(look, band, dtype="float32"))
+            for band in bands
+        }
+    )
+
+
+def _screened_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
+    _check_filled(ds, bands, what)
+    changed: dict[str, Any] = {}
+    for n, day in enumerate(to_days(ds["time"].values)):
+        image = np.stack([np.asarray(ds[band].values[n], np.float32) for band in bands])
+        clear = _check(image, f"{what} on {day}", bands)
+        for band, values in zip(bands, image, strict=True):
+            if (np.isfinite(values) & ~clear).any():
+                at = changed.setdefault(band, ds[band].values.copy())[n]
+                at[np.isfinite(values) & ~clear] = np.nan
+    return ds.assign({band: ds[band].copy(data=data) for band, data in changed.items()})
+
+
+def _screen_block(block: Any, band: str, *, what: str) -> Any:
+    """Screen a block of one band, date by date."""
+    values = np.array(block, np.float32)
+    for image in values:
+        image[~_check(image[None], what, (band,), blanks=())] = np.nan
+    return values
+
+
+def _check(
+    image: Any, what: str, bands: tuple[str, ...], blanks: tuple[float, ...] = (0.0,)
+) -> Any:
+    return check_image(image, what, bands, _masked, blanks if len(bands) > 1 else ())
+
+
+def _masked(spike: Spike) -> str:
+    return f"If it stands for missing pixels, mask it: ds.where(ds != {spike.value:g})."
+
+
 def _check_sample(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> None:
-    steps = {d: max(1, ds.sizes[d] // 64) for d in ("y", "x")}
+    """Look at some pixels of every date."""
+    steps = {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
+    _screened_now(ds[list(bands)].isel(steps).load(), bands, what)
+
+
+def _check_filled(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> None:
     for band in bands:
-        sample = ds[band].isel({d: slice(None, None, s) for d, s in steps.items()}).values
-        if not np.isfinite(sample).any():
+        if not np.isfinite(ds[band].values).any():
             raise ReflectanceRangeError(
                 f"{what}: band {band} has no valid value. "
                 "Check the fill value and the mask of its source."
             )
-        check_reflectance(sample, f"{what}, band {band}")

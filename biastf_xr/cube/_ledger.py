@@ -33,6 +33,9 @@ Day = np.datetime64
 GROUP, ARRAY, CLEAR_ARRAY = "ingest", "record", "clear_pixels"
 RECORD_CHUNK = 256
 
+# Attribute of the ledger: every pixel was looked at, whether it is reflectance.
+SCREENED = "screened"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -83,7 +86,7 @@ def fingerprint(scene: Scene) -> str:
 
 def create_ledger(root: zarr.Group, spec: CubeSpec, days: int) -> None:
     """Make the empty ledger of a new cube."""
-    group = root.create_group(GROUP)
+    group = root.create_group(GROUP, attributes={SCREENED: True})
     group.create_array(
         ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
         dimension_names=("time",),
@@ -93,6 +96,11 @@ def create_ledger(root: zarr.Group, spec: CubeSpec, days: int) -> None:
         CLEAR_ARRAY, shape=(days, *tiles), chunks=(spec.layout.time, *tiles), dtype="uint32",
         fill_value=0, dimension_names=("time", "tile_y", "tile_x"),
     )  # fmt: skip
+
+
+def is_screened(group: zarr.Group) -> bool:
+    """Return whether `ingest` looked at every pixel of a cube; an older one did not."""
+    return GROUP in group and bool(group[GROUP].attrs.get(SCREENED))
 
 
 def read_clear_pixels(group: zarr.Group) -> dict[Day, NDArray[np.uint32]] | None:

@@ -473,6 +473,21 @@ class Product:
                 clear = clear & ~bit(raw[layer], *bits)
         return dict.fromkeys(self.bands, clear)
 
+    def blanks(self, raw: xr.Dataset) -> tuple[float, ...]:
+        """Return reflectance that no measured pixel has in every band at once.
+
+        Parameters
+        ----------
+        raw : xarray.Dataset
+            As of `to_reflectance`.
+
+        Returns
+        -------
+        tuple of float
+            What fill that is not declared would become, where that is within the usable range.
+        """
+        return ()
+
     def flags_of(self, raw: xr.Dataset) -> Mapping[str, Mapping[str, Iterable[int]]]:
         """Return the bits that rule a pixel of a scene out.
 

@@ -188,15 +188,31 @@ factor = 1e-4                    # reflectance per unit
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened file, lazily; see `Product.to_reflectance`."""
-        usable = self.usable(raw)
-        encoding = Encoding(
+        usable, encoding = self.usable(raw), self._encoding(raw)
+        return xr.Dataset({b: encoding.decode(raw[b], usable[b]) for b in self.bands})
+
+    def blanks(self, raw: xr.Dataset) -> tuple[float, ...]:
+        """Return what the usual fill numbers become that nobody declared; see `Product.blanks`.
+
+        Where `valid_min` or `valid_max` is stated, numbers on the right side of it are measured.
+        """
+        kind = raw[self.bands[0]].dtype
+        ends = (np.iinfo(kind).min, np.iinfo(kind).max) if kind.kind in "iu" else ()
+        stated = [v for v in (self.valid_min, self.valid_max) if np.isfinite(v)]
+        numbers = [
+            n for n in {0, 9999, *ends} if not (stated and self.valid_min <= n <= self.valid_max)
+        ]
+        decoded = self._encoding(raw).decode(xr.DataArray(np.array(numbers, "float64")))
+        return tuple(float(v) for v in decoded.values if np.isfinite(v))
+
+    def _encoding(self, raw: xr.Dataset) -> Encoding:
+        return Encoding(
             factor=self.factor,
             offset=self.offset,
             fill=tuple(raw.attrs["nodata"]),
             low=self.valid_min,
             high=self.valid_max,
         )
-        return xr.Dataset({b: encoding.decode(raw[b], usable[b]) for b in self.bands})
 
     def _open(self, path: Path | str) -> xr.DataArray:
         if self.grid is None:

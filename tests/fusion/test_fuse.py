@@ -219,10 +219,12 @@ def test_a_coarse_cube_on_the_fine_grid_works(make_pair):
 
 def test_predictions_are_clipped_to_the_valid_range(make_pair):
     fine, coarse = make_pair(fine_days=(0, 16))
-    for step, limit in ((3.0, VALID_MAX), (-3.0, VALID_MIN)):
-        far = coarse.copy(deep=True)
-        far["red"][4] += step
-        made = biastf_xr.fuse(fine, far, "direct", dates=["2021-04-05"], weights="time").load()
+    for base, day, limit in ((0.0, 1.5, VALID_MAX), (1.0, -0.15, VALID_MIN)):
+        near, far = fine.copy(deep=True), coarse.copy(deep=True)
+        near["red"] += 0.8 - 0.8 * base
+        far["red"] += base
+        far["red"][4] = day
+        made = biastf_xr.fuse(near, far, "direct", dates=["2021-04-05"], weights="time").load()
         np.testing.assert_array_equal(made["red"], np.float32(limit))
         assert (made["nir"] != np.float32(limit)).all()
 
