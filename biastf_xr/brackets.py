@@ -218,16 +218,16 @@ def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[
     MissingPairError
         If there is none.
     """
-    days, coarse = pair.fine_days, pair.coarse_days
+    days, (first, last) = pair.fine_days, pair.season
     clear = clear_fractions(pair.fine, pair.bands)
-    inside = (days >= coarse[0]) & (days <= coarse[-1]) & ~doubted(pair.fine)
+    inside = (days >= first) & (days <= last) & ~doubted(pair.fine)
     usable: np.ndarray[Any, np.dtype[Any]] = days[(clear >= max(rule.min_clear, 1e-9)) & inside]
     if usable.size == 0:
         raise MissingPairError(
             f"none of the {days.size} fine scenes can serve as a base date: the clearest has "
             f"{clear.max():.1%} clear pixels, {rule.min_clear:.1%} are asked for (`min_clear`); "
             f"{int(doubted(pair.fine).sum())} are left out because the two sensors disagree "
-            f"(pair_flag); and the coarse cube spans {coarse[0]} to {coarse[-1]}."
+            f"(pair_flag); and the coarse cube spans {first} to {last}."
         )
     return usable
 
@@ -256,11 +256,10 @@ def choose_targets(
     TargetDateError
         If a date is unreadable, repeated, or outside the coarse season.
     """
-    coarse = pair.coarse_days
-    first, last = coarse[0], coarse[-1]
+    first, last = pair.season
     if isinstance(dates, str):
         if dates == "daily":
-            return np.arange(first, last + np.timedelta64(1, "D")) if fill else coarse
+            return np.arange(first, last + np.timedelta64(1, "D")) if fill else pair.coarse_days
         dates = [dates]
     try:
         days = to_days(np.asarray(list(dates), dtype="datetime64[ns]"))

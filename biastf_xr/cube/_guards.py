@@ -10,7 +10,7 @@ import numpy as np
 
 from biastf_xr.cube._cube import SCREENED, bands_of
 from biastf_xr.cube._screen import Spike, check_image
-from biastf_xr.cube._spec import to_days
+from biastf_xr.cube._spec import SPAN, to_days
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
@@ -21,6 +21,7 @@ from biastf_xr.grid import Alignment, align, describe, geobox_of, in_degrees
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from biastf_xr.cube._spec import CubeSpec
@@ -51,6 +52,25 @@ class CubePair:
         """Return the days of the coarse cube."""
         return to_days(self.coarse["time"].values)
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the first and last day that a coarse image stands for, counted from its own."""
+        return span_of(self.coarse)
+
+    @property
+    def season(self) -> tuple[Any, Any]:
+        """Return the first and the last day that a coarse image stands for."""
+        days, (first, last) = self.coarse_days, self.span
+        return days[0] + np.timedelta64(first, "D"), days[-1] + np.timedelta64(last, "D")
+
+    def coarse_of(self, days: Any) -> NDArray[np.intp]:
+        """Find the coarse image that stands for each day; see `images_of`."""
+        return images_of(self.coarse, days)
+
+    def paired(self, days: Any) -> NDArray[np.bool_]:
+        """Return for which days there is a coarse image."""
+        return self.coarse_of(days) >= 0
+
 
 def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     """Check that a fine and a coarse cube fit together, by metadata.
@@ -70,11 +90,14 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     geobox = geobox_of(fine, "fine cube")
     alignment = align(geobox, geobox_of(coarse, "coarse cube"))
     pair = CubePair(fine, coarse[[*bands]], bands, geobox, alignment)
-    if not np.isin(pair.fine_days, pair.coarse_days).any():
+    if not pair.paired(pair.fine_days).any():
+        first, last = pair.span
+        days = f", each for the days {first} to {last} around it" if first or last else ""
         raise MissingPairError(
-            "the cubes have no day in common: fine "
-            f"{_span(pair.fine_days)}, coarse {_span(pair.coarse_days)}. "
-            "Ingest the coarse scenes of the fine acquisition days."
+            "no coarse image stands for the day of a fine one: fine "
+            f"{_extent(pair.fine_days)}, coarse {_extent(pair.coarse_days)}{days}. "
+            "Ingest the coarse scenes of the fine acquisition days; of composites ingest those "
+            "around them, and state what days they are of."
         )
     return pair
 
@@ -127,7 +150,28 @@ def check_same_structure(found: CubeSpec, wanted: CubeSpec, where: str) -> None:
         )
 
 
-def _span(days: Any) -> str:
+def span_of(ds: xr.Dataset) -> tuple[int, int]:
+    """Return the first and last day that an image of a cube stands for, counted from its own."""
+    first, last = ds.attrs.get(SPAN, (0, 0))
+    return int(first), int(last)
+
+
+def images_of(ds: xr.Dataset, days: Any) -> NDArray[np.intp]:
+    """Find the image that stands for each day: the nearest whose span holds it; -1 for none."""
+    held, (first, last) = to_days(ds["time"].values).astype(int), span_of(ds)
+    wanted = to_days(days).astype(int)
+    after = np.searchsorted(held, wanted)
+    far = np.iinfo(np.int64).max
+    earlier, later = np.maximum(after - 1, 0), np.minimum(after, held.size - 1)
+    since = np.where(after > 0, wanted - held[earlier], far)
+    until = np.where(after < held.size, held[later] - wanted, far)
+    since, until = np.where(since > last, far, since), np.where(until > -first, far, until)
+    none = np.minimum(since, until) == far
+    found: NDArray[np.intp] = np.where(none, -1, np.where(since <= until, earlier, later))
+    return found
+
+
+def _extent(days: Any) -> str:
     return f"{days[0]} to {days[-1]} ({days.size} days)"
 
 

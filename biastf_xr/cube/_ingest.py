@@ -24,7 +24,7 @@ from biastf_xr.cube._ledger import (
     write_records,
 )
 from biastf_xr.cube._selection import compare, usable
-from biastf_xr.cube._spec import CubeKind, CubeSpec, Layout, sort_bands
+from biastf_xr.cube._spec import SPAN, CubeKind, CubeSpec, Layout, sort_bands
 from biastf_xr.cube._template import add_history, build_template, write_template
 from biastf_xr.errors import (
     BiastfError,
@@ -34,6 +34,7 @@ from biastf_xr.errors import (
     SceneError,
 )
 from biastf_xr.grid import geobox_of
+from biastf_xr.sources.base import middle_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -308,6 +309,7 @@ def _plan(
         "biastf_product": options,
         "biastf_shift": [float(v) for v in shift],
         "biastf_grid": "stated" if lattice is None else "scenes",
+        **_span(product),
     }
     if lattice is not None:
         # A task reads all the pixels under a shard: no more than a fine shard has.
@@ -325,6 +327,12 @@ def _plan(
             )
         spec = replace(spec, layout=cube.layout)
     return IngestOptions(product, spec, lattice, shift, resampling)
+
+
+def _span(product: Product) -> dict[str, list[int]]:
+    """Return what composites' days are, counted from the day they are labelled with."""
+    middle = int(middle_of(product.span).astype(int))
+    return {SPAN: [n - middle for n in product.span]} if any(product.span) else {}
 
 
 def _first_grid(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._cube import Cube, dataset_of
-from biastf_xr.cube._guards import CubePair, pair_cubes
+from biastf_xr.cube._guards import CubePair, images_of, pair_cubes
 from biastf_xr.cube._ledger import stored_days, write_along_time
 from biastf_xr.cube._registration import (
     NO_SHIFT,
@@ -80,7 +80,7 @@ def check_pairs(
 
     Eager; reads at most four windows of 64 coarse pixels a side per day and cube.
 
-    `days`: Days to compare; by default all that are in both.
+    `days`: Fine days to compare; by default all that a coarse image stands for.
     `progress`: Called with the day, the number done and the number in all.
     Returned: Along ``time``: ``shift_x`` and ``shift_y`` (how far the coarse image must be
     moved to lie on the fine one; units of the CRS, east and north positive), ``shift_pixels``
@@ -90,7 +90,7 @@ def check_pairs(
     """
     rule = rule or PairRule()
     pair = pair_cubes(fine, coarse)
-    common = np.intersect1d(pair.fine_days, pair.coarse_days)
+    common = pair.fine_days[pair.paired(pair.fine_days)]
     if days is not None:
         common = np.intersect1d(common, to_days(days))
     rows = []
@@ -179,7 +179,8 @@ def update_quality(
 
     cube = Cube(fine)
     a, b = (c.to_xarray(chunks=None) for c in (cube, Cube(coarse)))
-    days = np.intersect1d(to_days(a["time"].values), to_days(b["time"].values))
+    days = to_days(a["time"].values)
+    days = days[images_of(b, days) >= 0]
     if days.size == 0:
         return None
     made_of = {d: _made_of(a, b, d) for d in days}
@@ -215,12 +216,12 @@ def read_quality(fine: Cube) -> xr.Dataset | None:
 
 def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
     """Return the two images apart from any earlier ones: their scenes, and the cubes as built."""
-    when = np.datetime64(day, "ns")
     parts = []
     for cube in (fine, coarse):
+        image = int(images_of(cube, [day])[0])
         built = str(cube.attrs.get("history", "")).partition("\n")[0]
         options = str(cube.attrs.get("biastf_product", ""))
-        parts.append([str(cube["scenes"].sel(time=when).values), options, built])
+        parts.append([str(cube["scenes"].values[image]), options, built])
     return json.dumps(parts)
 
 
@@ -238,8 +239,8 @@ def _store(store: CubeStore, table: xr.Dataset) -> None:
 
 def _check_day(pair: CubePair, day: Any, rule: PairRule) -> dict[str, Any]:
     images = [
-        ds[list(pair.bands)].isel(time=int(np.flatnonzero(days == day)[0]))
-        for ds, days in ((pair.fine, pair.fine_days), (pair.coarse, pair.coarse_days))
+        ds[list(pair.bands)].isel(time=int(images_of(ds, [day])[0]))
+        for ds in (pair.fine, pair.coarse)
     ]
     surfaces, weights = [], []
     samples = [np.zeros((2, len(pair.bands), 0), np.float32)]

@@ -23,6 +23,10 @@ BAND_ORDER = ("blue", "green", "red", "nir", "swir1", "swir2")
 
 STRUCTURE_VERSION = 2
 
+# Attribute of a cube of composites: the first and last day that an image stands for, counted from
+# its own.
+SPAN = "biastf_span"
+
 # Slots of one-dimensional arrays along time in a chunk: they grow in place, day by day.
 TIME_CHUNK = 4096
 TIME_UNITS = "seconds since 1970-01-01"

@@ -250,9 +250,9 @@ def inner_dates(pair: CubePair, min_clear: float) -> Days:
 
 
 def clear_pairs(pair: CubePair, min_clear: float) -> Days:
-    """List the fine dates that are clear and in the coarse cube too."""
+    """List the fine dates that are clear and have a coarse image."""
     clear = clear_fractions(pair.fine, pair.bands) >= min_clear
-    days: Days = pair.fine_days[clear & np.isin(pair.fine_days, pair.coarse_days)]
+    days: Days = pair.fine_days[clear & pair.paired(pair.fine_days)]
     return days
 
 

@@ -141,8 +141,8 @@ def _assembled(
         if sigma_stack(grid[0][0], bands) is not None:
             sigma[name] = _mosaic(grid, fold.parts, lambda ds: sigma_stack(ds, bands))
     truth = band_stack(pair.fine.isel(time=pair.fine_days == day), bands)
-    here = pair.coarse_days == day
-    coarse = band_stack(pair.coarse.isel(time=here), bands) if here.any() else None
+    here = pair.coarse_of([day])
+    coarse = band_stack(pair.coarse.isel(time=here), bands) if here[0] >= 0 else None
     return Judged(day, bands, images, truth, before, after, _apart(base), sigma, coarse)
 
 

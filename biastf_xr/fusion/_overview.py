@@ -105,7 +105,7 @@ def list_brackets(
 def _left_out(pair: CubePair, base: Any, rule: FusionRule) -> dict[str, str]:
     """Return of every fine scene that is no base date why."""
     clear, doubt = clear_fractions(pair.fine, pair.bands), doubted(pair.fine)
-    first, last = pair.coarse_days[0], pair.coarse_days[-1]
+    first, last = pair.season
     why = {}
     for index in np.flatnonzero(~np.isin(pair.fine_days, base)):
         day = pair.fine_days[index]

@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-
 from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import BracketRule, usable_dates
 from biastf_xr.errors import CheckpointError, MethodError
@@ -34,6 +32,7 @@ from biastf_xr.methods._values import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from biastf_xr._series import Smoothing
@@ -376,7 +375,7 @@ class LearnedMethod(Method, Told):
             Ascending.
         """
         days = usable_dates(pair, base_rule)
-        known: NDArray[np.datetime64] = days[np.isin(days, pair.coarse_days)]
+        known: NDArray[np.datetime64] = days[pair.paired(days)]
         return known
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from biastf_xr.errors import SceneError
-from biastf_xr.sources._files import join_layers, read_day
+from biastf_xr.sources._files import join_layers
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class LandGridProduct(Product):
         if "granule" not in files:
             return super().describe(names, files)
         name = names["granule"]
-        date, problem = read_day(name["date"])
+        date, problem = self.read_day(name["date"])
         key = f"{name['product'].upper()}.A{name['date']}.{name['tile'].lower()}"
         problem = problem or self.other_collection(name)
         return Scene(self.scene_id(name), date, files, key, name["processed"], problem)

@@ -29,7 +29,7 @@ class Scene:
     id : str
         Name of the scene in the archive, with its processing stamp where the archive has one.
     date : numpy.datetime64
-        UTC day of acquisition; NaT where it cannot be read.
+        UTC day of acquisition, of a composite the middle of its days; NaT where it cannot be read.
     files : mapping of str to pathlib.Path or str
         Path or URL of every layer (bands and quality layers).
     key : str
@@ -126,6 +126,12 @@ class SharedProductOptions:
     quality: str = "magnitude"
 
 
+def middle_of(span: tuple[int, int]) -> np.timedelta64:
+    """Return how far the middle of a composite lies from the day in its name."""
+    first, last = span
+    return np.timedelta64((first + last + 1) // 2, "D")
+
+
 class Product:
     """A satellite product: finds scenes, opens them lazily in native units, knows its masks.
 
@@ -171,6 +177,9 @@ class Product:
         Centre of the bands in micrometres, for catalogues.
     bands : tuple of str
         Bands it can deliver, by colour.
+    span : tuple of int
+        First and last day that an image stands for, counted from the day in its name: ``(0, 0)``
+        for one acquisition, ``(0, 15)`` for a composite of 16 days named by the first.
     extras : mapping of str to dict
         Further uint8 layers kept in the cube, by name, with their CF attributes.  Each has
         ``_fill`` (its value where nothing is known) besides.
@@ -195,6 +204,11 @@ class Product:
     def bands(self) -> tuple[str, ...]:
         """Return the bands, by colour."""
         return ("blue", "green", "red", "nir", "swir1", "swir2")
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the first and last day of an image, counted from the day in its name."""
+        return 0, 0
 
     @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
@@ -418,9 +432,28 @@ class Product:
             With its problem, if it has one.
         """
         name = next(iter(names.values()))
-        date, problem = read_day(name["date"])
+        date, problem = self.read_day(name["date"])
         scene = self.scene_id(name)
         return Scene(scene, date, files, problem=problem or lacking(files, self.needed))
+
+    def read_day(self, text: str) -> tuple[np.datetime64, str]:
+        """Read the day in a name, as the day that its image is labelled with.
+
+        Parameters
+        ----------
+        text : str
+            YYYYDDD, YYYYMMDD or Y-M-D.
+
+        Returns
+        -------
+        day : numpy.datetime64
+            The middle of `span`, of an even number of days the first after it, as MCD43A4 has it;
+            NaT if it cannot be read.
+        problem : str
+            Why it cannot be read.
+        """
+        day, problem = read_day(text)
+        return day + middle_of(self.span), problem
 
     def rank(self, scene: Scene) -> tuple[Any, ...]:
         """Return where a scene comes among those of its day.

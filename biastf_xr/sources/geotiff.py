@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources._files import bit, join_layers, open_layer, read_day
+from biastf_xr.sources._files import bit, join_layers, open_layer
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ class GeotiffFolder(Product):
         Range of usable values, before scaling.
     grid : StatedGrid, optional
         The grid of files that carry none.
+    span : tuple of int
+        First and last day that an image stands for, counted from the day in its name: ``[0, 15]``
+        for composites of 16 days named by the first.  The middle is their day in the cube.
     mask_pattern : str, optional
         File name of the mask that lies beside every image, written as `pattern`.  The mask of an
         image has its date, and the same text for every ``*`` if both patterns have as many.
@@ -108,6 +111,7 @@ factor = 1e-4                    # reflectance per unit
     valid_min: float = -np.inf
     valid_max: float = np.inf
     grid: StatedGrid | None = None
+    span: tuple[int, int] = (0, 0)
     mask_pattern: str | None = None
     clear_values: tuple[int, ...] = ()
     masked_bits: tuple[int, ...] = ()
@@ -117,11 +121,18 @@ factor = 1e-4                    # reflectance per unit
         object.__setattr__(self, "layers", tuple(self.layers))
         if isinstance(self.grid, dict):
             object.__setattr__(self, "grid", StatedGrid(**self.grid))
+        object.__setattr__(self, "span", tuple(self.span))
         object.__setattr__(self, "clear_values", tuple(self.clear_values))
         object.__setattr__(self, "masked_bits", tuple(self.masked_bits))
         _regex(self.pattern)
         if self.mask_pattern is not None:
             _regex(self.mask_pattern)
+        whole = len(self.span) == 2 and all(type(n) is int for n in self.span)
+        if not (whole and -366 <= self.span[0] <= self.span[1] <= 366):
+            raise ConfigError(
+                f"span is {list(self.span)}; expected the first and the last day that an image "
+                "stands for, counted from the day in its name, as [0, 15]."
+            )
         meaning = bool(self.clear_values) + bool(self.masked_bits)
         if meaning != (self.mask_pattern is not None):
             raise ConfigError(
@@ -145,7 +156,7 @@ factor = 1e-4                    # reflectance per unit
             match = regex.fullmatch(path.name)
             if not match or path in masks.values():
                 continue
-            date, problem = _date(match)
+            date, problem = self.read_day(_day_in(match))
             files: dict[str, Path | str] = {"image": path}
             if self.mask_pattern is not None:
                 mask = masks.get(_shared_name(path, match, whole=self._same_stars))
@@ -255,7 +266,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
     )
 
 
-def _date(match: re.Match[str]) -> tuple[np.datetime64, str]:
-    """Return the date in a file name, or why there is none."""
+def _day_in(match: re.Match[str]) -> str:
+    """Return the day in a file name, as `Product.read_day` takes it."""
     parts = match.groupdict()
-    return read_day(parts["Y"] + parts["j"] if "j" in parts else "-".join(parts[c] for c in "Ymd"))
+    return parts["Y"] + parts["j"] if "j" in parts else "-".join(parts[c] for c in "Ymd")

@@ -16,7 +16,7 @@ import numpy as np
 
 from biastf_xr._urls import is_url
 from biastf_xr.errors import SceneError
-from biastf_xr.sources._files import lacking, read_day
+from biastf_xr.sources._files import lacking
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class LandsatC2(Product):
     ) -> Scene:
         """Describe a scene by the names of its files."""
         name = next(iter(names.values()))
-        date, problem = read_day(name["date"])
+        date, problem = self.read_day(name["date"])
         key = f"{name['sensor'].upper()}_{name['path_row']}_{name['date']}"
         if "other" in files:
             problem = problem or (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -87,6 +88,11 @@ class Stac(Product):
         return self._product().bands
 
     @property
+    def span(self) -> tuple[int, int]:
+        """Return the first and last day of an image, counted from the day in its name."""
+        return self._product().span
+
+    @property
     def extras(self) -> Mapping[str, dict[str, Any]]:
         """Return the further layers."""
         return self._product().extras
@@ -116,10 +122,10 @@ class Stac(Product):
             except SceneError as error:
                 problem = problem or str(error)
             if problem:
-                scenes.append(_scene_of(item, {}, problem))
+                scenes.append(_scene_of(item, {}, problem, product))
             elif self.assets or not names:
                 known = {**keys, **{layer: (key,) for layer, key in self.assets.items()}}
-                scenes.append(_by_keys(item, files, known, product.expects))
+                scenes.append(_by_keys(item, files, known, product))
             else:
                 # Items may hold parts of one scene: the names of the files tell.
                 named += names.items()
@@ -283,7 +289,9 @@ def _other(files: Files) -> str:
     return ""
 
 
-def _by_keys(item: Any, files: Files, keys: Mapping[str, tuple[str, ...]], expects: str) -> Scene:
+def _by_keys(
+    item: Any, files: Files, keys: Mapping[str, tuple[str, ...]], product: Product
+) -> Scene:
     """Describe an item by the keys of its assets."""
     found = {
         layer: next(files[key] for key in usual if key in files)
@@ -291,20 +299,26 @@ def _by_keys(item: Any, files: Files, keys: Mapping[str, tuple[str, ...]], expec
         if any(key in files for key in usual)
     }
     if len(found) == len(keys) > 0:
-        return _scene_of(item, found, "")
+        return _scene_of(item, found, "", product)
     remedy = "Say which asset is which layer in the option assets" if keys else "Choose another"
-    problem = lacking(found, keys) or f"has no file such as {expects}."
-    return _scene_of(item, found, f"{problem} Its assets are {sorted(files)}. {remedy}.")
+    problem = lacking(found, keys) or f"has no file such as {product.expects}."
+    problem = f"{problem} Its assets are {sorted(files)}. {remedy}."
+    return _scene_of(item, found, problem, product)
 
 
-def _scene_of(item: Any, files: Files, problem: str) -> Scene:
+def _scene_of(item: Any, files: Files, problem: str, product: Product) -> Scene:
     """Describe an item by itself."""
-    if item.datetime is None:
-        date = np.datetime64("NaT", "D")
-        problem = problem or "has no datetime. Correct the item."
+    date: np.datetime64 = np.datetime64("NaT", "D")
+    if when := _time_of(item):
+        date, _ = product.read_day(f"{when.astimezone(UTC):%Y-%m-%d}")
     else:
-        date = np.datetime64(item.datetime.replace(tzinfo=None), "D")
+        problem = problem or "has no datetime. Correct the item."
     return Scene(item.id, date, files, item.id, _stamp(item), problem)
+
+
+def _time_of(item: Any) -> Any:
+    """Return the time of an item; composites have a first day and a last, and often no other."""
+    return item.datetime or item.common_metadata.start_datetime
 
 
 def _stamp(item: Any) -> str:

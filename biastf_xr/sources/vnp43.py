@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
-from biastf_xr.sources._files import join_layers, lacking, read_day
+from biastf_xr.sources._files import join_layers, lacking
 from biastf_xr.sources._land_grid import NadirReflectance, Quality, granules
 from biastf_xr.sources.base import Scene
 
@@ -64,7 +64,7 @@ class Vnp43(NadirReflectance):
     ) -> Scene:
         """Describe a scene by the names of its granules."""
         key = self.scene_id(next(iter(names.values())))
-        date, problem = read_day(key.split(".")[1][1:])
+        date, problem = self.read_day(key.split(".")[1][1:])
         problem = problem or lacking(files, self.needed)
         for name in names.values():
             problem = problem or self.other_collection(name)

@@ -26,7 +26,7 @@ LEAST_DATES = 6
 def training_days(pair: CubePair, rule: SampleRule, base_rule: BracketRule) -> list[Day]:
     """List the dates that are clear in both cubes and may be learned from."""
     days = usable_dates(pair, base_rule)
-    days = days[np.isin(days, pair.coarse_days)]
+    days = days[pair.paired(days)]
     if rule.target is not None:
         days = days[days != Day(rule.target, "D")]
     return list(days)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
+from biastf_xr.cube._guards import images_of
 from biastf_xr.errors import MissingPairError
 from biastf_xr.grid import Tile, Upsampler, read_padded
 from biastf_xr.methods._learning.dates import Group, split_dates
@@ -156,13 +157,9 @@ class PatchReader:
 
     def _load(self, which: str, day: np.datetime64, window: Tile) -> Float:
         """Load a window of one date."""
-        cube, days = (
-            (self.pair.fine, self.pair.fine_days)
-            if which == "fine"
-            else (self.pair.coarse, self.pair.coarse_days)
-        )
+        cube = self.pair.fine if which == "fine" else self.pair.coarse
         rows, cols = window.slices
-        place = int(np.searchsorted(days, day))
+        place = int(images_of(cube, [day])[0])
         part = cube[list(self.pair.bands)].isel(time=place, y=rows, x=cols).load()
         return np.stack([np.asarray(part[band].values, np.float32) for band in self.pair.bands])
 

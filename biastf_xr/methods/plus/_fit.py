@@ -206,7 +206,8 @@ def _coarse_on(pair: CubePair, days: Any, card: PlusCard | None) -> tuple[Float,
     series = np.stack([np.asarray(part[b].transpose("time", "y", "x").values, np.float32)
                        for b in pair.bands], axis=1)  # fmt: skip
     smoothing = card.smoothing if card else None
-    images, gap = fill_in_time(series, held[near], days, COARSE_REACH if card else 0)
+    own = max(map(abs, pair.span))
+    images, gap = fill_in_time(series, held[near], days, COARSE_REACH if card else own)
     if smoothing is None:
         return images, support_of(gap)
     return smooth_in_time(series, held[near], days, images, COARSE_REACH, smoothing)
