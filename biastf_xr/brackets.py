@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._spec import PAIR_FLAG, to_days
+from biastf_xr._days import to_days
+from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.errors import MissingPairError, TargetDateError
 
 if TYPE_CHECKING:
@@ -257,17 +258,9 @@ def choose_targets(
         If a date is unreadable, repeated, or outside the coarse season.
     """
     first, last = pair.season
-    if isinstance(dates, str):
-        if dates == "daily":
-            return np.arange(first, last + np.timedelta64(1, "D")) if fill else pair.coarse_days
-        dates = [dates]
-    try:
-        days = to_days(np.asarray(list(dates), dtype="datetime64[ns]"))
-    except (ValueError, TypeError) as error:
-        raise TargetDateError(
-            f"dates {dates!r} are not days ({error}). Expected 'daily' or ISO dates such as "
-            "'2021-06-30'."
-        ) from error
+    if isinstance(dates, str) and dates == "daily":
+        return np.arange(first, last + np.timedelta64(1, "D")) if fill else pair.coarse_days
+    days = to_days(dates, 'dates, if not "daily",')
     if days.size == 0:
         raise TargetDateError("no date to predict. Expected 'daily' or at least one date.")
     ordered = np.unique(days)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from biastf_xr._days import to_days
 from biastf_xr._keys import known_keys, merged, taken
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
@@ -32,7 +33,8 @@ from biastf_xr.methods import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Day = dt.date
+# Dates are read as everywhere, not by pydantic, which takes numbers for seconds.
+Day = Annotated[dt.date, BeforeValidator(lambda value: to_days(value, "this")[0].item())]
 
 UpdateStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export", "publish"]
 UPDATE_STEPS: tuple[UpdateStep, ...] = get_args(UpdateStep)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr import _sensors
+from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told, size
 from biastf_xr._update.job import run_update
 from biastf_xr._update.leftovers import remove_leftovers
@@ -19,9 +20,9 @@ from biastf_xr._update.records import folder_of
 from biastf_xr._update.status import status_path, write_status
 from biastf_xr.config import read_config
 from biastf_xr.cube._cube import bands_of, drop_days, open_cube
-from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.cube._guards import pair_cubes, season_of
 from biastf_xr.cube._quality import count_flags, explain
-from biastf_xr.cube._spec import PAIR_FLAG, to_days
+from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError
 from biastf_xr.methods import BASELINES, check_options, fit, get_method, load_method, method_class
@@ -508,13 +509,13 @@ class Region:
             cube = config.fuse.output
         if cube is not None:
             inputs["fused cube"] = cube
-            days = tuple(dates) or self._withheld()
+            days = tuple(map(str, to_days(dates, "the date to score"))) or self._withheld()
             found = None if dry_run else score_cube(
                 open_cube(cube), fine, coarse, list(days), name=config.method.name, **shared
             )  # fmt: skip
             return Evaluation(inputs, cube, days, scores=found, _gallery=gallery)
         pair, rule = pair_cubes(fine, coarse), design or LeaveOneOut()
-        chosen = to_days(list(dates)) if dates else rule.choose(pair)
+        chosen = to_days(dates, "the date to score") if len(dates) else rule.choose(pair)
         about: dict[str, Any] = {
             "dates": tuple(map(str, chosen)),
             "design": rule.describe(),
@@ -778,13 +779,13 @@ class Region:
         start, end = self.config.fuse.start, self.config.fuse.end
         if start is None and end is None:
             return "daily"
-        season = to_days(open_cube(self.config.coarse.cube, chunks=None)["time"].values)
+        season = season_of(open_cube(self.config.coarse.cube, chunks=None))
         first = np.datetime64(start) if start else season[0]
-        last = np.datetime64(end) if end else season[-1]
+        last = np.datetime64(end) if end else season[1]
         if last < first:
             raise ConfigError(
                 f"no day to fuse: start {first}, end {last}; the coarse cube spans {season[0]} to "
-                f"{season[-1]}."
+                f"{season[1]}."
             )
         return [str(d) for d in np.arange(first, last + np.timedelta64(1, "D"))]
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import layout_of, open_cube
-from biastf_xr.cube._spec import STATUS, to_days
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.cube.stores import store_at
 from biastf_xr.grid import split_tiles
 
@@ -53,7 +54,7 @@ def newest_days(config: Config) -> dict[str, str]:
         elif kind == "fused":
             found[kind] = _newest_made(ds)
         else:
-            found[kind] = str(to_days(ds["time"].values)[-1]) if ds.sizes["time"] else ""
+            found[kind] = str(to_days(ds["time"])[-1]) if ds.sizes["time"] else ""
     return found
 
 
@@ -64,7 +65,7 @@ def paths_of(config: Config) -> tuple[str, str, str]:
 
 def _newest_made(ds: xr.Dataset) -> str:
     """Return the last day with a value, looking from the end."""
-    days = to_days(ds["time"].values)
+    days = to_days(ds["time"])
     made = [STATUS[name] for name in MADE]
     for n in range(days.size - 1, -1, -1):
         if sum(int(counts[made].sum()) for counts in _day_counts(ds, n)):
@@ -77,7 +78,7 @@ def coverage(path: str, days: int) -> Coverage | None:
     if not store_at(path).exists():
         return None
     ds = open_cube(path, chunks=None)
-    axis = to_days(ds["time"].values)
+    axis = to_days(ds["time"])
     places = range(max(0, axis.size - days), axis.size)
     counts = np.array([sum(_day_counts(ds, n)) for n in places]).reshape(-1, len(STATUS))
     shares = counts / max(ds.sizes["y"] * ds.sizes["x"], 1)

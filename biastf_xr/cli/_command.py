@@ -21,11 +21,9 @@ from biastf_xr.sources import PRODUCTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
 START, RUN, CUBES, MORE = "Start", "A run, from one TOML file", "Cubes and models", "More"
 
-DAY = ["%Y-%m-%d"]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 EPILOG = (
@@ -192,9 +190,11 @@ def _set_output() -> None:
     set_output(quiet=COMMON.quiet, everything=COMMON.verbose, aside=COMMON.json)
 
 
-def days(values: Iterable[datetime] | None) -> tuple[str, ...]:
-    """Return what typer read of dates as ISO texts."""
-    return tuple(f"{v:%Y-%m-%d}" for v in values or ())
+def days(values: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the dates that were typed as ISO texts."""
+    from biastf_xr._days import to_days
+
+    return tuple(map(str, to_days(values or (), "--date")))
 
 
 def plain(value: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biastf_xr.cli._command import CUBES, DAY, Answer, Overwrite, command, days
+from biastf_xr.cli._command import CUBES, Answer, Overwrite, command, days
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +67,8 @@ def export(
     path: Cube,
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
     date: Annotated[
-        list[datetime] | None,
-        typer.Option(formats=DAY, help="Date to export; may be repeated. Default: all."),
+        list[str] | None,
+        typer.Option(metavar="DAY", help="Date to export; may be repeated. Default: all."),
     ] = None,
     bands: Annotated[
         str | None, typer.Option(help="As red,nir or status_flag. Default: all bands.")
@@ -115,8 +114,8 @@ def publish(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the collection.")] = None,
     date: Annotated[
-        list[datetime] | None,
-        typer.Option(formats=DAY, help="Date to publish; may be repeated. Default: all."),
+        list[str] | None,
+        typer.Option(metavar="DAY", help="Date to publish; may be repeated. Default: all."),
     ] = None,
     bands: Annotated[
         str | None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr._summary import Summary
 from biastf_xr.cli._terminal import show
 
@@ -27,7 +28,7 @@ def show_cube(path: str | Path) -> dict[str, Any]:
 
     ds = open_cube(path, chunks=None)
     layout = layout_of(ds)
-    days = ds["time"].values.astype("datetime64[D]")
+    days = to_days(ds["time"])
     facts: dict[str, Any] = {
         "kind": ds.attrs["biastf_kind"],
         "bands": ", ".join(bands_of(ds)),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from biastf_xr.cli._command import CUBES, DAY, MORE, RUN, Answer, Overwrite, command, days
+from biastf_xr.cli._command import CUBES, MORE, RUN, Answer, Overwrite, command, days
 from biastf_xr.cli._flags import complete_method
 
 if TYPE_CHECKING:
@@ -196,9 +195,9 @@ def evaluate(
         ),
     ] = None,
     date: Annotated[
-        list[datetime] | None,
+        list[str] | None,
         typer.Option(
-            formats=DAY, help="Date to withhold; may be repeated. Default: every inner one."
+            metavar="DAY", help="Date to withhold; may be repeated. Default: every inner one."
         ),
     ] = None,
     cube: Annotated[

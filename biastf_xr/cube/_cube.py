@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.cube._hashes import hashes_of
 from biastf_xr.cube._ledger import DayRecord, is_screened, read_clear_pixels, read_ledger
@@ -19,7 +20,6 @@ from biastf_xr.cube._spec import (
     Layout,
     sigma_of,
     sort_bands,
-    to_days,
 )
 from biastf_xr.cube.stores import locate, store_at
 from biastf_xr.errors import CubeStructureError, TargetDateError
@@ -161,7 +161,7 @@ class Cube:
     @property
     def days(self) -> NDArray[np.datetime64]:
         """Return every day on its time axis, with a scene or without."""
-        return to_days(self._all_days["time"].values)
+        return to_days(self._all_days["time"])
 
     @cached_property
     def ledger(self) -> dict[np.datetime64, DayRecord]:
@@ -338,10 +338,10 @@ def layout_of(ds: xr.Dataset) -> Layout:
 
 def drop_days(ds: xr.Dataset, days: Any) -> xr.Dataset:
     """Take dates out of a cube, so that nothing downstream can read them."""
-    drop = to_days(np.asarray(list(days), "datetime64[ns]"))
+    drop = to_days(days, "the day to withhold")
     if not drop.size:
         return ds
-    have = to_days(ds["time"].values)
+    have = to_days(ds["time"])
     missing = drop[~np.isin(drop, have)]
     if missing.size:
         raise TargetDateError(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
-from biastf_xr.cube._spec import to_days
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError, CubeExistsError, StoreWriteError, TargetDateError
 from biastf_xr.grid import geobox_of, split_tiles
@@ -112,8 +112,8 @@ def _names(ds: xr.Dataset, bands: Iterable[str] | None) -> list[str]:
 
 
 def _indices(ds: xr.Dataset, dates: Iterable[str] | None) -> list[tuple[int, Any]]:
-    days = to_days(ds["time"].values)
-    wanted = days if dates is None else to_days(np.array(list(dates), "datetime64[ns]"))
+    days = to_days(ds["time"])
+    wanted = days if dates is None else to_days(dates, "the date to export")
     missing = [str(d) for d in wanted if d not in set(days)]
     if missing:
         raise TargetDateError(

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import SCREENED, bands_of
 from biastf_xr.cube._screen import Spike, check_image
-from biastf_xr.cube._spec import SPAN, to_days
+from biastf_xr.cube._spec import SPAN
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
     MissingPairError,
     ReflectanceRangeError,
+    TargetDateError,
 )
 from biastf_xr.grid import Alignment, align, describe, geobox_of, in_degrees
 
@@ -45,12 +47,12 @@ class CubePair:
     @property
     def fine_days(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the days of the fine cube."""
-        return to_days(self.fine["time"].values)
+        return to_days(self.fine["time"])
 
     @property
     def coarse_days(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the days of the coarse cube."""
-        return to_days(self.coarse["time"].values)
+        return to_days(self.coarse["time"])
 
     @property
     def span(self) -> tuple[int, int]:
@@ -60,8 +62,7 @@ class CubePair:
     @property
     def season(self) -> tuple[Any, Any]:
         """Return the first and the last day that a coarse image stands for."""
-        days, (first, last) = self.coarse_days, self.span
-        return days[0] + np.timedelta64(first, "D"), days[-1] + np.timedelta64(last, "D")
+        return season_of(self.coarse)
 
     def coarse_of(self, days: Any) -> NDArray[np.intp]:
         """Find the coarse image that stands for each day; see `images_of`."""
@@ -102,8 +103,25 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     return pair
 
 
+def on_days(ds: xr.Dataset, what: str) -> xr.Dataset:
+    """Label the images of a cube with their UTC days, whatever times it came with."""
+    if "time" not in ds.coords or ds["time"].dims != ("time",):
+        return ds
+    try:
+        days = to_days(ds["time"], "a time").astype("datetime64[s]")
+    except TargetDateError as error:
+        raise CubeStructureError(
+            f"{what}: {error} Open it with decoded times, or assign dates."
+        ) from error
+    naive = isinstance(ds["time"].dtype, np.dtype) and ds["time"].dtype.kind == "M"
+    if naive and np.array_equal(ds["time"].values, days):
+        return ds
+    return ds.assign_coords(time=("time", days, ds["time"].attrs))
+
+
 def check_cube(ds: xr.Dataset, what: str) -> xr.Dataset:
-    """Return one cube, checked on its own, with NaN where it holds no reflectance."""
+    """Return one cube, checked on its own, labelled with days, with NaN for no reflectance."""
+    ds = on_days(ds, what)
     bands = bands_of(ds)
     if not bands or "time" not in ds.coords:
         raise CubeStructureError(
@@ -111,12 +129,7 @@ def check_cube(ds: xr.Dataset, what: str) -> xr.Dataset:
             f"{ {str(n): v.dims for n, v in ds.data_vars.items()} }. "
             f"Expected one variable per band.{in_degrees(ds)}"
         )
-    if ds["time"].dtype.kind != "M":
-        raise CubeStructureError(
-            f"{what} has times of type {ds['time'].dtype}; expected datetime64. "
-            "Open it with decoded times, or assign dates."
-        )
-    check_days(to_days(ds["time"].values), what)
+    check_days(to_days(ds["time"]), what)
     return _screened(ds, bands, what)
 
 
@@ -156,9 +169,15 @@ def span_of(ds: xr.Dataset) -> tuple[int, int]:
     return int(first), int(last)
 
 
+def season_of(ds: xr.Dataset) -> tuple[Any, Any]:
+    """Return the first and the last day that an image of a cube stands for."""
+    days, (first, last) = to_days(ds["time"]), span_of(ds)
+    return days[0] + np.timedelta64(first, "D"), days[-1] + np.timedelta64(last, "D")
+
+
 def images_of(ds: xr.Dataset, days: Any) -> NDArray[np.intp]:
     """Find the image that stands for each day: the nearest whose span holds it; -1 for none."""
-    held, (first, last) = to_days(ds["time"].values).astype(int), span_of(ds)
+    held, (first, last) = to_days(ds["time"]).astype(int), span_of(ds)
     wanted = to_days(days).astype(int)
     after = np.searchsorted(held, wanted)
     far = np.iinfo(np.int64).max

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr._urls import is_url
 from biastf_xr.cube._axis import days_between, grow, prepend
@@ -120,9 +121,9 @@ def ingest(
     *,
     kind: CubeKind,
     grid: GeoBox | None = None,
-    start: str | None = None,
-    end: str | None = None,
-    exclude: tuple[str, ...] = (),
+    start: Any = None,
+    end: Any = None,
+    exclude: Any = (),
     native_resolution: float | None = None,
     shift: tuple[float, float] = (0.0, 0.0),
     resampling: Resampling = "auto",
@@ -153,10 +154,10 @@ def ingest(
     grid : odc.geo.geobox.GeoBox, optional
         Grid of the cube, to which every scene is brought.  Without it the first scene gives the
         grid, and every scene must have the same pixels; they are cut or padded to its extent.
-    start, end : str, optional
-        First and last day to take, ISO format.
-    exclude : tuple of str
-        Days to leave out, ISO format (for instance with undetected cloud).  A day that is in the
+    start, end : date, optional
+        First and last day to take.
+    exclude : array_like of dates
+        Days to leave out (for instance with undetected cloud).  A day that is in the
         cube already is taken out of it.
     native_resolution : float, optional
         True pixel size of coarse images that were delivered interpolated to a finer grid (as CIA,
@@ -197,12 +198,13 @@ def ingest(
     StoreLockedError, StoreWriteError
         If another process writes to the store, or it cannot be written.
     """
-    offered, rejected, excluded = _offered(product, folder, start, end, exclude)
+    barred = frozenset(to_days(exclude, "the day to exclude"))
+    offered, rejected, excluded = _offered(product, folder, start, end, barred)
     cube = Cube(path)
     store = cube.store
     if dry_run:
         known = cube.ledger if store.exists() and not overwrite else {}
-        selection = compare(offered, known, frozenset(np.datetime64(d) for d in exclude))
+        selection = compare(offered, known, barred)
         selection.rejected = rejected | selection.rejected
         removed = [day for day, scenes in selection.days.items() if not scenes]
         run = IngestProgress(selection, known, removed=removed)
@@ -218,7 +220,7 @@ def ingest(
         if not present:
             _create(store, job.spec, sorted(offered), replace=overwrite)
         try:
-            run = _bring_up_to_date(cube, job, offered, exclude, executor, progress, rejected)
+            run = _bring_up_to_date(cube, job, offered, barred, executor, progress, rejected)
         except Exception:
             if not present and not any(r.finished for r in cube.reopened().ledger.values()):
                 store.delete()
@@ -236,7 +238,7 @@ def ingest(
 
 
 def _offered(
-    product: Product, folder: Any, start: str | None, end: str | None, exclude: tuple[str, ...]
+    product: Product, folder: Any, start: Any, end: Any, barred: frozenset[Day]
 ) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
     found = product.find_scenes(folder if is_url(folder) else Path(folder))
     if not found:
@@ -244,10 +246,10 @@ def _offered(
             f"no scene of {product.name} in {folder}{_seen(folder)}; expected files such as "
             f"{product.expects}. Check the folder, the product and the pattern."
         )
-    low, high = (np.datetime64(d) if d else None for d in (start, end))
-    offered, rejected, excluded = usable(
-        found, start=low, end=high, exclude=frozenset(np.datetime64(d) for d in exclude)
+    low, high = (
+        to_days(day, name)[0] if day else None for name, day in (("start", start), ("end", end))
     )
+    offered, rejected, excluded = usable(found, start=low, end=high, exclude=barred)
     if not (offered or rejected or excluded):
         raise SceneError(
             f"none of the {len(found)} scenes in {folder} ({found[0].date} to {found[-1].date}) "
@@ -384,12 +386,11 @@ def _bring_up_to_date(
     cube: Cube,
     job: IngestOptions,
     offered: dict[Day, list[Scene]],
-    exclude: tuple[str, ...],
+    barred: frozenset[Day],
     executor: Executor | None,
     progress: Progress | None,
     rejected: dict[str, str],
 ) -> IngestProgress:
-    barred = frozenset(np.datetime64(d) for d in exclude)
     selection = compare(offered, cube.ledger, barred)
     selection.rejected = rejected | selection.rejected
     run = IngestProgress(selection, cube.ledger)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import Cube, dataset_of
 from biastf_xr.cube._guards import CubePair, images_of, pair_cubes
 from biastf_xr.cube._ledger import stored_days, write_along_time
@@ -18,7 +19,7 @@ from biastf_xr.cube._registration import (
     correlation_surface,
     find_peak,
 )
-from biastf_xr.cube._spec import PAIR_FLAG, to_days
+from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.grid import plan_resampling
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def count_flags(flags: Any) -> str:
 
 def explain(table: xr.Dataset, day: Any) -> str:
     """Return why a day is flagged as it is."""
-    row = table.sel(time=np.datetime64(day, "ns"))
+    row = table.sel(time=to_days(day)[0].astype("datetime64[ns]"))
     flag = int(row["pair_flag"])
     r = {str(b): float(v) for b, v in zip(table["band"].values, row["correlation"].values,
                                           strict=True)}  # fmt: skip
@@ -179,7 +180,7 @@ def update_quality(
 
     cube = Cube(fine)
     a, b = (c.to_xarray(chunks=None) for c in (cube, Cube(coarse)))
-    days = to_days(a["time"].values)
+    days = to_days(a["time"])
     days = days[images_of(b, days) >= 0]
     if days.size == 0:
         return None
@@ -190,14 +191,14 @@ def update_quality(
         known, old = set(), None
     else:
         kept = [made_of.get(d) == str(m) for d, m in
-                zip(to_days(old["time"].values), old["made_of"].values, strict=True)]  # fmt: skip
+                zip(to_days(old["time"]), old["made_of"].values, strict=True)]  # fmt: skip
         old = old.isel(time=np.flatnonzero(kept))
-        known = {*to_days(old["time"].values)}
+        known = {*to_days(old["time"])}
     missing = [d for d in days if d not in known]
     if not missing and old is not None:
         return old
     new = check_pairs(a, b, days=missing, rule=rule, progress=progress)
-    texts = [made_of[d] for d in to_days(new["time"].values)]
+    texts = [made_of[d] for d in to_days(new["time"])]
     new = new.assign(made_of=("time", np.array(texts, np.dtypes.StringDType())))
     if old is not None and old.sizes["time"]:
         new = xr.concat([old, new], "time").sortby("time").assign_attrs(new.attrs)
@@ -229,7 +230,7 @@ def _store(store: CubeStore, table: xr.Dataset) -> None:
     with store.lock(), store.edit("pair quality") as edit:
         bare = table.drop_encoding()
         bare.to_zarr(edit.store, group=GROUP, mode="w", consolidated=False, zarr_format=3)
-        indices = np.searchsorted(stored_days(edit.group), to_days(table["time"].values))
+        indices = np.searchsorted(stored_days(edit.group), to_days(table["time"]))
         flags = dict(zip(indices.tolist(), table["pair_flag"].values, strict=True))
         write_along_time(edit.group["pair_flag"], flags)
 

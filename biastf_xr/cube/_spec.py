@@ -280,8 +280,3 @@ def sort_bands(names: Iterable[str]) -> tuple[str, ...]:
     """Put bands in their one order: by colour in spectral order, then the others by name."""
     known = {band: i for i, band in enumerate(BAND_ORDER)}
     return tuple(sorted(names, key=lambda b: (known.get(b, len(known)), b)))
-
-
-def to_days(times: Any) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return daily labels: UTC days without a clock time."""
-    return np.asarray(times, "datetime64[ns]").astype("datetime64[D]")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._encoding import encoding_of
 from biastf_xr.cube._spec import (
     PAIR_FLAG,
     STRUCTURE_VERSION,
     CubeSpec,
-    to_days,
 )
 from biastf_xr.errors import GridMismatchError
 from biastf_xr.version import __version__

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._spec import STATUS
@@ -142,7 +143,7 @@ def _day(ds: xr.Dataset, index: int) -> str:
 
 
 def _check_axis(ds: xr.Dataset, result: Verification) -> None:
-    steps = np.diff(ds["time"].values.astype("datetime64[D]")).astype(int)
+    steps = np.diff(to_days(ds["time"])).astype(int)
     if ds.attrs["biastf_kind"] != "fused" and (steps != 1).any():
         result.findings.append(Finding("", "time", "", "the axis has not every day once"))
     if (steps <= 0).any():

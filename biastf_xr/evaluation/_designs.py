@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.brackets import clear_fractions
 from biastf_xr.cube._cube import bands_of, drop_days
-from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.fusion._plan import TileGrid
 
@@ -50,7 +50,7 @@ class Fold:
         """Take out of the cubes what no method may see."""
         rest = drop_days(fine, self.withheld)
         if self.until is not None:
-            coarse = coarse.isel(time=to_days(coarse["time"].values) <= self.until)
+            coarse = coarse.isel(time=to_days(coarse["time"]) <= self.until)
         return rest, coarse
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import CubePair, pair_cubes
-from biastf_xr.cube._spec import STATUS, to_days
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
@@ -100,7 +101,7 @@ def evaluate(
     pair = pair_cubes(fine, coarse)
     design = design_named(design) if isinstance(design, str) else design
     named = _named(methods)
-    days = design.choose(pair) if dates is None else to_days(list(np.atleast_1d(dates)))
+    days = design.choose(pair) if dates is None else to_days(dates, "the date to score")
     folds = design.folds(pair, days)
     for method in named.values():
         _refuse_leak(method, folds)
@@ -156,10 +157,10 @@ def score_cube(
     MissingPairError
         If there is no pixel to score.
     """
-    days = to_days(list(np.atleast_1d(dates)))
+    days = to_days(dates, "the date to score")
     pair = pair_cubes(fine, coarse)
     _check_product(fused, pair, days)
-    have = to_days(fused["time"].values)
+    have = to_days(fused["time"])
     book = ScoreBook(pair.bands, 1 / pair.alignment.ratio)
     book.methods[name] = json.loads(fused.attrs.get("biastf_method", "{}"))
     baselines: dict[str, Candidate] = {baseline: baseline for baseline in BASELINES}
@@ -239,7 +240,7 @@ def _check_product(fused: xr.Dataset, pair: CubePair, days: Any) -> None:
             f"the cube to score lies on {geobox_of(fused, 'cube')}, the withheld scenes on "
             f"{pair.geobox}; expected the same grid."
         )
-    have = to_days(fused["time"].values)
+    have = to_days(fused["time"])
     absent = days[~np.isin(days, have)]
     if absent.size:
         raise CubeStructureError(

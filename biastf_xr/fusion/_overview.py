@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import (
     build_brackets,
@@ -17,7 +18,6 @@ from biastf_xr.brackets import (
     usable_dates,
 )
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube._spec import to_days
 from biastf_xr.fusion._plan import OWN_SCENE, FusionRule
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube._spec import to_days
 from biastf_xr.errors import BiastfError, ConfigError, CubeExistsError, LeakError, MissingPairError
 from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.fusion._lazy import fuse
@@ -223,7 +223,7 @@ def _built(
 
 def _only(cube: xr.Dataset, days: tuple[str, ...]) -> xr.Dataset:
     """Keep the named days of a cube, so that nothing downstream can read the others."""
-    return cube.isel(time=np.flatnonzero(np.isin(to_days(cube["time"].values), to_days(days))))
+    return cube.isel(time=np.flatnonzero(np.isin(to_days(cube["time"]), to_days(days))))
 
 
 def _cropped(fine: xr.Dataset, protocol: PaperProtocol) -> xr.Dataset:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.cube._spec import to_days
 from biastf_xr.pictures._canvas import thinned
 from biastf_xr.pictures._colour import choose_colours, composite, describe_colours, stretch
 
@@ -175,11 +175,11 @@ def animate(
     every = every or -(-ds.sizes["time"] // 122)
     season = thinned(ds[bands].isel(time=slice(None, None, every)), SIDE).load()
     limits = limits or stretch(season, chosen)
-    days = to_days(season["time"].values)
+    days = to_days(season["time"])
     sides = [season]
     if coarse is not None:
         near = coarse[bands].sel(y=season["y"], x=season["x"], method="nearest")
-        near = near.assign_coords(time=to_days(near["time"].values).astype("datetime64[s]"))
+        near = near.assign_coords(time=to_days(near["time"]).astype("datetime64[s]"))
         sides.insert(0, near.reindex(time=days.astype("datetime64[s]")).load())
     frames = []
     for index in range(days.size):

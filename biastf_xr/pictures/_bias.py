@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.cube._spec import to_days
 from biastf_xr.fusion._lazy import fuse
 from biastf_xr.fusion._plan import FusionRule
 from biastf_xr.pictures._canvas import (
@@ -46,7 +46,7 @@ def learned_bias(
     """
     bands = list(bands_of(fine))
     truth, start = (_bare(at_day(fine, d, "the fine cube"), bands) for d in (day, base))
-    known = fine.isel(time=to_days(fine["time"].values) == to_days([base])[0])
+    known = fine.isel(time=to_days(fine["time"]) == to_days(base)[0])
     how = {"upsampling": model.upsampling} if hasattr(model, "upsampling") else {}
     made, transferred = (
         _bare(fuse(known, coarse, method, dates=[day], rule=_RULE, **options).isel(time=0), bands)
@@ -104,7 +104,7 @@ def draw_bias(
         grid[1, column].set_title(_agreement(*images), fontsize=8)
         bar = figure.colorbar(shown, ax=list(grid[:, column]), location="bottom", pad=0.02)
         bar.ax.tick_params(labelsize=7)
-    days = [str(to_days([d])[0]) for d in (base, day)]
+    days = [str(to_days(d)[0]) for d in (base, day)]
     figure.suptitle(
         f"{model.name}: bias of the change from {days[0]} to {days[1]}, reflectance", fontsize=10
     )

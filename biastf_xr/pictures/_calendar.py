@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.brackets import clear_fractions
 from biastf_xr.cube._cube import bands_of, open_cube
-from biastf_xr.cube._spec import PAIR_FLAG, to_days
+from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.pictures._canvas import Drawing, drawing, finished
 from biastf_xr.pictures._colour import RED
 
@@ -32,7 +33,7 @@ def draw_calendar(
     pairs.
     """
     opened = _opened(cubes)
-    days = [to_days(ds["time"].values) for _, ds in opened]
+    days = [to_days(ds["time"]) for _, ds in opened]
     months = np.arange(
         min(d[0] for d in days).astype("datetime64[M]"),
         max(d[-1] for d in days).astype("datetime64[M]") + 1,

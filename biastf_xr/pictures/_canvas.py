@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.cube._spec import STATUS, to_days
+from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import BiastfError, CubeStructureError, TargetDateError
 from biastf_xr.grid import geobox_of
 from biastf_xr.pictures._colour import MISSING, composite
@@ -105,7 +106,7 @@ def thinned(ds: xr.Dataset, most: int = DRAWN) -> xr.Dataset:
 
 def at_day(ds: xr.Dataset, day: Any, what: str = "the cube") -> xr.Dataset:
     """Take one date of a cube; lazy."""
-    wanted, have = to_days([day])[0], to_days(np.atleast_1d(ds["time"].values))
+    wanted, have = to_days(day)[0], to_days(ds["time"])
     found = np.flatnonzero(have == wanted)
     if not found.size:
         span = f"{have.size} dates, {have[0]} to {have[-1]}" if have.size else "none"

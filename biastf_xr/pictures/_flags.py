@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._spec import to_days
+from biastf_xr._days import to_days
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.pictures._canvas import (
     Drawing,
@@ -42,7 +42,7 @@ def count_status(fused: xr.Dataset) -> pd.DataFrame:
     images = (flag.isel(time=index).values for index in range(flag.sizes["time"]))
     counts = np.array([np.bincount(image.ravel(), minlength=256) for image in images])
     shares = counts / counts.sum(axis=1, keepdims=True)
-    days = pd.Index([str(d) for d in to_days(flag["time"].values)], name="date")
+    days = pd.Index([str(d) for d in to_days(flag["time"])], name="date")
     return pd.DataFrame({n: shares[:, v] for v, n in names.items() if counts[:, v].any()}, days)
 
 
@@ -56,10 +56,10 @@ def draw_status(fused: xr.Dataset, dates: Any = None, *, path: str | Path | None
     from matplotlib.patches import Patch
 
     shares, names = count_status(fused), flags_of(fused)
-    have = to_days(fused["time"].values)
+    have = to_days(fused["time"])
     if dates is None:
         dates = have[np.unique(np.linspace(0, have.size - 1, 5).round().astype(int)[1:-1])]
-    chosen = to_days(np.atleast_1d(dates))
+    chosen = to_days(dates)
     figure = drawing(9.5, 4.9)
     grid = figure.add_gridspec(2, chosen.size, height_ratios=(3, 2))
     for index, day in enumerate(chosen):
@@ -109,7 +109,7 @@ def draw_distance(fused: xr.Dataset, day: Any, *, path: str | Path | None = None
         top = float(days[np.isfinite(days)].max(initial=1))
         show_map(figure, axis, days, title, "days away", cmap="viridis", vmin=0, vmax=top)
     scale_bar(axes[0], image)
-    figure.suptitle(f"{to_days([day])[0]}: days to what every pixel was made from", fontsize=10)
+    figure.suptitle(f"{to_days(day)[0]}: days to what every pixel was made from", fontsize=10)
     return finished(figure, path)
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.cube._spec import sigma_of, to_days
+from biastf_xr.cube._spec import sigma_of
 from biastf_xr.pictures._canvas import (
     Drawing,
     at_day,
@@ -52,7 +53,7 @@ def draw_quicklook(
     figure, axes = panels(images.sizes["time"], (images.sizes["y"], images.sizes["x"]), across=3)
     for index, axis in enumerate(axes):
         image = images.isel(time=index)
-        show_image(axis, image, chosen, limits, str(to_days([image["time"].values])[0]))
+        show_image(axis, image, chosen, limits, str(to_days(image["time"])[0]))
     scale_bar(axes[0], images)
     figure.suptitle(describe_colours(chosen, limits), fontsize=10)
     return finished(figure, path)
@@ -75,6 +76,7 @@ def draw_comparison(
     `fused`: Fused cube; its standard deviation is shown where it has one.
     `band`: Of the standard deviation; near infrared by default, where there is one.
     """
+    day = to_days(day)[0]
     made = thinned(at_day(fused, day, "the fused cube"))
     chosen = choose_colours(bands_of(_stacked(made)), colours)
     band = band_to_show(_stacked(made), band)
@@ -83,15 +85,15 @@ def draw_comparison(
         base = made[side].values if side in made.coords else np.datetime64("NaT")
         if not np.isnat(base):
             image = thinned(at_day(fine, base, "the fine cube"))
-            images[f"fine, {to_days([base])[0]}"] = image
-    days = to_days(coarse["time"].values)
-    if to_days([day])[0] in days:
+            images[f"fine, {to_days(base)[0]}"] = image
+    days = to_days(coarse["time"])
+    if day in days:
         nearest = at_day(coarse, day).sel(y=made["y"], x=made["x"], method="nearest")
-        images[f"coarse, {to_days([day])[0]}"] = nearest
-    images[f"fused, {to_days([day])[0]}"] = made
+        images[f"coarse, {day}"] = nearest
+    images[f"fused, {day}"] = made
     images = {title: image.load() for title, image in images.items()}
     order = sorted(images, key=lambda title: (title.split(", ")[1], title))
-    limits = stretch(images[f"fused, {to_days([day])[0]}"], chosen)
+    limits = stretch(images[f"fused, {day}"], chosen)
     sigma = sigma_of(band)
     count = len(order) + (sigma in made)
     figure, axes = panels(count, (made.sizes["y"], made.sizes["x"]), across=5)
@@ -120,6 +122,5 @@ def _frames(ds: xr.Dataset, dates: Any) -> xr.Dataset:
         count = min(FRAMES, ds.sizes["time"])
         indices = np.linspace(0, ds.sizes["time"] - 1, count).round().astype(int)
         return ds.isel(time=indices)
-    one = isinstance(dates, str) or np.ndim(dates) == 0
-    wanted = [at_day(ds, day) for day in ([dates] if one else dates)]
+    wanted = [at_day(ds, day) for day in to_days(dates)]
     return xr.concat(wanted, "time", coords="minimal", compat="override", join="override")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._spec import sigma_of, to_days
+from biastf_xr._days import to_days
+from biastf_xr.cube._spec import sigma_of
 from biastf_xr.pictures._canvas import Drawing, band_to_show, drawing, finished, flags_of
 from biastf_xr.pictures._colour import BLACK, BLUE, ORANGE, STATUS_COLOURS
 
@@ -70,7 +71,7 @@ def draw_curve(axis: Any, pixel: xr.Dataset, band: str) -> None:
 
 
 def _days(ds: Any) -> Any:
-    return to_days(ds["time"].values).astype("datetime64[s]")
+    return to_days(ds["time"]).astype("datetime64[s]")
 
 
 def _mark_status(axis: Any, pixel: xr.Dataset, days: Any) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of
-from biastf_xr.cube._spec import to_days
 from biastf_xr.pictures._canvas import at_day, band_to_show, drawing, finished, show_image
 from biastf_xr.pictures._colour import choose_colours, stretch
 from biastf_xr.pictures._series import draw_curve
@@ -39,7 +39,7 @@ def draw_sheet(
     """
     bands = bands_of(fused)
     colours = choose_colours(bands)
-    days = to_days(list(withheld))
+    days = to_days(withheld)
     cubes = {"coarse": coarse, "withheld scene": fine, **baselines, "fused": fused}
     width = max(len(cubes), 6)
     rows = len(days) + 2
@@ -77,11 +77,11 @@ def _season(
     index = np.linspace(0, fused.sizes["time"] - 1, width).round().astype(int)
     frames = fused.isel(time=index).load()
     limits = stretch(frames, colours)
-    scenes = to_days(fine["time"].values)
+    scenes = to_days(fine["time"])
     scenes = scenes[~np.isin(scenes, withheld)]
     for i in range(width):
         frame = frames.isel(time=i)
-        day = to_days(frame["time"].values)
+        day = to_days(frame["time"])[0]
         apart = int(np.abs((scenes - day).astype(int)).min())
         axis = figure.add_subplot(strip[0, i])
         show_image(axis, frame, colours, limits, f"{day}\n{apart} days from a scene")
@@ -99,9 +99,10 @@ def _series(axis: Any, fused: xr.Dataset, fine: xr.Dataset, withheld: Any) -> No
     y, x = np.unravel_index(int(np.argsort(filled.ravel())[int(filled.size * 0.98)]), filled.shape)
     seen = fine[band].isel(y=y, x=x).load()
     draw_curve(axis, fused.isel(y=y, x=x), band)
-    hidden = np.isin(to_days(seen["time"].values), withheld)
-    axis.plot(seen["time"][~hidden], seen[~hidden], "o", ms=5, color="black", label="fine scenes")
-    axis.plot(seen["time"][hidden], seen[hidden], "D", ms=6, mfc="none", color="tab:red",
+    days = to_days(seen["time"])
+    hidden = np.isin(days, withheld)
+    axis.plot(days[~hidden], seen[~hidden], "o", ms=5, color="black", label="fine scenes")
+    axis.plot(days[hidden], seen[hidden], "D", ms=6, mfc="none", color="tab:red",
               label="withheld fine scenes")  # fmt: skip
     axis.set_title(f"one pixel (row {y}, column {x}) through the season", fontsize=9)
     axis.legend(fontsize=8, ncols=4, frameon=False)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told, size
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
-from biastf_xr.cube._spec import sigma_of, to_days
+from biastf_xr.cube._spec import sigma_of
 from biastf_xr.cube.stores._lock import lock_folder, writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
 from biastf_xr.publish import _stac as stac
@@ -301,11 +302,11 @@ def _layers(ds: xr.Dataset, layers: Iterable[str] | None) -> tuple[str, ...]:
 
 def _wanted(ds: xr.Dataset, digests: dict[Day, str], dates: Iterable[str] | None) -> dict[Day, str]:
     """Return the dates to be in the catalogue, and what each was made from."""
-    days = list(to_days(ds["time"].values))
+    days = list(to_days(ds["time"]))
     if any(digests.values()):
         days = [d for d in days if digests[d]]  # what a fusion has not reached yet is no image
     if dates is not None:
-        wanted = {Day(d, "D") for d in dates}
+        wanted = set(to_days(dates, "the date to publish"))
         missing = sorted(wanted - set(days))
         if missing:
             span = f"; it has {len(days)} from {days[0]} to {days[-1]}" if days else ""
@@ -338,7 +339,7 @@ def _href(store: CubeStore, folder: Path) -> str:
 def _write_items(
     catalogue: _Catalogue, plan: _Plan, threads: int, progress: Progress | None
 ) -> list[Path]:
-    days = list(to_days(catalogue.ds["time"].values))
+    days = list(to_days(catalogue.ds["time"]))
     layers = catalogue.layers()
     files: list[Path] = []
     with ThreadPoolExecutor(threads) as pool:

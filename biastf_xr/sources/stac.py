@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import numpy as np
 
+from biastf_xr._days import to_days
 from biastf_xr._urls import is_url
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources import PRODUCTS, build_product, product_class
@@ -50,7 +50,7 @@ class Stac(Product):
     bbox : tuple of float, optional
         West, south, east, north in degrees.  An API needs it.
     datetime : str, optional
-        Period, as "2021-04-01/2021-06-30".  An API needs it.
+        First and last day, as "2021-04-01/2021-06-30", or ".." for either.  An API needs it.
     assets : dict of str
         Asset keys that differ from the usual ones, by layer.
     login : {"none", "planetary-computer", "earthdata"}
@@ -80,6 +80,8 @@ class Stac(Product):
         if unknown:
             raise ConfigError(f"assets: no layers {unknown}; expected {sorted(keys)}.")
         object.__setattr__(self, "collections", tuple(self.collections))
+        if self.datetime is not None:
+            object.__setattr__(self, "datetime", _period(str(self.datetime)))
         self.check_choice("login", get_args(Login))
 
     @property
@@ -167,10 +169,10 @@ class Stac(Product):
             return False
         if self.bbox and item.bbox and not _meet(self.bbox, item.bbox):
             return False
-        if self.datetime and item.datetime:
+        if self.datetime and (when := _time_of(item)):
             first, _, last = self.datetime.partition("/")
-            day = f"{item.datetime:%Y-%m-%d}"
-            return first[:10] <= day <= (last or first)[:10]
+            day = str(to_days(when)[0])
+            return first.replace("..", "") <= day <= (last.replace("..", "") or "9999")
         return True
 
     def _search(self, url: str) -> Iterable[Any]:
@@ -205,6 +207,15 @@ def _meet(one: Sequence[float], other: Sequence[float]) -> bool:
         return False
     width, reach = (east - west) % 360 or 360 * (east != west), (c - a) % 360 or 360 * (c != a)
     return bool((a - west) % 360 <= width or (west - a) % 360 <= reach)
+
+
+def _period(text: str) -> str:
+    """Return a period as the standard writes it, first and last day."""
+    days = text.split("/")
+    if len(days) > 2:
+        raise ConfigError(f'datetime is {text!r}; expected "2021-04-01/2021-06-30".')
+    ends = [d if d in ("", "..") else str(to_days(d, "datetime")[0]) for d in days]
+    return "/".join(end or ".." for end in (ends * 2)[:2])
 
 
 def _static(where: str) -> Iterator[Any]:
@@ -310,7 +321,7 @@ def _scene_of(item: Any, files: Files, problem: str, product: Product) -> Scene:
     """Describe an item by itself."""
     date: np.datetime64 = np.datetime64("NaT", "D")
     if when := _time_of(item):
-        date, _ = product.read_day(f"{when.astimezone(UTC):%Y-%m-%d}")
+        date, _ = product.read_day(str(to_days(when)[0]))
     else:
         problem = problem or "has no datetime. Correct the item."
     return Scene(item.id, date, files, item.id, _stamp(item), problem)

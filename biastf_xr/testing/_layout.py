@@ -9,6 +9,7 @@ import numpy as np
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from biastf_xr._days import to_days
 from biastf_xr.errors import TargetDateError
 
 if TYPE_CHECKING:
@@ -121,11 +122,7 @@ class RegionLayout:
 
     def day_of(self, date: DateLike) -> int:
         """Turn a date into days since the start."""
-        day = int(
-            (np.datetime64(date).astype("datetime64[D]") - np.datetime64(self.start, "D")).astype(
-                int
-            )
-        )
+        day = int((to_days(date)[0] - to_days(self.start, "start")[0]).astype(int))
         if not 0 <= day < self.days:
             raise TargetDateError(
                 f"{date} is outside the season, which runs for {self.days} days from {self.start}. "

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biastf_xr.cube._spec import Layout, sort_bands, to_days
+from biastf_xr._days import to_days
+from biastf_xr.cube._spec import Layout, sort_bands
 
 sides = st.integers(1, 5000)
 

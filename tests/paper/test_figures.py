@@ -12,8 +12,9 @@ import pytest
 from checks import facts
 from matplotlib.image import imread
 
+from biastf_xr._days import to_days
 from biastf_xr.cube._cube import drop_days
-from biastf_xr.cube._spec import VALID_MAX, VALID_MIN, to_days
+from biastf_xr.cube._spec import VALID_MAX, VALID_MIN
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.evaluation.metrics import rmse
 from biastf_xr.fusion import fuse

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import datetime as dt  # noqa: TC003  (pydantic reads it)
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from biastf_xr._days import to_days
 from biastf_xr.errors import MethodError
 from biastf_xr.methods._learning.card import PRECISIONS, Precision
 from biastf_xr.methods._options import check_fields, option
@@ -60,8 +61,8 @@ class SampleRule:
     hold_out_dates: float = option(0.2, least=0, below=1, rare=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.target, str):
-            object.__setattr__(self, "target", dt.date.fromisoformat(self.target))
+        if self.target is not None:
+            object.__setattr__(self, "target", to_days(self.target, "target")[0].item())
         check_fields(self)
         if self.dates != "all" and self.target is None:
             raise MethodError(
