@@ -111,7 +111,8 @@ def on_days(ds: xr.Dataset, what: str) -> xr.Dataset:
         days = to_days(ds["time"], "a time").astype("datetime64[s]")
     except TargetDateError as error:
         raise CubeStructureError(
-            f"{what}: {error} Open it with decoded times, or assign dates."
+            f"{what} has times of type {ds['time'].dtype}: {error} Open it with decoded times, "
+            "or assign dates."
         ) from error
     naive = isinstance(ds["time"].dtype, np.dtype) and ds["time"].dtype.kind == "M"
     if naive and np.array_equal(ds["time"].values, days):

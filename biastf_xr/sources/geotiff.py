@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._files import bit, join_layers, open_layer
+from biastf_xr.sources._patterns import Named, check_pattern, read_name
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from affine import Affine
 
 _MASK = "mask file"  # no band is called so
-_DATE_CODES = {"%Y": r"(?P<Y>\d{4})", "%m": r"(?P<m>\d{1,2})", "%d": r"(?P<d>\d{1,2})",
-               "%j": r"(?P<j>\d{3})"}  # fmt: skip
+_NO_DAY = np.datetime64("NaT", "D")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class GeotiffFolder(Product):
     layers : tuple of str
         Band names in the order of the file.
     pattern : str
-        File name with ``%Y``, ``%m``, ``%d`` or ``%j`` for the date and ``*`` for anything else.
+        File name with ``%Y``, ``%m``, ``%d`` or ``%j`` for the date, ``*`` for anything else and
+        ``?`` for one character.
     factor, offset : float
         ``reflectance = value * factor + offset``.
     nodata : float, optional
@@ -124,9 +125,9 @@ factor = 1e-4                    # reflectance per unit
         object.__setattr__(self, "span", tuple(self.span))
         object.__setattr__(self, "clear_values", tuple(self.clear_values))
         object.__setattr__(self, "masked_bits", tuple(self.masked_bits))
-        _regex(self.pattern)
+        check_pattern(self.pattern, "pattern")
         if self.mask_pattern is not None:
-            _regex(self.mask_pattern)
+            check_pattern(self.mask_pattern, "mask_pattern")
         whole = len(self.span) == 2 and all(type(n) is int for n in self.span)
         if not (whole and -366 <= self.span[0] <= self.span[1] <= 366):
             raise ConfigError(
@@ -148,25 +149,22 @@ factor = 1e-4                    # reflectance per unit
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the files that match the pattern, by date; see `Product.find_scenes`."""
-        regex = _regex(self.pattern)
         paths = self.files(folder)
         masks = self._masks(paths)
+        taken = {mask for beside in masks.values() for mask, _ in beside}
         scenes = []
         for path in paths:
-            match = regex.fullmatch(path.name)
-            if not match or path in masks.values():
+            named = read_name(self.pattern, path.name)
+            if path in taken or named is None:
                 continue
-            date, problem = self.read_day(_day_in(match))
+            date, problem = self.read_day(named.day) if named.day else (_NO_DAY, named.problem)
             files: dict[str, Path | str] = {"image": path}
-            if self.mask_pattern is not None:
-                mask = masks.get(_shared_name(path, match, whole=self._same_stars))
-                if mask is None:
-                    problem = problem or (
-                        f"has no mask {self.mask_pattern} beside it. Add the file, or leave out "
-                        "mask_pattern."
-                    )
-                else:
-                    files["mask"] = mask
+            if self.mask_pattern is not None and not problem:
+                beside = masks.get((path.parent, named.day), [])
+                found = [mask for mask, its in beside if self._goes_with(its, named)]
+                problem = _no_mask(self.mask_pattern, found)
+                if found:
+                    files["mask"] = found[0]
             scenes.append(Scene(str(path.relative_to(folder)), date, files, problem=problem))
         return self.in_order(scenes)
 
@@ -230,43 +228,28 @@ factor = 1e-4                    # reflectance per unit
             return open_layer(path)
         return open_layer(path, crs=self.grid.crs, transform=self.grid.transform)
 
-    @property
-    def _same_stars(self) -> bool:
-        return (self.mask_pattern or "").count("*") == self.pattern.count("*")
+    def _masks(self, paths: list[Path]) -> dict[tuple[Path, str], list[tuple[Path, Named]]]:
+        """Find the masks, by folder and day."""
+        found: dict[tuple[Path, str], list[tuple[Path, Named]]] = defaultdict(list)
+        for path in paths if self.mask_pattern else ():
+            named = read_name(str(self.mask_pattern), path.name)
+            if named and named.day:
+                found[path.parent, named.day].append((path, named))
+        return found
 
-    def _masks(self, paths: list[Path]) -> dict[tuple[str, ...], Path]:
-        """Find the masks, by folder, date and, if it can tell, the text of the stars."""
-        if self.mask_pattern is None:
-            return {}
-        regex = _regex(self.mask_pattern)
-        found = ((path, regex.fullmatch(path.name)) for path in paths)
-        return {_shared_name(p, m, whole=self._same_stars): p for p, m in found if m}
-
-
-def _shared_name(path: Path, match: re.Match[str], *, whole: bool) -> tuple[str, ...]:
-    """Return what an image shares with its mask: folder and date, and the text of the stars."""
-    dates = match.groupdict()
-    stars = [text for i, text in enumerate(match.groups(), 1)
-             if i not in match.re.groupindex.values()]  # fmt: skip
-    return (str(path.parent), *dates.values(), *(stars if whole else ()))
+    def _goes_with(self, mask: Named, image: Named) -> bool:
+        """Return whether the stars of a mask may be those of an image, if both have as many."""
+        same = str(self.mask_pattern).count("*") == self.pattern.count("*")
+        return not same or bool(mask.stars & image.stars)
 
 
-def _regex(pattern: str) -> re.Pattern[str]:
-    """Turn a file-name pattern into a regular expression."""
-    parts = re.split(r"(%[a-zA-Z]|\*)", pattern)
-    unknown = [p for p in parts if p.startswith("%") and p not in _DATE_CODES]
-    codes = sorted(p for p in parts if p in _DATE_CODES)
-    if unknown or codes not in (["%Y", "%d", "%m"], ["%Y", "%j"]):
-        raise ConfigError(
-            f"pattern {pattern!r} does not say where the date is; expected %Y with %m and %d, or "
-            "%Y with %j, for instance L_%Y%m%d.tif."
-        )
-    return re.compile(
-        "".join(_DATE_CODES.get(p, "(.*)" if p == "*" else re.escape(p)) for p in parts)
+def _no_mask(pattern: str, found: list[Path]) -> str:
+    """Return why an image has not one mask."""
+    if len(found) == 1:
+        return ""
+    if not found:
+        return f"has no mask {pattern} beside it. Add the file, or leave out mask_pattern."
+    return (
+        f"has several masks: {', '.join(mask.name for mask in found)}. Write mask_pattern with a "
+        "* for what images and masks have in common, as often as pattern has one."
     )
-
-
-def _day_in(match: re.Match[str]) -> str:
-    """Return the day in a file name, as `Product.read_day` takes it."""
-    parts = match.groupdict()
-    return parts["Y"] + parts["j"] if "j" in parts else "-".join(parts[c] for c in "Ymd")
