@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._urls import archive_of
 from biastf_xr.cube._spec import TIME_UNITS
 from biastf_xr.errors import CubeStructureError
 
@@ -77,7 +78,7 @@ def fingerprint(scene: Scene) -> str:
     for layer, file in sorted(scene.files.items()):
         parts.append(f"{layer}={Path(file).name if isinstance(file, Path) else file}")
         try:
-            state = Path(file).stat()
+            state = (archive_of(file) or Path(file)).stat()
         except OSError:
             continue
         parts.append(f"{state.st_size}/{state.st_mtime_ns}")

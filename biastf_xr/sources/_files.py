@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import datetime as dt
+import tarfile
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._urls import archive_of, member
 from biastf_xr.errors import GridMismatchError, SceneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     import xarray as xr
     from affine import Affine
 
 # The filters of warnings are the process's: threads that change them take turns.
 _FILTERS = threading.RLock()
+
+
+def with_members(paths: Iterable[Path]) -> Iterator[tuple[str, Path | str]]:
+    """Name files, with the members of tar archives; one that cannot be read is itself a file."""
+    for path in paths:
+        members: list[str] = []
+        if path.suffix.lower() == ".tar" and path.is_file():
+            with suppress(tarfile.TarError, OSError), tarfile.open(path, "r:") as archive:
+                members = archive.getnames()
+        if members:
+            yield from ((PurePosixPath(name).name, member(path, name)) for name in members)
+        else:
+            yield path.name, path
+
+
+def read_text(path: Path | str) -> str:
+    """Read a text file, also from a tar archive."""
+    archive = archive_of(path)
+    try:
+        if archive is None:
+            return Path(path).read_text(encoding="utf-8", errors="replace")
+        name = str(path).rpartition("}/")[2]
+        with tarfile.open(archive, "r:") as opened:
+            content = opened.extractfile(name)
+            return content.read().decode("utf-8", "replace") if content else ""
+    except (OSError, KeyError, tarfile.TarError) as error:
+        raise SceneError(f"{path} cannot be read ({error}). Download it again.") from error
 
 
 def open_raster(path: Path | str) -> xr.DataArray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 import numpy as np
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day
+from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day, with_members
 
 if TYPE_CHECKING:
     import re
@@ -106,8 +106,9 @@ class SharedProductOptions:
 
     Attributes
     ----------
-    mask_cirrus, mask_snow, mask_adjacent : bool
-        Whether pixels under cirrus, under snow, or next to a cloud or its shadow are masked too.
+    mask_cirrus, mask_snow, mask_adjacent, mask_aerosol : bool
+        Whether pixels under cirrus, under snow, next to a cloud or its shadow, or under heavy
+        aerosol are masked too.
     max_view_zenith : float
         Largest view zenith angle in degrees; pixels seen further from the side are masked where the
         angle is known.
@@ -121,6 +122,7 @@ class SharedProductOptions:
     mask_cirrus: bool = False
     mask_snow: bool = False
     mask_adjacent: bool = False
+    mask_aerosol: bool = False
     max_view_zenith: float = 90.0
     platform: str = "both"
     quality: str = "magnitude"
@@ -130,6 +132,29 @@ def middle_of(span: tuple[int, int]) -> np.timedelta64:
     """Return how far the middle of a composite lies from the day in its name."""
     first, last = span
     return np.timedelta64((first + last + 1) // 2, "D")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Files of a form, or of a product, that is not read.
+
+    Attributes
+    ----------
+    pattern : re.Pattern
+        What they are called.  Its group ``id``, if it has one, is what files of one scene share,
+        its group ``date`` when that was.
+    example : str
+        The name of one.
+    why : str
+        What they are, what is expected, and what to do; names of groups in braces.
+    key : str
+        `Scene.key` of the scene that has the same content in a form that is read.
+    """
+
+    pattern: re.Pattern[str]
+    example: str
+    why: str
+    key: str = "{id}"
 
 
 class Product:
@@ -161,6 +186,8 @@ class Product:
         What its files are called, with the group ``date`` (YYYYDDD or YYYYMMDD), and ``id`` of the
         scene and ``layer``, or what `scene_id` and `layer_of` make of others.  A name is that of
         the first pattern that matches.
+    refused : tuple of Refused
+        Files of other forms, named so that they are not overlooked.
     layer_names : mapping of str to str
         Name of every layer by what a file name calls it, in any case.
     needed : tuple of str
@@ -193,6 +220,7 @@ class Product:
     required: ClassVar[str] = ""
     tables: ClassVar[Mapping[str, type]] = {}
     patterns: ClassVar[tuple[re.Pattern[str], ...]] = ()
+    refused: ClassVar[tuple[Refused, ...]] = ()
     layer_names: ClassVar[Mapping[str, str]] = {}
     needed: ClassVar[tuple[str, ...]] = ()
     asset_keys: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -247,7 +275,7 @@ class Product:
         list of Scene
             Scenes in order of date.
         """
-        return self.choose(self.scenes_of((p.name, p) for p in self.files(folder)), folder)
+        return self.choose(self.scenes_of(with_members(self.files(folder))), folder)
 
     def scenes_of(self, files: Iterable[tuple[str, Path | str]]) -> list[Scene]:
         """Group files into scenes by their names.
@@ -264,12 +292,38 @@ class Product:
         """
         names: dict[str, dict[str, re.Match[str]]] = defaultdict(dict)
         found: dict[str, dict[str, Path | str]] = defaultdict(dict)
+        others: dict[str, Scene] = {}
         for text, file in files:
             name = self.match(text)
-            if name and (layer := self.layer_of(name)):
+            if name is None:
+                others |= {scene.id: scene for scene in self.refuse(text)}
+            elif layer := self.layer_of(name):
                 scene = self.scene_id(name)
                 names[scene][layer], found[scene][layer] = name, file
-        return [self.describe(names[scene], found[scene]) for scene in names]
+        return [*(self.describe(names[scene], found[scene]) for scene in names), *others.values()]
+
+    def refuse(self, name: str) -> list[Scene]:
+        """Describe a file that is not read.
+
+        Parameters
+        ----------
+        name : str
+            Without folders.
+
+        Returns
+        -------
+        list of Scene
+            One without files, with what is wrong; none if `refused` does not tell.
+        """
+        for form in self.refused:
+            if match := form.pattern.match(name):
+                groups = {"id": name, **match.groupdict()}
+                day = (
+                    read_day(groups["date"])[0] if groups.get("date") else np.datetime64("NaT", "D")
+                )
+                key, why = form.key.format(**groups), form.why.format(**groups)
+                return [Scene(groups["id"], day, {}, key, problem=why)]
+        return []
 
     def match(self, name: str) -> re.Match[str] | None:
         """Return what the first of `patterns` that fits makes of a file name.
@@ -299,9 +353,12 @@ class Product:
         Returns
         -------
         list of Scene
-            In order.
+            In order, without those of another form that are there in one that is read.
         """
-        return self.in_order(scenes)
+        found = self.in_order(scenes)
+        read = {scene.acquisition for scene in found if scene.files}
+        read |= {scene.id for scene in found if scene.files}
+        return [scene for scene in found if scene.files or scene.acquisition not in read]
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene, every layer in its native units; pixels are read when indexed.

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    import xarray as xr
+
 
 Sensor = Literal["L30", "S30"]
 
@@ -74,6 +76,7 @@ class Hls(Product):
     mask_adjacent: bool = True
     mask_cirrus: bool = False
     mask_snow: bool = False
+    mask_aerosol: bool = False
     tile: str | None = None
     prefer: Sensor = "L30"
 
@@ -118,6 +121,14 @@ class Hls(Product):
                 "L30 or S30, as in HLS.L30.T55HCV.2020001T000000.v2.0. Correct the item."
             )
         return self.asset_keys if found == {"L30"} else {**self.asset_keys, **_S30_KEYS}
+
+    def usable(self, raw: xr.Dataset) -> Mapping[str, Any]:
+        """Return where the numbers of each band may be used; see `Product.usable`."""
+        usable = super().usable(raw)
+        if not self.mask_aerosol:
+            return usable
+        hazy = (raw["Fmask"] >> 6) == 3
+        return {band: clear & ~hazy for band, clear in usable.items()}
 
     def rank(self, scene: Scene) -> tuple[Any, ...]:
         """Return where a scene comes among those of its day: the preferred sensor first."""

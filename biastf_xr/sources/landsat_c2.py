@@ -10,35 +10,52 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from biastf_xr._urls import is_url
 from biastf_xr.errors import SceneError
-from biastf_xr.sources._files import lacking
-from biastf_xr.sources.base import Encoding, Product, Scene
+from biastf_xr.sources._files import lacking, read_text
+from biastf_xr.sources.base import Encoding, Product, Refused, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import xarray as xr
 
-_OVERPASS = r"_(?P<path_row>\d{6})_(?P<date>\d{8})_(?P<processed>\d{8})_"
-_NAME = (
-    rf"(?P<id>(?P<sensor>L[CETO](?P<craft>0[45789]))_L2S[PR]{_OVERPASS}02_(?P<tier>T1|T2|RT))_"
-    r"(?P<layer>SR_B[1-7]|QA_PIXEL|QA_RADSAT|MTL)\.(?:TIF|txt)$"
+_DAYS = r"_(?P<date>\d{8})_(?P<processed>\d{8})_"
+_LAYER = r"(?P<layer>SR_B[1-7]|QA_PIXEL|QA_RADSAT|SR_QA_AEROSOL|SR_ATMOS_OPACITY|MTL)\.(?:TIF|txt)$"
+_SENSOR = r"(?P<sensor>L[CETO](?P<craft>0[45789]))"
+_SCENE = rf"(?P<id>{_SENSOR}_L2S[PR]_(?P<place>\d{{6}}){_DAYS}02_(?P<tier>T1|T2|RT))_{_LAYER}"
+# Analysis-ready data, tiles of Albers grids of the contiguous United States, Alaska and Hawaii.
+_ARD = rf"(?P<id>{_SENSOR}_(?P<place>(?:CU|AK|HI)_\d{{6}}){_DAYS}02)_{_LAYER}"
+_KEY = "{sensor}_{place}_{date}"
+
+
+def _other(rest: str, *, but: str = "$") -> re.Pattern[str]:
+    """Return the pattern of files of a scene of any level and collection, but of some."""
+    return re.compile(
+        rf"(?!{but})(?P<id>(?P<sensor>L[CETOM]\d\d)_(?P<level>L[12][A-Z]{{2}})_(?P<place>\d{{6}}){_DAYS}"
+        rf"(?P<collection>\d\d)_(?:T1|T2|RT|A1|A2)){rest}$",
+        re.IGNORECASE,
+    )
+
+
+_LEVEL = (
+    "is {level} of collection {collection}; expected L2SP or L2SR of collection 02. Order the "
+    "surface reflectance (Level-2) of Collection 2."
 )
-# Other levels and collections, named so that they are not overlooked.
-_OTHER = (
-    rf"(?P<id>(?P<sensor>L[CETOM]\d\d)_(?P<level>L[12][A-Z]{{2}}){_OVERPASS}(?P<collection>\d\d)_"
-    r"(?:T1|T2|RT))_\w+\.TIF$"
+_PACKED = (
+    "is packed in a form that cannot be read in place. Unpack it, or keep the .tar as delivered."
 )
 _QUALITY = {"QA_PIXEL": "QA_PIXEL", "QA_RADSAT": "QA_RADSAT", "MTL": "MTL"}
 # QA_RADSAT of Landsat 4 to 7: 0-4, 6 saturated in band 1-5, 7; 5 and 8 in the thermal band 6 (low
 # and high gain), which is not read; 9 dropped pixel.
 _TM_FLAGS = {"QA_RADSAT": {"always": (0, 1, 2, 3, 4, 6, 9)}}
 _CRAFT = re.compile(r"L[CETO]0([45789])_", re.IGNORECASE)
+_AEROSOL = ("SR_QA_AEROSOL", "SR_ATMOS_OPACITY")
+_AEROSOL_KEYS = ("qa_aerosol", "atmos_opacity", "SR_QA_AEROSOL.TIF", "SR_ATMOS_OPACITY.TIF")
 _TM = {"SR_B1": "blue", "SR_B2": "green", "SR_B3": "red", "SR_B4": "nir", "SR_B5": "swir1",
        "SR_B7": "swir2"}  # fmt: skip
 
@@ -47,10 +64,12 @@ _TM = {"SR_B1": "blue", "SR_B2": "green", "SR_B3": "red", "SR_B4": "nir", "SR_B5
 class LandsatC2(Product):
     """Landsat 4 to 9, Collection 2 Level 2.
 
-    Files as downloaded: ``SR_B*``, ``QA_PIXEL`` and ``QA_RADSAT``; where a ``_MTL.txt`` lies beside
-    them, its level, collection and scale are checked.  Satellites may be mixed.  Of two processings
-    of one pass the later is taken; real-time data give way to the final tiers.  Clouds, cloud
-    shadows, fill and pixels saturated in one of the six bands are always masked.
+    Files as downloaded, unpacked or in the ``.tar``: ``SR_B*``, ``QA_PIXEL`` and ``QA_RADSAT``, and
+    for `mask_aerosol` ``SR_QA_AEROSOL`` (Landsat 8 and 9, level "high") and ``SR_ATMOS_OPACITY``
+    (Landsat 4 to 7, above 0.3); of analysis-ready data (ARD) the tiles.  Where a ``_MTL.txt`` lies
+    beside them, its level, collection and scale are checked.  Satellites may be mixed.  Of two
+    processings of one pass the later is taken; real-time data give way to the final tiers.  Clouds,
+    cloud shadows, fill and pixels saturated in one of the six bands are always masked.
 
     Attributes
     ----------
@@ -60,9 +79,43 @@ class LandsatC2(Product):
 
     name: ClassVar = "landsat-c2-l2"
     title: ClassVar = "Landsat Collection 2 Level-2"
-    expects: ClassVar = "LC08_L2SP_093084_20200101_20200823_02_T1_SR_B4.TIF"
+    expects: ClassVar = (
+        "LC08_L2SP_093084_20200101_20200823_02_T1_SR_B4.TIF, the same in "
+        "LC08_L2SP_093084_20200101_20200823_02_T1.tar, or "
+        "LC08_CU_027018_20200724_20210426_02_SR_B4.TIF"
+    )
     kind: ClassVar = "fine"
-    patterns: ClassVar = (re.compile(_NAME, re.IGNORECASE), re.compile(_OTHER, re.IGNORECASE))
+    patterns: ClassVar = (re.compile(_SCENE, re.IGNORECASE), re.compile(_ARD, re.IGNORECASE))
+    refused: ClassVar = (
+        Refused(
+            pattern=_other(r"_\w+\.(?:TIF|txt)", but=r"L\w{3}_L2S[PR]_\d{6}_\d{8}_\d{8}_02_"),
+            key=_KEY, why=_LEVEL,
+            example="LC08_L1TP_090084_20160121_20170405_01_T1_B4.TIF",
+        ),
+        Refused(
+            pattern=_other(r"\.(?:tar\.gz|tgz|zip)"), key=_KEY, why=_PACKED,
+            example="LC08_L2SP_093084_20200101_20200823_02_T1.tar.gz",
+        ),
+        Refused(
+            pattern=re.compile(
+                r"(?P<id>L[CETO]0[45789]_?\w+(?:-SC\d+)?)\.(?:tar\.gz|tgz|zip)$", re.IGNORECASE
+            ),
+            why=_PACKED, example="LC080930842020010101T1-SC20200901000000.tar.gz",
+        ),
+        Refused(
+            pattern=_other(r"\.tar"), key=_KEY,
+            why="cannot be read as a tar archive, or is empty. Download it again.",
+            example="LC08_L2SP_093084_20200101_20200823_02_T1.tar",
+        ),
+        Refused(
+            pattern=re.compile(
+                r"(?P<id>L[CETO]\d\d_(?:CU|AK|HI)_\d{6}_(?P<date>\d{8})_\d{8}_C01_V\d\d)",
+                re.IGNORECASE,
+            ),
+            why="is analysis-ready data of collection 01; expected 02. Order Collection 2.",
+            example="LC08_CU_027009_20130701_20170729_C01_V01_SRB1.tif",
+        ),
+    )  # fmt: skip
     layer_names: ClassVar = {"SR_B2": "blue", "SR_B3": "green", "SR_B4": "red", "SR_B5": "nir",
                         "SR_B6": "swir1", "SR_B7": "swir2", **_QUALITY}  # fmt: skip
     needed: ClassVar = (*_TM.values(), "QA_PIXEL", "QA_RADSAT")
@@ -88,21 +141,25 @@ class LandsatC2(Product):
     mask_dilated: bool = True
     mask_cirrus: bool = True
     mask_snow: bool = False
+    mask_aerosol: bool = False
 
     def choose(self, scenes: Iterable[Scene], folder: Path | str) -> list[Scene]:
         """Take the scenes with images; see `Product.choose`."""
-        found = [s for s in super().choose(scenes, folder) if set(s.files) != {"MTL"}]
-        # A Level-1 bundle beside the Level-2 one of the same pass does no harm.
-        taken = {scene.key for scene in found if scene.files}
-        return [scene for scene in found if scene.files or scene.key not in taken]
+        return super().choose((s for s in scenes if set(s.files) != {"MTL"}), folder)
 
     def layer_of(self, name: re.Match[str]) -> str:
-        """Return the layer of a file; one of another level or collection is just "other"."""
-        if level := name.groupdict().get("level"):
-            return "other" if level.upper()[1] == "1" or name["collection"] != "02" else ""
+        """Return the layer of a file, which the band numbers of its satellite tell."""
+        layer = name["layer"].upper()
+        if layer in _AEROSOL:
+            return "aerosol" if self.mask_aerosol else ""
         if int(name["craft"]) >= 8:
             return super().layer_of(name)
-        return (_TM | _QUALITY).get(name["layer"].upper(), "")
+        return (_TM | _QUALITY).get(layer, "")
+
+    def keys_of(self, names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """Return the asset keys, with the aerosol if it is asked for."""
+        keys = dict(super().keys_of(names))
+        return keys | {"aerosol": _AEROSOL_KEYS} if self.mask_aerosol else keys
 
     def describe(
         self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path | str]
@@ -110,23 +167,18 @@ class LandsatC2(Product):
         """Describe a scene by the names of its files."""
         name = next(iter(names.values()))
         date, problem = self.read_day(name["date"])
-        key = f"{name['sensor'].upper()}_{name['path_row']}_{name['date']}"
-        if "other" in files:
-            problem = problem or (
-                f"is {name['level']} of collection {name['collection']}; expected L2SP or L2SR of "
-                "collection 02. Order the surface reflectance (Level-2) of Collection 2."
-            )
-            return Scene(name["id"], date, {}, key, problem=problem)
+        key = _KEY.format(**name.groupdict() | {"sensor": name["sensor"].upper()})
         # Real-time data, tier RT, give way to the final tiers of the same day of processing.
-        version = f"{name['processed']}_{name['tier'] != 'RT':d}"
-        return Scene(name["id"], date, files, key, version, problem or lacking(files, self.needed))
+        version = f"{name['processed']}_{name.groupdict().get('tier') != 'RT':d}"
+        needed = (*self.needed, "aerosol") if self.mask_aerosol else self.needed
+        return Scene(name["id"], date, files, key, version, problem or lacking(files, needed))
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene lazily, digital numbers and quality layers; see `Product.open_scene`."""
         files = dict(scene.files)
         metadata = files.pop("MTL", None)
         if metadata and not is_url(metadata):
-            self._check_metadata(Path(metadata))
+            self._check_metadata(metadata)
         raw = super().open_scene(replace(scene, files=files))
         craft = _CRAFT.search(" ".join([scene.id, *(Path(f).name for f in files.values())]))
         raw.attrs["craft"] = int(craft[1]) if craft else 0
@@ -142,12 +194,20 @@ class LandsatC2(Product):
         either = {*self.flags["QA_RADSAT"]["always"], *_TM_FLAGS["QA_RADSAT"]["always"]}
         return {**self.flags, "QA_RADSAT": {"always": either}}
 
-    def _check_metadata(self, path: Path) -> None:
+    def usable(self, raw: xr.Dataset) -> Mapping[str, Any]:
+        """Return where the numbers of each band may be used; see `Product.usable`."""
+        usable = super().usable(raw)
+        if "aerosol" not in raw:
+            return usable
+        aerosol = raw["aerosol"]
+        # SR_QA_AEROSOL, Landsat 8 and 9: bits 6-7 the level, 3 high.  SR_ATMOS_OPACITY, Landsat 4
+        # to 7: thousandths, hazy above 0.3.
+        hazy = (aerosol >> 6) == 3 if aerosol.dtype == np.uint8 else aerosol > 300
+        return {band: clear & ~hazy for band, clear in usable.items()}
+
+    def _check_metadata(self, path: Path | str) -> None:
         """Check the metadata file of a scene against what is declared here."""
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise SceneError(f"{path} cannot be read ({error}). Download it again.") from error
+        text = read_text(path)
         group = "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS"
         inside = re.search(rf"GROUP = {group}(.*?)END_GROUP = {group}", text, re.DOTALL)
         stated: dict[str, set[str]] = defaultdict(set)

@@ -25,8 +25,8 @@ class Vnp09ga(DailyReflectance):
 
     Attributes
     ----------
-    mask_probably_clear, mask_aerosol : bool
-        Whether pixels that are only probably clear, or under heavy aerosol, are masked too.
+    mask_probably_clear : bool
+        Whether pixels that are only probably clear are masked too.
     """
 
     name: ClassVar = "vnp09ga"
