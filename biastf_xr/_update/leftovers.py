@@ -113,8 +113,8 @@ def _alive(holder: dict[str, Any]) -> str:
 def _of_files(config: Config) -> Iterator[Leftover]:
     """Look for temporary files of records, model and exports."""
     folder, model = folder_of(config), config.method.checkpoint
-    places = [(folder, ".*.partial"), (folder / "runs", ".*.partial"), (folder, ".report.partial*"),
-              (model.parent, f".{model.name}.partial")]  # fmt: skip
+    places = [(folder, ".*.partial"), (folder / "runs", ".*.partial"),
+              (model.parent, f".{model.name}.*partial")]  # fmt: skip
     if config.update.export is not None:
         places += [(config.update.export, f".*.{part}.tif") for part in ("plain", "cog")]
     for place, pattern in places:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import replacing
 from biastf_xr._summary import Summary, Told
 from biastf_xr._update.outcomes import Outcome, failure_of
 from biastf_xr.cube.stores._lock import writing_to
@@ -208,12 +208,6 @@ def _stem(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a small file beside its place and move it there."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    with writing_to(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, "utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    """Write a small file, at once."""
+    with writing_to(str(path)), replacing(path) as partial:
+        partial.write_text(text, "utf-8")

@@ -159,15 +159,8 @@ def report(run: Context) -> Result:
     if run.evaluation is None or run.accuracy is None:
         return Result(NOTHING_NEW)
     about = {"fused cube": run.region.config.fuse.output, "withheld": run.accuracy.how}
-    partial = run.region.folder / ".report.partial.html"
     title = f"Accuracy on the scene of {run.accuracy.date}"
-    try:
-        run.evaluation.write_report(partial, title=title, **about)
-        for ending in (".json", ".html"):
-            partial.with_suffix(ending).replace(run.region.folder / f"report{ending}")
-    finally:
-        for ending in (".json", ".html"):
-            partial.with_suffix(ending).unlink(missing_ok=True)
+    run.evaluation.write_report(run.region.folder / "report.html", title=title, **about)
     return Result()
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from biastf_xr._files import replacing
 from biastf_xr.errors import BiastfError, ConfigError
 
 if TYPE_CHECKING:
@@ -140,16 +141,12 @@ def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
 
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} is there already. Name another file, or --overwrite.")
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, "utf-8")
-        read_config(partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(text, "utf-8")
+            read_config(partial)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written ({error}).") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

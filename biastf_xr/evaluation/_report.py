@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr import _html as html
+from biastf_xr._files import replacing
 from biastf_xr._tables import Table
 from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
 from biastf_xr.evaluation._image_sums import BEST, MEASURES
@@ -60,10 +61,10 @@ def write_report(
     gallery = gallery or Gallery()
     data = report_data(scores, title=title, run=run)
     data["error_scale"] = gallery.scale if gallery.days() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
-    path.with_suffix(".json").write_text(text, "utf-8")
-    path.write_text(_page(data, scores, gallery), "utf-8")
+    for file, content in (path.with_suffix(".json"), text), (path, _page(data, scores, gallery)):
+        with replacing(file) as partial:
+            partial.write_text(content, "utf-8")
     return path
 
 

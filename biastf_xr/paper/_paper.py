@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._files import replacing
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
@@ -197,11 +198,8 @@ def _make(
         "share": float(scored.sum() / target.valid.sum()),
         "scores": [[m, b, v] for (m, b), v in scores.items() if m in MEASURES],
     }
-    path = _score_file(folder, cell)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found, indent=1))
-    partial.replace(path)
+    with replacing(_score_file(folder, cell)) as partial:
+        partial.write_text(json.dumps(found, indent=1))
 
 
 def _built(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._files import replacing
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.pictures._canvas import thinned
 from biastf_xr.pictures._colour import choose_colours, composite, describe_colours, stretch
@@ -65,17 +66,16 @@ class Animation:
         from PIL import Image
 
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         width = self.frames.shape[2] // len(self.panels)
         scale = scale or max(round(240 / width), 1)
         pages = [self._page(n, scale) for n in range(len(self.days))]
         palette = Image.fromarray(self.frames[:: max(len(self.days) // 8, 1)].reshape(
             -1, *self.frames.shape[2:])).quantize(COLOURS)  # fmt: skip
         few = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-        partial = path.with_name(f".{path.name}.partial")
-        few[0].save(partial, format="GIF", save_all=True, append_images=few[1:],
-                    duration=round(1000 / self.fps), loop=0)  # fmt: skip
-        return partial.replace(path)
+        with replacing(path) as partial:
+            few[0].save(partial, format="GIF", save_all=True, append_images=few[1:],
+                        duration=round(1000 / self.fps), loop=0)  # fmt: skip
+        return path
 
     def _page(self, index: int, scale: int) -> Any:
         """Write the date and the panels' names above a frame."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._files import replacing
 from biastf_xr._summary import Summary, Told, size
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
@@ -402,6 +403,5 @@ def _text(value: Any) -> bytes:
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_bytes(content)
-    beside.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)

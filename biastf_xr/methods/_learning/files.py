@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._files import replacing
 from biastf_xr.errors import CheckpointError
 from biastf_xr.version import __version__
 
@@ -44,10 +45,8 @@ def write_model(path: Path, card: Any, arrays: Mapping[str, NDArray[Any]]) -> st
     from safetensors.numpy import save
 
     data = save(dict(arrays), metadata={"card": json.dumps(asdict(card), sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 

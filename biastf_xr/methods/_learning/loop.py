@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from biastf_xr._files import replacing
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.methods._learning.card import Layers, channels_last
 from biastf_xr.methods._learning.files import hash_arrays
@@ -269,10 +270,8 @@ def _begin_with(network: nn.Sequential, start: dict[str, NDArray[Any]], name: st
 
 def write_state(path: Path, key: str, state: dict[str, Any]) -> None:
     """Keep the state of a fit; what was there is replaced at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save({"key": key, "state": state}, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        torch.save({"key": key, "state": state}, partial)
 
 
 def read_state(path: Path, key: str) -> dict[str, Any] | None:
