@@ -115,6 +115,8 @@ def without_grid_warning() -> Iterator[None]:
 
     with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        # Scales are read by `_stated`, band by band.
+        warnings.filterwarnings("ignore", "(Scales|Offsets) differ across bands")
         yield
 
 

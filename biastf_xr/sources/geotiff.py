@@ -12,6 +12,13 @@ import xarray as xr
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._files import bit, join_layers, open_layer
 from biastf_xr.sources._patterns import Named, check_pattern, read_name
+from biastf_xr.sources._stated import (
+    StatedBand,
+    masked_in,
+    open_mask,
+    refuse_other_order,
+    stated_bands,
+)
 from biastf_xr.sources.base import Encoding, Product, Scene
 
 if TYPE_CHECKING:
@@ -19,7 +26,8 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
-_MASK = "mask file"  # no band is called so
+# No bands are called so.
+_MASK, _OWN_MASK = "mask file", "mask of the file"
 _NO_DAY = np.datetime64("NaT", "D")
 
 
@@ -75,9 +83,11 @@ class GeotiffFolder(Product):
         File name with ``%Y``, ``%m``, ``%d`` or ``%j`` for the date, ``*`` for anything else and
         ``?`` for one character.
     factor, offset : float
-        ``reflectance = value * factor + offset``.
+        ``reflectance = value * factor + offset``; by default the scale and offset tags of the file,
+        or 1 and 0.
     nodata : float, optional
-        Value of missing pixels.  NaN always is missing; the file's own nodata tag is honoured too.
+        Value of missing pixels.  NaN always is missing; the file's own nodata tags, mask and alpha
+        band are honoured too.
     valid_min, valid_max : float
         Range of usable values, before scaling.
     grid : StatedGrid, optional
@@ -169,22 +179,61 @@ factor = 1e-4                    # reflectance per unit
         return self.in_order(scenes)
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a file lazily, in native units; see `Product.open_scene`."""
+        """Open a file lazily, in native units; see `Product.open_scene`.
+
+        A mask that the file has of its own is one more layer.
+        """
         path = scene.files["image"]
-        image = self._open(path)
-        if image.sizes["band"] != len(self.layers):
-            raise SceneError(
-                f"{path} has {image.sizes['band']} bands; expected {len(self.layers)} "
-                f"({', '.join(self.layers)}). Give `layers` in the order of the file."
-            )
-        tag = image.attrs.get("_FillValue", image.rio.nodata)
-        raw = xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(self.layers)})
+        image, stated = self._open(path), self._stated(path)
+        refuse_other_order(path, self.layers, stated, image.dtype)
+        if image.dtype.kind not in "iuf":
+            raise SceneError(f"{path} holds {image.dtype}; expected integers or floats.")
+        layers, encodings = {}, {}
+        for band, said in zip(self.layers, stated, strict=True):
+            layers[band] = image.isel(band=said.number - 1, drop=True)
+            encodings[band] = self._encoding(path, band, said)
+        own = [said for said in stated if said.masked]
+        for said in own[:1] if len(own) == len(stated) else own:
+            name = _OWN_MASK if len(own) == len(stated) else f"{_OWN_MASK} {said.number}"
+            layers[name] = open_mask(path, said.number, layers[self.layers[0]])
         if "mask" in scene.files:
-            mask = self._open(scene.files["mask"]).isel(band=0, drop=True)
-            layers = {str(name): layer for name, layer in raw.items()}
-            raw = join_layers(scene.id, layers | {_MASK: mask})
-        raw.attrs["nodata"] = [v for v in (self.nodata, tag) if v is not None]
-        return raw
+            layers[_MASK] = self._open(scene.files["mask"]).isel(band=0, drop=True)
+        return join_layers(scene.id, layers).assign_attrs(encodings=encodings)
+
+    def _stated(self, path: Path | str) -> list[StatedBand]:
+        """Read what a file says of the bands that are layers: all but alpha."""
+        found = stated_bands(path)
+        kept = [band for band in found if band.colour != "alpha"]
+        if len(kept) == len(self.layers):
+            return kept
+        alpha = [band.number for band in found if band.colour == "alpha"]
+        if len(found) == len(self.layers):
+            raise SceneError(
+                f"{path} says that band {alpha[0]} is alpha: what may be used. `layers` calls it "
+                f"{self.layers[alpha[0] - 1]}. Leave it out of `layers`; if it is no alpha, say so "
+                f"in the file: rio edit-info --colorinterp {alpha[0]}=undefined."
+            )
+        raise SceneError(
+            f"{path} has {len(kept)} bands{' and alpha' if alpha else ''}; expected "
+            f"{len(self.layers)} ({', '.join(self.layers)}). Give `layers` in the order of the "
+            "file."
+        )
+
+    def _encoding(self, path: Path | str, band: str, said: StatedBand) -> Encoding:
+        """Return what the numbers of a band mean, by the options and by what the file says."""
+        factor, offset = self.factor, self.offset
+        if said.scaled and (factor, offset) == (1.0, 0.0):
+            factor, offset = said.scale, said.offset
+        if said.scaled and not np.allclose((factor, offset), (said.scale, said.offset), 1e-4, 1e-9):
+            raise SceneError(
+                f"{path} says scale {said.scale:g} and offset {said.offset:g} of {band}; the "
+                f"options say factor = {factor:g}, offset = {offset:g}. Correct the options, or "
+                "leave both out to take what the file says."
+            )
+        fill = said.fill if self.nodata is None else (self.nodata, *said.fill)
+        return Encoding(
+            factor=factor, offset=offset, fill=fill, low=self.valid_min, high=self.valid_max
+        )
 
     def usable(self, raw: xr.Dataset) -> dict[str, Any]:
         """Return where the numbers of each band may be used; see `Product.usable`."""
@@ -193,35 +242,28 @@ factor = 1e-4                    # reflectance per unit
             mask = raw[_MASK]
             by_value = bool(self.clear_values)
             usable = mask.isin(self.clear_values) if by_value else ~bit(mask, *self.masked_bits)
+        for name in raw.data_vars:
+            if str(name).startswith(_OWN_MASK):
+                usable = usable & masked_in(raw[name])
         return dict.fromkeys(self.bands, usable)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened file, lazily; see `Product.to_reflectance`."""
-        usable, encoding = self.usable(raw), self._encoding(raw)
-        return xr.Dataset({b: encoding.decode(raw[b], usable[b]) for b in self.bands})
+        usable, encodings = self.usable(raw), raw.attrs["encodings"]
+        return xr.Dataset({b: encodings[b].decode(raw[b], usable[b]) for b in self.bands})
 
     def blanks(self, raw: xr.Dataset) -> tuple[float, ...]:
         """Return what the usual fill numbers become that nobody declared; see `Product.blanks`.
 
         Where `valid_min` or `valid_max` is stated, numbers on the right side of it are measured.
         """
-        kind = raw[self.bands[0]].dtype
+        first, kind = self.bands[0], raw[self.bands[0]].dtype
         ends = (np.iinfo(kind).min, np.iinfo(kind).max) if kind.kind in "iu" else ()
-        stated = [v for v in (self.valid_min, self.valid_max) if np.isfinite(v)]
-        numbers = [
-            n for n in {0, 9999, *ends} if not (stated and self.valid_min <= n <= self.valid_max)
-        ]
-        decoded = self._encoding(raw).decode(xr.DataArray(np.array(numbers, "float64")))
+        numbers = np.array(sorted({0, 9999, *ends}), "float64")
+        if np.isfinite([self.valid_min, self.valid_max]).any():
+            numbers = numbers[(numbers < self.valid_min) | (numbers > self.valid_max)]
+        decoded = raw.attrs["encodings"][first].decode(xr.DataArray(numbers))
         return tuple(float(v) for v in decoded.values if np.isfinite(v))
-
-    def _encoding(self, raw: xr.Dataset) -> Encoding:
-        return Encoding(
-            factor=self.factor,
-            offset=self.offset,
-            fill=tuple(raw.attrs["nodata"]),
-            low=self.valid_min,
-            high=self.valid_max,
-        )
 
     def _open(self, path: Path | str) -> xr.DataArray:
         if self.grid is None:
