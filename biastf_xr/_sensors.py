@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cube._cube import open_cube
 from biastf_xr.cube._ingest import averaged, ingest
-from biastf_xr.cube._quality import archive_shift, update_quality
+from biastf_xr.cube._quality import archive_shift, update_quality, why_no_shift
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.sources import build_product
@@ -35,11 +35,14 @@ LOOKED_AT = 16
 
 def ingest_both(
     config: Config, progress: Progress, *, overwrite: bool, dry_run: bool
-) -> tuple[IngestReport, IngestReport, xr.Dataset | None]:
-    """Ingest both sensors and compare them; with `shift = "auto"` correct what that measures."""
+) -> tuple[IngestReport, IngestReport, xr.Dataset | None, str]:
+    """Ingest both sensors and compare them; with `shift = "auto"` correct what that measures.
+
+    Returned: What was done to both, how well they agree, and what became of `shift = "auto"`.
+    """
     if dry_run:
         look = partial(ingest_source, overwrite=overwrite, dry_run=True)
-        return look(config.fine, "fine"), look(config.coarse, "coarse"), None
+        return look(config.fine, "fine"), look(config.coarse, "coarse"), None, ""
     with _tasks_on(config.cluster) as executor:
         one = partial(ingest_source, executor=executor, progress=progress)
         fine_grid, coarse_grid = grids(config, anew=overwrite)
@@ -53,15 +56,20 @@ def ingest_both(
             source = source.model_copy(update={"shift": known})
         coarse = one(source, "coarse", coarse_grid, overwrite=overwrite)
         pairs = _compare(config, progress)
-        shift = archive_shift(pairs) if pairs is not None else None
-        if config.coarse.shift == "auto" and shift is not None and source.shift == (0.0, 0.0):
-            source = source.model_copy(update={"shift": tuple(round(v, 1) for v in shift)})
-            text = f"every coarse scene is moved by {source.shift} and ingested again"
-            progress("registration", 1, 1, text)
-            grid = coarse_grid or _grid_around(source)
-            coarse = one(source, "coarse", grid, overwrite=True)
-            pairs = _compare(config, progress)
-    return fine, coarse, pairs
+        moved = ""
+        if config.coarse.shift == "auto" and source.shift == (0.0, 0.0):
+            shift = archive_shift(pairs) if pairs is not None else None
+            if shift is None:
+                moved = f'shift = "auto" moves nothing: {why_no_shift(pairs)}'
+                progress("registration", 1, 1, moved)
+            else:
+                source = source.model_copy(update={"shift": tuple(round(v, 1) for v in shift)})
+                moved = f"every coarse scene is moved by {source.shift} and ingested again"
+                progress("registration", 1, 1, moved)
+                grid = coarse_grid or _grid_around(source)
+                coarse = one(source, "coarse", grid, overwrite=True)
+                pairs = _compare(config, progress)
+    return fine, coarse, pairs, moved
 
 
 def ingest_source(

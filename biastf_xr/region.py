@@ -70,11 +70,14 @@ class Ingested(Told):
     pairs : xarray.Dataset or None
         How well the sensors agree on every day that both have; None where there is no such day, and
         of a dry run.
+    moved : str
+        What became of ``shift = "auto"``; empty where nothing was to be measured.
     """
 
     fine: IngestReport
     coarse: IngestReport
     pairs: xr.Dataset | None = None
+    moved: str = ""
 
     def _summary(self) -> Summary:
         facts: dict[str, Any] = {}
@@ -83,6 +86,7 @@ class Ingested(Told):
             one = Summary.of(getattr(self, kind))
             facts |= {f"{kind} {name}": value for name, value in one.facts.items()}
             tables |= {f"{kind} {name}": table for name, table in one.tables.items()}
+        facts |= {"registration": self.moved} if self.moved else {}
         if self.pairs is None:
             return Summary("Ingest", facts, tables, ("no pair of one day was compared",))
         flags = self.pairs["pair_flag"].values
@@ -316,10 +320,8 @@ class Region:
             What was done to both cubes, and how well the sensors agree.
         """
         say = progress or _ignore
-        fine, coarse, pairs = _sensors.ingest_both(
-            self.config, say, overwrite=overwrite, dry_run=dry_run
-        )
-        return Ingested(fine, coarse, pairs)
+        done = _sensors.ingest_both(self.config, say, overwrite=overwrite, dry_run=dry_run)
+        return Ingested(*done)
 
     def fit(self, *, dry_run: bool = False, progress: Progress | None = None) -> Fitted:
         """Fit the method without the withheld dates, and save it.

@@ -39,6 +39,8 @@ SUB_PIXELS = 8
 # Windows that are compared, along each axis, and their side in sub-pixels: large scenes are
 # sampled, so that memory does not grow with them.
 WINDOWS, SIDE = 2, 512
+# Displacements are looked for up to this part of a window's side.
+SHARE = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,8 @@ class PairRule:
 
     `psf`: Full width at half maximum of the coarse sensor's point spread function, in coarse
     pixels.
-    `reach`: Largest displacement looked for, in units of the CRS (metres).
+    `reach`: Largest displacement looked for, in units of the CRS (metres); of a small scene a
+    quarter of its side.
     `largest_shift`: Displacement above which a day is flagged ``shifted``, in coarse pixels, or
     in widths of the point spread function if that is wider.
     `min_cover`: Clear share of a coarse pixel in the fine image, to take part.
@@ -160,6 +163,23 @@ def archive_shift(table: xr.Dataset, rule: PairRule | None = None) -> tuple[floa
     if spread > 0.5 * rule.psf * float(table.attrs["coarse_resolution"]):
         return None
     return middle
+
+
+def why_no_shift(table: xr.Dataset | None, rule: PairRule | None = None) -> str:
+    """Return why an archive has no one displacement."""
+    rule = rule or PairRule()
+    if table is None:
+        return "no day has a fine and a coarse image"
+    r = table["shift_correlation"].values
+    measured = r[np.isfinite(r)]
+    if not measured.size:
+        return (
+            f"on none of {r.size} days it can be told: the largest has {int(table['pixels'].max())}"
+            f" coarse pixels that are clear in both images; {rule.min_shift_pixels} are needed"
+        )
+    if measured.max() < rule.sure:
+        return f"the images correlate at most by {measured.max():.2f}; {rule.sure:g} is needed"
+    return f"the displacements of {measured.size} days do not agree"
 
 
 # --- kept with the fine cube ----------------------------------------------------------------------
@@ -308,7 +328,9 @@ def _surfaces(
     found = _read_both(images, pair, lattice, sub)
     if found is None:
         return
-    reach = max(2, int(np.ceil(rule.reach / lattice.affine.a)))
+    # Further off too little of a small image is left to tell likeness from chance.
+    side = min(lattice.shape)
+    reach = max(2, min(int(np.ceil(rule.reach / lattice.affine.a)), side // SHARE))
     sigma = rule.psf * sub / 2.3548
     for a, b in zip(*(image[:-1] for image in found), strict=True):
         if min(np.isfinite(a).sum(), np.isfinite(b).sum()) >= rule.min_shift_pixels * sub**2:

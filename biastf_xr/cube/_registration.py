@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 # Share of the smaller image that must remain under a displacement.
-OVERLAP = 0.3
+OVERLAP = 0.5
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from checks import facts
 
 from biastf_xr.brackets import BracketRule, usable_dates
+from biastf_xr.config import build_config
 from biastf_xr.cube import PAIR_FLAG, Cube, ingest, open_cube
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.cube._quality import (
@@ -225,6 +228,48 @@ def test_shift_auto_brings_the_archive_into_place_once(tmp_path):
     assert cube.attrs["biastf_shift"] == pytest.approx([300, 240], abs=40)
     outer = geobox_of(cube, "C").extent
     assert outer.contains(geobox_of(open_cube(tmp_path / "F.zarr"), "F").extent)
+
+
+def test_small_scenes_that_are_not_alike_are_not_called_displaced():
+    """What is left of a small image under a large displacement is alike by chance."""
+    fine, _ = archive(6, seed=1)
+    _, coarse = archive(6, seed=2)
+    for side in (11, 14, 18):
+        part = {"y": slice(side * 12), "x": slice(side * 12)}
+        small = {"y": slice(side), "x": slice(side)}
+        table = check_pairs(fine.isel(part), coarse.isel(small))
+        assert not (table["pair_flag"] == PAIR_FLAG["shifted"]).any()
+        assert not (table["shift_pixels"] > side / 4 + 1).any()
+        assert archive_shift(table) is None
+
+
+def test_shift_auto_says_what_it_cannot_tell(tmp_path):
+    from biastf_xr.region import Region
+
+    fine, coarse = archive(2, move=(8, -10))
+    days = [str(d)[:10] for d in fine["time"].values]
+    write(tmp_path / "scenes", "F", fine["nir"].values[:, :96, :96], days, 30)
+    write(tmp_path / "scenes", "C", coarse["nir"].values[:, :8, :8], days, 360)
+    options = {
+        kind: {"layers": ["nir"], "pattern": f"{letter}_%Y-%m-%d.tif"}
+        for kind, letter in (("fine", "F"), ("coarse", "C"))
+    }
+    sensors = {
+        kind: {
+            "product": "geotiff",
+            "folder": "scenes",
+            "cube": f"{kind}.zarr",
+            "options": options[kind],
+        }
+        for kind in options
+    }
+    sensors["coarse"]["shift"] = "auto"
+    said = []
+    region = Region(build_config(sensors, tmp_path / "run.toml"))
+    done = region.ingest(progress=lambda *about: said.append(about))
+    for text in (done.moved, next(about for about in said if about[0] == "registration")[-1]):
+        assert re.match(facts("moves nothing", "64", "100"), text)
+    assert "moves nothing" in str(done)
 
 
 @needs_shared
