@@ -43,6 +43,8 @@ def ingest_both(
     if dry_run:
         look = partial(ingest_source, overwrite=overwrite, dry_run=True)
         return look(config.fine, "fine"), look(config.coarse, "coarse"), None, ""
+    if config.grid is None:
+        _check_pixels(config)
     with _tasks_on(config.cluster) as executor:
         one = partial(ingest_source, executor=executor, progress=progress)
         fine_grid, coarse_grid = grids(config, anew=overwrite)
@@ -171,6 +173,17 @@ def _tasks_on(cluster: ClusterSection) -> Iterator[Executor | None]:
 
     with tasks_on_demand(spec) as executor:
         yield executor
+
+
+def _check_pixels(config: Config) -> None:
+    """Check that the pixels of both sensors fit, before the first one is read."""
+    from biastf_xr.grid import check_ratio, restated
+
+    fine, coarse = (next(scene_grids(s), None) for s in (config.fine, config.coarse))
+    if fine is not None and coarse is not None:
+        coarse = restated(coarse, fine.crs)
+        if coarse.crs == fine.crs:
+            check_ratio(fine, averaged(coarse, config.coarse.native_resolution))
 
 
 def _grid_over(config: Config, progress: Progress) -> GeoBox | None:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 Day = np.datetime64
 
+# The side of a true pixel of the coarse sensor may be off by this share.
+NEARLY_SQUARE = 0.02
+
 
 @dataclass(frozen=True, repr=False)
 class IngestReport(Told):
@@ -364,14 +367,23 @@ def averaged(source: GeoBox, resolution: float | None) -> GeoBox:
 
     if resolution is None or np.isclose(resolution, source.affine.a):
         return source
-    if resolution < source.affine.a:
-        raise GridMismatchError(
-            f"native_resolution {resolution:g} is smaller than the files' pixel "
-            f"({source.affine.a:g}); expected the true, larger pixel size of the coarse sensor."
-        )
     a = source.affine
-    rows, cols = (int(np.ceil(n * a.a / resolution - 1e-9)) for n in source.shape)
-    return GeoBox((rows, cols), type(a)(resolution, 0.0, a.c, 0.0, -resolution, a.f), source.crs)
+    if resolution < a.a:
+        raise GridMismatchError(
+            f"native_resolution {resolution:g} is smaller than the files' pixel ({a.a:g}); "
+            "expected the true, larger pixel size of the coarse sensor."
+        )
+    # As much larger in both directions, so that there is one ratio to the fine pixels.
+    ratio = resolution / a.a
+    height = -a.e * ratio
+    if not np.isclose(height, resolution, rtol=NEARLY_SQUARE):
+        raise GridMismatchError(
+            f"the files' pixels are {a.a:g} x {-a.e:g}; pixels of native_resolution "
+            f"{resolution:g} would be {height:g} high. State a [grid] with a region, to whose "
+            "square pixels both sensors are brought."
+        )
+    rows, cols = (int(np.ceil(n / ratio - 1e-9)) for n in source.shape)
+    return GeoBox((rows, cols), type(a)(resolution, 0.0, a.c, 0.0, -height, a.f), source.crs)
 
 
 def _create(store: CubeStore, spec: CubeSpec, days: list[Day], *, replace: bool) -> None:

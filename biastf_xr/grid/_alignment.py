@@ -206,21 +206,31 @@ def align(fine: GeoBox, coarse: GeoBox) -> Alignment:
             "expected the same CRS. State a [grid], to which both are brought when they are "
             "ingested, or reproject the coarse scenes first."
         )
-    if coarse.affine.a < fine.affine.a * (1 - 1e-6):
-        raise GridMismatchError(
-            f"coarse pixel ({coarse.affine.a:g}) is smaller than the fine pixel "
-            f"({fine.affine.a:g}); are the two cubes swapped?"
-        )
+    check_ratio(fine, coarse)
     rows = _axis(fine.affine.f, fine.affine.e, coarse.affine.f, coarse.affine.e, coarse.shape[0])
     cols = _axis(fine.affine.c, fine.affine.a, coarse.affine.c, coarse.affine.a, coarse.shape[1])
-    if not np.isclose(rows.scale, cols.scale, rtol=1e-3):
-        raise GridMismatchError(
-            f"ratio of pixel sizes differs between y ({1 / rows.scale:g}) and x "
-            f"({1 / cols.scale:g}); expected one ratio."
-        )
     alignment = Alignment(rows, cols, (int(fine.shape[0]), int(fine.shape[1])))
     _check_cover(alignment)
     return alignment
+
+
+def check_ratio(fine: GeoBox, coarse: GeoBox) -> None:
+    """Check that coarse pixels are larger than fine ones, and as much in one direction as across.
+
+    `fine`, `coarse`: Grids of one CRS.
+    """
+    a, b = fine.affine, coarse.affine
+    if b.a < a.a * (1 - 1e-6):
+        raise GridMismatchError(
+            f"coarse pixel ({b.a:g}) is smaller than the fine pixel ({a.a:g}); are the two cubes "
+            "swapped?"
+        )
+    if not np.isclose(b.e / a.e, b.a / a.a, rtol=1e-3):
+        raise GridMismatchError(
+            f"fine pixels are {a.a:g} x {-a.e:g} (x, y), coarse ones {b.a:g} x {-b.e:g}: "
+            f"{b.a / a.a:g} and {b.e / a.e:g} times as large; expected one ratio. State a [grid] "
+            "with a region, to whose square pixels both sensors are brought."
+        )
 
 
 def _check_cover(alignment: Alignment) -> None:

@@ -155,6 +155,43 @@ def test_of_scenes_in_two_zones_the_region_s_own_gives_the_grid(tmp_path):
     assert cube["nir"].notnull().all()
 
 
+# --- pixels that are not square -----------------------------------------------------------------
+
+
+def stretched(folder, coarse, *, height=30.0, native=None):
+    """Describe fine images of 29.9 x 30 m, and coarse ones of some size, and write both."""
+    fine = Affine(29.9, 0, NORTH.c, 0, -height, NORTH.f)
+    write(folder / "fine" / "L_20210101.tif", noise(), fine)
+    write(folder / "coarse" / "M_20210101.tif", *coarse(fine))
+    config = config_of(folder)
+    sensor = config.coarse.model_copy(update={"native_resolution": native})
+    return config.model_copy(update={"coarse": sensor})
+
+
+def test_images_of_oblong_pixels_are_averaged_to_their_true_size(tmp_path):
+    values = noise(2)
+    config = stretched(tmp_path, lambda fine: (values, fine), native=299)
+    *_, pairs, _ = ingest_both(config, lambda *_: None, overwrite=False, dry_run=False)
+    assert pairs is not None  # the two grids fit
+    cube = open_cube(config.coarse.cube, chunks=None)
+    assert geobox_of(cube, "cube").affine == Affine(299, 0, NORTH.c, 0, -300, NORTH.f)
+    want = values.reshape(8, 10, 10, 10).mean(axis=(1, 3)) * 1e-4
+    np.testing.assert_allclose(cube["nir"].values[0], want, atol=6.2e-5)
+
+
+def test_pixels_that_do_not_fit_are_refused_before_a_cube_is_built(tmp_path):
+    square = lambda _: (noise(2, (9, 11)), Affine(480, 0, NORTH.c, 0, -480, NORTH.f))  # noqa: E731
+    for folder, coarse, options, said in (
+        ("square", square, {}, ("29.9 x 30", "480 x 480", "[grid]")),
+        ("oblong", lambda fine: (noise(2), fine), {"height": 60.0, "native": 299},
+         ("29.9 x 60", "299", "600", "[grid]")),
+    ):  # fmt: skip
+        config = stretched(tmp_path / folder, coarse, **options)
+        with pytest.raises(GridMismatchError, match=facts(*said)):
+            ingest_both(config, lambda *_: None, overwrite=False, dry_run=False)
+        assert {p.name for p in (tmp_path / folder).iterdir()} == {"fine", "coarse"}
+
+
 # --- degrees ------------------------------------------------------------------------------------
 
 
