@@ -223,7 +223,7 @@ class BiastfAccessor:
         Parameters
         ----------
         x, y : float
-            The pixel's position, in units of the CRS.
+            The pixel's position, inside the cube, in units of its CRS.
         **options
             Options of `biastf_xr.pictures.draw_series`: band, scenes, coarse, path.
 

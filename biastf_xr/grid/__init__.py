@@ -18,6 +18,7 @@ from biastf_xr.grid._alignment import (
     mean_of,
     same_lattice,
 )
+from biastf_xr.grid._places import pixels_at
 from biastf_xr.grid._region import coarse_grid, fine_grid, read_region
 from biastf_xr.grid._resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
 from biastf_xr.grid._tiles import Float, Tile, read_padded, split_tiles
@@ -50,6 +51,7 @@ __all__ = [
     "in_degrees",
     "mean_of",
     "overlaps",
+    "pixels_at",
     "plan_resampling",
     "read_padded",
     "read_region",

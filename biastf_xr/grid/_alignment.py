@@ -162,13 +162,13 @@ def in_degrees(ds: xr.Dataset) -> str:
 
 def describe(geobox: GeoBox) -> str:
     """Return what a grid is, in one line."""
-    a, name = geobox.affine, _crs_name(geobox.crs)
+    a, name = geobox.affine, crs_name(geobox.crs)
     return (
         f"{name}, {geobox.shape[0]} x {geobox.shape[1]} px of {a.a:g} at ({a.c:.10g}, {a.f:.10g})"
     )
 
 
-def _crs_name(crs: Any) -> str:
+def crs_name(crs: Any) -> str:
     """Name a CRS by its EPSG code, or in words."""
     if crs is None:
         return "no CRS"
@@ -202,7 +202,7 @@ def align(fine: GeoBox, coarse: GeoBox) -> Alignment:
     """
     if fine.crs != coarse.crs:
         raise GridMismatchError(
-            f"fine cube is in {_crs_name(fine.crs)}, coarse cube in {_crs_name(coarse.crs)}; "
+            f"fine cube is in {crs_name(fine.crs)}, coarse cube in {crs_name(coarse.crs)}; "
             "expected the same CRS. State a [grid], to which both are brought when they are "
             "ingested, or reproject the coarse scenes first."
         )

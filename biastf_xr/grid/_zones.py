@@ -27,14 +27,21 @@ def zone_of(crs: Any) -> tuple[int, int] | None:
     return (half, number) if half in {NORTH, SOUTH} and 1 <= number <= 60 else None
 
 
+def up_to(crs: Any, other: Any) -> float | None:
+    """Return how much further up a place is in the other half of a UTM zone; None if it is none."""
+    own, there = zone_of(crs), zone_of(other)
+    if own is None or there is None or own[1] != there[1] or own[0] == there[0]:
+        return None
+    return FALSE_NORTHING if there[0] == SOUTH else -FALSE_NORTHING
+
+
 def restated(geobox: GeoBox, crs: Any) -> GeoBox:
     """Return a grid in a CRS, if that is the other half of its own UTM zone; else as it is."""
     from odc.geo.geobox import GeoBox
 
-    own, other = zone_of(geobox.crs), zone_of(crs)
-    if own is None or other is None or own[1] != other[1] or own[0] == other[0]:
+    up = up_to(geobox.crs, crs)
+    if up is None:
         return geobox
-    up = FALSE_NORTHING if other[0] == SOUTH else -FALSE_NORTHING
     a = geobox.affine
     return GeoBox(geobox.shape, type(a)(a.a, a.b, a.c, a.d, a.e, a.f + up), crs)
 

@@ -16,6 +16,7 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
 from biastf_xr.cube._cube import bands_of
+from biastf_xr.grid import pixels_at
 from biastf_xr.pictures._canvas import thinned
 from biastf_xr.pictures._colour import choose_colours, composite, describe_colours, stretch
 
@@ -178,7 +179,7 @@ def animate(
     days = to_days(season["time"])
     sides = [season]
     if coarse is not None:
-        near = coarse[bands].sel(y=season["y"], x=season["x"], method="nearest")
+        near = pixels_at(coarse[bands], "the coarse cube", x=season["x"], y=season["y"], of=season)
         near = near.assign_coords(time=to_days(near["time"]).astype("datetime64[s]"))
         sides.insert(0, near.reindex(time=days.astype("datetime64[s]")).load())
     frames = []

@@ -9,6 +9,7 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import sigma_of
+from biastf_xr.grid import pixels_at
 from biastf_xr.pictures._canvas import (
     Drawing,
     at_day,
@@ -88,7 +89,8 @@ def draw_comparison(
             images[f"fine, {to_days(base)[0]}"] = image
     days = to_days(coarse["time"])
     if day in days:
-        nearest = at_day(coarse, day).sel(y=made["y"], x=made["x"], method="nearest")
+        seen = at_day(coarse, day)
+        nearest = pixels_at(seen, "the coarse cube", x=made["x"], y=made["y"], of=made)
         images[f"coarse, {day}"] = nearest
     images[f"fused, {day}"] = made
     images = {title: image.load() for title, image in images.items()}

@@ -8,6 +8,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr.cube._spec import sigma_of
+from biastf_xr.grid import pixels_at
 from biastf_xr.pictures._canvas import Drawing, band_to_show, drawing, finished, flags_of
 from biastf_xr.pictures._colour import BLACK, BLUE, ORANGE, STATUS_COLOURS
 
@@ -27,29 +28,29 @@ def draw_series(
     coarse: xr.Dataset | None = None,
     path: str | Path | None = None,
 ) -> Drawing:
-    """Show the pixel nearest to a position on every day.
+    """Show the pixel at a position on every day.
 
     Eager for this pixel.
 
     `ds`: A daily cube; of a fused one the standard deviation of the error is shown as a band,
     and how every day was made as marks below.
-    `x`, `y`: The position, in units of the CRS.
+    `x`, `y`: The position, inside the cube, in units of its CRS.
     `band`: The band; near infrared by default, where there is one.
     `scenes`: Fine cube: its observations of the pixel are shown as points.
     `coarse`: Coarse cube: its observations around the pixel are shown as small points.
     """
     band = band_to_show(ds, band)
-    here = {"x": x, "y": y}
     names = [n for n in (band, sigma_of(band), "status_flag") if n in ds]
-    pixel = ds[names].sel(here, method="nearest").load()
+    pixel = pixels_at(ds[names], "the cube", x=x, y=y).load()
+    here: dict[str, Any] = {"x": x, "y": y, "of": ds}
     figure = drawing(9.5, 3.4)
     axis = figure.subplots()
     if coarse is not None:
-        seen = coarse[band].sel(here, method="nearest").load()
+        seen = pixels_at(coarse[[band]], "the coarse cube", **here)[band].load()
         axis.plot(_days(seen), seen, ".", ms=3.5, color=ORANGE, label="coarse, as observed")
     draw_curve(axis, pixel, band)
     if scenes is not None:
-        seen = scenes[band].sel(here, method="nearest").load()
+        seen = pixels_at(scenes[[band]], "the fine cube", **here)[band].load()
         axis.plot(_days(seen), seen, "o", ms=5, color=BLACK, label="fine scenes")
     if "status_flag" in pixel:
         _mark_status(axis, pixel, _days(pixel))
