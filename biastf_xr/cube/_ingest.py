@@ -24,7 +24,7 @@ from biastf_xr.cube._ledger import (
     stored_days,
     write_records,
 )
-from biastf_xr.cube._selection import compare, usable
+from biastf_xr.cube._selection import Offer, compare, usable
 from biastf_xr.cube._spec import SPAN, CubeKind, CubeSpec, Layout, sort_bands
 from biastf_xr.cube._template import add_history, build_template, write_template
 from biastf_xr.errors import (
@@ -35,6 +35,7 @@ from biastf_xr.errors import (
     SceneError,
 )
 from biastf_xr.grid import geobox_of
+from biastf_xr.sources._folders import walk
 from biastf_xr.sources.base import middle_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class IngestReport(Told):
         Scenes in the cube that are no longer in the folder.
     excluded : tuple of str
         Scenes that were left out as asked.
+    superseded : dict of str
+        Scenes that were not taken because a later processing of the same acquisition lies beside
+        them: that one's id, by theirs.
     rejected : dict of str
         Why a scene was not taken, by id.
     removed : tuple of numpy.datetime64
@@ -85,6 +89,7 @@ class IngestReport(Told):
     unchanged: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    superseded: dict[str, str] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     removed: tuple[Day, ...] = ()
     days: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -99,7 +104,8 @@ class IngestReport(Told):
         kinds: dict[str, Collection[Any]] = {
             "scenes to read": to_read, "replaced by a newer processing": self.replaced,
             "unchanged": self.unchanged, "kept though gone from the folder": self.kept,
-            "excluded": self.excluded, "days taken out": self.removed, "rejected": self.rejected,
+            "excluded": self.excluded, "older than another processing": self.superseded,
+            "days taken out": self.removed, "rejected": self.rejected,
         }  # fmt: skip
         counts = [f"{len(some)} {what}" for what, some in kinds.items() if some]
         counts.insert(0, f"{len(self.added)} scenes added")
@@ -202,7 +208,8 @@ def ingest(
         If another process writes to the store, or it cannot be written.
     """
     barred = frozenset(to_days(exclude, "the day to exclude"))
-    offered, rejected, excluded = _offered(product, folder, start, end, barred)
+    offer = _offered(product, folder, start, end, barred)
+    offered, rejected = offer.days, offer.rejected
     cube = Cube(path)
     store = cube.store
     if dry_run:
@@ -211,11 +218,11 @@ def ingest(
         selection.rejected = rejected | selection.rejected
         removed = [day for day, scenes in selection.days.items() if not scenes]
         run = IngestProgress(selection, known, removed=removed)
-        return _report(store, run, tuple(excluded), dry_run=True)
+        return _report(store, run, offer, dry_run=True)
     with store.lock():
         present = store.exists() and not overwrite
         if not offered and not present:
-            raise _nothing_usable(folder, rejected, excluded)
+            raise _nothing_usable(folder, rejected, offer.excluded)
         job = _plan(
             product, offered, cube, kind, grid, native_resolution, shift, resampling, shard,
             rejected, present=present,
@@ -228,21 +235,19 @@ def ingest(
             if not present and not any(r.finished for r in cube.reopened().ledger.values()):
                 store.delete()
             raise
-        report = _report(store, run, tuple(excluded))
+        report = _report(store, run, offer)
         if not present and not any(report.added.values()):
             store.delete()
             _refuse_empty(product, folder, report)
     if report.rejected and not (report.added or report.unchanged or report.removed):
-        raise _nothing_usable(folder, report.rejected, excluded)
+        raise _nothing_usable(folder, report.rejected, offer.excluded)
     return report
 
 
 # --- what the archive offers ----------------------------------------------------------------------
 
 
-def _offered(
-    product: Product, folder: Any, start: Any, end: Any, barred: frozenset[Day]
-) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
+def _offered(product: Product, folder: Any, start: Any, end: Any, barred: frozenset[Day]) -> Offer:
     found = product.find_scenes(folder if is_url(folder) else Path(folder))
     if not found:
         raise SceneError(
@@ -252,20 +257,20 @@ def _offered(
     low, high = (
         to_days(day, name)[0] if day else None for name, day in (("start", start), ("end", end))
     )
-    offered, rejected, excluded = usable(found, start=low, end=high, exclude=barred)
-    if not (offered or rejected or excluded):
+    offer = usable(found, start=low, end=high, exclude=barred)
+    if not (offer.days or offer.rejected or offer.excluded):
         raise SceneError(
             f"none of the {len(found)} scenes in {folder} ({found[0].date} to {found[-1].date}) "
             f"lies in the season asked for ({start or '...'} to {end or '...'})."
         )
-    return offered, rejected, excluded
+    return offer
 
 
 def _seen(folder: Any) -> str:
     """Name a few files of a folder that holds no scene."""
     if not Path(folder).is_dir():
         return ""
-    names = sorted(p.name for p in Path(folder).rglob("*") if p.is_file())
+    names = sorted(p.name for p in walk(Path(folder))[0] if p.is_file())
     return f", which holds {len(names)} files such as {names[0]}" if names else ", which is empty"
 
 
@@ -456,7 +461,7 @@ def _remember(edit: Edit, run: IngestProgress) -> None:
 
 
 def _report(
-    store: CubeStore, run: IngestProgress, excluded: tuple[str, ...], *, dry_run: bool = False
+    store: CubeStore, run: IngestProgress, offer: Offer, *, dry_run: bool = False
 ) -> IngestReport:
     selection = run.selection
     return IngestReport(
@@ -466,7 +471,8 @@ def _report(
         replaced={n: o for n, o in selection.replaced.items() if dry_run or n in run.clear},
         unchanged=tuple(selection.unchanged),
         kept=tuple(selection.kept),
-        excluded=excluded,
+        excluded=tuple(offer.excluded),
+        superseded=offer.superseded,
         rejected=selection.rejected,
         removed=tuple(run.removed),
     )

@@ -28,29 +28,52 @@ class Selection:
     unchanged: list[str] = field(default_factory=list)  # ids that are as they were
 
 
+@dataclass
+class Offer:
+    """What an archive offers."""
+
+    days: dict[Day, list[Scene]] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)  # why a scene is not taken, by id
+    excluded: list[str] = field(default_factory=list)  # ids
+    superseded: dict[str, str] = field(default_factory=dict)  # by id, of which another is taken
+
+
 def usable(
     scenes: Iterable[Scene], *, start: Day | None, end: Day | None, exclude: frozenset[Day]
-) -> tuple[dict[Day, list[Scene]], dict[str, str], list[str]]:
-    """Sort out what an archive offers."""
+) -> Offer:
+    """Sort out what an archive offers: of every acquisition the latest processing."""
     newest: dict[str, Scene] = {}
-    rejected, excluded = {}, []
+    offer = Offer()
     for scene in scenes:
         if not np.isnat(scene.date) and (
             (start is not None and scene.date < start) or (end is not None and scene.date > end)
         ):
             continue
         if scene.problem:
-            rejected[scene.id] = scene.problem
+            offer.rejected[scene.id] = scene.problem
         elif scene.date in exclude:
-            excluded.append(scene.id)
+            offer.excluded.append(scene.id)
         else:
-            known = newest.get(scene.acquisition)
-            if known is None or scene.version > known.version:
+            known = newest.setdefault(scene.acquisition, scene)
+            if scene.version > known.version:
                 newest[scene.acquisition] = scene  # a dict keeps the position of the first
-    days: dict[Day, list[Scene]] = {}
+                offer.superseded[known.id] = scene.id
+            elif known is not scene:
+                _set_aside(scene, known, offer)
     for scene in newest.values():
-        days.setdefault(scene.date, []).append(scene)
-    return days, rejected, excluded
+        offer.days.setdefault(scene.date, []).append(scene)
+    return offer
+
+
+def _set_aside(scene: Scene, known: Scene, offer: Offer) -> None:
+    """Note a scene that is not taken, as another is: of one name and version they must be one."""
+    if scene.id != known.id or scene.version != known.version:
+        offer.superseded[scene.id] = known.id
+    elif dict(scene.files) != dict(known.files):
+        one, other = (min(map(str, s.files.values())) for s in (known, scene))
+        offer.rejected[scene.id] = (
+            f"is there twice: {one} is taken, {other} is not. Give them names of their own."
+        )
 
 
 def compare(

@@ -97,7 +97,8 @@ class Benchmark(Product):
         root = Path(folder)
         pattern = re.compile(rf"(?:.*/)?{known_set(self.which).pattern[self.sensor]}")
         scenes = []
-        for path in self.files(root):
+        paths, lost = self.look(root)
+        for path in paths:
             name = path.relative_to(root).as_posix()
             # The sensor's folder may itself be the one that was given.
             match = pattern.fullmatch(name) or pattern.fullmatch(f"{root.name}/{name}")
@@ -107,7 +108,7 @@ class Benchmark(Product):
                     match["year"] + match["doy"] if csiro else "-".join(match.group("y", "m", "d"))
                 )
                 scenes.append(Scene(name, date, {"image": path}, problem=problem))
-        return self.in_order(scenes)
+        return [*self.in_order(scenes), *lost]
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open an image, in its own numbers; see `Product.open_scene`."""
@@ -148,7 +149,10 @@ def check_folder(which: str, folder: Path | str) -> list[str]:
             wrong.append(f"{sensor}: no image; expected files such as {about.example[sensor]}")
             continue
         wrong += [f"{sensor}: no image of {day}" for day in sorted(wanted - found)]
+        wrong += [f"{sensor}: {scene.id} {scene.problem}" for scene in scenes if scene.problem]
         for scene in scenes:
+            if scene.problem:
+                continue
             image = product.open_scene(scene)
             if tuple(image.sizes[d] for d in ("y", "x")) != about.shape:
                 wrong.append(

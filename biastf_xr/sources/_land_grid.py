@@ -22,6 +22,9 @@ Quality = Literal["magnitude", "full"]
 
 UNKNOWN = 255
 
+# The first area of an order.
+_FIRST = "aid0001"
+
 
 def granules(product: str, suffix: str) -> re.Pattern[str]:
     """Return the pattern of granules as downloaded, by a regular expression of the product."""
@@ -36,9 +39,14 @@ def appeears(product: str) -> re.Pattern[str]:
     """Return the pattern of GeoTIFFs of AppEEARS, collection 6.1."""
     return re.compile(
         rf"(?P<product>{product})\.061_(?P<layer>\w+?)_doy(?P<date>\d{{7}})(?:\d{{6}})?"
-        r"(?:_aid\d+)?\.tif$",
+        r"(?:_(?P<area>aid\d+))?\.tif$",
         re.IGNORECASE,
     )
+
+
+def tile_of(scene: Scene) -> str:
+    """Return the tile that the name of an acquisition has."""
+    return scene.acquisition.split(".")[2][:6]
 
 
 class LandGridProduct(Product):
@@ -53,10 +61,12 @@ class LandGridProduct(Product):
     scaled: ClassVar[str] = ""
 
     def scene_id(self, name: re.Match[str]) -> str:
-        """Return the granule, or the product and day of GeoTIFFs."""
+        """Return the granule, or of GeoTIFFs the product, the day and the area of the order."""
         if "tile" in name.groupdict():
             return Path(name.string).stem
-        return f"{name['product'].upper()}.061.A{name['date']}"
+        # Most orders have one area, which needs no name.
+        area = "" if (name["area"] or _FIRST).lower() == _FIRST else f".{name['area'].lower()}"
+        return f"{name['product'].upper()}.061.A{name['date']}{area}"
 
     def layer_of(self, name: re.Match[str]) -> str:
         """Return the layer of a file; a granule holds all of them."""
@@ -94,7 +104,7 @@ class LandGridProduct(Product):
 
         path = Path(scene.files["granule"])
         if path.suffix.lower() == ".h5":
-            tile = scene.acquisition.rsplit(".", 1)[-1]
+            tile = tile_of(scene)
             return join_layers(scene.id, _granules.open_hdf5(path, self.layer_names, tile))
         stated, known = _granules.scale_of(path, self.scaled), self.encoding.factor
         # Some granules state the inverse of the scale.

@@ -12,12 +12,18 @@ import numpy as np
 
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day, with_members
+from biastf_xr.sources._folders import LayerFile, parts_of, walk
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterable, Mapping
 
     import xarray as xr
+
+    from biastf_xr.sources._folders import Part
+
+
+NO_DAY = np.datetime64("NaT", "D")
 
 
 @dataclass(frozen=True)
@@ -275,7 +281,8 @@ class Product:
         list of Scene
             Scenes in order of date.
         """
-        return self.choose(self.scenes_of(with_members(self.files(folder))), folder)
+        files, lost = self.look(folder)
+        return [*self.choose(self.scenes_of(with_members(files)), folder), *lost]
 
     def scenes_of(self, files: Iterable[tuple[str, Path | str]]) -> list[Scene]:
         """Group files into scenes by their names.
@@ -290,17 +297,28 @@ class Product:
         list of Scene
             All of them, also unusable ones.
         """
-        names: dict[str, dict[str, re.Match[str]]] = defaultdict(dict)
-        found: dict[str, dict[str, Path | str]] = defaultdict(dict)
+        found: dict[str, list[LayerFile]] = defaultdict(list)
         others: dict[str, Scene] = {}
         for text, file in files:
             name = self.match(text)
             if name is None:
                 others |= {scene.id: scene for scene in self.refuse(text)}
             elif layer := self.layer_of(name):
-                scene = self.scene_id(name)
-                names[scene][layer], found[scene][layer] = name, file
-        return [*(self.describe(names[scene], found[scene]) for scene in names), *others.values()]
+                found[self.scene_id(name)].append(LayerFile(layer, name, file))
+        scenes = (self._described(part) for one in found.values() for part in parts_of(one))
+        return [*scenes, *others.values()]
+
+    def _described(self, part: Part) -> Scene:
+        """Describe a scene; of several with one name, all but the first are called by a folder."""
+        names = {one.layer: one.name for one in part.files}
+        scene = self.describe(names, {one.layer: one.file for one in part.files})
+        ending = f" in {part.place}" if part.place else ""
+        return dataclasses.replace(
+            scene,
+            id=scene.id + ending,
+            key=scene.acquisition + ending,
+            problem=scene.problem or part.problem,
+        )
 
     def refuse(self, name: str) -> list[Scene]:
         """Describe a file that is not read.
@@ -318,9 +336,7 @@ class Product:
         for form in self.refused:
             if match := form.pattern.match(name):
                 groups = {"id": name, **match.groupdict()}
-                day = (
-                    read_day(groups["date"])[0] if groups.get("date") else np.datetime64("NaT", "D")
-                )
+                day = read_day(groups["date"])[0] if groups.get("date") else NO_DAY
                 key, why = form.key.format(**groups), form.why.format(**groups)
                 return [Scene(groups["id"], day, {}, key, problem=why)]
         return []
@@ -396,8 +412,8 @@ class Product:
         usable = self.usable(raw)
         return xr.Dataset({b: self.encoding.decode(raw[b], usable[b]) for b in self.bands})
 
-    def files(self, folder: Path | str) -> list[Path]:
-        """List what lies under a folder, by name.
+    def look(self, folder: Path | str) -> tuple[list[Path], list[Scene]]:
+        """List what lies under a folder, by name, also behind symbolic links.
 
         Parameters
         ----------
@@ -406,17 +422,24 @@ class Product:
 
         Returns
         -------
-        list of pathlib.Path
+        files : list of pathlib.Path
             Files and folders.
+        lost : list of Scene
+            What cannot be reached, links that lead nowhere among them, each with its problem.
 
         Raises
         ------
         SceneError
             If it is not a folder.
         """
-        if not Path(folder).is_dir():
+        root = Path(folder)
+        if not root.is_dir():
             raise SceneError(f"{folder} is not a folder; expected one with {self.title} scenes.")
-        return sorted(Path(folder).rglob("*"))
+        files, lost = walk(root)
+        return files, [
+            Scene(str(path.relative_to(root)), NO_DAY, {}, problem=why)
+            for path, why in lost.items()
+        ]
 
     def scene_id(self, name: re.Match[str]) -> str:
         """Return the scene that a file is of.

@@ -19,7 +19,7 @@ from biastf_xr.sources._stated import (
     refuse_other_order,
     stated_bands,
 )
-from biastf_xr.sources.base import Encoding, Product, Scene
+from biastf_xr.sources.base import NO_DAY, Encoding, Product, Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 # No bands are called so.
 _MASK, _OWN_MASK = "mask file", "mask of the file"
-_NO_DAY = np.datetime64("NaT", "D")
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ factor = 1e-4                    # reflectance per unit
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the files that match the pattern, by date; see `Product.find_scenes`."""
-        paths = self.files(folder)
+        paths, lost = self.look(folder)
         masks = self._masks(paths)
         taken = {mask for beside in masks.values() for mask, _ in beside}
         scenes = []
@@ -167,7 +166,7 @@ factor = 1e-4                    # reflectance per unit
             named = read_name(self.pattern, path.name)
             if path in taken or named is None:
                 continue
-            date, problem = self.read_day(named.day) if named.day else (_NO_DAY, named.problem)
+            date, problem = self.read_day(named.day) if named.day else (NO_DAY, named.problem)
             files: dict[str, Path | str] = {"image": path}
             if self.mask_pattern is not None and not problem:
                 beside = masks.get((path.parent, named.day), [])
@@ -176,7 +175,7 @@ factor = 1e-4                    # reflectance per unit
                 if found:
                     files["mask"] = found[0]
             scenes.append(Scene(str(path.relative_to(folder)), date, files, problem=problem))
-        return self.in_order(scenes)
+        return [*self.in_order(scenes), *lost]
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a file lazily, in native units; see `Product.open_scene`.

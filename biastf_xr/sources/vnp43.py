@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from biastf_xr.sources._files import join_layers, lacking
-from biastf_xr.sources._land_grid import NadirReflectance, Quality, granules
+from biastf_xr.sources._land_grid import NadirReflectance, Quality, granules, tile_of
 from biastf_xr.sources.base import Scene
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Vnp43(NadirReflectance):
         return f"{name['product'][:5].upper()}.A{name['date']}.{name['tile'].lower()}"
 
     def layer_of(self, name: re.Match[str]) -> str:
-        """Return the form of a granule; of two processings the later one, by name, is taken."""
+        """Return the form of a granule; of two processings the later one is taken."""
         return name["product"][5:].upper()
 
     def describe(
@@ -75,7 +75,7 @@ class Vnp43(NadirReflectance):
         """Open a scene, digital numbers and quality; see `Product.open_scene`."""
         from biastf_xr.sources._granules import open_hdf5
 
-        tile = scene.acquisition.rsplit(".", 1)[-1]
+        tile = tile_of(scene)
         size = None  # that of the imagery bands, which come first
         layers: dict[str, xr.DataArray] = {}
         for form, bands in _FORMS.items():
