@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._cube import write_window
-from biastf_xr.cube._screen import Spike, check_image
+from biastf_xr.cube._screen import Spike, check_image, check_scale
 from biastf_xr.errors import BiastfError, GridMismatchError, SceneError, StoreWriteError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 
@@ -134,6 +134,7 @@ def _read(
     values = np.stack([ready[b].values for b in job.spec.bands])
     remedy = partial(_say_missing, job, scene, part)
     clear = check_image(values, "its pixels", job.spec.bands, remedy, job.product.blanks(part))
+    check_scale(values, "its pixels")
     np.copyto(values, np.float32(np.nan), where=~clear)
     extras = {
         name: plan.categories(ready[name].values, int(job.spec.variables[name].fill))

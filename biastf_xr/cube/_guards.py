@@ -10,7 +10,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr.cube._cube import SCREENED, bands_of
-from biastf_xr.cube._screen import Spike, check_image
+from biastf_xr.cube._screen import Spike, check_image, check_scale
 from biastf_xr.cube._spec import SPAN
 from biastf_xr.errors import (
     CubeStructureError,
@@ -220,6 +220,8 @@ def _screened(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
 
 def _screened_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
     _check_filled(ds, bands, what)
+    steps = {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
+    check_scale(np.stack([ds[band].isel(steps).values for band in bands]), what)
     changed: dict[str, Any] = {}
     for n, day in enumerate(to_days(ds["time"].values)):
         image = np.stack([np.asarray(ds[band].values[n], np.float32) for band in bands])

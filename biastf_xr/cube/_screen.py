@@ -145,6 +145,14 @@ def check_image(
         )
     if spike is not None:
         raise ReflectanceRangeError(f"{what}: {_told(spike, bands)} {remedy(spike)}")
+    return clear
+
+
+def check_scale(values: NDArray[np.float32], what: str) -> None:
+    """Refuse images in which hardly a value is above the smallest that numbers can mean.
+
+    `values`: Shape ``(..., y, x)``: of every band, as one of water alone is as dark.
+    """
     down, right = (max(1, n // SAMPLED) for n in values.shape[-2:])
     some = values[..., ::down, ::right]
     finite = some[np.isfinite(some)]
@@ -154,7 +162,6 @@ def check_image(
             f"{float(np.median(finite)):g}); they look scaled already. Expected the archive's "
             "digital numbers; for a folder of reflectance give factor = 1."
         )
-    return clear
 
 
 def _told(spike: Spike, bands: Sequence[str]) -> str:

@@ -257,6 +257,20 @@ def test_day_of_the_fault_is_named(cubes):
 
 
 @pytest.mark.parametrize("form", [xr.Dataset.copy, lazily])
+def test_a_band_of_nothing_but_water_is_taken(cubes, form):
+    fine, coarse = (ds.assign(nir=ds["nir"] * 1e-3) for ds in cubes)
+    made = biastf_xr.fuse(form(fine), form(coarse), "direct").compute()
+    assert np.isfinite(made["nir"]).all()
+
+
+@pytest.mark.parametrize("form", [xr.Dataset.copy, lazily])
+def test_cube_that_was_scaled_twice_is_refused(cubes, form):
+    fine, coarse = cubes
+    with pytest.raises(ReflectanceRangeError, match=facts("coarse cube", "scaled already")):
+        pair_cubes(form(fine), form(coarse) * 1e-4)
+
+
+@pytest.mark.parametrize("form", [xr.Dataset.copy, lazily])
 def test_one_impossible_value_is_missing(cubes, form):
     fine, coarse = cubes
     want = fine["nir"].copy(deep=True)
