@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -126,3 +126,20 @@ def _best(what: str, values: Sequence[Any]) -> float | None:
     if what == "zero":
         return min(numbers, key=abs)
     return max(numbers) if what == "high" else min(numbers)
+
+
+def plain(value: Any) -> Any:
+    """Bring a value to what JSON knows: records of a table, null for NaN, else its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = {f.name: getattr(value, f.name) for f in fields(value)}
+    elif hasattr(value, "columns"):
+        value = value.to_dict("records")
+    elif getattr(getattr(value, "dtype", None), "kind", "") in ("b", "i", "u", "f"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import inspect
 import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
+from biastf_xr._tables import plain
 from biastf_xr.cli._flags import FLAGS, changes_of, flag_parameters, help_of, read_settings
 from biastf_xr.errors import ExitCode
 from biastf_xr.sources import PRODUCTS
@@ -195,23 +195,6 @@ def days(values: Iterable[str] | None) -> tuple[str, ...]:
     from biastf_xr._days import to_days
 
     return tuple(map(str, to_days(values or (), "--date")))
-
-
-def plain(value: Any) -> Any:
-    """Bring a result to what JSON knows."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    elif hasattr(value, "columns"):
-        value = value.to_dict("records")
-    elif getattr(getattr(value, "dtype", None), "kind", "") in ("b", "i", "u", "f"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def fail(error: Exception, code: ExitCode) -> None:

@@ -10,11 +10,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from biastf_xr import _html as html
 from biastf_xr._files import replacing
-from biastf_xr._tables import Table
+from biastf_xr._tables import Table, plain
 from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
 from biastf_xr.evaluation._image_sums import BEST, MEASURES
 from biastf_xr.evaluation._statistics import LEVEL, RIVAL
@@ -84,7 +82,7 @@ def report_data(
         "fine over coarse pixel size (h/l of ERGAS)": f"{scores.ratio:.6g}",
         "biastf_xr": __version__,
     }
-    data: dict[str, Any] = _plain(
+    data: dict[str, Any] = plain(
         {
             "title": title,
             "version": __version__,
@@ -243,18 +241,3 @@ def _pictures(gallery: Gallery) -> str:
 
 def _bare(picture: html.Picture) -> str:
     return html.image(picture).removeprefix("<figure>").removesuffix("</figure>\n")
-
-
-def _plain(value: Any) -> Any:
-    """Bring values to what JSON knows; NaN and other gaps become null."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, bool | str) or value is None:
-        return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return str(value)

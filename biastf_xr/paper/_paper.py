@@ -5,7 +5,6 @@ A `PaperProtocol` states what is predicted from what; predictions and scores are
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
+from biastf_xr._tables import plain
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
@@ -192,7 +192,7 @@ def _make(
     _write_prediction(_prediction_store(folder, cell), image)
     found = {
         "record": record,
-        "made_by": _plain(method.describe()),
+        "made_by": plain(method.describe()),
         "seconds": round(time.perf_counter() - started, 2),
         "pixels": int(scored.sum()),
         "share": float(scored.sum() / target.valid.sum()),
@@ -265,7 +265,7 @@ def _record(protocol: PaperProtocol, cell: Cell, download: Download) -> dict[str
         "pair": cell.pair,
         "date": protocol.day(cell.pair),
         "method": cell.method,
-        "options": _plain(protocol.options.get(cell.method, {})),
+        "options": plain(protocol.options.get(cell.method, {})),
         "bases": list(protocol.bases(cell.pair, cell.method)),
         "trained_on": list(protocol.trained_on(cell.pair)) if learned else [],
         "coarse": protocol.coarse,
@@ -273,15 +273,6 @@ def _record(protocol: PaperProtocol, cell: Cell, download: Download) -> dict[str
         "ratio": protocol.ratio,
         "files": download.stamps(protocol.needed(cell.pair, cell.method)),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Make JSON of options: dataclasses become objects, what is unknown its text."""
-
-    def other(thing: Any) -> Any:
-        return dataclasses.asdict(thing) if dataclasses.is_dataclass(thing) else str(thing)  # type: ignore[arg-type]
-
-    return json.loads(json.dumps(value, default=other))
 
 
 def _kept(

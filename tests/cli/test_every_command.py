@@ -15,8 +15,8 @@ import xarray as xr
 from checks import facts
 from typer.testing import CliRunner
 
+from biastf_xr._tables import plain
 from biastf_xr.cli._app import app
-from biastf_xr.cli._command import plain
 from biastf_xr.cube import IngestReport
 from biastf_xr.errors import ConfigError, ExitCode
 
