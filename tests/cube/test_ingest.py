@@ -390,7 +390,7 @@ def test_tasks_may_run_on_a_dask_cluster(tmp_path, scenes):
     ingest(TIFFS, scenes, tmp_path / "here.zarr", kind="fine", shard=16)
     paths = [tmp_path / "there.zarr"]
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         if importlib.util.find_spec("icechunk"):

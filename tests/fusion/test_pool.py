@@ -126,7 +126,7 @@ def test_a_unit_of_a_worker_that_died_comes_back():
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         pool = ClusterPool(client, gpu=False)

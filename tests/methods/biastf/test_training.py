@@ -393,7 +393,7 @@ def test_workers_of_a_cluster_give_the_same_bytes(cubes):
 
     here = biastf_xr.fit(*cubes, "biastf", **QUICK)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         there = biastf_xr.fit(*cubes, "biastf", client=client, **QUICK)
