@@ -6,6 +6,8 @@ import secrets
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from biastf_xr._system import writing_to
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -17,10 +19,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the body raises, the file is untouched and the unfinished one is removed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing_to(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

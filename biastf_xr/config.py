@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import re
 import tomllib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from biastf_xr._days import to_days
 from biastf_xr._keys import known_keys, merged, taken
+from biastf_xr._system import read_text, remedy
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec
@@ -30,14 +33,17 @@ from biastf_xr.methods import (
     option_names,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 # Dates are read as everywhere, not by pydantic, which takes numbers for seconds.
 Day = Annotated[dt.date, BeforeValidator(lambda value: to_days(value, "this")[0].item())]
 
 UpdateStep = Literal["ingest", "train", "fuse", "evaluate", "report", "export", "publish"]
 UPDATE_STEPS: tuple[UpdateStep, ...] = get_args(UpdateStep)
+
+# What to do about a path of Windows between double quotes.
+BACKSLASH = (
+    "In double quotes TOML takes a backslash for the start of a special character. Write paths of "
+    "Windows in single quotes, as 'data\\fine', or with forward slashes, as \"data/fine\"."
+)
 
 # Keys that name a file, a folder or a store.
 PLACES = ("fine.folder", "fine.cube", "coarse.folder", "coarse.cube", "grid.region",
@@ -446,14 +452,38 @@ def read_config(path: str | Path | None, changes: Mapping[str, Any] | None = Non
         return build_config({}, None, changes)
     path = Path(path)
     try:
-        data = tomllib.loads(path.read_text())
+        text = read_text(path)
+        data = tomllib.loads(text)
     except FileNotFoundError as error:
         raise ConfigError(
             f"no configuration at {path}. pipelines/regional_daily/config.toml is one to copy."
         ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} is not readable TOML: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"{path} is no TOML file ({error}). {remedy(error)}.") from error
+    except tomllib.TOMLDecodeError as error:
+        advice = _slashes(text, error)
+        raise ConfigError(f"{path} is not readable TOML: {error}.{advice}") from error
     return build_config(data, path, changes)
+
+
+def _slashes(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """Return how to write a path of Windows, if that is what TOML could not read."""
+    lines, told = text.splitlines(), re.search(r"line (\d+)", str(error))
+    line = lines[int(told[1]) - 1] if told else lines[-1]
+    return f" {BACKSLASH}" if "\\" in line else ""
+
+
+def _refuse_control(data: Any, key: str = "") -> None:
+    r"""Refuse texts in which TOML read a path of Windows as something else: "data\fine"."""
+    if isinstance(data, Mapping):
+        for name, value in data.items():
+            if key != "cluster":  # whose texts may be scripts
+                _refuse_control(value, f"{key}.{name}".lstrip("."))
+    elif isinstance(data, list):
+        for value in data:
+            _refuse_control(value, key)
+    elif isinstance(data, str) and re.search(r"[\x00-\x1f]", data):
+        raise ConfigError(f"`{key}` is {data!r}, with a control character. {BACKSLASH}")
 
 
 def build_config(
@@ -485,6 +515,7 @@ def build_config(
     if changes:
         data = _changed(data, _with_new_names(changes))
     try:
+        _refuse_control(data)
         config = Config.model_validate(data)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{where}{explain(error)}") from error

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from biastf_xr._files import replacing
 from biastf_xr._summary import Summary, Told
 from biastf_xr._update.outcomes import Outcome, failure_of
-from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.fusion._report import library_versions, utc_now
 
 if TYPE_CHECKING:
@@ -209,5 +208,5 @@ def _stem(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a small file, at once."""
-    with writing_to(str(path)), replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_text(text, "utf-8")

@@ -200,11 +200,11 @@ def days(values: Iterable[str] | None) -> tuple[str, ...]:
 def fail(error: Exception, code: ExitCode) -> None:
     """End a command with an error, in the form that was asked for."""
     from rich.console import Console
+    from rich.text import Text
 
     name = type(error).__name__
     if COMMON.json:
         typer.echo(json.dumps({"error": name, "message": str(error), "exit_code": int(code)}))
-    console = Console(stderr=True)
-    console.print(f"[bold red]error[/] ({name}): ", end="")
-    console.print(str(error), markup=False, highlight=False)
+    text = Text.assemble(("error", "bold red"), f" ({name}): {error}")
+    Console(stderr=True).print(text, soft_wrap=True)
     sys.exit(code)

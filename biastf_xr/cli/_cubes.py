@@ -39,11 +39,11 @@ def info(
 
     found = [show_model(Path(p)) if Path(p).is_file() else show_cube(p) for p in paths]
     if picture is not None:
-        from biastf_xr.cli._terminal import console
+        from biastf_xr.cli._terminal import say
         from biastf_xr.pictures import draw_calendar
 
         draw_calendar(paths, path=picture)
-        console.print(f"calendar in {picture}")
+        say(f"calendar in {picture}")
     return found[0] if len(found) == 1 else found
 
 
@@ -82,7 +82,7 @@ def export(
 
     Example: `biastf-xr export fused.zarr cogs --date 2020-10-20 --bands nir`
     """
-    from biastf_xr.cli._terminal import console, progress_of
+    from biastf_xr.cli._terminal import progress_of, say
     from biastf_xr.cube import export_cogs
 
     with progress_of("export") as progress:
@@ -97,7 +97,7 @@ def export(
             progress=progress,
         )
     where = "would be written to" if dry_run else "in"
-    console.print(f"{len(files)} Cloud-Optimised GeoTIFFs {where} [bold]{folder}[/]")
+    say(f"{len(files)} Cloud-Optimised GeoTIFFs {where} {folder}")
     return files
 
 

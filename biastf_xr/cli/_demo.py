@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._summary import Summary
-from biastf_xr.cli._terminal import console, progress_of, show, stages
+from biastf_xr.cli._terminal import console, progress_of, say, show, stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,14 +52,14 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     _write_scenes(scenes, output)
     console.rule("2. ingest into Zarr cubes")
     path, workers = output / "demo.toml", changes.get("cluster", {}).get("workers")
-    path.write_text(_config(workers, ()))
+    path.write_text(_config(workers, ()), "utf-8")
     region = Region.from_file(path, changes)
     with stages() as progress:
         show(region.ingest(overwrite=True, progress=progress))
     withheld = _choose_withheld(region.config)
-    path.write_text(_config(workers, withheld))
+    path.write_text(_config(workers, withheld), "utf-8")
     region = Region.from_file(path, changes)
-    console.print(f"withheld from training and fusion: {', '.join(withheld)}")
+    say(f"withheld from training and fusion: {', '.join(withheld)}")
     console.rule("3. fit biastf-plus")
     with stages() as progress:
         show(region.fit(progress=progress))
@@ -76,16 +76,16 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     picture = draw_sheet(region.config, output / "demo.png")
     minutes = (time.perf_counter() - started) / 60
     console.rule("done")
-    console.print(f"pictures   [bold]{picture}[/]")
-    console.print(f"fused cube [bold]{run.path}[/]")
-    console.print(f"in all     {minutes:.1f} minutes\n")
-    console.print("Open it with plain xarray:\n")
+    say(f"pictures   {picture}")
+    say(f"fused cube {run.path}")
+    say(f"in all     {minutes:.1f} minutes\n")
+    say("Open it with plain xarray:\n")
     snippet = (
         "import xarray as xr\n"
         f"ds = xr.open_zarr({run.path!r})\n"
         'print(ds["nir"].sel(time=ds.time[len(ds.time) // 2]).mean().compute())\n'
     )
-    console.print(snippet, markup=False, highlight=False, soft_wrap=True)
+    say(snippet)
     return {
         "config": str(path),
         "fused": run.path,
@@ -124,7 +124,7 @@ def _write_scenes(region: Any, output: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         with progress_of(f"write {label}") as advance:
             files = write(region, folder, lambda done, total: advance("", done, total))
-        console.print(f"{len(files)} files in [bold]{folder}[/]")
+        say(f"{len(files)} files in {folder}")
 
 
 def _config(workers: int | None, withhold: tuple[str, ...]) -> str:

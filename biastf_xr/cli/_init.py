@@ -141,12 +141,9 @@ def write_config(path: Path, text: str, *, overwrite: bool = False) -> Path:
 
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} is there already. Name another file, or --overwrite.")
-    try:
-        with replacing(path) as partial:
-            partial.write_text(text, "utf-8")
-            read_config(partial)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error}).") from error
+    with replacing(path) as partial:
+        partial.write_text(text, "utf-8")
+        read_config(partial)
     return path
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._summary import Summary
-from biastf_xr.cli._terminal import console, progress_of, show, stages
+from biastf_xr.cli._terminal import progress_of, say, show, stages
 from biastf_xr.errors import ConfigError, FusionRunError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def paper_step(
     tables = {block.title: _frame(block) for block in measure_tables(run)}
     show(Summary("The project beside the paper", tables=tables, notes=tuple(_notes(run))))
     for path in write_results(run).values():
-        console.print(f"tables in [bold]{path}[/]")
+        say(f"tables in {path}")
     if figures:
         _draw(run)
     if run.failed:
@@ -74,7 +74,7 @@ def _draw(run: PaperRun) -> None:
         for i, pair in enumerate(targets):
             draw_target(run, pair)
             advance(run.protocol.day(pair), i + 1, len(targets))
-    console.print(f"figures in [bold]{run.folder / 'figures'}[/]")
+    say(f"figures in {run.folder / 'figures'}")
 
 
 def _frame(block: MeasureTable) -> pd.DataFrame:

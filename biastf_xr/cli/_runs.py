@@ -243,6 +243,7 @@ def evaluate(
 
     `biastf-xr evaluate config.toml --design leave-region,rows=2,columns=2`
     """
+    from biastf_xr._files import replacing
     from biastf_xr.cli._terminal import say, show, stages
     from biastf_xr.errors import ConfigError
     from biastf_xr.evaluation._designs import design_named
@@ -274,7 +275,8 @@ def evaluate(
         found = {"design": done.design, "methods": done.methods, "folds": folds}
         return found if done.cube is None else {"cube": done.cube, "scored": done.dates}
     if ".csv" in files:
-        done.scores.table.to_csv(files[".csv"], index=False)
+        with replacing(files[".csv"]) as partial:
+            done.scores.table.to_csv(partial, index=False)
         say(f"every figure in {files['.csv']}")
     if ".htm" in files:
         page = done.write_report(files[".htm"])
@@ -360,5 +362,5 @@ def cluster(config: Config) -> Any:
     from biastf_xr.cluster import render
 
     text = render(config.cluster.spec())
-    console.print(text, markup=False, highlight=False, soft_wrap=True, end="")
+    console.print(text, soft_wrap=True, end="")
     return {"rendered": text}

@@ -58,7 +58,7 @@ def init(
     `biastf-xr init region.toml --fine-folder scenes/landsat --coarse-folder scenes/modis`
     """
     from biastf_xr.cli._init import refuse_degrees, render_config, write_config
-    from biastf_xr.cli._terminal import console, say
+    from biastf_xr.cli._terminal import say
     from biastf_xr.errors import ConfigError
 
     known = {"fine": {"folder", "product"}, "coarse": {"folder", "product"}, "grid": {"region"}}
@@ -84,7 +84,7 @@ def init(
         say(text)
     else:
         write_config(path, text, overwrite=overwrite)
-        console.print(f"wrote [bold]{path}[/]; next: biastf-xr doctor {path}")
+        say(f"wrote {path}; next: biastf-xr doctor {path}")
     return {"path": path, "text": text}
 
 
@@ -94,7 +94,7 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
 
     from biastf_xr._urls import is_url
     from biastf_xr.cli._init import Archive, guess_product
-    from biastf_xr.cli._terminal import console
+    from biastf_xr.cli._terminal import say
     from biastf_xr.errors import ConfigError
 
     folder = folder or _ask(f"Folder of the {sensor} scenes")
@@ -105,7 +105,7 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
         guess, count = guess_product(Path(folder), sensor) if local else (None, 0)
         product = guess or "geotiff"
         found = f"{count} scenes of {guess}" if guess else "no scenes of a known product: geotiff"
-        console.print(f"{folder}: {found}", markup=False, highlight=False)
+        say(f"{folder}: {found}")
     inside = os.path.relpath(folder, beside.resolve()) if local else folder
     return Archive(product, Path(inside).as_posix() if local else inside)
 

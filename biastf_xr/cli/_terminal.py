@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from biastf_xr._summary import Told
 
-console = Console()
+# Nothing that is printed is markup: texts of users hold brackets, and colons.
+console = Console(markup=False, highlight=False, emoji=False)
 
 # Where output is no terminal (a log file, CI) progress is a line at every such fraction.
 LOG_EVERY = 0.2
@@ -85,7 +86,7 @@ def set_output(*, quiet: bool = False, everything: bool = False, aside: bool = F
 
 def say(text: str) -> None:
     """Print a line as it is."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -96,7 +97,7 @@ def stages() -> Iterator[Callable[[str, int, int | None, str], None]]:
 
         def advance(stage: str, done: int, total: int | None, note: str) -> None:
             if stage not in UNITS:
-                console.print(note, highlight=False, markup=False)
+                console.print(note)
                 return
             if stage not in current:
                 stack.close()
@@ -125,19 +126,19 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, str], None
             if _output.everything or total is None or share - last[0] >= LOG_EVERY or done == total:
                 last[0] = share
                 of = f" of {total}" if total else ""
-                console.print(f"{task}: {done}{of} {unit} {note}".rstrip(), highlight=False)
+                say(f"{task}: {done}{of} {unit} {note}".rstrip())
 
         yield log
         return
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
+        TextColumn(unit, markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", "dim", markup=False),
     )
     with Progress(*columns, console=console) as bar:
         handle = bar.add_task(task, total=None, note="")
@@ -166,7 +167,7 @@ def show(what: Summary | Told, *, dry_run: bool = False) -> None:
         if len(rows) < len(frame):
             say(f"... and {len(frame) - len(rows)} more (--verbose prints all)")
     for note in about.notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(note)
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._system import is_shortage, remedy, writing_to
 from biastf_xr.cube._cube import write_window
 from biastf_xr.cube._screen import Spike, check_image, check_scale
-from biastf_xr.errors import BiastfError, GridMismatchError, SceneError, StoreWriteError
+from biastf_xr.errors import BiastfError, GridMismatchError, SceneError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 
 if TYPE_CHECKING:
@@ -77,13 +78,8 @@ def ingest_window(
             outcome.clear[index] = int(image["clear"].sum())
             images[index] = image
     if write and not outcome.problems:
-        try:
+        with writing_to("the cube"):
             _write(job, store, window, images)
-        except OSError as error:
-            raise StoreWriteError(
-                f"the cube cannot be written ({error}). Days finished so far are kept; free the "
-                "disk or correct the permissions and run the same command again."
-            ) from error
     return outcome
 
 
@@ -97,6 +93,11 @@ def _compose(
         try:
             read = _read(job, scene, tile)
         except (BiastfError, OSError) as error:
+            if is_shortage(error):  # no fault of the scene: the next one would fail as well
+                raise SceneError(
+                    f"scene {scene.id} cannot be read ({error.__cause__ or error}). "
+                    f"{remedy(error)}, and run the same command again."
+                ) from error
             outcome.problems[scene.id] = str(error)
             continue
         if read is None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._system import writing_to
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import ConfigError, CubeExistsError, StoreWriteError, TargetDateError
+from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
 from biastf_xr.grid import geobox_of, split_tiles
 
 if TYPE_CHECKING:
@@ -90,11 +91,9 @@ def export_cogs(
             "Choose another folder, or replace them with --overwrite."
         )
     for done, (index, name, target) in enumerate([] if dry_run else jobs, 1):
-        try:
+        with writing_to(str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
             write_cog(ds, index, name, target, dtype)
-        except OSError as error:
-            raise StoreWriteError(f"{target} cannot be written ({error}).") from error
         if progress:
             progress(target.name, done, len(jobs))
     return [target for *_, target in jobs]

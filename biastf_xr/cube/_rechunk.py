@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._summary import Summary, Told, size
+from biastf_xr._system import writing_to
 from biastf_xr.cube._axis import copy_objects
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
 from biastf_xr.cube._spec import Layout
 from biastf_xr.cube._template import history
 from biastf_xr.cube.stores import locate, store_at
-from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
 from biastf_xr.grid import split_tiles
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._summary import Summary, Told
-from biastf_xr.cube.stores._lock import writing_to
+from biastf_xr._system import writing_to
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._system import writing_to
 from biastf_xr.cube._cube import window_writer
 from biastf_xr.cube._spec import STATUS
-from biastf_xr.cube.stores._lock import writing_to
 from biastf_xr.errors import StoreLockedError
 from biastf_xr.fusion._kernel import (
     CoarseSeries,

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._system import read_text
 from biastf_xr.errors import ConfigError, GridMismatchError
 from biastf_xr.grid._zones import LONLAT, NORTH, in_crs, metric, restated, zone_around
 
@@ -180,8 +181,8 @@ def _geojson(path: Path) -> Geometry:
     from odc.geo.geom import Geometry, unary_union
 
     try:
-        found = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = json.loads(read_text(path))
+    except (OSError, json.JSONDecodeError) as error:
         raise ConfigError(
             f"region {str(path)!r} is not a tile name (MGRS:55HBU, WRS:093084) and no GeoJSON "
             f"file can be read there ({error})."

@@ -17,10 +17,11 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
 from biastf_xr._summary import Summary, Told, size
+from biastf_xr._system import writing_to
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
 from biastf_xr.cube._spec import sigma_of
-from biastf_xr.cube.stores._lock import lock_folder, writing_to
+from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
 from biastf_xr.publish import _stac as stac
 from biastf_xr.publish._thumbnail import thumbnail
@@ -264,7 +265,7 @@ def _published(catalogue: _Catalogue) -> set[Day]:
             for p in catalogue.folder.glob("*/*.json")
         ]
     else:
-        known = json.loads(file.read_text())
+        known = json.loads(file.read_text("utf-8"))
         if known.get("id") != catalogue.collection:
             raise CubeExistsError(
                 f"{file} is the catalogue of {known.get('id')!r}, not of {catalogue.collection!r}. "
@@ -279,7 +280,8 @@ def _published(catalogue: _Catalogue) -> set[Day]:
 def _is_whole(catalogue: _Catalogue, day: Day, digest: str) -> bool:
     """Return whether the files of a date are there, and from the same inputs."""
     try:
-        known = json.loads(catalogue.record(day).read_text())["properties"].get("biastf:digest")
+        record = json.loads(catalogue.record(day).read_text("utf-8"))
+        known = record["properties"].get("biastf:digest")
     except (OSError, ValueError, KeyError):
         return False
     files = (catalogue.file(day, name) for name in (*catalogue.names, THUMBNAIL))

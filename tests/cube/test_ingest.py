@@ -568,7 +568,7 @@ def test_cloudy_scene_is_taken_and_told(tmp_path, scenes):
 
 def test_folder_that_cannot_be_written_is_named(tmp_path, scenes):
     (tmp_path / "file").touch()  # no folder can be made in it, whoever asks
-    with pytest.raises(StoreWriteError, match=facts("file/cube.zarr", "permissions")):
+    with pytest.raises(StoreWriteError, match=facts("file/cube.zarr", "Correct the path")):
         ingest(TIFFS, scenes, tmp_path / "file" / "cube.zarr", kind="fine")
 
 

@@ -10,7 +10,8 @@ import socket
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr.errors import BiastfError, StoreLockedError, StoreWriteError
+from biastf_xr._system import writing_to
+from biastf_xr.errors import StoreLockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,20 +31,6 @@ def _refusal(url: str, holder: dict[str, Any], remedy: str) -> StoreLockedError:
     )
 
 
-@contextmanager
-def writing_to(url: str) -> Iterator[None]:
-    """Name the store in errors of the system, as for a full disk or a lack of permission."""
-    try:
-        yield
-    except BiastfError:
-        raise
-    except OSError as error:
-        raise StoreWriteError(
-            f"{url} cannot be written ({error}). What was finished before is kept; free the disk, "
-            "correct the path or the permissions, and run the same command again."
-        ) from error
-
-
 def _beside(path: Path) -> Path:
     """Return the file that stands for the lock of a store on disk."""
     return path.with_name(f".{path.name}.lock")
@@ -56,7 +43,7 @@ def lock_folder(path: Path) -> Iterator[str]:
     with ExitStack() as stack:
         stack.enter_context(writing_to(str(path)))
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = stack.enter_context(name.open("a+"))
+        file = stack.enter_context(name.open("a+", encoding="utf-8"))
         if not _flock(file, name):
             file.seek(0)
             holder = json.loads(file.read() or "{}")
@@ -74,7 +61,7 @@ def lock_folder(path: Path) -> Iterator[str]:
 def holds_folder(path: Path, token: str) -> bool:
     """Return whether a holder still has the lock of a store on disk."""
     try:
-        return token in _beside(path).read_text()
+        return token in _beside(path).read_text("utf-8")
     except FileNotFoundError:
         return False
 
@@ -83,7 +70,7 @@ def holder_of(path: Path) -> dict[str, Any] | None:
     """Return who holds the lock of a store on disk; changes nothing."""
     name = _beside(path)
     try:
-        with name.open("r+") as file:
+        with name.open("r+", encoding="utf-8") as file:
             if _flock(file, name):
                 return None
             found: dict[str, Any] = json.loads(file.read() or "{}")

@@ -277,7 +277,7 @@ class NetworkFit:
         sha256 = write_networks(self.path, card, {name: m.weights for name, m in models.items()})
         took = {"sha256": sha256, "seconds": round(time.monotonic() - self.started, 1)}
         text = json.dumps(took | card.__dict__, indent=1, default=str)
-        files.card_path(self.path).write_text(text)
+        files.card_path(self.path).write_text(text, "utf-8")
         return self.method.load(self.path, device=options.train.device)
 
     def _progress(self, count: int) -> TrainProgress | None:
