@@ -334,7 +334,7 @@ def test_impossible_protocols_are_refused():
 
 def test_options_reach_their_methods():
     given = {
-        "biastf": {"train": {"epochs": 3, "batch": 2}, "window": 5},
+        "biastf": {"train": {"epochs": 3, "batch": 2}, "weight_window": 5},
         "starfm": {"similarity": "all"}, "fsdaf": {"seed": 7},
     }  # fmt: skip
     got = method_options(["biastf", "starfm", "linear", "fsdaf"], given)
