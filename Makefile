@@ -9,7 +9,7 @@ PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py region.py config.py err
     methods/__init__.py methods/base.py sources/base.py grid/__init__.py cluster/__init__.py \
     cube/stores/__init__.py cube/stores/base.py cube/_spec.py cube/_cube.py cube/_ingest.py \
     cube/_export.py cube/_rechunk.py cube/_verify.py fusion/_plan.py fusion/_preview.py \
-    fusion/_lazy.py fusion/_run.py evaluation/_holdout.py evaluation/metrics.py publish/catalogue.py)
+    fusion/_lazy.py fusion/_run.py evaluation/_holdout.py publish/catalogue.py)
 
 DATA ?= ../shared/data
 JOBS ?= 2
