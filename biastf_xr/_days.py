@@ -51,6 +51,15 @@ def to_days(times: Any, what: str = "date") -> NDArray[np.datetime64]:
     return days
 
 
+def middle_of(span: tuple[int, int]) -> np.timedelta64:
+    """Return how far the middle of a composite lies from the day that its span counts from.
+
+    Of an even number of days it is the first after the middle, as MCD43A4 has it.
+    """
+    first, last = span
+    return np.timedelta64((first + last + 1) // 2, "D")
+
+
 def _of_each(values: Iterable[Any], what: str) -> NDArray[np.datetime64]:
     return np.array([_day(value, what) for value in values], "datetime64[D]")
 

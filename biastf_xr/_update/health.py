@@ -103,7 +103,7 @@ def _day_counts(ds: xr.Dataset, place: int) -> list[NDArray[np.intp]]:
 
 def age(day: str, today: dt.date) -> int | None:
     """Return how old a day is."""
-    return int((np.datetime64(today) - np.datetime64(day)).astype(int)) if day else None
+    return int((to_days(today, "today")[0] - np.datetime64(day)).astype(int)) if day else None
 
 
 def failed_checks(

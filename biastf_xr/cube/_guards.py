@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._days import to_days
+from biastf_xr._days import middle_of, to_days
 from biastf_xr.cube._cube import SCREENED, bands_of
 from biastf_xr.cube._screen import Spike, check_image, check_scale
 from biastf_xr.cube._spec import SPAN
@@ -97,14 +97,14 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
         raise MissingPairError(
             "no coarse image stands for the day of a fine one: fine "
             f"{_extent(pair.fine_days)}, coarse {_extent(pair.coarse_days)}{days}. "
-            "Ingest the coarse scenes of the fine acquisition days; of composites ingest those "
-            "around them, and state what days they are of."
+            "Ingest the coarse scenes of the fine acquisition days; of composites those around "
+            f'them, with their days stated: span = [0, 15], or coarse.attrs["{SPAN}"] = [0, 15].'
         )
     return pair
 
 
 def on_days(ds: xr.Dataset, what: str) -> xr.Dataset:
-    """Label the images of a cube with their UTC days, whatever times it came with."""
+    """Label the images of a cube with their UTC days, composites with the middle of theirs."""
     if "time" not in ds.coords or ds["time"].dims != ("time",):
         return ds
     try:
@@ -114,6 +114,9 @@ def on_days(ds: xr.Dataset, what: str) -> xr.Dataset:
             f"{what} has times of type {ds['time'].dtype}: {error} Open it with decoded times, "
             "or assign dates."
         ) from error
+    if middle := int(middle_of(span_of(ds)).astype(int)):
+        days = days + np.timedelta64(middle, "D")
+        ds = ds.assign_attrs({SPAN: [n - middle for n in span_of(ds)]})
     naive = isinstance(ds["time"].dtype, np.dtype) and ds["time"].dtype.kind == "M"
     if naive and np.array_equal(ds["time"].values, days):
         return ds
@@ -166,8 +169,15 @@ def check_same_structure(found: CubeSpec, wanted: CubeSpec, where: str) -> None:
 
 def span_of(ds: xr.Dataset) -> tuple[int, int]:
     """Return the first and last day that an image of a cube stands for, counted from its own."""
-    first, last = ds.attrs.get(SPAN, (0, 0))
-    return int(first), int(last)
+    span = ds.attrs.get(SPAN, (0, 0))
+    try:
+        first, last = (int(n) for n in span)
+    except (TypeError, ValueError) as error:
+        raise CubeStructureError(
+            f"the attribute {SPAN} is {span!r}; expected the first and the last day that an image "
+            "stands for, counted from its own, as [0, 15]."
+        ) from error
+    return first, last
 
 
 def season_of(ds: xr.Dataset) -> tuple[Any, Any]:

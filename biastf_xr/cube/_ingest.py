@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._days import to_days
+from biastf_xr._days import middle_of, to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr._urls import is_url
 from biastf_xr.cube._axis import days_between, grow, prepend
@@ -36,7 +36,6 @@ from biastf_xr.errors import (
 )
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources._folders import walk
-from biastf_xr.sources.base import middle_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

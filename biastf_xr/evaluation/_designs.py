@@ -178,6 +178,12 @@ class Forward(Design):
         return clear[self.history :]
 
     def _fold(self, pair: CubePair, day: Day) -> Fold:
+        if pair.span[1] > 0:
+            raise MissingPairError(
+                f"a coarse image stands for up to {pair.span[1]} days after its own: what is known "
+                f"on {day} has seen what comes after it. Choose another design, or a coarse "
+                "product of single days."
+            )
         return Fold((day,), _withheld(pair, pair.fine_days >= day, day), until=day)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
+from biastf_xr._days import middle_of
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day, with_members
 from biastf_xr.sources._folders import LayerFile, parts_of, walk
@@ -132,12 +133,6 @@ class SharedProductOptions:
     max_view_zenith: float = 90.0
     platform: str = "both"
     quality: str = "magnitude"
-
-
-def middle_of(span: tuple[int, int]) -> np.timedelta64:
-    """Return how far the middle of a composite lies from the day in its name."""
-    first, last = span
-    return np.timedelta64((first + last + 1) // 2, "D")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,9 +47,9 @@ class RegionLayout:
     @property
     def dates(self) -> NDArray[np.datetime64]:
         """All days of the season, datetime64[ns], shape (day,)."""
-        first = np.datetime64(self.start, "D")
+        first = to_days(self.start, "start")[0]
         days = first + np.arange(self.days).astype("timedelta64[D]")
-        return days.astype("datetime64[ns]")
+        return np.asarray(days, "datetime64[ns]")
 
     @property
     def fine_dates(self) -> NDArray[np.datetime64]:

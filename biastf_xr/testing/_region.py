@@ -167,7 +167,7 @@ class SyntheticRegion(RegionLayout):
 @lru_cache(maxsize=4)
 def _ground(region: SyntheticRegion) -> Ground:
     """Draw the static landscape once per region."""
-    first = np.datetime64(region.start, "D")
+    first = region.dates[0].astype("datetime64[D]")
     return Ground(
         landscape=build_landscape(
             region.canvas_shape, region.canvas_window, np.random.default_rng([region.seed, 30])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 from checks import facts
 from rasterio.transform import from_origin
 
@@ -12,7 +13,7 @@ import biastf_xr
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.cube._guards import images_of, pair_cubes, span_of
 from biastf_xr.cube._quality import check_pairs
-from biastf_xr.errors import ConfigError, MissingPairError
+from biastf_xr.errors import ConfigError, CubeStructureError, MissingPairError
 from biastf_xr.sources import build_product
 
 DAY = np.timedelta64(1, "D")
@@ -86,6 +87,28 @@ def test_composites_that_stand_for_no_fine_day_are_refused_with_their_days(cubes
     fine, coarse = cubes
     with pytest.raises(MissingPairError, match=facts("2021-04-12", "2021-05-01", "-8", "7")):
         pair_cubes(fine, coarse.isel(time=[1]))
+
+
+def test_a_dataset_of_ones_own_is_labelled_with_the_middle_of_its_days(cubes):
+    """As somebody has it who did not ingest: named by the first of sixteen days."""
+    fine, coarse = cubes
+    own = coarse.assign_coords(time=NAMED.astype("M8[ns]")).assign_attrs(biastf_span=[0, 15])
+    whole = biastf_xr.fuse(fine, coarse, "direct")
+    xr.testing.assert_identical(biastf_xr.fuse(fine, own, "direct")["nir"], whole["nir"])
+    with pytest.raises(MissingPairError, match=facts("biastf_span", "[0, 15]")):
+        pair_cubes(fine, own.drop_attrs(deep=False))
+
+
+@pytest.mark.parametrize("span", [7, [1], ["a", "b"]])
+def test_a_span_of_a_dataset_that_is_none_is_refused(cubes, span):
+    fine, coarse = cubes
+    with pytest.raises(CubeStructureError, match=facts("biastf_span", str(span))):
+        pair_cubes(fine, coarse.assign_attrs(biastf_span=span))
+
+
+def test_the_future_in_a_composite_is_not_scored_forward(cubes):
+    with pytest.raises(MissingPairError, match=facts("7 days", "2021-05-13")):
+        biastf_xr.evaluate(*cubes, "direct", design="forward", dates="2021-05-13")
 
 
 @pytest.mark.parametrize("span", [[0], [3, 1], [0, 1.5], [0, 4000], ["0", "15"]])
