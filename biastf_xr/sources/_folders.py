@@ -28,15 +28,14 @@ def walk(folder: Path) -> tuple[list[Path], dict[Path, str]]:
     """
     found: list[Path] = []
     lost: dict[Path, str] = {}
-    seen: set[tuple[int, int]] = set()
+    seen: set[Path] = set()
     folders: list[Path] = [folder]
     links: list[Path] = []
     while folders or links:
         place = folders.pop() if folders else links.pop(0)
-        state = place.stat()
-        if (state.st_dev, state.st_ino) in seen:
+        if (real := place.resolve()) in seen:
             continue
-        seen.add((state.st_dev, state.st_ino))
+        seen.add(real)
         try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except OSError as error:
@@ -102,12 +101,12 @@ def parts_of(files: Iterable[LayerFile]) -> Iterator[Part]:
     if len(kept) == len(layers):
         yield Part(kept)
         return
-    by_folder: dict[str, list[LayerFile]] = defaultdict(list)
+    by_folder: dict[tuple[str, ...], list[LayerFile]] = defaultdict(list)
     for one in kept:
-        by_folder[str(Path(one.file).parent)].append(one)
-    common = os.path.commonpath(by_folder)
+        by_folder[Path(one.file).parent.parts].append(one)
+    common = len(os.path.commonprefix([*by_folder]))  # noqa: RUF071  (of tuples: part by part)
     for n, place in enumerate(sorted(by_folder)):
-        called = os.path.relpath(place, common) if n else ""
+        called = "/".join(place[common:]) if n else ""
         yield Part(by_folder[place], called, _twice(by_folder[place]))
 
 

@@ -113,6 +113,7 @@ class Stac(Product):
         scenes: list[Scene] = []
         named: list[tuple[str, Path | str]] = []
         stamps: dict[Path | str, str] = {}
+        home: dict[str, str] = {}
         for item in self._items(str(folder)):
             files = _files_of(item)
             names = _names_of(item, files, product)
@@ -123,6 +124,9 @@ class Stac(Product):
                 keys = product.keys_of([item.id, item.collection_id or "", *called])
             except SceneError as error:
                 problem = problem or str(error)
+            collection = item.collection_id or ""
+            if home.setdefault(item.id, collection) != collection:
+                item.id += f" of {collection}"  # an id is that of one item in a collection only
             if problem:
                 scenes.append(_scene_of(item, {}, problem, product))
             elif self.assets or not names:

@@ -19,7 +19,7 @@ import xarray as xr
 from checks import facts, some
 
 from biastf_xr.cube import ingest, open_cube
-from biastf_xr.errors import ConfigError, SceneError
+from biastf_xr.errors import ConfigError, SceneError, TargetDateError
 from biastf_xr.sources import build_product, product_class
 from biastf_xr.sources.stac import _meet
 
@@ -415,3 +415,38 @@ def test_apis_that_ask_for_a_login_are_known(url, login):
 def test_boxes_meet_on_a_globe(one, other, meet):
     assert _meet(one, other) is meet
     assert len(other) == 6 or _meet(other, one) is meet
+
+
+def test_items_of_one_id_in_two_collections_are_two_scenes(tmp_path):
+    features = []
+    for part in ("west", "east"):
+        when = dt.datetime(2021, 4, 1, 1, tzinfo=dt.UTC)
+        item = pystac.Item("20210401", SQUARE, CORNERS[0] + CORNERS[2], when, {}, collection=part)
+        for key in KEYS.values():
+            item.add_asset(key, pystac.Asset(f"https://example.org/{part}/{key}.tif"))
+        features.append(item.to_dict(include_self_link=False, transform_hrefs=False))
+    file = tmp_path / "items.json"
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    first, second = build_product("stac", like="landsat-c2-l2").find_scenes(file)
+    assert not first.problem + second.problem
+    assert (first.acquisition, second.acquisition) == ("20210401", "20210401 of east")
+    assert "west" in str(first.files["nir"])
+    assert "east" in str(second.files["nir"])
+
+
+@pytest.mark.parametrize(
+    ("period", "days"),
+    [
+        ("2021-04-01/2021-04-10", 1), ("20210401/20210401", 1), ("2021-04-01", 1),
+        ("../2021-04-10", 1), ("2021-04-02/..", 2), ("2021-04-17T12:00:00Z/2021-05-30", 2),
+    ],
+)  # fmt: skip
+def test_a_period_is_read_as_days_are(catalogue, period, days):
+    product = build_product("stac", like="landsat-c2-l2", datetime=period)
+    assert len(product.find_scenes(catalogue)) == days
+
+
+@pytest.mark.parametrize("period", ["2021-04", "2021-4-1/2021-05-01", "2021091", "a/b/c"])
+def test_a_period_that_is_none_is_refused(period):
+    with pytest.raises((ConfigError, TargetDateError), match=facts("datetime")):
+        build_product("stac", like="landsat-c2-l2", datetime=period)
