@@ -123,7 +123,8 @@ class DailyReflectance(LandGridProduct):
     in which a mosaic takes them.
     """
 
-    encoding: ClassVar = Encoding(factor=1e-4, low=-100, high=16000)
+    # 16000 is what larger numbers are clipped to.
+    encoding: ClassVar = Encoding(factor=1e-4, low=-100, high=15999)
     satellites: ClassVar[Mapping[str, str]]
     platform: str
     max_view_zenith: float

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,6 @@ from biastf_xr.sources._files import without_grid_warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import xarray as xr
 
@@ -27,7 +28,8 @@ _COLOURS = {
 }  # fmt: skip
 # Bands that have the word of a colour in their name and are another one.
 _OTHERS = r"edge|coastal|chlorophyll|quality|mask"
-_FULL = 255
+# Begins the names of layers with masks that files have of their own; no band is called so.
+OWN_MASK, _FULL = "mask of the file", 255
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,30 @@ class StatedBand:
         return (self.scale, self.offset) != (1.0, 0.0)
 
 
+def stated_of(path: Path | str, layer: xr.DataArray) -> StatedBand:
+    """Return what the file of a layer says of its first band.
+
+    Behind a URL a mask is not looked for: every file would be asked for one more time.
+    """
+    if isinstance(path, Path):
+        return stated_bands(path)[0]
+    attrs = layer.attrs
+    fill = tuple(float(attrs[name]) for name in ("_FillValue",) if name in attrs)
+    scale, offset = (float(attrs.get(*d)) for d in (("scale_factor", 1.0), ("add_offset", 0.0)))
+    return StatedBand(1, fill, scale, offset, "", "", masked=False)
+
+
 def stated_bands(path: Path | str) -> tuple[StatedBand, ...]:
-    """Read what a file says of its bands."""
+    """Read what a file says of its bands, once."""
+    try:
+        state = Path(path).stat()
+    except OSError:
+        return _read_bands(path, 0, 0)
+    return _read_bands(path, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_bands(path: Path | str, _time: int, _size: int) -> tuple[StatedBand, ...]:
     from rasterio.enums import MaskFlags
 
     with _opened(path) as file:
@@ -147,9 +171,16 @@ class _MaskArray(BackendArray):
             return file.read_masks(self.band, window=tuple(spans))[tuple(rest)]
 
 
-def masked_in(mask: xr.DataArray) -> xr.DataArray:
-    """Return where a mask lets a pixel be used; what is half transparent is a blend with fill."""
-    return mask == _FULL
+def own_masks(raw: xr.Dataset) -> Any:
+    """Return where the masks of a scene's own files let it be used; everywhere without one.
+
+    What is half transparent is a blend with what lies outside.
+    """
+    usable: Any = True
+    for name in raw.data_vars:
+        if str(name).startswith(OWN_MASK):
+            usable = usable & (raw[name] == _FULL)
+    return usable
 
 
 @contextmanager

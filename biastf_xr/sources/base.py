@@ -14,6 +14,7 @@ from biastf_xr._days import middle_of
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day, with_members
 from biastf_xr.sources._folders import LayerFile, parts_of, walk
+from biastf_xr.sources._stated import OWN_MASK, open_mask, own_masks, stated_of
 
 if TYPE_CHECKING:
     import re
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from biastf_xr.sources._folders import Part
+    from biastf_xr.sources._stated import StatedBand
 
 
 NO_DAY = np.datetime64("NaT", "D")
@@ -79,6 +81,40 @@ class Encoding:
     fill: tuple[float, ...] = ()
     low: float = -np.inf
     high: float = np.inf
+
+    def agreed(self, said: StatedBand, path: Path | str) -> Encoding:
+        """Return the encoding with the fill that a file states besides.
+
+        Parameters
+        ----------
+        said : StatedBand
+            What the file says of the band; its scale counts where the encoding has none.
+        path : pathlib.Path or str
+            The file.
+
+        Returns
+        -------
+        Encoding
+            What the numbers of this file mean.
+
+        Raises
+        ------
+        SceneError
+            If the file states another scale.
+        """
+        known, stated = (self.factor, self.offset), (said.scale, said.offset)
+        encoding = dataclasses.replace(self, fill=(*self.fill, *said.fill))
+        # Some files state the inverse of the scale.
+        inverse = (1 / self.factor, self.offset)
+        if not said.scaled or any(np.allclose(stated, k, 1e-4, 1e-9) for k in (known, inverse)):
+            return encoding
+        if known == (1.0, 0.0):
+            return dataclasses.replace(encoding, factor=said.scale, offset=said.offset)
+        raise SceneError(
+            f"{path} says scale {said.scale:g} and offset {said.offset:g} of band {said.number}, "
+            f"which contradicts factor = {self.factor:g}, offset = {self.offset:g}. Correct these, "
+            "or leave them out, if they are options; else download the file again."
+        )
 
     def decode(self, numbers: xr.DataArray, usable: Any = True) -> xr.DataArray:  # noqa: FBT002
         """Turn numbers into reflectance.
@@ -385,9 +421,33 @@ class Product:
             Dims ``(y, x)``, one variable per layer, CRS in ``spatial_ref``.  Without Dask:
             ``raw.isel(y=..., x=...).load()`` reads just that window.
         """
-        files = scene.files.items()
-        layers = {name: open_layer(path).isel(band=0, drop=True) for name, path in files}
-        return join_layers(scene.id, layers)
+        layers, encodings = {}, {}
+        for name, path in scene.files.items():
+            layer = open_layer(path).isel(band=0, drop=True)
+            said = stated_of(path, layer)
+            layers[name] = layer
+            if name in self.bands:
+                encodings[name] = self.encoding.agreed(said, path)
+            if said.masked:
+                layers[f"{OWN_MASK} {name}"] = open_mask(path, said.number, layer)
+        return self.join(scene.id, layers).assign_attrs(encodings=encodings)
+
+    def join(self, scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
+        """Put the layers of a scene into one Dataset.
+
+        Parameters
+        ----------
+        scene_id : str
+            For messages.
+        layers : mapping of str to xarray.DataArray
+            As opened.
+
+        Returns
+        -------
+        xarray.Dataset
+            On one grid.
+        """
+        return join_layers(scene_id, layers)
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
         """Scale and mask an opened scene, or a window of one.
@@ -404,8 +464,14 @@ class Product:
         """
         import xarray as xr
 
-        usable = self.usable(raw)
-        return xr.Dataset({b: self.encoding.decode(raw[b], usable[b]) for b in self.bands})
+        usable, encodings = self.usable(raw), raw.attrs.get("encodings", {})
+        own = own_masks(raw)
+        return xr.Dataset(
+            {
+                band: encodings.get(band, self.encoding).decode(raw[band], usable[band] & own)
+                for band in self.bands
+            }
+        )
 
     def look(self, folder: Path | str) -> tuple[list[Path], list[Scene]]:
         """List what lies under a folder, by name, also behind symbolic links.

@@ -13,8 +13,8 @@ from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._files import bit, join_layers, open_layer
 from biastf_xr.sources._patterns import Named, check_pattern, read_name
 from biastf_xr.sources._stated import (
+    OWN_MASK,
     StatedBand,
-    masked_in,
     open_mask,
     refuse_other_order,
     stated_bands,
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
-# No bands are called so.
-_MASK, _OWN_MASK = "mask file", "mask of the file"
+_MASK = "mask file"  # no band is called so
 
 
 @dataclass(frozen=True)
@@ -187,14 +186,22 @@ factor = 1e-4                    # reflectance per unit
         refuse_other_order(path, self.layers, stated, image.dtype)
         if image.dtype.kind not in "iuf":
             raise SceneError(f"{path} holds {image.dtype}; expected integers or floats.")
+        mine = Encoding(
+            factor=self.factor,
+            offset=self.offset,
+            fill=() if self.nodata is None else (self.nodata,),
+            low=self.valid_min,
+            high=self.valid_max,
+        )
         layers, encodings = {}, {}
         for band, said in zip(self.layers, stated, strict=True):
             layers[band] = image.isel(band=said.number - 1, drop=True)
-            encodings[band] = self._encoding(path, band, said)
+            encodings[band] = mine.agreed(said, path)
         own = [said for said in stated if said.masked]
         for said in own[:1] if len(own) == len(stated) else own:
-            name = _OWN_MASK if len(own) == len(stated) else f"{_OWN_MASK} {said.number}"
-            layers[name] = open_mask(path, said.number, layers[self.layers[0]])
+            layers[f"{OWN_MASK} {said.number}"] = open_mask(
+                path, said.number, layers[self.layers[0]]
+            )
         if "mask" in scene.files:
             layers[_MASK] = self._open(scene.files["mask"]).isel(band=0, drop=True)
         return join_layers(scene.id, layers).assign_attrs(encodings=encodings)
@@ -218,22 +225,6 @@ factor = 1e-4                    # reflectance per unit
             "file."
         )
 
-    def _encoding(self, path: Path | str, band: str, said: StatedBand) -> Encoding:
-        """Return what the numbers of a band mean, by the options and by what the file says."""
-        factor, offset = self.factor, self.offset
-        if said.scaled and (factor, offset) == (1.0, 0.0):
-            factor, offset = said.scale, said.offset
-        if said.scaled and not np.allclose((factor, offset), (said.scale, said.offset), 1e-4, 1e-9):
-            raise SceneError(
-                f"{path} says scale {said.scale:g} and offset {said.offset:g} of {band}; the "
-                f"options say factor = {factor:g}, offset = {offset:g}. Correct the options, or "
-                "leave both out to take what the file says."
-            )
-        fill = said.fill if self.nodata is None else (self.nodata, *said.fill)
-        return Encoding(
-            factor=factor, offset=offset, fill=fill, low=self.valid_min, high=self.valid_max
-        )
-
     def usable(self, raw: xr.Dataset) -> dict[str, Any]:
         """Return where the numbers of each band may be used; see `Product.usable`."""
         usable: Any = True
@@ -241,15 +232,7 @@ factor = 1e-4                    # reflectance per unit
             mask = raw[_MASK]
             by_value = bool(self.clear_values)
             usable = mask.isin(self.clear_values) if by_value else ~bit(mask, *self.masked_bits)
-        for name in raw.data_vars:
-            if str(name).startswith(_OWN_MASK):
-                usable = usable & masked_in(raw[name])
         return dict.fromkeys(self.bands, usable)
-
-    def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:
-        """Scale and mask an opened file, lazily; see `Product.to_reflectance`."""
-        usable, encodings = self.usable(raw), raw.attrs["encodings"]
-        return xr.Dataset({b: encodings[b].decode(raw[b], usable[b]) for b in self.bands})
 
     def blanks(self, raw: xr.Dataset) -> tuple[float, ...]:
         """Return what the usual fill numbers become that nobody declared; see `Product.blanks`.

@@ -71,7 +71,8 @@ class Hls(Product):
             "always": (1, 3), "mask_adjacent": (2,), "mask_cirrus": (0,), "mask_snow": (4,),
         },
     }  # fmt: skip
-    encoding: ClassVar = Encoding(factor=1e-4, fill=(-9999,))
+    # The product has no valid range; this is that of reflectance.
+    encoding: ClassVar = Encoding(factor=1e-4, fill=(-9999,), low=-1999, high=15999)
     wavelengths: ClassVar = LandsatC2.wavelengths
     mask_adjacent: bool = True
     mask_cirrus: bool = False

@@ -134,7 +134,8 @@ class LandsatC2(Product):
         },
         "QA_RADSAT": {"always": (1, 2, 3, 4, 5, 6, 11)},
     }  # fmt: skip
-    encoding: ClassVar = Encoding(factor=2.75e-5, offset=-0.2, fill=(0,))
+    # 65455 is what larger numbers are clipped to.
+    encoding: ClassVar = Encoding(factor=2.75e-5, offset=-0.2, fill=(0,), low=1, high=65454)
     wavelengths: ClassVar = {
         "blue": 0.482, "green": 0.561, "red": 0.655, "nir": 0.865, "swir1": 1.609, "swir2": 2.201,
     }  # fmt: skip

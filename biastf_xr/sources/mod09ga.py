@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from biastf_xr.sources._files import join_layers, open_layer
+from biastf_xr.sources._files import join_layers
 from biastf_xr.sources._land_grid import DailyReflectance, appeears, granules
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from collections.abc import Mapping
 
-    from biastf_xr.sources.base import Scene
+    import xarray as xr
 
 Platform = Literal["both", "terra", "aqua"]
 
@@ -81,18 +81,15 @@ class Mod09ga(DailyReflectance):
     def __post_init__(self) -> None:
         self.check_choice("platform", get_args(Platform))
 
-    def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a scene, digital numbers and quality; see `Product.open_scene`.
+    def join(self, scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
+        """Put the layers into one Dataset; see `Product.join`.
 
         The 1-km layers are repeated onto the 500-m pixels they contain; where there is no state,
         all its bits are set.
         """
-        if "granule" in scene.files:
-            return super().open_scene(scene)
-        layers = {name: open_layer(path).isel(band=0, drop=True)
-                  for name, path in scene.files.items()}  # fmt: skip
-        raw = join_layers(scene.id, {band: layers.pop(band) for band in self.bands})
-        return raw.assign({name: _on_pixels(layer, raw) for name, layer in layers.items()})
+        rest = dict(layers)
+        raw = join_layers(scene_id, {band: rest.pop(band) for band in self.bands})
+        return raw.assign({name: _on_pixels(layer, raw) for name, layer in rest.items()})
 
     def usable(self, raw: xr.Dataset) -> dict[str, Any]:
         """Return where the numbers of each band may be used; see `Product.usable`."""

@@ -90,10 +90,10 @@ def test_bands_are_those_of_the_sensor(tmp_path, sensor, numbers):
 
 def test_scale_and_fill(tmp_path):
     dn = np.zeros(SHAPE, np.int16)
-    dn[0, :6] = (-9999, -9998, -50, 0, 10_000, 16_000)
+    dn[0, :6] = (-9999, -9998, -1900, 0, 10_000, 32_767)
     write_scene(tmp_path, dn=dn)
     got = reflectance(tmp_path)["red"].to_numpy()[0, :6]
-    np.testing.assert_allclose(got, [np.nan, -0.9998, -0.005, 0, 1, 1.6], rtol=1e-6)
+    np.testing.assert_allclose(got, [np.nan, np.nan, -0.19, 0, 1, np.nan], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +283,44 @@ def test_two_scenes_of_one_sensor_and_day_are_composed(tmp_path):
     report = ingest(build_product("hls"), tmp_path / "hls", tmp_path / "c.zarr", kind="fine")
     assert len(report.added) == 2
     assert open_cube(tmp_path / "c.zarr").sizes["time"] == 1
+
+
+# --- what the files say of themselves ------------------------------------------------------------
+
+
+def change(folder, layer="B05", mask=None, **tags):
+    """Change what one file says of itself."""
+    (path,) = folder.glob(f"*.{layer}.tif")
+    with rasterio.open(path, "r+") as file:
+        for name, value in tags.items():
+            setattr(file, name, value)
+        if mask is not None:
+            file.write_mask(mask)
+
+
+def test_tags_of_the_archive_are_passed(tmp_path):
+    folder = write_scene(tmp_path)
+    for layer in USED["L30"]:
+        change(folder, layer, scales=(1e-4,), offsets=(0.0,), nodata=-9999)
+    np.testing.assert_allclose(reflectance(tmp_path)["nir"], 0.1005, rtol=1e-6)
+
+
+def test_other_scale_is_refused_with_the_file(tmp_path):
+    change(write_scene(tmp_path), scales=(2.75e-5,), offsets=(-0.2,))
+    with pytest.raises(SceneError, match=facts("B05.tif", "2.75e-05", "-0.2", "0.0001")):
+        reflectance(tmp_path)
+
+
+def test_other_nodata_and_a_mask_are_honoured(tmp_path):
+    dn = np.full(SHAPE, 1000, np.int16)
+    dn[0] = 77
+    folder = write_scene(tmp_path, dn=dn)
+    mask = np.ones(SHAPE, bool)
+    mask[1] = False
+    change(folder, nodata=77, mask=mask)
+    ds = reflectance(tmp_path)
+    np.testing.assert_array_equal(np.isnan(ds["nir"]).all("x"), [True, True, False, False])
+    np.testing.assert_array_equal(np.isnan(ds["red"]).any("x"), [False, True, False, False])
 
 
 # --- through a catalogue ------------------------------------------------------------------------
