@@ -19,6 +19,7 @@ from biastf_xr._urls import is_url
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources import PRODUCTS, build_product, product_class
 from biastf_xr.sources._files import lacking
+from biastf_xr.sources._folders import walk
 from biastf_xr.sources._login import HOSTS, Login, earthdata, need, sign
 from biastf_xr.sources.base import Product, Scene
 
@@ -139,7 +140,8 @@ class Stac(Product):
         for scene in product.scenes_of(named):
             stamp = max(stamps[file] for file in scene.files.values()) if scene.files else ""
             scenes.append(replace(scene, version=scene.version or stamp))
-        return product.choose(scenes, folder)
+        local = not is_url(str(folder)) and Path(folder).is_dir()
+        return [*product.choose(scenes, folder), *(self.look(folder)[1] if local else [])]
 
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open an item as the product that it holds; see `Product.open_scene`."""
@@ -253,7 +255,9 @@ def _static(where: str) -> Iterator[Any]:
 def _files_of_items(folder: Path) -> list[Path]:
     """List the files under a folder that are STAC items, or several."""
     found = []
-    for path in sorted(folder.rglob("*.*json")):
+    for path in walk(folder)[0]:
+        if not path.suffix.lower().endswith("json"):
+            continue
         text = path.read_text("utf-8", errors="replace")
         if '"stac_version"' in text and '"Feature' in text:
             found.append(path)

@@ -450,3 +450,18 @@ def test_a_period_is_read_as_days_are(catalogue, period, days):
 def test_a_period_that_is_none_is_refused(period):
     with pytest.raises((ConfigError, TargetDateError), match=facts("datetime")):
         build_product("stac", like="landsat-c2-l2", datetime=period)
+
+
+def test_items_behind_links_are_found_and_dead_links_named(tmp_path):
+    item = pystac.Item("one", SQUARE, None, dt.datetime(2021, 4, 1, tzinfo=dt.UTC), {})
+    for key in KEYS.values():
+        item.add_asset(key, pystac.Asset(f"https://example.org/{key}.tif"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "one.json").write_text(json.dumps(item.to_dict()))
+    folder = tmp_path / "items"
+    folder.mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "gone").symlink_to(tmp_path / "nowhere")
+    one, gone = build_product("stac", like="landsat-c2-l2").find_scenes(folder)
+    assert (one.id, one.problem, gone.id) == ("one", "", "gone")
+    assert "nowhere" in gone.problem
