@@ -448,7 +448,7 @@ class Region:
     def evaluate(
         self,
         *,
-        dates: Sequence[str] = (),
+        dates: Any = (),
         cube: str | None = None,
         method: str | Method | None = None,
         also: Sequence[str] = (),
@@ -464,7 +464,7 @@ class Region:
 
         Parameters
         ----------
-        dates : sequence of str
+        dates : array_like of dates
             Dates to score; by default the withheld ones, else those that the design chooses.
         cube : str, optional
             Fused cube to score; by default that of the region where it withholds dates.
@@ -507,17 +507,18 @@ class Region:
         inputs = {"fine cube": config.fine.cube, "coarse cube": config.coarse.cube}
         gallery = Gallery() if pictures else None
         shared: dict[str, Any] = {"rule": config.fuse.rule(), "on_prediction": gallery}
-        if cube is None and design is None and method is None and not dates and self._withheld():
+        asked = tuple(map(str, to_days(dates, "the date to score")))
+        if cube is None and design is None and method is None and not asked and self._withheld():
             cube = config.fuse.output
         if cube is not None:
             inputs["fused cube"] = cube
-            days = tuple(map(str, to_days(dates, "the date to score"))) or self._withheld()
+            days = asked or self._withheld()
             found = None if dry_run else score_cube(
                 open_cube(cube), fine, coarse, list(days), name=config.method.name, **shared
             )  # fmt: skip
             return Evaluation(inputs, cube, days, scores=found, _gallery=gallery)
         pair, rule = pair_cubes(fine, coarse), design or LeaveOneOut()
-        chosen = to_days(dates, "the date to score") if len(dates) else rule.choose(pair)
+        chosen = to_days(asked) if asked else rule.choose(pair)
         about: dict[str, Any] = {
             "dates": tuple(map(str, chosen)),
             "design": rule.describe(),
