@@ -22,9 +22,22 @@ def member(archive: Path, name: str) -> str:
     return f"/vsitar/{{{archive}}}/{name}"
 
 
+def image_in(archive: Path, variable: str, band: int) -> str:
+    """Return the path of one band of a variable of a NetCDF file, as `split_image` takes it."""
+    return f"netcdf:{archive}:{variable}#{band}"
+
+
+def split_image(path: Any) -> tuple[str, int]:
+    """Split the path of an image in a NetCDF file into what GDAL opens and the band, from 1."""
+    text, _, band = str(path).rpartition("#")
+    return text, int(band)
+
+
 def archive_of(path: Any) -> Path | None:
-    """Return the tar archive that a path is a member of; None for any other."""
+    """Return the tar archive or NetCDF file that a path is part of; None for any other."""
     text = str(path)
-    if not text.startswith("/vsitar/{"):
-        return None
-    return Path(text.removeprefix("/vsitar/{").rpartition("}")[0])
+    if text.startswith("/vsitar/{"):
+        return Path(text.removeprefix("/vsitar/{").rpartition("}")[0])
+    if text.startswith("netcdf:"):
+        return Path(text.removeprefix("netcdf:").rpartition(":")[0])
+    return None

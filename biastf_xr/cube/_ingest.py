@@ -250,8 +250,8 @@ def _offered(product: Product, folder: Any, start: Any, end: Any, barred: frozen
     found = product.find_scenes(folder if is_url(folder) else Path(folder))
     if not found:
         raise SceneError(
-            f"no scene of {product.name} in {folder}{_seen(folder)}; expected files such as "
-            f"{product.expects}. Check the folder, the product and the pattern."
+            f"no scene of {product.name} in {folder}; expected files such as {product.expects}. "
+            f"{_seen(folder, product)}"
         )
     low, high = (
         to_days(day, name)[0] if day else None for name, day in (("start", start), ("end", end))
@@ -265,12 +265,18 @@ def _offered(product: Product, folder: Any, start: Any, end: Any, barred: frozen
     return offer
 
 
-def _seen(folder: Any) -> str:
-    """Name a few files of a folder that holds no scene."""
+def _seen(folder: Any, product: Product) -> str:
+    """Say what is in a folder that holds no scene, and what to do."""
+    from biastf_xr.sources._unread import what_is
+
+    usual = "Check the folder, the product and the pattern."
     if not Path(folder).is_dir():
-        return ""
+        return usual
     names = sorted(p.name for p in walk(Path(folder))[0] if p.is_file())
-    return f", which holds {len(names)} files such as {names[0]}" if names else ", which is empty"
+    if not names:
+        return f"The folder is empty. {usual}"
+    known = what_is(names, product.name)
+    return f"It holds {len(names)} files such as {names[0]}. {known or usual}"
 
 
 def _nothing_usable(folder: Any, rejected: dict[str, str], excluded: list[str]) -> SceneError:

@@ -17,8 +17,11 @@ PRODUCTS = with_installed(
     "products",
     {
         "landsat-c2-l2": "biastf_xr.sources.landsat_c2:LandsatC2",
+        "dea-ard": "biastf_xr.sources.dea_ard:DeaArd",
         "hls": "biastf_xr.sources.hls:Hls",
         "mod09ga": "biastf_xr.sources.mod09ga:Mod09ga",
+        "mod09a1": "biastf_xr.sources.mod09a1:Mod09a1",
+        "mod09gq": "biastf_xr.sources.mod09gq:Mod09gq",
         "mcd43a4": "biastf_xr.sources.mcd43a4:Mcd43a4",
         "vnp09ga": "biastf_xr.sources.vnp09ga:Vnp09ga",
         "vnp43": "biastf_xr.sources.vnp43:Vnp43",

@@ -6,13 +6,13 @@ import datetime as dt
 import tarfile
 import threading
 import warnings
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._urls import archive_of, member
+from biastf_xr._urls import archive_of, split_image
 from biastf_xr.errors import GridMismatchError, SceneError
 
 if TYPE_CHECKING:
@@ -21,21 +21,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from affine import Affine
 
+SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
+
 # The filters of warnings are the process's: threads that change them take turns.
 _FILTERS = threading.RLock()
-
-
-def with_members(paths: Iterable[Path]) -> Iterator[tuple[str, Path | str]]:
-    """Name files, with the members of tar archives; one that cannot be read is itself a file."""
-    for path in paths:
-        members: list[str] = []
-        if path.suffix.lower() == ".tar" and path.is_file():
-            with suppress(tarfile.TarError, OSError), tarfile.open(path, "r:") as archive:
-                members = archive.getnames()
-        if members:
-            yield from ((PurePosixPath(name).name, member(path, name)) for name in members)
-        else:
-            yield path.name, path
 
 
 def read_text(path: Path | str) -> str:
@@ -59,7 +48,7 @@ def open_raster(path: Path | str) -> xr.DataArray:
 
     try:
         with without_grid_warning():
-            opened: Any = rioxarray.open_rasterio(path, masked=False)
+            opened: Any = _image(path) if _in_netcdf(path) else rioxarray.open_rasterio(path)
     except (rasterio.errors.RasterioError, OSError) as error:
         # What signs a URL is long, and nobody's business.
         shown, signed, _ = str(path).partition("?")
@@ -67,6 +56,27 @@ def open_raster(path: Path | str) -> xr.DataArray:
         raise SceneError(f"{shown}: cannot be opened as a raster ({why}).") from error
     array: xr.DataArray = opened
     return array
+
+
+def _in_netcdf(path: Path | str) -> bool:
+    return str(path).startswith("netcdf:")
+
+
+def _image(path: Path | str) -> xr.DataArray:
+    """Open one band of a variable of a NetCDF file."""
+    import rioxarray
+
+    name, band = split_image(path)
+    opened: Any = rioxarray.open_rasterio(name, masked=False, decode_times=False)
+    crs = opened.rio.crs
+    if crs is not None and crs.is_geographic and abs(opened["x"]).max() > 360:
+        crs = SINUSOIDAL  # of whose projection GDAL knows the sphere alone
+    days = opened.dims[0]
+    image: xr.DataArray = opened.isel({days: [band - 1]}).rename({days: "band"})
+    image = image.drop_vars(set(image.coords) - {"x", "y"})
+    image.encoding.pop("grid_mapping", None)
+    image.attrs.pop("grid_mapping", None)
+    return image if crs is None else image.rio.write_crs(crs, grid_mapping_name="spatial_ref")
 
 
 def open_layer(

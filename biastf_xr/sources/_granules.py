@@ -17,7 +17,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources._files import open_raster, without_grid_warning
+from biastf_xr.sources._files import SINUSOIDAL, open_raster, without_grid_warning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Grid = Callable[[tuple[int, int]], GeoBox]
 
-SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 # Side of a tile in metres: a tenth of a quarter of the sphere's equator, less rounding.
 TILE_SIDE = 1111950.519667
 
@@ -37,8 +36,13 @@ TILE_SIDE = 1111950.519667
 _LOCK = threading.Lock()
 
 
-def open_hdf4(path: Path, names: Mapping[str, str]) -> dict[str, xr.DataArray]:
-    """Open data sets of an HDF4 granule on the grid of the finest one; see `_on_finest`."""
+def open_hdf4(
+    path: Path, names: Mapping[str, str], size: int | None = None
+) -> dict[str, xr.DataArray]:
+    """Open data sets of an HDF4 granule on the grid of the finest one; see `_on_finest`.
+
+    `size`: Rows, and columns, to repeat the data sets to; by default those of the finest.
+    """
     import xarray as xr
 
     with _LOCK:
@@ -56,7 +60,10 @@ def open_hdf4(path: Path, names: Mapping[str, str]) -> dict[str, xr.DataArray]:
         raw = GranuleArray(path, name, tuple(size), _numpy_type(kind))
         return xr.DataArray(xr.Variable(("y", "x"), indexing.LazilyIndexedArray(raw)))
 
-    return _on_finest(path, names, found, opened, lambda shape: _grid(path, metadata, shape))
+    def grid(shape: tuple[int, int]) -> GeoBox:
+        return _grid(path, metadata, shape)
+
+    return _on_finest(path, names, found, opened, grid, (size, size) if size else None)
 
 
 def open_hdf5(

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from biastf_xr._urls import is_url
 from biastf_xr.errors import SceneError
-from biastf_xr.sources._files import join_layers
-from biastf_xr.sources.base import Encoding, Product, Scene
+from biastf_xr.sources._appeears import area_of
+from biastf_xr.sources._files import join_layers, lacking
+from biastf_xr.sources.base import Encoding, Product, Refused, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,25 +24,22 @@ Quality = Literal["magnitude", "full"]
 
 UNKNOWN = 255
 
-# The first area of an order.
-_FIRST = "aid0001"
-
 
 def granules(product: str, suffix: str) -> re.Pattern[str]:
     """Return the pattern of granules as downloaded, by a regular expression of the product."""
-    return re.compile(
-        rf"(?P<product>{product})\.A(?P<date>\d{{7}})\.(?P<tile>h\d\dv\d\d)\."
-        rf"(?P<collection>\d{{3}})\.(?P<processed>\d{{13}})\.{suffix}$",
-        re.IGNORECASE,
-    )
+    return re.compile(rf"{_granule(product)}\.{suffix}$", re.IGNORECASE)
 
 
-def appeears(product: str) -> re.Pattern[str]:
-    """Return the pattern of GeoTIFFs of AppEEARS, collection 6.1."""
-    return re.compile(
-        rf"(?P<product>{product})\.061_(?P<layer>\w+?)_doy(?P<date>\d{{7}})(?:\d{{6}})?"
-        r"(?:_(?P<area>aid\d+))?\.tif$",
-        re.IGNORECASE,
+def cogs(product: str) -> re.Pattern[str]:
+    """Return the pattern of granules as COGs, one for each layer."""
+    return re.compile(rf"{_granule(product)}_(?P<layer>\w+)\.tif$", re.IGNORECASE)
+
+
+def _granule(product: str) -> str:
+    # Near-real-time granules end in NRT, or their product in N or _NRT.
+    return (
+        rf"(?P<id>(?P<product>{product})(?:N|_NRT)?\.A(?P<date>\d{{7}})\.(?P<tile>h\d\dv\d\d)\."
+        r"(?P<collection>\d{3})(?:\.(?P<processed>\d{13}))?(?:\.NRT)?)"
     )
 
 
@@ -49,40 +48,83 @@ def tile_of(scene: Scene) -> str:
     return scene.acquisition.split(".")[2][:6]
 
 
+def not_reflectance(product: str, example: str) -> Refused:
+    """Return the refusal of other products of the land grid, by a regular expression."""
+    return Refused(
+        pattern=re.compile(
+            rf"(?P<other>{product}\w*)\.(?:A(?P<date>\d{{7}})|\d{{3}}_).*\.(?:hdf|h5|tif|nc)$",
+            re.IGNORECASE,
+        ),
+        example=example,
+        why=(
+            "is {other}, which is not a daily surface reflectance that is read. Order MOD09GA, "
+            "MOD09A1, MCD43A4, VNP09GA or VNP43IA4, or read it as GeoTIFF with product = "
+            '"geotiff".'
+        ),
+    )
+
+
+def other_order(product: str, collection: str, example: str) -> Refused:
+    """Return the refusal of orders of AppEEARS of another collection."""
+    return Refused(
+        pattern=re.compile(
+            rf"(?P<id>(?P<product>{product})\.(?P<order>(?!{collection})\d{{3}})_).*\.(?:tif|nc)$",
+            re.IGNORECASE,
+        ),
+        example=example,
+        why=f"is of collection {{order}}; expected {collection}. Order it again.",
+    )
+
+
+def version_of(name: re.Match[str]) -> str:
+    """Return the stamp of a granule; near real time gives way to the final processing."""
+    near = "NRT" in name["id"].upper() or name["id"][len(name["product"])] != "."
+    return ("0" if near else "") + (name["processed"] or "")
+
+
 class LandGridProduct(Product):
     """A product of the MODIS land grid.
 
     `collection`: The one that is read.
     `scaled`: Data set of HDF4 granules whose scale is compared with `encoding`.
+    `short_names`: Name of layers by what COGs call them, beside `layer_names`.
     """
 
-    kind: ClassVar = "coarse"
+    kind: ClassVar[Literal["fine", "coarse", ""]] = "coarse"
     collection: ClassVar[str]
     scaled: ClassVar[str] = ""
+    short_names: ClassVar[Mapping[str, str]] = {}
 
     def scene_id(self, name: re.Match[str]) -> str:
-        """Return the granule, or of GeoTIFFs the product, the day and the area of the order."""
+        """Return the granule, or the product, day and area of an order of AppEEARS."""
         if "tile" in name.groupdict():
-            return Path(name.string).stem
-        # Most orders have one area, which needs no name.
-        area = "" if (name["area"] or _FIRST).lower() == _FIRST else f".{name['area'].lower()}"
-        return f"{name['product'].upper()}.061.A{name['date']}{area}"
+            return name["id"]
+        return f"{name['product'].upper()}.{name['order']}.A{name['date']}{area_of(name)}"
 
     def layer_of(self, name: re.Match[str]) -> str:
         """Return the layer of a file; a granule holds all of them."""
-        return "granule" if "tile" in name.groupdict() else super().layer_of(name)
+        if "layer" not in name.groupdict():
+            return "granule"
+        return super().layer_of(name) or self.short_names.get(name["layer"], "")
 
     def describe(
         self, names: Mapping[str, re.Match[str]], files: Mapping[str, Path | str]
     ) -> Scene:
         """Describe a scene by the names of its files."""
-        if "granule" not in files:
+        name = names.get("granule", next(iter(names.values())))
+        if "tile" not in name.groupdict():
             return super().describe(names, files)
-        name = names["granule"]
         date, problem = self.read_day(name["date"])
         key = f"{name['product'].upper()}.A{name['date']}.{name['tile'].lower()}"
-        problem = problem or self.other_collection(name)
-        return Scene(self.scene_id(name), date, files, key, name["processed"], problem)
+        if "granule" in files:
+            files = {"granule": files["granule"]}
+            problem = problem or self.other_collection(name) or far(files["granule"])
+        else:
+            # COGs in the cloud are of collection 006 as well; bands, scale and fill are the same.
+            of_old = name["collection"] in ("006", self.collection)
+            problem = problem or ("" if of_old else self.other_collection(name))
+            problem = problem or lacking(files, self.needed)
+        return Scene(self.scene_id(name), date, files, key, version_of(name), problem)
 
     def other_collection(self, name: re.Match[str]) -> str:
         """Return the problem of a granule of another collection than expected."""
@@ -96,16 +138,32 @@ class LandGridProduct(Product):
     def open_scene(self, scene: Scene) -> xr.Dataset:
         """Open a scene, digital numbers and quality; see `Product.open_scene`.
 
-        The 1-km layers of a granule are repeated onto the 500-m pixels they contain.
+        Layers of larger pixels (1 km beside 500 m) are repeated onto the pixels they contain.
         """
         if "granule" not in scene.files:
             return super().open_scene(scene)
         from biastf_xr.sources import _granules
 
-        path = Path(scene.files["granule"])
-        if path.suffix.lower() == ".h5":
+        path = scene.files["granule"]
+        if str(path).lower().endswith(".h5"):
             tile = tile_of(scene)
             return join_layers(scene.id, _granules.open_hdf5(path, self.layer_names, tile))
+        self.check_scale(Path(path))
+        return join_layers(scene.id, _granules.open_hdf4(Path(path), self.layer_names))
+
+    def join(self, scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
+        """Put the layers on the grid of the smallest pixels; larger ones are repeated."""
+        sizes = {name: abs(layer.rio.resolution()[0]) for name, layer in layers.items()}
+        smallest = min(sizes.values())
+        fine = {name: layer for name, layer in layers.items() if sizes[name] < 1.5 * smallest}
+        raw = join_layers(scene_id, fine)
+        coarse = {name: layers[name] for name in layers if name not in fine}
+        return raw.assign({name: _on_pixels(layer, raw) for name, layer in coarse.items()})
+
+    def check_scale(self, path: Path) -> None:
+        """Refuse an HDF4 granule that states another scale."""
+        from biastf_xr.sources import _granules
+
         stated, known = _granules.scale_of(path, self.scaled), self.encoding.factor
         # Some granules state the inverse of the scale.
         if stated is not None and not np.isclose(stated, (known, 1 / known)).any():
@@ -113,7 +171,28 @@ class LandGridProduct(Product):
                 f"{path} states the scale factor {stated:g}; expected {known:g} or its inverse. "
                 "Is it another product?"
             )
-        return join_layers(scene.id, _granules.open_hdf4(path, self.layer_names))
+
+
+def far(file: Path | str) -> str:
+    """Return the problem of an HDF4 granule behind a URL."""
+    if not is_url(file) or str(file).lower().endswith(".h5"):
+        return ""
+    return f"lies at {file}; HDF4 is read from files of this machine only. Download it."
+
+
+def _on_pixels(layer: xr.DataArray, raw: xr.Dataset) -> xr.DataArray:
+    """Repeat a layer onto the smaller pixels whose centres each of its pixels contains.
+
+    Outside of it numbers are the largest there are: no reflectance, and every bit set.
+    """
+    kind = layer.dtype
+    return layer.drop_vars("spatial_ref").reindex(
+        y=raw["y"],
+        x=raw["x"],
+        method="nearest",
+        tolerance=0.51 * abs(layer.rio.resolution()[0]),
+        fill_value=np.nan if kind.kind == "f" else np.iinfo(kind).max,
+    )
 
 
 class DailyReflectance(LandGridProduct):

@@ -12,7 +12,8 @@ import numpy as np
 
 from biastf_xr._days import middle_of
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day, with_members
+from biastf_xr.sources._archives import with_members
+from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day
 from biastf_xr.sources._folders import LayerFile, parts_of, walk
 from biastf_xr.sources._stated import OWN_MASK, open_mask, own_masks, stated_of
 

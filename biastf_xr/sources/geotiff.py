@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources._files import bit, join_layers, open_layer
+from biastf_xr.sources._files import bit, join_layers, lacking, open_layer
 from biastf_xr.sources._patterns import Named, check_pattern, read_name
 from biastf_xr.sources._stated import (
     OWN_MASK,
@@ -22,11 +23,14 @@ from biastf_xr.sources._stated import (
 from biastf_xr.sources.base import NO_DAY, Encoding, Product, Scene
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from affine import Affine
 
 _MASK = "mask file"  # no band is called so
+_IMAGE, _BESIDE = "image", "mask"  # files of a scene
+_LAYER = "{layer}"
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,16 @@ class StatedGrid:
 
 @dataclass(frozen=True, kw_only=True)
 class GeotiffFolder(Product):
-    """GeoTIFFs, one per date, with the bands inside.
+    """GeoTIFFs, one per date, with the bands inside, or one per date and band.
 
     Attributes
     ----------
-    layers : tuple of str
-        Band names in the order of the file.
+    layers : tuple of str, or dict of str
+        Band names in the order of the file; for a file per band what names say for ``{layer}`` in
+        `pattern`, by band name, if it is another text.
     pattern : str
         File name with ``%Y``, ``%m``, ``%d`` or ``%j`` for the date, ``*`` for anything else and
-        ``?`` for one character.
+        ``?`` for one character, and ``{layer}`` for the band if each has a file of its own.
     factor, offset : float
         ``reflectance = value * factor + offset``; by default the scale and offset tags of the file,
         or 1 and 0.
@@ -112,7 +117,7 @@ factor = 1e-4                    # reflectance per unit
 # nodata = -9999
 """
     tables: ClassVar = {"grid": StatedGrid}
-    layers: tuple[str, ...]
+    layers: tuple[str, ...] | Mapping[str, str]
     pattern: str
     factor: float = 1.0
     offset: float = 0.0
@@ -127,7 +132,15 @@ factor = 1e-4                    # reflectance per unit
 
     def __post_init__(self) -> None:
         # Configuration files give lists and tables.
-        object.__setattr__(self, "layers", tuple(self.layers))
+        named = isinstance(self.layers, Mapping)
+        layers = dict(self.layers) if isinstance(self.layers, Mapping) else tuple(self.layers)
+        object.__setattr__(self, "layers", layers)
+        if self.pattern.count(_LAYER) != 1 and (named or _LAYER in self.pattern):
+            raise ConfigError(
+                f"layers is {self.layers}, pattern {self.pattern!r}; expected {_LAYER} in the "
+                "pattern once if each band has a file of its own, and only then layers that are a "
+                "table."
+            )
         if isinstance(self.grid, dict):
             object.__setattr__(self, "grid", StatedGrid(**self.grid))
         object.__setattr__(self, "span", tuple(self.span))
@@ -153,7 +166,7 @@ factor = 1e-4                    # reflectance per unit
     @property
     def bands(self) -> tuple[str, ...]:
         """Return the bands, in the order of the file."""
-        return self.layers
+        return tuple(self.layers)
 
     def find_scenes(self, folder: Path | str) -> list[Scene]:
         """List the files that match the pattern, by date; see `Product.find_scenes`."""
@@ -161,29 +174,71 @@ factor = 1e-4                    # reflectance per unit
         masks = self._masks(paths)
         taken = {mask for beside in masks.values() for mask, _ in beside}
         scenes = []
-        for path in paths:
-            named = read_name(self.pattern, path.name)
-            if path in taken or named is None:
-                continue
+        for named, found in self._images([path for path in paths if path not in taken]):
             date, problem = self.read_day(named.day) if named.day else (NO_DAY, named.problem)
-            files: dict[str, Path | str] = {"image": path}
+            files: dict[str, Path | str] = dict(found)
+            first = next(iter(found.values()))
+            if _LAYER in self.pattern:
+                problem = problem or lacking(files, self.bands)
             if self.mask_pattern is not None and not problem:
-                beside = masks.get((path.parent, named.day), [])
-                found = [mask for mask, its in beside if self._goes_with(its, named)]
-                problem = _no_mask(self.mask_pattern, found)
-                if found:
-                    files["mask"] = found[0]
-            scenes.append(Scene(str(path.relative_to(folder)), date, files, problem=problem))
+                beside = masks.get((first.parent, named.day), [])
+                its_own = [mask for mask, its in beside if self._goes_with(its, named)]
+                problem = _no_mask(self.mask_pattern, its_own)
+                if its_own:
+                    files[_BESIDE] = its_own[0]
+            scenes.append(Scene(str(first.relative_to(folder)), date, files, problem=problem))
         return [*self.in_order(scenes), *lost]
 
-    def open_scene(self, scene: Scene) -> xr.Dataset:
-        """Open a file lazily, in native units; see `Product.open_scene`.
+    def _images(self, paths: list[Path]) -> Iterator[tuple[Named, dict[str, Path]]]:
+        """List what the pattern matches: the name and the files of every image, by layer."""
+        if _LAYER not in self.pattern:
+            named = ((read_name(self.pattern, path.name), path) for path in paths)
+            yield from ((name, {_IMAGE: path}) for name, path in named if name)
+            return
+        texts = self.layers if isinstance(self.layers, Mapping) else {b: b for b in self.layers}
+        patterns = {layer: self.pattern.replace(_LAYER, text) for layer, text in texts.items()}
+        together: dict[Any, tuple[Named, dict[str, Path]]] = {}
+        for path in paths:
+            read = {layer: read_name(pattern, path.name) for layer, pattern in patterns.items()}
+            found = {layer: name for layer, name in read.items() if name}
+            if not found:
+                continue
+            (layer, name), *others = found.items()
+            if others:
+                why = f"is of the layers {list(found)} under the pattern {self.pattern}. Write ? "
+                yield Named("", problem=f"{why}for single characters in place of *."), {layer: path}
+            elif not name.day:
+                yield name, {layer: path}
+            else:
+                key = path.parent, name.day, name.stars
+                together.setdefault(key, (name, {}))[1][layer] = path
+        yield from together.values()
 
-        A mask that the file has of its own is one more layer.
+    def open_scene(self, scene: Scene) -> xr.Dataset:
+        """Open a scene lazily, in native units; see `Product.open_scene`.
+
+        A mask that a file has of its own is one more layer.
         """
-        path = scene.files["image"]
-        image, stated = self._open(path), self._stated(path)
-        refuse_other_order(path, self.layers, stated, image.dtype)
+        layers: dict[str, xr.DataArray] = {}
+        encodings: dict[str, Encoding] = {}
+        apart = _LAYER in self.pattern
+        for name, path in scene.files.items():
+            if name != _BESIDE:
+                self._add(path, (name,) if apart else self.bands, layers, encodings)
+        if _BESIDE in scene.files:
+            layers[_MASK] = self._open(scene.files[_BESIDE]).isel(band=0, drop=True)
+        return join_layers(scene.id, layers).assign_attrs(encodings=encodings)
+
+    def _add(
+        self,
+        path: Path | str,
+        bands: tuple[str, ...],
+        layers: dict[str, xr.DataArray],
+        encodings: dict[str, Encoding],
+    ) -> None:
+        """Add the bands of a file, its own masks, and what its numbers mean."""
+        image, stated = self._open(path), _stated(path, bands)
+        refuse_other_order(path, bands, stated, image.dtype)
         if image.dtype.kind not in "iuf":
             raise SceneError(f"{path} holds {image.dtype}; expected integers or floats.")
         mine = Encoding(
@@ -193,37 +248,13 @@ factor = 1e-4                    # reflectance per unit
             low=self.valid_min,
             high=self.valid_max,
         )
-        layers, encodings = {}, {}
-        for band, said in zip(self.layers, stated, strict=True):
+        for band, said in zip(bands, stated, strict=True):
             layers[band] = image.isel(band=said.number - 1, drop=True)
             encodings[band] = mine.agreed(said, path)
         own = [said for said in stated if said.masked]
         for said in own[:1] if len(own) == len(stated) else own:
-            layers[f"{OWN_MASK} {said.number}"] = open_mask(
-                path, said.number, layers[self.layers[0]]
-            )
-        if "mask" in scene.files:
-            layers[_MASK] = self._open(scene.files["mask"]).isel(band=0, drop=True)
-        return join_layers(scene.id, layers).assign_attrs(encodings=encodings)
-
-    def _stated(self, path: Path | str) -> list[StatedBand]:
-        """Read what a file says of the bands that are layers: all but alpha."""
-        found = stated_bands(path)
-        kept = [band for band in found if band.colour != "alpha"]
-        if len(kept) == len(self.layers):
-            return kept
-        alpha = [band.number for band in found if band.colour == "alpha"]
-        if len(found) == len(self.layers):
-            raise SceneError(
-                f"{path} says that band {alpha[0]} is alpha: what may be used. `layers` calls it "
-                f"{self.layers[alpha[0] - 1]}. Leave it out of `layers`; if it is no alpha, say so "
-                f"in the file: rio edit-info --colorinterp {alpha[0]}=undefined."
-            )
-        raise SceneError(
-            f"{path} has {len(kept)} bands{' and alpha' if alpha else ''}; expected "
-            f"{len(self.layers)} ({', '.join(self.layers)}). Give `layers` in the order of the "
-            "file."
-        )
+            name = f"{OWN_MASK} {bands[0]} {said.number}"
+            layers[name] = open_mask(path, said.number, layers[bands[0]])
 
     def usable(self, raw: xr.Dataset) -> dict[str, Any]:
         """Return where the numbers of each band may be used; see `Product.usable`."""
@@ -276,4 +307,24 @@ def _no_mask(pattern: str, found: list[Path]) -> str:
     return (
         f"has several masks: {', '.join(mask.name for mask in found)}. Write mask_pattern with a "
         "* for what images and masks have in common, as often as pattern has one."
+    )
+
+
+def _stated(path: Path | str, bands: tuple[str, ...]) -> list[StatedBand]:
+    """Read what a file says of its bands: of all but alpha."""
+    found = stated_bands(path)
+    kept = [band for band in found if band.colour != "alpha"]
+    if len(kept) == len(bands):
+        return kept
+    alpha = [band.number for band in found if band.colour == "alpha"]
+    if len(found) == len(bands):
+        raise SceneError(
+            f"{path} says that band {alpha[0]} is alpha: what may be used. `layers` calls it "
+            f"{bands[alpha[0] - 1]}. Leave it out of `layers`; if it is no alpha, say so "
+            f"in the file: rio edit-info --colorinterp {alpha[0]}=undefined."
+        )
+    raise SceneError(
+        f"{path} has {len(kept)} bands{' and alpha' if alpha else ''}; expected {len(bands)} "
+        f"({', '.join(bands)}). Give `layers` in the order of the file, or write {_LAYER} in "
+        "`pattern` if each band has a file of its own."
     )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources.base import Encoding, Product, Scene
+from biastf_xr.sources._appeears import area_of, geotiffs
+from biastf_xr.sources.base import Encoding, Product, Refused, Scene
 from biastf_xr.sources.landsat_c2 import LandsatC2
 
 if TYPE_CHECKING:
@@ -25,8 +26,11 @@ Sensor = Literal["L30", "S30"]
 
 _NAME = (
     r"(?P<id>HLS\.(?P<sensor>[LS]30)\.T(?P<tile>\d{2}[A-Z]{3})\.(?P<date>\d{7})T\d{6}\.v2\.0)\."
-    r"(?P<layer>B\d[\dA]|Fmask)\.tif$"
+    r"(?P<layer>B\d[\dA]|Fmask|BLUE|GREEN|RED|NIR1|SWIR[12]|FMASK)(?:\.subset)?\.tif$"
 )
+# As the script HLS_SuPER renames the bands of both sensors.
+_COMMON = {"BLUE": "blue", "GREEN": "green", "RED": "red", "NIR1": "nir", "SWIR1": "swir1",
+           "SWIR2": "swir2", "FMASK": "Fmask"}  # fmt: skip
 # In ids of scenes and collections: HLS.L30, HLSL30.v2.0, hls2-l30.
 _SENSOR = re.compile(r"hls2?[._-]?([LS]30)", re.IGNORECASE)
 _S30_KEYS = {
@@ -53,9 +57,30 @@ class Hls(Product):
 
     name: ClassVar = "hls"
     title: ClassVar = "HLS v2.0"
-    expects: ClassVar = "HLS.L30.T55HCV.2020001T000000.v2.0.B02.tif"
+    expects: ClassVar = (
+        "HLS.L30.T55HCV.2020001T000000.v2.0.B02.tif, of the script HLS_SuPER "
+        "HLS.S30.T55HCV.2020001T000000.v2.0.B8A.subset.tif, or of AppEEARS "
+        "HLSL30.020_B02_doy2020001_aid0001_55S.tif or HLSS30.020_30m_aid0001_55S.nc"
+    )
+    formats: ClassVar = ("GTiff", "netCDF")
     kind: ClassVar = "fine"
-    patterns: ClassVar = (re.compile(_NAME),)
+    patterns: ClassVar = (re.compile(_NAME), geotiffs("HLS(?P<sensor>[LS]30)", "020"))
+    refused: ClassVar = (
+        Refused(
+            pattern=re.compile(r"HLS\.[LS]30\.T\w{5}\.(?P<date>\d{7})(?:T\d{6})?\.v1\.\d.*\.hdf"),
+            example="HLS.L30.T18SUJ.2017123.v1.4.hdf", why="is HLS v1; order v2.0.",
+        ),
+        Refused(
+            pattern=re.compile(r"HLS\.T\w{5}\..*\.subset\.nc4$"),
+            example="HLS.T17SLU.2020-10-24.2020-11-10.subset.nc4",
+            why="is a NetCDF of HLS_SuPER. Order COG of it (-of COG), or NetCDF of AppEEARS.",
+        ),
+        Refused(
+            pattern=re.compile(r"(?P<id>HLS[._].*)\.(?:zip|tar\.gz|tgz)$"),
+            example="HLS.L30.T55HCV.2020001T000000.v2.0.zip",
+            why="is packed in a form that cannot be read in place. Unpack it.",
+        ),
+    )  # fmt: skip
     layer_names: ClassVar = {**_LAYERS, "B05": "nir", "B06": "swir1", "B07": "swir2"}
     needed: ClassVar = ("blue", "green", "red", "nir", "swir1", "swir2", "Fmask")
     # As LP DAAC, for L30, and stactools name them; those of S30 in `keys_of`.
@@ -107,8 +132,16 @@ class Hls(Product):
         # An item of a catalogue may have an id that tells no tile.
         return [s for s in found if self.tile is None or _tile(s) in (self.tile, "")]
 
+    def scene_id(self, name: re.Match[str]) -> str:
+        """Return the scene, or the sensor, day and area of an order of AppEEARS."""
+        if "order" not in name.groupdict():
+            return super().scene_id(name)
+        return f"HLS.{name['sensor'].upper()}.A{name['date']}{area_of(name)}"
+
     def layer_of(self, name: re.Match[str]) -> str:
         """Return the layer of a file; the near infrared like that of OLI is B8A of Sentinel-2."""
+        if name["layer"] in _COMMON:
+            return _COMMON[name["layer"]]
         if name["sensor"] == "L30":
             return super().layer_of(name)
         return (_LAYERS | {"B8A": "nir", "B11": "swir1", "B12": "swir2"}).get(name["layer"], "")

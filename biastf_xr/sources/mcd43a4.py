@@ -11,7 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, get_args
 
-from biastf_xr.sources._land_grid import NadirReflectance, Quality, appeears, granules
+from biastf_xr.sources._appeears import geotiffs
+from biastf_xr.sources._land_grid import (
+    NadirReflectance,
+    Quality,
+    cogs,
+    granules,
+    not_reflectance,
+    other_order,
+)
 from biastf_xr.sources.mod09ga import Mod09ga
 
 _COLOURS = {3: "blue", 4: "green", 1: "red", 2: "nir", 6: "swir1", 7: "swir2"}
@@ -27,14 +35,23 @@ class Mcd43a4(NadirReflectance):
     name: ClassVar = "mcd43a4"
     title: ClassVar = "MCD43A4 v6.1"
     expects: ClassVar = (
-        "MCD43A4.A2020001.h29v12.061.2020010040506.hdf, or "
-        "MCD43A4.061_Nadir_Reflectance_Band1_doy2020001_aid0001.tif"
+        "MCD43A4.A2020001.h29v12.061.2020010040506.hdf, "
+        "MCD43A4N.A2024061.h29v12.061.2024070040506.hdf, "
+        "MCD43A4.A2017006.h21v11.006.2017018074804_B01.TIF, or of AppEEARS "
+        "MCD43A4.061_Nadir_Reflectance_Band1_doy2020001_aid0001.tif or MCD43A4.061_500m_aid0001.nc"
     )
-    formats: ClassVar = ("GTiff", "HDF4")
-    patterns: ClassVar = (granules("MCD43A4", "hdf"), appeears("MCD43A4"))
+    formats: ClassVar = ("GTiff", "HDF4", "netCDF")
+    patterns: ClassVar = (granules("MCD43A4", "hdf"), cogs("MCD43A4"), geotiffs("MCD43A4"))
+    refused: ClassVar = (
+        other_order("MCD43A4", "061", "MCD43A4.006_Nadir_Reflectance_Band1_doy2020001_aid0001.tif"),
+        not_reflectance("MCD(?!43A4N?[._])", "MCD43A3.A2020001.h29v12.061.2020010040506.hdf"),
+    )
     layer_names: ClassVar = {f"Nadir_Reflectance_Band{n}": band for n, band in _COLOURS.items()} | {
         f"BRDF_Albedo_Band_Mandatory_Quality_Band{n}": f"{band}_quality"
         for n, band in _COLOURS.items()
+    }
+    short_names: ClassVar = {f"B{n:02}": band for n, band in _COLOURS.items()} | {
+        f"B{n:02}qa": f"{band}_quality" for n, band in _COLOURS.items()
     }
     needed: ClassVar = tuple(layer_names.values())
     collection: ClassVar = "061"

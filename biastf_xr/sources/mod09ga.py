@@ -10,20 +10,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-import numpy as np
-
-from biastf_xr.sources._files import join_layers
-from biastf_xr.sources._land_grid import DailyReflectance, appeears, granules
+from biastf_xr.sources._appeears import geotiffs
+from biastf_xr.sources._land_grid import (
+    DailyReflectance,
+    cogs,
+    granules,
+    not_reflectance,
+    other_order,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import re
 
     import xarray as xr
 
+    from biastf_xr.sources.base import Refused
+
 Platform = Literal["both", "terra", "aqua"]
 
-_NUMBERS = {"blue": 3, "green": 4, "red": 1, "nir": 2, "swir1": 6, "swir2": 7}
-_BANDS = {f"sur_refl_b0{number}_1": band for band, number in _NUMBERS.items()}
+NUMBERS = {"blue": 3, "green": 4, "red": 1, "nir": 2, "swir1": 6, "swir2": 7}
+_BANDS = {f"sur_refl_b0{number}_1": band for band, number in NUMBERS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +53,18 @@ class Mod09ga(DailyReflectance):
     name: ClassVar = "mod09ga"
     title: ClassVar = "MOD09GA v6.1"
     expects: ClassVar = (
-        "MOD09GA.A2020001.h29v12.061.2020003040506.hdf, or "
-        "MOD09GA.061_sur_refl_b01_1_doy2020001_aid0001.tif"
+        "MOD09GA.A2020001.h29v12.061.2020003040506.hdf, MOD09GA.A2024061.h29v12.061.NRT.hdf, "
+        "MOD09GA.A2020001.h29v12.061.2020003040506_sur_refl_b01_1.tif, or of AppEEARS "
+        "MOD09GA.061_sur_refl_b01_1_doy2020001_aid0001.tif or MOD09GA.061_500m_aid0001.nc"
     )
-    formats: ClassVar = ("GTiff", "HDF4")
-    patterns: ClassVar = (granules("M[OY]D09GA", "hdf"), appeears("M[OY]D09GA"))
+    formats: ClassVar = ("GTiff", "HDF4", "netCDF")
+    patterns: ClassVar[tuple[re.Pattern[str], ...]] = (
+        granules("M[OY]D09GA", "hdf"), cogs("M[OY]D09GA"), geotiffs("M[OY]D09GA"),
+    )  # fmt: skip
+    refused: ClassVar[tuple[Refused, ...]] = (
+        other_order("M[OY]D09GA", "061", "MOD09GA.006_sur_refl_b01_1_doy2020001_aid0001.tif"),
+        not_reflectance("M[OY]D(?!09)", "MOD13A2.A2016145.h18v04.061.2016166145124.hdf"),
+    )
     layer_names: ClassVar = {
         **_BANDS, "state_1km_1": "state_1km", "QC_500m_1": "QC_500m",
         "obscov_500m_1": "obs_coverage", "SensorZenith_1": "view_zenith",
@@ -81,16 +94,6 @@ class Mod09ga(DailyReflectance):
     def __post_init__(self) -> None:
         self.check_choice("platform", get_args(Platform))
 
-    def join(self, scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
-        """Put the layers into one Dataset; see `Product.join`.
-
-        The 1-km layers are repeated onto the 500-m pixels they contain; where there is no state,
-        all its bits are set.
-        """
-        rest = dict(layers)
-        raw = join_layers(scene_id, {band: rest.pop(band) for band in self.bands})
-        return raw.assign({name: _on_pixels(layer, raw) for name, layer in rest.items()})
-
     def usable(self, raw: xr.Dataset) -> dict[str, Any]:
         """Return where the numbers of each band may be used; see `Product.usable`."""
         usable = super().usable(raw)
@@ -98,21 +101,7 @@ class Mod09ga(DailyReflectance):
             return usable
         # Four bits for each band, from bit 2 on: 0 is the highest quality, 8 a dead detector that
         # was interpolated (band 6 of Aqua); everything else is noisy, faulty or missing.
-        shifts = {band: 4 * number - 2 for band, number in _NUMBERS.items()}
+        shifts = {band: 4 * number - 2 for band, number in NUMBERS.items()}
         good = {band: ((raw["QC_500m"] >> shift) & 15).isin((0, 8))
                 for band, shift in shifts.items()}  # fmt: skip
         return {band: clear & good[band] for band, clear in usable.items()}
-
-
-def _on_pixels(layer: xr.DataArray, raw: xr.Dataset) -> xr.DataArray:
-    """Repeat a coarser layer onto the pixels around each of its centres."""
-    if layer.sizes["y"] == raw.sizes["y"] and layer.sizes["x"] == raw.sizes["x"]:
-        return layer.drop_vars("spatial_ref").assign_coords(y=raw["y"], x=raw["x"])
-    # Each 500-m centre lies nearest to the centre of the 1-km pixel around it.
-    return layer.drop_vars("spatial_ref").reindex(
-        y=raw["y"],
-        x=raw["x"],
-        method="nearest",
-        tolerance=0.51 * abs(layer.rio.resolution()[0]),
-        fill_value=np.iinfo(layer.dtype).max,
-    )

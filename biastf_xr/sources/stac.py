@@ -37,8 +37,10 @@ EXPECTED = "a catalog.json, a file of items, a folder of either, or the URL of a
 class Stac(Product):
     """Items of a STAC catalogue.
 
-    Files are known by their names as in a folder, whatever the catalogue calls the assets; those
-    with names of their own by the keys of their assets.
+    Files are known by their names as in a folder, whatever USGS, LP DAAC, Planetary Computer,
+    stactools or Digital Earth Australia call the assets; those with names of their own by the keys
+    of their assets.  Files beside an item come before its URLs.  HDF4 is read from this machine
+    only.
 
     Attributes
     ----------
@@ -57,7 +59,8 @@ class Stac(Product):
     login : {"none", "planetary-computer", "earthdata"}
         Who hands out the files: those of Planetary Computer are signed, with the extra
         ``planetary-computer``; those of NASA Earthdata asked for with the token of your account,
-        with the extra ``earthdata``.
+        with the extra ``earthdata``: run ``earthaccess.login(persist=True)`` once, or set the
+        variable ``EARTHDATA_TOKEN``.
     """
 
     name: ClassVar = "stac"

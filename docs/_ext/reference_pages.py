@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 EXAMPLE = re.compile(r"`(biastf-xr [^`]+)`")
 # Methods of which docs/_ext/method_pictures.py draws a picture.
 PICTURED = (*UNTRAINED, "biastf-plus")
-FILE = re.compile(r"(\S+\.(?:h5|hdf|json|tif|TIF))\b")
+FILE = re.compile(r"(\S+\.(?:h5|hdf|json|tif|TIF|tar|nc))\b")
 # Keys of a sensor that mean something to the coarse one only.
 COARSE = ("native_resolution",)
 PRODUCT_OPTIONS = {*defaults_of(SharedProductOptions)}
+CODE = r"`\1`"
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -118,13 +119,17 @@ def table_of(cls: type, *, leave_out: tuple[str, ...] = (), only: tuple[str, ...
 
 def product_section(name: str) -> str:
     """Write the part about a product: what its files are called, and its options."""
-    from biastf_xr.sources import product_class
+    from biastf_xr.sources import PRODUCTS, product_class
 
     product = product_class(name)
     text = inspect.cleandoc(product.__doc__ or "").partition("\n\nAttributes\n")[0]
     files = "Files: " + FILE.sub(r"`\1`", product.expects) + "."
-    common = [key for key in defaults_of(product) if key in PRODUCT_OPTIONS]
-    table = table_of(product, leave_out=(*common, *product.tables))
+    like = next((n for n in PRODUCTS if product_class(n) in product.__mro__[1:]), "")
+    options = [*defaults_of(product)] if not like else []
+    common = [key for key in options if key in PRODUCT_OPTIONS]
+    table = table_of(product, leave_out=(*common, *product.tables)) if options else (
+        f"Options: those of `{like}`."
+    )  # fmt: skip
     parts = [
         f'### product = "{name}"',
         prose(text),
@@ -154,6 +159,29 @@ def products_table() -> str:
         title, _, _ = inspect.cleandoc(product_class(name).__doc__ or "").partition("\n")
         rows.append(f"| `{name}` | {title} |")
     return "\n".join(["| `product` | what |", "| --- | --- |", *rows])
+
+
+def files_table() -> str:
+    """Write the table of the files that every product reads."""
+    from biastf_xr.sources import PRODUCTS, product_class
+
+    expected = {name: product_class(name).expects for name in PRODUCTS
+                if product_class(name).patterns}  # fmt: skip
+    rows = [f"| `{name}` | {_cell(FILE.sub(CODE, text))} |" for name, text in expected.items()]
+    return "\n".join(["| `product` | files |", "| --- | --- |", *rows])
+
+
+def unread_table() -> str:
+    """Write the table of the files that are not read."""
+    from biastf_xr.sources import PRODUCTS, product_class
+    from biastf_xr.sources._unread import OTHERS
+
+    rows = []
+    for form in (*(form for name in PRODUCTS for form in product_class(name).refused), *OTHERS):
+        match = form.pattern.match(form.example)
+        groups = {"id": form.example, **(match.groupdict() if match else {})}
+        rows.append(f"| `{form.example}` | {_cell(form.why.format(**groups))} |")
+    return "\n".join(["| file | what `ingest` says |", "| --- | --- |", *rows])
 
 
 def configuration_page() -> str:
@@ -386,6 +414,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "failures": failures_sections,
     "methods": methods_sections,
     "products": products_table,
+    "files": files_table,
+    "unread": unread_table,
 }
 
 

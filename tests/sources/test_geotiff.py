@@ -8,6 +8,7 @@ import rasterio
 from affine import Affine
 from checks import facts
 
+from biastf_xr.cube import ingest
 from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources import build_product
@@ -249,3 +250,76 @@ def test_mask_that_is_missing_or_means_nothing_is_told(tmp_path):
     product = folder_of(**options, clear_values=[1])
     with pytest.raises(GridMismatchError, match=facts("SR_20210401.tif", "'mask file'")):
         product.open_scene(product.find_scenes(tmp_path)[0])
+
+
+# --- a file for each band -----------------------------------------------------------------------
+
+
+def bands_apart(folder, pattern, texts, day="20210401"):
+    """Write a file for each band; the nth has the number 1000 n, fill in the nth pixel."""
+    folder.mkdir(parents=True, exist_ok=True)
+    grid = {"crs": "EPSG:32755", "transform": Affine(30, 0, 455000, 0, -30, 6171000)}
+    for n, text in enumerate(texts, 1):
+        values = np.full((4, 4), 1000 * n, np.int16)
+        values[0, n] = -9999
+        path = folder / pattern.replace("{layer}", text).replace("%Y%m%d", day)
+        profile = {"driver": "GTiff", "height": 4, "width": 4, "count": 1, "dtype": "int16"}
+        with rasterio.open(path, "w", nodata=-9999, **profile, **grid) as file:
+            file.write(values, 1)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("layers", "texts"),
+    [(("red", "nir"), ("red", "nir")), ({"red": "B4", "nir": "B8A"}, ("B4", "B8A"))],
+)
+def test_each_band_may_have_a_file_of_its_own(tmp_path, layers, texts):
+    pattern = "S2_%Y%m%d_{layer}.tif"
+    for folder, day in (("a", "20210401"), ("b", "20210411")):
+        bands_apart(tmp_path / folder, pattern, texts, day)
+    product = build_product("geotiff", layers=layers, pattern=pattern, factor=1e-4)
+    assert product.bands == ("red", "nir")
+    scenes = product.find_scenes(tmp_path)
+    assert [str(s.date) for s in scenes] == ["2021-04-01", "2021-04-11"]
+    for scene in scenes:
+        ready = product.to_reflectance(product.open_scene(scene))
+        np.testing.assert_allclose(ready["red"].values[1], 0.1, rtol=1e-6)
+        np.testing.assert_allclose(ready["nir"].values[1], 0.2, rtol=1e-6)
+        assert np.flatnonzero(np.isnan(ready["nir"])).tolist() == [2]
+    report = ingest(product, tmp_path, tmp_path / "c.zarr", kind="fine")
+    assert len(report.added) == 2
+
+
+def test_files_of_one_band_are_kept_apart_by_what_the_stars_say(tmp_path):
+    for tile in ("T1", "T2"):
+        bands_apart(tmp_path, f"{tile}_%Y%m%d_{{layer}}.tif", ("red", "nir"))
+    product = build_product("geotiff", layers=("red", "nir"), pattern="*_%Y%m%d_{layer}.tif")
+    scenes = product.find_scenes(tmp_path)
+    assert [{f.name[:2] for f in s.files.values()} for s in scenes] == [{"T1"}, {"T2"}]
+
+
+def test_mask_lies_beside_the_files_of_its_bands(tmp_path):
+    bands_apart(tmp_path, "S_%Y%m%d_{layer}.tif", ("red", "nir", "QA"))
+    options = {"mask_pattern": "S_%Y%m%d_QA.tif", "clear_values": (3000,)}
+    product = build_product(
+        "geotiff", layers=("red", "nir"), pattern="S_%Y%m%d_{layer}.tif", **options
+    )
+    (scene,) = product.find_scenes(tmp_path)
+    ready = product.to_reflectance(product.open_scene(scene))
+    assert np.flatnonzero(np.isnan(ready["red"])).tolist() == [1, 3]
+
+
+def test_mistakes_with_files_of_bands_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=facts("{layer}", "L_%Y%m%d.tif", "layers")):
+        build_product("geotiff", layers={"red": "B4"}, pattern="L_%Y%m%d.tif")
+    last = bands_apart(tmp_path, "S_%Y%m%d_{layer}.tif", ("B1", "B11"))
+    last.unlink()
+    layers = {"red": "B1", "nir": "B11"}
+    product = build_product("geotiff", layers=layers, pattern="S_%Y%m%d_{layer}.tif")
+    (scene,) = product.find_scenes(tmp_path)
+    assert "['nir']" in scene.problem
+    bands_apart(tmp_path, "S_%Y%m%d_{layer}.tif", ("B1", "B11"))
+    product = build_product("geotiff", layers=layers, pattern="S_%Y%m%d_{layer}*.tif")
+    scenes = product.find_scenes(tmp_path)
+    assert sum("['red', 'nir']" in scene.problem for scene in scenes) == 1
+    assert all(scene.problem for scene in scenes)
