@@ -172,6 +172,14 @@ def test_configuration_refuses_what_is_no_day(tmp_path, wrong):
         read_config(file)
 
 
+def test_flags_read_days_as_the_library_does():
+    from biastf_xr.cli._command import days
+
+    assert days(["20210403", "2021-04-04T23:00-05:00"]) == ("2021-04-03", "2021-04-05")
+    with pytest.raises(TargetDateError, match=facts("--date", "2021093", '"2021-04-03"')):
+        days(["2021093"])
+
+
 TIMES = {
     "a zone": lambda days: pd.DatetimeIndex(days).tz_localize("UTC").tz_convert("Australia/Sydney"),
     "a zone in objects": lambda days: np.array(

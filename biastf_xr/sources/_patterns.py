@@ -147,9 +147,8 @@ def _step(way: _Way, name: str, token: str, before: str, after: str, *, narrow: 
     """Read one token, in every way."""
     at = way.at
     if token == _STAR:
-        return [
-            _Way(end, way.codes, (*way.stars, name[at:end])) for end in range(at, len(name) + 1)
-        ]
+        ends = [end for end in range(at, len(name) + 1) if _may_follow(after, name, end)]
+        return [_Way(end, way.codes, (*way.stars, name[at:end])) for end in ends]
     if token == _ONE:
         return [_Way(at + 1, way.codes, way.stars)] if at < len(name) else []
     if token[0] != "%":
@@ -161,6 +160,15 @@ def _step(way: _Way, name: str, token: str, before: str, after: str, *, narrow: 
         widths = _WIDTHS[code] if narrow or _apart(before, after) else _WIDTHS[code][:1]
         ends = [at + n for n in widths if len(name) >= at + n and _number(name[at : at + n])]
     return [_Way(end, (*way.codes, (code, name[at:end])), way.stars) for end in ends]
+
+
+def _may_follow(token: str, name: str, at: int) -> bool:
+    """Return whether a token may stand somewhere: quickly, for the many places of a star."""
+    if not token:
+        return at == len(name)
+    if token[0] == "%":
+        return token[1] in _WORDS or _number(name[at : at + 1])
+    return token in (_STAR, _ONE) or name.startswith(token, at)
 
 
 def _apart(before: str, after: str) -> bool:
