@@ -164,7 +164,8 @@ def test_what_json_cannot_hold_becomes_null_or_text():
 
 
 def test_ctrl_c_stops_says_how_to_go_on_and_the_same_command_does(config):
-    config.write_text(config.read_text().replace("tile = 48", "tile = 16"))
+    long = config.read_text().replace("end = 2021-04-18\ntile = 48", "end = 2021-04-26\ntile = 16")
+    config.write_text(long)
     process = subprocess.Popen(
         [COMMAND, "fuse", config, "--verbose"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
