@@ -302,9 +302,10 @@ def make_pair(size: int, ratio: int, bands: int, days: int) -> CubePair:
             boundingbox=SimpleNamespace(left=0.0, bottom=0.0, right=1.0, top=1.0)
         ),
     )
+    images = _cube(fine, names, dates)
     return CubePair(
-        _cube(fine, names, dates), _cube(coarse, names, dates), names, cast("Any", grid),
-        Alignment(axis, axis, (size, size)),
+        images, _cube(coarse, names, dates), names, cast("Any", grid),
+        Alignment(axis, axis, (size, size)), images,
     )  # fmt: skip
 
 

@@ -96,9 +96,11 @@ class BracketRule:
         Largest distance in days between a target and a base date; None for any distance.
     max_layers : int
         How many base dates to try on each side where the nearest is clouded, at most 32; counted
-        over the whole region, so that the result does not depend on the tiling.
+        over the whole region, so that the result does not depend on the tiling, and without
+        those below `min_clear`.
     min_clear : float
-        Smallest clear fraction of a fine scene that may serve as a base.
+        Smallest clear fraction of a fine scene that is shown on its own day and serves as a base;
+        one below takes part, with what of it the other dates confirm, if the cube is screened.
     """
 
     max_gap: int | None = None
@@ -133,7 +135,7 @@ class Reach:
         return (self.first, self.split), (self.resume, self.last)
 
 
-def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
+def reach_of(base: Any, targets: Any, rule: BracketRule, full: Any = None) -> Reach:
     """Find the base dates within reach of every target.
 
     Parameters
@@ -142,6 +144,9 @@ def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
         Ascending.
     rule : BracketRule
         Limits.
+    full : ndarray of bool, optional
+        Which base dates count for `max_layers`; the others are nearer layers beside them.  All by
+        default.
 
     Returns
     -------
@@ -149,8 +154,15 @@ def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
         The indices; a target is never its own base date.
     """
     split, resume = (np.searchsorted(base, targets, side) for side in ("left", "right"))
-    first = np.maximum(split - rule.max_layers, 0)
-    last = np.minimum(resume + rule.max_layers, len(base))
+    # How many base dates that count lie before each one, and where they are.
+    count = np.insert(np.cumsum(np.ones(len(base), bool) if full is None else full), 0, 0)
+    where = np.flatnonzero(np.diff(count))
+    nth = np.append(where, len(base))
+    before, after = count[split] - rule.max_layers, count[resume] + rule.max_layers - 1
+    first = np.where(before >= 0, nth[np.maximum(before, 0)], 0)
+    last = np.where(after < where.size, nth[np.minimum(after, where.size)] + 1, len(base))
+    first = np.maximum(np.minimum(first, split), split - MOST_LAYERS)
+    last = np.minimum(np.maximum(last, resume), resume + MOST_LAYERS)
     if rule.max_gap is not None:
         gap = np.timedelta64(rule.max_gap, "D")
         first = np.maximum(first, np.searchsorted(base, targets - gap, "left"))
@@ -159,7 +171,7 @@ def reach_of(base: Any, targets: Any, rule: BracketRule) -> Reach:
 
 
 def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return the clear fraction of every fine scene.
+    """Return the clear fraction of every fine scene, without what is suspected.
 
     Eager where the cube does not carry it: one pass over the first band.
 
@@ -176,7 +188,11 @@ def clear_fractions(fine: xr.Dataset, bands: Sequence[str]) -> np.ndarray[Any, n
         One value per date, 0 to 1.
     """
     if "clear_fraction" in fine.coords:
-        return np.asarray(fine["clear_fraction"].values, np.float64)
+        clear: NDArray[np.float64] = np.asarray(fine["clear_fraction"].values, np.float64)
+        if "screen" not in fine or "suspect_fraction" not in fine.coords:
+            return clear
+        left: NDArray[np.float64] = 1 - np.nan_to_num(fine["suspect_fraction"].values)
+        return clear * left
     return np.asarray(fine[bands[0]].notnull().mean(("y", "x")).values, np.float64)
 
 
@@ -198,8 +214,57 @@ def doubted(fine: xr.Dataset) -> np.ndarray[Any, np.dtype[Any]]:
     return np.asarray(fine["pair_flag"].values == PAIR_FLAG["low_correlation"])
 
 
+def screened(fine: xr.Dataset) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return which fine scenes were compared with the other dates.
+
+    Parameters
+    ----------
+    fine : xarray.Dataset
+        Fine cube.
+
+    Returns
+    -------
+    ndarray of bool
+        One value per date; see `biastf_xr.fusion.screen`.
+    """
+    done = np.full(fine.sizes["time"], "screen" in fine)
+    if "suspect_fraction" in fine.coords:
+        done &= np.isfinite(fine["suspect_fraction"].values)
+    return done
+
+
+def base_dates(pair: CubePair, rule: BracketRule) -> tuple[Any, NDArray[np.bool_]]:
+    """List the fine dates whose clear pixels are shown on their day and serve as a base.
+
+    Parameters
+    ----------
+    pair : CubePair
+        The cubes.
+    rule : BracketRule
+        The choice.
+
+    Returns
+    -------
+    days : ndarray of datetime64[D]
+        Those of `usable_dates`, and the screened ones below `min_clear`.
+    full : ndarray of bool
+        Which are those of `usable_dates`.
+
+    Raises
+    ------
+    MissingPairError
+        If there is no usable date.
+    """
+    usable, days = usable_dates(pair, rule), pair.fine_days
+    inside = (days >= pair.coarse_days[0]) & (days <= pair.coarse_days[-1])
+    some = screened(pair.fine) & ~doubted(pair.fine) & inside
+    some[some] = clear_fractions(pair.fine, pair.bands)[some] > 0
+    every = np.union1d(days[some], usable)
+    return every, np.isin(every, usable)
+
+
 def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[Any]]:
-    """List the fine dates that may serve as a base.
+    """List the fine dates that are clear enough to learn from, and to serve as a base.
 
     Parameters
     ----------
@@ -276,7 +341,12 @@ def choose_targets(
 
 
 def build_brackets(
-    base: Iterable[Day], targets: Iterable[Day], rule: BracketRule, *, keep: Iterable[Day] = ()
+    base: Iterable[Day],
+    targets: Iterable[Day],
+    rule: BracketRule,
+    *,
+    keep: Iterable[Day] = (),
+    full: Any = None,
 ) -> list[Bracket]:
     """Group target dates by the base dates that flank them.
 
@@ -292,6 +362,8 @@ def build_brackets(
         Limits.
     keep : iterable of datetime64[D]
         Fine acquisitions whose clear pixels are kept where they are a target.
+    full : ndarray of bool, optional
+        Which base dates count for `max_layers`; all by default.
 
     Returns
     -------
@@ -299,7 +371,7 @@ def build_brackets(
         In order of time; together they hold every target once.
     """
     days, wanted, scenes = (to_days(list(v)) for v in (base, targets, keep))
-    kept, reach = set(scenes), reach_of(days, wanted, rule)
+    kept, reach = set(scenes), reach_of(days, wanted, rule, full)
     sides = [
         (tuple(days[reach.first[t] : reach.split[t]][::-1]),
          tuple(days[reach.resume[t] : reach.last[t]]))

@@ -221,6 +221,9 @@ class FuseSection(Section):
         Largest distance in days over which a coarse gap is filled in time.
     keep_observed : bool
         Whether clear pixels of a fine scene on a target date are kept as they are.
+    screen : bool
+        Whether `ingest` compares every fine observation with the other dates, and what is
+        suspected of cloud or shadow is left out.
     """
 
     output: str = "fused.zarr"
@@ -234,6 +237,7 @@ class FuseSection(Section):
     coarse_gaps: Literal["fill", "leave"] = "fill"
     coarse_max_gap: Annotated[int, Field(ge=0, le=254)] = 16
     keep_observed: bool = True
+    screen: bool = True
 
     def rule(self) -> FusionRule:
         """Return the choices as the library takes them.

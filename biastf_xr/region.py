@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from biastf_xr.evaluation._designs import Fold
     from biastf_xr.fusion._preview import Preview
     from biastf_xr.fusion._report import RunReport, RunState
+    from biastf_xr.fusion._screen_store import ScreenReport
     from biastf_xr.methods.base import Method
     from biastf_xr.publish.catalogue import PublishReport
 
@@ -72,12 +73,15 @@ class Ingested(Told):
         of a dry run.
     moved : str
         What became of ``shift = "auto"``; empty where nothing was to be measured.
+    screening : ScreenReport or None
+        What is suspected in the fine cube; None where nothing was screened.
     """
 
     fine: IngestReport
     coarse: IngestReport
     pairs: xr.Dataset | None = None
     moved: str = ""
+    screening: ScreenReport | None = None
 
     def _summary(self) -> Summary:
         facts: dict[str, Any] = {}
@@ -89,6 +93,9 @@ class Ingested(Told):
         facts |= {"registration": self.moved} if self.moved else {}
         if self.pairs is None:
             return Summary("Ingest", facts, tables, ("no pair of one day was compared",))
+        if self.screening is not None:
+            facts |= {"screening": self.screening.text()}
+            tables |= self.screening.tables()
         flags = self.pairs["pair_flag"].values
         facts["pairs of one day"] = count_flags(flags)
         notes = [
@@ -321,7 +328,9 @@ class Region:
         """
         say = progress or _ignore
         done = _sensors.ingest_both(self.config, say, overwrite=overwrite, dry_run=dry_run)
-        return Ingested(*done)
+        if dry_run or done[2] is None:
+            return Ingested(*done)
+        return Ingested(*done, self._screen(say))
 
     def fit(self, *, dry_run: bool = False, progress: Progress | None = None) -> Fitted:
         """Fit the method without the withheld dates, and save it.
@@ -763,6 +772,21 @@ class Region:
 
     def _cubes(self) -> tuple[xr.Dataset, xr.Dataset]:
         return open_cube(self.config.fine.cube), open_cube(self.config.coarse.cube)
+
+    def _screen(self, say: Progress) -> ScreenReport | None:
+        """Bring the screening of the fine cube up to date, or take it out."""
+        from biastf_xr.fusion._screen_store import clear_screen, update_screen
+
+        config = self.config
+        if not config.fuse.screen:
+            clear_screen(config.fine.cube)
+            return None
+        return update_screen(
+            config.fine.cube,
+            config.coarse.cube,
+            withhold=config.fuse.withhold,
+            progress=lambda day, done, total: say("screen", done, total, day),
+        )
 
     def _withheld(self) -> tuple[str, ...]:
         return tuple(map(str, self.config.fuse.withhold))

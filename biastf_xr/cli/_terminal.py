@@ -56,6 +56,7 @@ UNITS = {
     "predict": "results",
     "publish": "dates",
     "rechunk": "blocks",
+    "screen": "blocks of days",
     "train": "steps",
     "verify": "chunks of days",
     "write Landsat Collection 2 Level-2 GeoTIFFs": "scenes",

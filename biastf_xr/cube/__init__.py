@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from biastf_xr.cube._ingest import IngestReport, ingest
     from biastf_xr.cube._quality import PairRule, check_pairs, update_quality
     from biastf_xr.cube._rechunk import RechunkReport, rechunk
-    from biastf_xr.cube._spec import PAIR_FLAG, STATUS, CubeSpec, Layout
+    from biastf_xr.cube._spec import PAIR_FLAG, SCREEN, STATUS, CubeSpec, Layout
     from biastf_xr.cube._verify import Finding, Verification, verify
 
 __all__ = [
     "PAIR_FLAG",
+    "SCREEN",
     "STATUS",
     "Cube",
     "CubeSpec",
@@ -43,7 +44,7 @@ __getattr__ = lazy_exports(
         "ingest": ("IngestReport", "ingest"),
         "quality": ("PairRule", "check_pairs", "update_quality"),
         "rechunk": ("RechunkReport", "rechunk"),
-        "spec": ("PAIR_FLAG", "STATUS", "CubeSpec", "Layout"),
+        "spec": ("PAIR_FLAG", "SCREEN", "STATUS", "CubeSpec", "Layout"),
         "verify": ("Finding", "Verification", "verify"),
     }.items() for name in names},
 )  # fmt: skip

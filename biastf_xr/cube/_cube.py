@@ -13,6 +13,8 @@ from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.cube._hashes import hashes_of
 from biastf_xr.cube._ledger import DayRecord, is_screened, read_clear_pixels, read_ledger
 from biastf_xr.cube._screen import check_image
+from biastf_xr.cube._screened import without_suspects
+from biastf_xr.cube._screening import ScreenRecord, read_screening
 from biastf_xr.cube._spec import (
     STANDARD_ERROR,
     STRUCTURE_VERSION,
@@ -169,6 +171,11 @@ class Cube:
         return read_ledger(self.group)
 
     @cached_property
+    def screening(self) -> dict[np.datetime64, ScreenRecord]:
+        """Return how the days of a fine cube were screened; without those that were not."""
+        return read_screening(self.group)
+
+    @cached_property
     def clear_pixels(self) -> dict[np.datetime64, NDArray[np.uint32]] | None:
         """Return how many clear pixels every shard has, by day; None if that was not counted."""
         return read_clear_pixels(self.group)
@@ -220,7 +227,29 @@ class Cube:
         -------
         callable
             Takes a time index, or an array of them, and a `Tile` inside the grid; returns float32
-            of shape ``(band, ..., y, x)``.
+            of shape ``(band, ..., y, x)``, NaN too where a fine observation is suspected.
+        """
+        read_all = self.reader_of_all(bands)
+
+        def read(time: Any, tile: Tile) -> NDArray[np.float32]:
+            """Read one window of every band."""
+            found, flags = read_all(time, tile), self.screen_flags(time, tile)
+            return found if flags is None else without_suspects(found, flags)
+
+        return read
+
+    def reader_of_all(self, bands: tuple[str, ...]) -> Callable[[Any, Tile], NDArray[np.float32]]:
+        """Return what `reader` does, for fine cubes with what is suspected.
+
+        Parameters
+        ----------
+        bands : tuple of str
+            Bands to read.
+
+        Returns
+        -------
+        callable
+            See `reader`.
         """
         arrays = [_array(self.group, band) for band in bands]
 
@@ -240,6 +269,28 @@ class Cube:
             image = values[:, n]
             clear = check_image(image, self.path, bands, lambda _: "Ingest its scenes again.")
             np.copyto(image, np.float32(np.nan), where=~clear)
+
+    def screen_flags(self, time: Any, tile: Tile) -> NDArray[np.uint8] | None:
+        """Read a window of what screening says of a fine cube.
+
+        Parameters
+        ----------
+        time : int or array_like of int
+            Index on the time axis, or several.
+        tile : Tile
+            Window inside the grid.
+
+        Returns
+        -------
+        ndarray of uint8 or None
+            Shape ``(..., y, x)``, values of `SCREEN`; None if the cube has no such variable.
+        """
+        array = self._flags
+        return None if array is None else np.asarray(array.oindex[(time, *tile.slices)])
+
+    @cached_property
+    def _flags(self) -> zarr.Array[Any] | None:
+        return _array(self.group, "screen") if "screen" in self.group else None
 
 
 def open_cube(

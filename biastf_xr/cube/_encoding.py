@@ -69,7 +69,9 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
     if not fused:
         encoding |= {"clear_fraction": chunk, "scenes": chunk}
     if spec.kind == "fine":
-        encoding["pair_flag"] = chunk
+        nan = np.float32(np.nan)
+        encoding |= {"pair_flag": chunk}
+        encoding["suspect_fraction"] = chunk | {"_FillValue": nan, "fill_value": nan}
     for name in ("y", "x"):
         encoding[name] = {"_FillValue": None}  # CF: coordinates have no missing values
     return encoding

@@ -17,6 +17,7 @@ from biastf_xr.cube._ledger import (
     write_along_time,
     write_records,
 )
+from biastf_xr.cube._screening import write_screening
 from biastf_xr.grid import split_tiles
 
 if TYPE_CHECKING:
@@ -194,3 +195,4 @@ def _finish(
     write_along_time(edit.group["scenes"], ids)
     write_along_time(edit.group[f"{GROUP}/{CLEAR_ARRAY}"], counts)
     write_records(edit.group, records)
+    write_screening(edit.group, dict.fromkeys(written))

@@ -11,6 +11,7 @@ import numpy as np
 from biastf_xr._days import middle_of, to_days
 from biastf_xr.cube._cube import SCREENED, bands_of
 from biastf_xr.cube._screen import Spike, check_image, check_scale
+from biastf_xr.cube._screened import leave_out_suspects
 from biastf_xr.cube._spec import SPAN
 from biastf_xr.errors import (
     CubeStructureError,
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 class CubePair:
     """A fine and a coarse cube that were found to fit together."""
 
-    fine: xr.Dataset
+    fine: xr.Dataset  # without what screening suspects
     coarse: xr.Dataset  # with the same bands in the same order
     bands: tuple[str, ...]
     geobox: GeoBox
     alignment: Alignment  # how the coarse grid lies under the fine one
+    observed: xr.Dataset  # the fine cube with what screening suspects
 
     @property
     def coarse_geobox(self) -> GeoBox:
@@ -90,7 +92,8 @@ def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
         )
     geobox = geobox_of(fine, "fine cube")
     alignment = align(geobox, geobox_of(coarse, "coarse cube"))
-    pair = CubePair(fine, coarse[[*bands]], bands, geobox, alignment)
+    screened = leave_out_suspects(fine, bands)
+    pair = CubePair(screened, coarse[[*bands]], bands, geobox, alignment, fine)
     if not pair.paired(pair.fine_days).any():
         first, last = pair.span
         days = f", each for the days {first} to {last} around it" if first or last else ""

@@ -24,6 +24,7 @@ from biastf_xr.cube._ledger import (
     stored_days,
     write_records,
 )
+from biastf_xr.cube._screening import create_screening, ensure_screening
 from biastf_xr.cube._selection import Offer, compare, usable
 from biastf_xr.cube._spec import SPAN, CubeKind, CubeSpec, Layout, sort_bands
 from biastf_xr.cube._template import add_history, build_template, write_template
@@ -402,6 +403,8 @@ def _create(store: CubeStore, spec: CubeSpec, days: list[Day], *, replace: bool)
     with store.build(f"created for {spec.attrs['source']}", replace=replace) as edit:
         write_template(build_template(spec, axis), spec, edit.store)
         create_ledger(edit.group, spec, axis.size)
+        if spec.kind == "fine":
+            create_screening(edit.group, axis.size)
 
 
 def _bring_up_to_date(
@@ -422,6 +425,7 @@ def _bring_up_to_date(
     if first < cube.days[0]:
         prepend(cube.store, first)
     with cube.store.edit(f"ingest of {job.product.name}") as edit, _workers(executor) as pool:
+        ensure_screening(edit.group, job.spec)
         grow(edit.group, last)
         axis = stored_days(edit.group)
         _mark(edit, axis, run)

@@ -200,6 +200,7 @@ def update_quality(
 
     cube = Cube(fine)
     a, b = (c.to_xarray(chunks=None) for c in (cube, Cube(coarse)))
+    a = a.drop_vars("screen", errors="ignore")  # screening asks which days are doubted
     days = to_days(a["time"])
     days = days[images_of(b, days) >= 0]
     if days.size == 0:

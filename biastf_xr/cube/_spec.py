@@ -42,6 +42,27 @@ STATUS: dict[str, int] = {
     "no_coarse": 6,
     "failed": 7,
     "fused_fallback": 8,
+    "fused_over_suspect": 9,
+}
+
+# Values of `screen` in a fine cube: what the other dates say of a clear observation.
+SCREEN: dict[str, int] = {
+    "not_screened": 0,
+    "agrees": 1,
+    "suspected_cloud": 2,
+    "suspected_shadow": 3,
+    "suspected_event": 4,
+    "unconfirmed": 5,
+}
+
+# From this value on an observation is left out.
+SUSPECT = SCREEN["suspected_cloud"]
+
+SCREEN_ATTRS: dict[str, Any] = {
+    "long_name": "what the other dates say of a clear observation",
+    "flag_values": list(SCREEN.values()),
+    "flag_meanings": " ".join(SCREEN),
+    "comment": f"fusion leaves out what has {SUSPECT} or more",
 }
 
 # Values of `pair_flag`, along the days of a fine cube.
@@ -255,6 +276,7 @@ class CubeSpec:
                 "long_name": "which of the day's scenes the pixel is from",
                 "comment": "n is the n-th scene in the coordinate `scenes`; 0 is none",
             },
+            **({"screen": SCREEN_ATTRS} if self.kind == "fine" else {}),
             **self.extras,
         }
 

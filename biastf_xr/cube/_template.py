@@ -69,10 +69,15 @@ def _day_coords(days: int, kind: str) -> dict[str, Any]:
         "flag_values": list(PAIR_FLAG.values()),
         "flag_meanings": " ".join(PAIR_FLAG),
     }
+    suspect = {
+        "long_name": "share of the day's clear pixels that screening suspects; NaN where not done",
+        "units": "1",
+    }
     coords: dict[str, Any] = {
         "clear_fraction": ("time", np.full(days, np.nan, np.float32), fraction),
         "scenes": ("time", np.full(days, "", np.dtypes.StringDType()), scenes),
         "pair_flag": ("time", np.zeros(days, np.uint8), pair),
+        "suspect_fraction": ("time", np.full(days, np.nan, np.float32), suspect),
     }
     kept = {"fine": [*coords], "coarse": ["clear_fraction", "scenes"], "fused": []}
     return {name: coords[name] for name in kept[kind]}

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from biastf_xr._days import to_days
-from biastf_xr.brackets import clear_fractions
+from biastf_xr.brackets import clear_fractions, doubted
 from biastf_xr.cube._cube import bands_of, drop_days
 from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.fusion._plan import TileGrid
+from biastf_xr.fusion._screen import screen
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,11 +48,15 @@ class Fold:
     parts: tuple[tuple[Tile, ...], ...] = ()
 
     def reachable(self, fine: xr.Dataset, coarse: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-        """Take out of the cubes what no method may see."""
+        """Take out of the cubes what no method may see.
+
+        A fine cube that is screened is screened again without it: the withheld scenes may have had
+        a say in what is suspected.
+        """
         rest = drop_days(fine, self.withheld)
         if self.until is not None:
             coarse = coarse.isel(time=to_days(coarse["time"]) <= self.until)
-        return rest, coarse
+        return screen(rest, coarse) if "screen" in rest else rest, coarse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,8 +261,8 @@ def inner_dates(pair: CubePair, min_clear: float) -> Days:
 
 
 def clear_pairs(pair: CubePair, min_clear: float) -> Days:
-    """List the fine dates that are clear and have a coarse image."""
-    clear = clear_fractions(pair.fine, pair.bands) >= min_clear
+    """List the fine dates that are clear, have a coarse image, and agree with it."""
+    clear = (clear_fractions(pair.fine, pair.bands) >= min_clear) & ~doubted(pair.fine)
     days: Days = pair.fine_days[clear & pair.paired(pair.fine_days)]
     return days
 

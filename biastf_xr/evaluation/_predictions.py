@@ -58,7 +58,7 @@ def predict_fold(
     here.
     `book`: Collects the descriptions of the methods, and notes on what could not be done.
     """
-    rest, seen = fold.reachable(pair.fine, pair.coarse)
+    rest, seen = fold.reachable(pair.observed, pair.coarse)
     built: dict[str, list[list[Method]]] = {}
     for name, method in methods.items():
         try:
@@ -140,7 +140,7 @@ def _assembled(
         images[name] = _mosaic(grid, fold.parts, lambda ds: band_stack(ds, bands))
         if sigma_stack(grid[0][0], bands) is not None:
             sigma[name] = _mosaic(grid, fold.parts, lambda ds: sigma_stack(ds, bands))
-    truth = band_stack(pair.fine.isel(time=pair.fine_days == day), bands)
+    truth = band_stack(pair.observed.isel(time=pair.fine_days == day), bands)
     here = pair.coarse_of([day])
     coarse = band_stack(pair.coarse.isel(time=here), bands) if here[0] >= 0 else None
     return Judged(day, bands, images, truth, before, after, _apart(base), sigma, coarse)

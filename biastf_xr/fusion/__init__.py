@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from biastf_xr.fusion._preview import Preview, Totals, plan
     from biastf_xr.fusion._report import RunReport, RunState
     from biastf_xr.fusion._run import write_fused
+    from biastf_xr.fusion._screen import ScreenRule, screen
+    from biastf_xr.fusion._screen_store import ScreenReport, clear_screen, update_screen
 
 __all__ = [
     "FusionPlan",
@@ -19,10 +21,15 @@ __all__ = [
     "Preview",
     "RunReport",
     "RunState",
+    "ScreenReport",
+    "ScreenRule",
     "Totals",
     "Unit",
+    "clear_screen",
     "fuse",
     "plan",
+    "screen",
+    "update_screen",
     "write_fused",
 ]
 
@@ -34,5 +41,7 @@ __getattr__ = lazy_exports(
         "preview": ("Preview", "Totals", "plan"),
         "report": ("RunReport", "RunState"),
         "run": ("write_fused",),
+        "screen": ("ScreenRule", "screen"),
+        "screen_store": ("ScreenReport", "clear_screen", "update_screen"),
     }.items() for name in names},
 )  # fmt: skip

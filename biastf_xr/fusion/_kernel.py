@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Reads a fine image of one day: (day, tile inside the grid) -> (band, y, x), NaN where masked.
 FineReader = Callable[[np.datetime64, Tile], Float]
+# Reads where the fine image of a day is suspected, shape (y, x), in the same way.
+SuspectReader = Callable[[np.datetime64, Tile], "NDArray[np.bool_]"]
 
 # What a layer of two base dates may make; what it makes from one of them a later layer makes.
 TWO_SIDED = (STATUS["fused_two_sided"], STATUS["fused_fallback"])
@@ -126,6 +128,11 @@ class Fused:
                 apart = np.minimum(np.abs((days - day).astype(int)), MOST_GAP).astype(np.uint16)
                 np.copyto(gaps[:, rows, cols], apart[:, None, None], where=open_)
 
+    def over(self, suspects: NDArray[np.bool_]) -> None:
+        """Flag what was predicted though there is an observation, which is suspected."""
+        made = ~np.isin(self.status_flag[0], (0, STATUS["observed"]))
+        self.status_flag[0][made & suspects] = STATUS["fused_over_suspect"]
+
     def finish(self, dark: NDArray[np.bool_]) -> None:
         """Flag what no layer could make; `dark`: (time, y, x), where there is no coarse image."""
         missing = self.status_flag == 0
@@ -173,6 +180,7 @@ def fuse_unit(
     coarse: CoarseImages,
     alignment: Alignment,
     bands: tuple[str, ...],
+    suspects: SuspectReader | None = None,
 ) -> Fused:
     """Fuse one tile for all target dates of its bracket.
 
@@ -182,6 +190,7 @@ def fuse_unit(
 
     `states`: What the method prepared, by base date, for the unit's target dates.
     `read_fine`: Reads fine images; called only for what is needed.
+    `suspects`: Reads where the image of an observed target is suspected; nowhere by default.
     """
     bracket, tile = unit.bracket, unit.tile
     targets = np.array(bracket.targets, "datetime64[D]")
@@ -199,6 +208,8 @@ def fuse_unit(
         usable = open_ & bases.clear(layer)
         for window in _windows(usable, tile, max(method.halo, method.fine_halo)):
             fused.take(bases.predict(layer, window), layer, targets, inside(window, tile))
+    if bracket.observed and suspects is not None:
+        fused.over(suspects(bracket.targets[0], tile))
     upsample = Upsampler(alignment, tile, coarse.window)
     fused.coarse_gap = upsample(coarse.gap.astype(np.float32), "nearest").astype(np.uint8)
     if (fused.status_flag == 0).any():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._spec import SUSPECT
 from biastf_xr.fusion._fusion import Fusion
 from biastf_xr.fusion._kernel import (
     CoarseSeries,
@@ -99,7 +100,8 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
     from dask.delayed import delayed
 
     pair, plan, method = fusion.pair, fusion.plan, fusion.method
-    fine, coarse = _stack(pair.fine, plan.bands, 0), _stack(pair.coarse, plan.bands, 1)
+    fine, coarse = stack(pair.fine, plan.bands, 0), stack(pair.coarse, plan.bands, 1)
+    flags = stack(pair.fine, ("screen",), 0)[0] if "screen" in pair.fine else None
     variables = fusion.spec.variables
     parts: dict[str, dict[int, list[Any]]] = {name: {} for name in variables}
     run = delayed(_fuse_arrays, pure=True)
@@ -108,6 +110,10 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
         padded = unit.tile.padded(method.fine_halo).clipped(plan.alignment.shape)
         window = coarse_window(unit, method, plan.alignment)
         span = coarse_dates(unit, pair.coarse_days, plan.rule)
+        suspects = None
+        if unit.bracket.observed and flags is not None:
+            index = int(np.searchsorted(pair.fine_days, unit.bracket.targets[0]))
+            suspects = flags[index, *unit.tile.slices] >= SUSPECT
         result = run(
             unit,
             method,
@@ -118,6 +124,7 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
             plan.alignment,
             plan.bands,
             plan.rule,
+            suspects,
         )
         shape = (len(unit.bracket.targets), *unit.tile.shape)
         for name, variable in variables.items():
@@ -133,7 +140,7 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
     return ds
 
 
-def _stack(ds: xr.Dataset, bands: tuple[str, ...], axis: int) -> Any:
+def stack(ds: xr.Dataset, bands: tuple[str, ...], axis: int) -> Any:
     """Return a cube as one lazy array (time, y, x) with an axis of bands."""
     import dask.array as da
 
@@ -151,6 +158,7 @@ def _fuse_arrays(
     alignment: Alignment,
     bands: tuple[str, ...],
     rule: FusionRule,
+    suspects: Any,
 ) -> dict[str, NDArray[Any]]:
     """Fuse one unit from arrays in memory."""
 
@@ -158,6 +166,8 @@ def _fuse_arrays(
         image: Float = np.asarray(images[day], np.float32)[:, *inside(tile, padded)]
         return image
 
+    over = None if suspects is None else lambda _day, _tile: np.asarray(suspects)
     series = replace(series, values=np.asarray(series.values, np.float32))
     coarse = fill_coarse(unit, series, rule, method.smoothing)
-    return fuse_unit(unit, method, states, read, coarse, alignment, bands).variables(bands)
+    fused = fuse_unit(unit, method, states, read, coarse, alignment, bands, over)
+    return fused.variables(bands)

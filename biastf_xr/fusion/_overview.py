@@ -11,11 +11,11 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import (
+    base_dates,
     build_brackets,
     choose_targets,
     clear_fractions,
     doubted,
-    usable_dates,
 )
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.fusion._plan import OWN_SCENE, FusionRule
@@ -96,9 +96,9 @@ def list_brackets(
     """Return which base dates `fuse` uses for which target dates; reads metadata only."""
     rule, pair = rule or FusionRule(), pair_cubes(fine, coarse)
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
-    base = usable_dates(pair, rule.bracket)
-    keep = pair.fine_days if rule.keep_observed else to_days([])
-    made = build_brackets(base, targets, rule.bracket, keep=keep)
+    base, full = base_dates(pair, rule.bracket)
+    keep = base if rule.keep_observed else to_days([])
+    made = build_brackets(base, targets, rule.bracket, keep=keep, full=full)
     return Brackets(tuple(made), rule, _left_out(pair, base, rule))
 
 

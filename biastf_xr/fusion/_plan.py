@@ -12,10 +12,10 @@ from biastf_xr.brackets import (
     Bracket,
     BracketRule,
     Reach,
+    base_dates,
     choose_targets,
     group_targets,
     reach_of,
-    usable_dates,
 )
 from biastf_xr.errors import MissingPairError, TargetDateError
 from biastf_xr.grid import Tile
@@ -49,7 +49,8 @@ class FusionRule:
     coarse_max_gap : int
         Largest distance in days over which a coarse gap is filled in time.
     keep_observed : bool
-        Whether clear pixels of a fine scene on a target date are kept as they are.
+        Whether pixels of a fine scene on a target date are kept as they are, where that scene may
+        serve as a base date of others.
     dates_per_unit : int
         Most target dates computed together; bounds the memory of a unit.
     """
@@ -300,18 +301,18 @@ def build_plan(
     """
     rule = rule or FusionRule()
     targets = choose_targets(pair, dates, fill=rule.coarse_gaps == "fill")
-    base = usable_dates(pair, rule.bracket)
-    observed = np.isin(targets, pair.fine_days) & rule.keep_observed
+    base, full = base_dates(pair, rule.bracket)
+    observed = np.isin(targets, base) & rule.keep_observed
     grid = TileGrid(pair.alignment.shape, tile or pair.alignment.shape)
     covered = np.ones((base.size, len(grid)), bool)
     seen = np.repeat(observed[:, None], len(grid), axis=1)
     if clear is not None:
         covered = clear.over(base, grid, method.fine_halo)
         seen &= clear.over(targets, grid, 0)
+    reach = reach_of(base, targets, rule.bracket, full)
     plan = FusionPlan(
-        pair.bands, pair.alignment, rule, targets, base, reach_of(base, targets, rule.bracket),
-        observed, grid, covered, seen,
-    )  # fmt: skip
+        pair.bands, pair.alignment, rule, targets, base, reach, observed, grid, covered, seen
+    )
     _refuse_nothing(plan)
     return plan
 

@@ -41,19 +41,24 @@ class Archive:
     """What the days of a cube were ingested from."""
 
     sensor: str  # which cube it is
-    scenes: dict[np.datetime64, list[list[str]]]  # id, version, fingerprint, by day
+    scenes: dict[np.datetime64, list[list[str]]]  # id, version, fingerprint; suspects; by day
 
     @classmethod
-    def of(cls, cube: Cube | xr.Dataset, sensor: str) -> Archive:
-        """Take it from the ledger of a cube; a cube without one has no scenes."""
+    def of(cls, cube: Cube | xr.Dataset, sensor: str, *, screened: bool = True) -> Archive:
+        """Take it from the ledger of a cube; a cube without one has no scenes.
+
+        `screened`: Whether what is suspected of a scene counts too.
+        """
         try:
             ledger = cube.ledger if isinstance(cube, Cube) else {}
         except CubeStructureError:
             ledger = {}
-        return cls(
-            sensor,
-            {d: [[e.id, e.version, e.fingerprint] for e in r.entries] for d, r in ledger.items()},
-        )
+        scenes = {
+            d: [[e.id, e.version, e.fingerprint] for e in r.entries] for d, r in ledger.items()
+        }
+        for day, record in cube.screening.items() if screened and isinstance(cube, Cube) else ():
+            scenes[day] += [["suspects", record.flags]] if record.flags else []
+        return cls(sensor, scenes)
 
     def text(self, day: np.datetime64) -> str:
         """Describe a day."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from biastf_xr._system import writing_to
 from biastf_xr.cube._cube import window_writer
-from biastf_xr.cube._spec import STATUS
+from biastf_xr.cube._spec import STATUS, SUSPECT
 from biastf_xr.errors import StoreLockedError
 from biastf_xr.fusion._kernel import (
     CoarseSeries,
@@ -113,8 +113,9 @@ def run_unit(context: RunContext, unit: Unit, record: UnitRecord, store: Any) ->
             clock.stop("wait")
             states = {day: state.of(changed) for day, state in record.states.items()}
             fused = fuse_unit(
-                part, method, states, windows.fine_image, coarse, context.alignment, context.bands
-            )
+                part, method, states, windows.fine_image, coarse, context.alignment,
+                context.bands, windows.suspects,
+            )  # fmt: skip
         clock.stop("infer")
         pixels = int(fused.status_flag.size)
         lines[changed, 2 + DEPTH] = pack_depth(*(fused.depth if fused.closed else (ALL, ALL)))
@@ -211,6 +212,11 @@ class _Windows:
         index = int(np.searchsorted(self.fine_days, day))
         image: Float = self.cache.get(("fine", index, tile), lambda: self.read_fine(index, tile))
         return image
+
+    def suspects(self, day: np.datetime64, tile: Tile) -> NDArray[np.bool_]:
+        """Return where a fine image is suspected."""
+        flags = self.context.fine.screen_flags(int(np.searchsorted(self.fine_days, day)), tile)
+        return np.zeros(tile.shape, bool) if flags is None else flags >= SUSPECT
 
     def prefetch(self, unit: Unit) -> None:
         """Read what the unit will surely need: the nearest base date on each side."""

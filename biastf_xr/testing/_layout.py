@@ -38,6 +38,7 @@ class RegionLayout:
     resolution: float = 30.0
     crs: str = "EPSG:32755"
     coarse_margin: int = 2
+    missed: float = 0.0
 
     @property
     def bands(self) -> tuple[str, ...]:

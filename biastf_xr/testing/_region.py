@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy.ndimage as ndi
 
 from biastf_xr.errors import TargetDateError
 from biastf_xr.testing import _sensors as sensors
@@ -50,6 +51,7 @@ class SyntheticRegion(RegionLayout):
     `resolution`: Side of a fine pixel in CRS units (metres).
     `coarse_margin`: Coarse pixels by which the coarse grid extends beyond the fine one on every
     side.
+    `missed`: Share of the clouds, with their shadows, that the mask of the fine sensor misses.
     """
 
     def truth(self, date: DateLike) -> FloatArray:
@@ -79,16 +81,20 @@ class SyntheticRegion(RegionLayout):
         seen += np.asarray(rng.normal(0.0, sensors.FINE_NOISE, seen.shape), dtype=np.float32)
         fill = self._outside_swath(day // self.fine_revisit)
         seen[:, fill] = np.nan
+        missed = self._missed(day, sky)
         qa = sensors.landsat_qa(
-            cloud=sky.cloudy[rows, cols],
-            shadow=grow(sky.shaded, 1)[rows, cols],
-            near_cloud=grow(sky.cloudy, 3)[rows, cols],
+            cloud=(sky.cloudy & ~missed)[rows, cols],
+            shadow=grow(sky.shaded & ~missed, 1)[rows, cols],
+            near_cloud=grow(sky.cloudy & ~missed, 3)[rows, cols],
             water=_ground(self).water(day)[rows, cols],
             fill=fill,
             thin=sky.thin,
         )
         clear = ~(sky.cloudy | sky.shaded)[rows, cols] & ~fill
-        return FineScene(reflectance=seen.astype(np.float32), qa_pixel=qa, clear=clear)
+        missed = missed[rows, cols] & ~fill
+        return FineScene(
+            reflectance=seen.astype(np.float32), qa_pixel=qa, missed=missed, clear=clear
+        )
 
     def coarse_scene(self, date: DateLike) -> CoarseScene:
         """Take a coarse scene."""
@@ -118,8 +124,9 @@ class SyntheticRegion(RegionLayout):
         return CoarseScene(reflectance=seen, state_1km=state, view_zenith=abs(view), clear=clear)
 
     def fine_cube(self) -> xr.Dataset:
-        """Take all fine scenes, clouds and shadows removed with the true mask; in memory."""
-        scenes = ((s.reflectance, s.clear) for s in map(self.fine_scene, self.fine_dates))
+        """Take all fine scenes, without clouds and shadows but those `missed`."""
+        taken = map(self.fine_scene, self.fine_dates)
+        scenes = ((s.reflectance, s.clear | s.missed) for s in taken)
         return stack_scenes(scenes, self.fine_dates, self.fine_geobox)
 
     def coarse_cube(self) -> xr.Dataset:
@@ -148,6 +155,15 @@ class SyntheticRegion(RegionLayout):
             for axis in (0, 1)
         )
         return np.asarray(down @ (stack @ right.T), dtype=np.float32)
+
+    def _missed(self, day: int, sky: CloudField) -> NDArray[np.bool_]:
+        """Choose the clouds and shadows of a pass that its mask misses, on the canvas."""
+        dirty = sky.cloudy | sky.shaded
+        if not self.missed:
+            return np.zeros_like(dirty)
+        number, count = ndi.label(dirty)
+        chosen = np.random.default_rng([self.seed, 64, day]).random(count + 1) < self.missed
+        return np.asarray(chosen[number] & dirty)
 
     def _outside_swath(self, position: int) -> NDArray[np.bool_]:
         """Cut a slanted corner off one fine pass in four."""

@@ -27,6 +27,7 @@ class FineScene:
 
     reflectance: FloatArray  # (band, y, x), clouds included; NaN outside the swath
     qa_pixel: NDArray[np.uint16]  # Landsat Collection-2 bits
+    missed: NDArray[np.bool_]  # clouds and shadows that these bits miss
     clear: NDArray[np.bool_]  # true clear sky in the swath
 
 
