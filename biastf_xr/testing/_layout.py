@@ -22,7 +22,8 @@ DateLike: TypeAlias = "str | dt.date | np.datetime64[Any]"
 BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 # Coarse pixels of landscape beyond the coarse grid, for the footprint to fall on.
 PAD = 2
-_ORIGIN = (455_985.0, 6_171_015.0)
+# As archives deliver south of the equator: northern zone, pixel edges at odd multiples of 15 m.
+_ORIGIN = (455_985.0, -3_828_975.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class RegionLayout:
     fine_revisit: int = 16
     seed: int = 2021
     resolution: float = 30.0
-    crs: str = "EPSG:32755"
+    crs: str = "EPSG:32655"
     coarse_margin: int = 2
     missed: float = 0.0
 

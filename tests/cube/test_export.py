@@ -22,7 +22,7 @@ def test_files_are_cogs_with_the_pixels_of_the_cube(small_cubes, tmp_path):
     day = open_cube(small_cubes.fine).sel(time="2021-04-17").load()
     with rasterio.open(files[0]) as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
-        assert file.crs.to_epsg() == 32755
+        assert file.crs.to_epsg() == 32655
         assert file.transform == day.odc.geobox.affine
         assert np.isnan(file.nodata)
         assert file.descriptions == ("red",)

@@ -80,8 +80,8 @@ def test_grid_is_read_by_both_geospatial_libraries(small_cubes, small_region, wh
     geobox = getattr(small_region, f"{which}_geobox")
     assert ds.odc.geobox == geobox
     assert ds["nir"].odc.geobox == geobox
-    assert ds.rio.crs.to_epsg() == 32755
-    assert ds["nir"].rio.crs.to_epsg() == 32755
+    assert ds.rio.crs.to_epsg() == 32655
+    assert ds["nir"].rio.crs.to_epsg() == 32655
     assert ds["nir"].rio.transform() == geobox.affine
     assert np.isnan(ds["nir"].rio.encoded_nodata or ds["nir"].rio.nodata)
 

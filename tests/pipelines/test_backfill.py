@@ -84,7 +84,9 @@ def test_a_dry_run_lists_the_jobs_and_writes_nothing(region, backfill):
 def test_tiles_are_parts_of_one_lattice(region, backfill):
     code, said, _ = backfill(region, "--list")
     assert code == 0
-    whole = fine_grid(read_region((146.524, -34.624, 146.541, -34.606)), anchor=15)
+    whole = fine_grid(
+        read_region((146.524, -34.624, 146.541, -34.606)), crs="EPSG:32655", anchor=15
+    )
     pixels = np.zeros(whole.shape, int)
     for path in said.split():
         config = read_config(path)

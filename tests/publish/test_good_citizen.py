@@ -34,7 +34,7 @@ def test_rioxarray_knows_crs_and_clips(ds):
     import rioxarray  # noqa: F401
     from shapely.geometry import box
 
-    assert ds.rio.crs.to_epsg() == 32755
+    assert ds.rio.crs.to_epsg() == 32655
     assert ds.rio.resolution() == (30.0, -30.0)
     left, _, _, top = ds.rio.bounds()
     part = ds["red"].rio.clip([box(left + 30, top - 90, left + 150, top)])
@@ -48,7 +48,7 @@ def test_odc_geo_knows_the_grid_and_reprojects(ds):
     import odc.geo.xr  # noqa: F401
 
     geobox = ds.odc.geobox
-    assert geobox.crs.epsg == 32755
+    assert geobox.crs.epsg == 32655
     assert geobox.shape == (96, 80)
     there = ds["nir"].odc.reproject(geobox.zoom_out(4), resampling="average")
     assert there.odc.geobox == geobox.zoom_out(4)
