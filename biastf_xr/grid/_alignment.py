@@ -132,7 +132,8 @@ def geobox_of(ds: xr.Dataset, what: str, *, degrees: bool = False) -> GeoBox:
     if not geobox.axis_aligned or geobox.affine.e >= 0 or geobox.affine.a <= 0:
         raise GridMismatchError(
             f"{what} is rotated or not north-up (transform {tuple(geobox.affine)[:6]}). "
-            "Expected x ascending and y descending."
+            "Expected x ascending and y descending: ds.sortby('x').sortby('y', ascending=False), "
+            "or warp what is rotated."
         )
     for name, step, start in (
         ("y", geobox.affine.e, geobox.affine.f),

@@ -97,7 +97,21 @@ def open_layer(
             "resolution = 30, origin = [x, y]}` of the options of the sensor, as "
             "--set fine.options.grid=... on the command line."
         )
+    _check_placed(path, array)
     return _name_crs(array)
+
+
+def _check_placed(path: Path | str, array: xr.DataArray) -> None:
+    """Refuse rasters that are not placed by rows and columns."""
+    a = array.rio.transform(recalc=False)
+    if {"y", "x"} - set(array.coords):
+        how = f"rotated (transform {tuple(a)[:6]})" if a.b or a.d else "placed by control points"
+        remedy = "Warp it first, for instance with gdalwarp"
+    elif a.is_identity:
+        how, remedy = "not placed: it has a CRS and no transform", "Download it again"
+    else:
+        return
+    raise GridMismatchError(f"{path} is {how}. {remedy}, or move it out of the folder.")
 
 
 def _name_crs(array: xr.DataArray) -> xr.DataArray:
@@ -132,16 +146,26 @@ def without_grid_warning() -> Iterator[None]:
 
 def join_layers(scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
     """Put the layers of a scene, which have the same pixels, into one Dataset."""
+    import odc.geo.xr  # noqa: F401  (registers the .odc accessor)
     import xarray as xr
 
-    try:
-        xr.align(*layers.values(), join="exact", copy=False)
-    except ValueError as error:
-        raise GridMismatchError(
-            f"scene {scene_id}: its layers {sorted(layers)} do not lie on one grid. "
-            "Download them again, or move the scene out of the folder."
-        ) from error
-    return xr.Dataset(dict(layers))
+    from biastf_xr.grid import ALIGNMENT_TOLERANCE, describe
+
+    name, first = next(iter(layers.items()))
+    grid, joined = first.odc.geobox, {name: first}
+    for other, layer in layers.items():
+        box = layer.odc.geobox
+        ends = (np.array(g.boundingbox.bbox) for g in (box, grid))
+        # Rounding in metadata is no other grid.
+        off = np.abs(np.subtract(*ends)).max() / abs(grid.affine.a)
+        if box.shape != grid.shape or box.crs != grid.crs or off > ALIGNMENT_TOLERANCE:
+            raise GridMismatchError(
+                f"scene {scene_id}: its layers do not lie on one grid: {name} lies on "
+                f"{describe(grid)}, {other} on {describe(box)}. Download them again, or move the "
+                "scene out of the folder."
+            )
+        joined[other] = layer.assign_coords(y=first["y"], x=first["x"])
+    return xr.Dataset(joined)
 
 
 def bit(flags: xr.DataArray, *positions: int) -> xr.DataArray:

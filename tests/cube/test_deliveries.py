@@ -5,6 +5,8 @@ The scenes are white noise, which any interpolation would smooth.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import rasterio
@@ -12,6 +14,7 @@ from affine import Affine
 from checks import facts
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from rasterio.control import GroundControlPoint
 
 from biastf_xr import fuse
 from biastf_xr._doctor import check_run
@@ -20,7 +23,9 @@ from biastf_xr.cli._init import refuse_degrees
 from biastf_xr.config import build_config
 from biastf_xr.cube._cube import open_cube
 from biastf_xr.errors import BiastfError, ConfigError, GridMismatchError
-from biastf_xr.grid import geobox_of
+from biastf_xr.grid import fine_grid, geobox_of, read_region
+from biastf_xr.sources import build_product
+from biastf_xr.sources._files import open_layer
 
 SHAPE = (80, 100)
 # A Landsat scene in New South Wales: pixel edges at odd multiples of 15 m from the equator.
@@ -275,3 +280,103 @@ def test_coarse_scenes_in_the_other_half_of_the_zone_keep_their_pixels(tmp_path)
     cube = open_cube(config.coarse.cube, chunks=None).load()
     assert geobox_of(cube, "cube").crs.epsg == 32655
     np.testing.assert_allclose(cube["nir"].values[0], values * 1e-4, atol=6.2e-5)
+
+
+# --- how files are placed -----------------------------------------------------------------------
+
+
+def placed_by_points(path, values, _):
+    corners = [
+        GroundControlPoint(row, col, *(NORTH * (col, row))) for row in (0, 80) for col in (0, 100)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width = values.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=1, dtype="int16"
+    ) as file:
+        file.write(values, 1)
+        file.gcps = (corners, rasterio.crs.CRS.from_epsg(32655))
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(
+    ("transform", "writer", "fact"),
+    [
+        (NORTH * Affine.rotation(10), write, "rotated"),
+        (NORTH * Affine.shear(5), write, "rotated"),
+        (Affine.identity(), write, "no transform"),
+        (Affine(-30, 0, NORTH.c + 3000, 0, -30, NORTH.f), write, "x ascending"),
+        (Affine(30, 0, NORTH.c, 0, 30, NORTH.f - 2400), write, "y descending"),
+        (None, placed_by_points, "control points"),
+    ],
+    ids=["rotated", "sheared", "no transform", "westward", "southern row first", "control points"],
+)
+@pytest.mark.parametrize("grid", [{}, {"crs": "utm"}], ids=["own pixels", "region"])
+def test_files_that_are_placed_otherwise_are_refused_by_name(
+    tmp_path, transform, writer, fact, grid
+):
+    writer(tmp_path / "fine" / "L_20210101.tif", noise(), transform)
+    with pytest.raises(BiastfError, match=facts("L_20210101.tif", fact)):
+        built(tmp_path, **grid)
+
+
+def test_a_file_of_points_lies_where_gdal_says(tmp_path):
+    """As those of Landsat: half a pixel is taken off what is stored."""
+    path, values = tmp_path / "fine" / "L_20210101.tif", noise()
+    write(path, values)
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(AREA_OR_POINT="Point")
+    assert_copied(built(tmp_path, crs="scenes"), values)
+
+
+@pytest.mark.parametrize(
+    ("transform", "crs"),
+    [
+        (Affine.translation(15, 0) * NORTH, "EPSG:32655"),
+        (Affine.translation(0, 30) * NORTH, "EPSG:32655"),
+        (NORTH, "EPSG:32654"),
+        (Affine(30.02, 0, NORTH.c, 0, -30, NORTH.f), "EPSG:32655"),
+    ],
+    ids=["half a pixel", "a pixel", "zone", "size"],
+)
+def test_layers_of_a_scene_on_two_grids_are_refused(tmp_path, transform, crs):
+    scene = tmp_path / "LC08_L2SP_093084_20200101_20200823_02_T1"
+    for layer in ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7", "QA_PIXEL", "QA_RADSAT"):
+        here = (transform, crs) if layer == "QA_PIXEL" else (NORTH, "EPSG:32655")
+        write(scene / f"{scene.name}_{layer}.TIF", noise().astype(np.uint16), *here)
+    product = build_product("landsat-c2-l2")
+    (found,) = product.find_scenes(tmp_path)
+    with pytest.raises(GridMismatchError, match=facts(scene.name, "QA_PIXEL", "px of 30")):
+        product.open_scene(found)
+
+
+def test_layers_that_differ_by_rounding_are_one_scene(tmp_path):
+    scene = tmp_path / "LC08_L2SP_093084_20200101_20200823_02_T1"
+    for n, layer in enumerate(
+        ("SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7", "QA_PIXEL", "QA_RADSAT")
+    ):
+        here = Affine(30 + n * 1e-7, 0, NORTH.c + n * 1e-4, 0, -30, NORTH.f)
+        write(scene / f"{scene.name}_{layer}.TIF", noise(n).astype(np.uint16), here)
+    product = build_product("landsat-c2-l2")
+    (found,) = product.find_scenes(tmp_path)
+    raw = product.open_scene(found).load()
+    np.testing.assert_array_equal(raw["QA_RADSAT"], noise(7))
+
+
+# --- real files ---------------------------------------------------------------------------------
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
+def test_real_files_south_of_the_equator_are_in_the_northern_zone():
+    tile = REAL / "hls_headers_only" / "HLS.L30.T19LBJ.2020239T144556.v2.0.B01.tif"
+    header = geobox_of(open_layer(tile).to_dataset(name="a"), "tile")
+    assert header == fine_grid(read_region("MGRS:19LBJ"), scenes=header)
+    for scene in sorted((REAL / "landsat_c2_l2_60px").iterdir()):
+        product = build_product("landsat-c2-l2")
+        (found,) = product.find_scenes(scene)
+        box = geobox_of(product.open_scene(found), "scene")
+        assert box.crs.epsg // 100 == 326
+        assert box.affine.f < 0
+        assert (box.affine.c % 30, box.affine.f % 30) == (15, 15)  # decimated, corners kept

@@ -248,7 +248,7 @@ def test_mask_that_is_missing_or_means_nothing_is_told(tmp_path):
         folder_of(clear_values=[1])
     write(tmp_path / "QA_20210401.tif", np.ones((1, 8, 5)), dtype="uint8")
     product = folder_of(**options, clear_values=[1])
-    with pytest.raises(GridMismatchError, match=facts("SR_20210401.tif", "'mask file'")):
+    with pytest.raises(GridMismatchError, match=facts("SR_20210401.tif", "mask file", "8 x 5")):
         product.open_scene(product.find_scenes(tmp_path)[0])
 
 
