@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from biastf_xr._summary import size
+from biastf_xr._system import check_projections
+from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,8 +119,16 @@ def _gdal() -> Iterator[Check]:
         instead = "; pyhdf reads them" if name == "HDF4" and _version("pyhdf") else ""
         described = f"for {use}" if there else f"missing, for {use}{instead}"
         yield Check(topic, f"driver {name}", "ok" if there or instead else "note", described)
-    proj = rasterio.crs.CRS.from_epsg(32633)
-    yield Check(topic, "projections", "ok", f"EPSG:{proj.to_epsg()} found")
+    try:
+        check_projections()
+    except ConfigError as error:
+        yield Check(topic, "projections", "wrong", str(error))
+    else:
+        yield Check(topic, "projections", "ok", "EPSG codes are found")
+    data = os.environ.get("GDAL_DATA", "")
+    if data and not (Path(data) / "gdalvrt.xsd").is_file():
+        advice = "unset GDAL_DATA: it leads to another program's data, or to none"
+        yield Check(topic, "data", "note", f"GDAL_DATA={data}", advice)
 
 
 def _uses() -> dict[str, str]:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from biastf_xr.errors import BiastfError, ConfigError, StoreWriteError
@@ -70,7 +71,7 @@ def remedy(error: BaseException) -> str:
 
 def is_shortage(error: BaseException) -> bool:
     """Return whether the machine lacks something, whatever it was that was read or written."""
-    return number_of(error) in SHORTAGES
+    return isinstance(error, MemoryError) or number_of(error) in SHORTAGES
 
 
 @contextmanager
@@ -86,6 +87,29 @@ def writing_to(url: str) -> Iterator[None]:
         raise StoreWriteError(
             f"{url} cannot be written ({error}). {remedy(error)}, and run the same command again; "
             "what was finished before is kept."
+        ) from error
+
+
+@cache
+def check_projections() -> None:
+    """Refuse a database of projections that is of another program, by what points to it."""
+    from rasterio import Env
+    from rasterio.crs import CRS
+    from rasterio.errors import CRSError
+
+    try:
+        with Env():  # which keeps what GDAL says from the terminal
+            CRS.from_epsg(32633)
+    except CRSError as error:
+        named = [name for name in ("PROJ_DATA", "PROJ_LIB") if os.environ.get(name)]
+        pointing = " and ".join(f"{name}={os.environ[name]}" for name in named)
+        advice = (
+            f"{pointing} leads to another program's; unset {' and '.join(named)}"
+            if named
+            else "Install rasterio again: pip install --force-reinstall rasterio"
+        )
+        raise ConfigError(
+            f"no projection can be looked up in the database of PROJ ({error}). {advice}."
         ) from error
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from checks import facts
 
+from biastf_xr._doctor import check_machine
 from biastf_xr._system import REMEDIES, is_shortage, number_of, read_text, remedy, writing_to
 from biastf_xr.config import read_config
 from biastf_xr.cube import ingest
@@ -16,6 +22,7 @@ from biastf_xr.errors import ConfigError, SceneError, StoreWriteError
 from biastf_xr.grid import read_region
 from biastf_xr.sources import build_product
 
+ROOT = Path(__file__).parents[1]
 TOML = '[fine]\nproduct = "hls"\nfolder = {}\ncube = "f.zarr"\n[coarse]\nproduct = "mod09ga"\n\
 folder = "c"\ncube = "c.zarr"\n'
 
@@ -76,6 +83,45 @@ def test_too_many_open_files_stop_an_ingest_and_reject_no_scene(
     report = ingest(product, small_scenes.landsat, cube, kind="fine")
     assert report.added
     assert not report.rejected
+
+
+# --- data of another program ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["PROJ_DATA", "PROJ_LIB"])
+def test_projections_of_another_program_are_named_with_what_to_unset(
+    tmp_path, small_cubes, small_scenes, name
+):
+    def run(*words):
+        command = [sys.executable, "-m", "biastf_xr", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+    (tmp_path / "other").mkdir()
+    env = os.environ | {name: str(tmp_path / "other"), "COLUMNS": "400", "PYTHONPATH": str(ROOT)}
+    said = facts(f"{name}={tmp_path / 'other'}", f"unset {name}")
+    (tmp_path / "region.toml").write_text(
+        f'fine = {{product = "landsat-c2-l2", folder = "{small_scenes.landsat}", cube = "f"}}\n'
+        f'coarse = {{product = "mod09ga", folder = "{small_scenes.modis}", cube = "c.zarr"}}\n'
+    )
+    doctor = run("doctor", tmp_path / "region.toml", tmp_path)
+    assert doctor.returncode == 1, doctor.stderr
+    assert re.search(said, doctor.stdout)
+    for words in (
+        ("publish", small_cubes.fine, tmp_path / "catalogue"),
+        ("export", small_cubes.fine, tmp_path / "cogs"),
+        ("ingest", tmp_path / "region.toml"),
+    ):
+        done = run(*words)
+        assert done.returncode == 2, done.stderr
+        assert re.search(said, done.stderr)
+        assert "Traceback" not in done.stderr
+
+
+def test_data_of_another_gdal_is_a_note_of_the_doctor(tmp_path, monkeypatch):
+    monkeypatch.setenv("GDAL_DATA", str(tmp_path))
+    (check,) = (c for c in check_machine(tmp_path) if c.name == "data")
+    assert check.verdict == "note"
+    assert re.search(facts(tmp_path, "unset GDAL_DATA"), check.found + check.advice)
 
 
 # --- texts ----------------------------------------------------------------------------------------
@@ -139,3 +185,28 @@ def test_mistake_of_toml_without_a_backslash_speaks_of_none(tmp_path):
     with pytest.raises(ConfigError, match=facts(path, "line 2")) as caught:
         read_config(path)
     assert "single quotes" not in str(caught.value)
+
+
+# --- folders -----------------------------------------------------------------------------------
+
+
+def test_folder_that_disappears_while_it_is_searched_is_passed_over(
+    tmp_path, small_scenes, monkeypatch
+):
+    from biastf_xr.sources import _folders
+
+    product = build_product("landsat-c2-l2")
+    expected = [scene.id for scene in product.find_scenes(small_scenes.landsat)]
+    shutil.copytree(small_scenes.landsat, tmp_path / "scenes")
+    gone = tmp_path / "scenes" / "a [partial] download"
+    gone.mkdir()
+    look = os.scandir
+
+    def tidied_up(place):
+        if gone.exists() and place != tmp_path / "scenes":
+            gone.rmdir()
+        return look(place)
+
+    monkeypatch.setattr(_folders.os, "scandir", tidied_up)
+    assert [scene.id for scene in product.find_scenes(tmp_path / "scenes")] == expected
+    assert not gone.exists()

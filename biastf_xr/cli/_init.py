@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -75,34 +76,48 @@ class Archive:
     """Where the scenes of one sensor are.
 
     `folder`: Where they are, as the file is to say it.
+    `open`: What a person has to choose among its options.
     """
 
     product: str
     folder: str
+    open: str = ""
 
 
-def guess_product(folder: Path, sensor: str) -> tuple[str | None, int]:
-    """Return what the scenes of a folder are from their names."""
+def guess_product(folder: Path, sensor: str) -> tuple[str | None, int, str]:
+    """Return what the scenes of a folder are from their names, how many, and what is left open.
+
+    What is left open is which of them are meant, as of several tiles.
+    """
     from biastf_xr.sources import PRODUCTS, product_class
+    from biastf_xr.sources._archives import with_members
+    from biastf_xr.sources._folders import walk
 
+    files = walk(folder)[0]
     counts = {}
     for name in PRODUCTS:
         product = product_class(name)
         if product.kind == sensor:
             with suppress(BiastfError):
-                counts[name] = sum(not s.problem for s in product().find_scenes(folder))
+                scenes = product().scenes_of(with_members(files))
+                counts[name] = sum(not s.problem for s in scenes)
     best = max(counts, key=lambda name: counts[name], default=None)
     if best is None or not counts[best]:
-        return None, 0
-    return best, counts[best]
+        return None, 0, ""
+    try:
+        product_class(best)().find_scenes(folder)
+    except BiastfError as error:
+        return best, counts[best], str(error)
+    return best, counts[best], ""
 
 
 def refuse_degrees(folder: Path) -> None:
     """Ask for a region where the first image of a folder is in degrees, which no cube can keep."""
     from biastf_xr.grid import describe, geobox_of
     from biastf_xr.sources._files import open_layer
+    from biastf_xr.sources._folders import walk
 
-    images = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in {".tif", ".tiff"})
+    images = (p for p in walk(folder)[0] if p.suffix.lower() in {".tif", ".tiff"})
     path, grid = next(images, None), None
     with suppress(BiastfError):
         grid = path and geobox_of(open_layer(path).to_dataset(name="image"), "", degrees=True)
@@ -152,6 +167,8 @@ def _options(sensor: str, archive: Archive) -> str:
     from biastf_xr.sources import product_class
 
     required = product_class(archive.product).required
+    if archive.open:
+        required = "".join(f"# {line}\n" for line in textwrap.wrap(archive.open, 96)) + required
     if not required:
         return ""
     letter = "L" if sensor == "fine" else "M"

@@ -101,13 +101,16 @@ def _archive(sensor: str, folder: str | None, product: str | None, beside: Path)
     local = not is_url(folder)
     if local and not Path(folder).is_dir():
         raise ConfigError(f"no folder {folder}; expected the one with the {sensor} scenes.")
+    choice = ""
     if product is None:
-        guess, count = guess_product(Path(folder), sensor) if local else (None, 0)
+        guess, count, choice = guess_product(Path(folder), sensor) if local else (None, 0, "")
         product = guess or "geotiff"
         found = f"{count} scenes of {guess}" if guess else "no scenes of a known product: geotiff"
         say(f"{folder}: {found}")
+        if choice:
+            say(choice)
     inside = os.path.relpath(folder, beside.resolve()) if local else folder
-    return Archive(product, Path(inside).as_posix() if local else inside)
+    return Archive(product, Path(inside).as_posix() if local else inside, choice)
 
 
 def _ask(question: str, default: str | None = None) -> str:

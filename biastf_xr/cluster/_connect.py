@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr.cluster._guard import check_guard
 from biastf_xr.cluster._keywords import (
     check_options,
     keywords,
@@ -53,7 +54,8 @@ def connect(spec: ClusterSpec | str | None = None, **fields: Any) -> Iterator[Cl
     Raises
     ------
     ConfigError
-        If the cluster does not start or answer, or an option is unusable.
+        If the cluster does not start or answer, or an option is unusable; or if a script calls this
+        outside ``if __name__ == "__main__":``, where workers of this machine would run it again.
     """
     if isinstance(spec, ClusterSpec):
         spec = dataclasses.replace(spec, **fields)
@@ -86,6 +88,8 @@ def _started(spec: ClusterSpec) -> Iterator[Any]:
     cls = _checked_class(spec)
     settings: dict[str, Any] = {}
     if spec.kind in {"local", "cuda"}:
+        if found.get("processes", True):
+            check_guard()
         settings = _settings(spec, found["n_workers"])
     elif spec.kind == "kubernetes":
         from dask_kubernetes.operator.kubecluster.kubecluster import CreateMode

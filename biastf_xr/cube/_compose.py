@@ -92,13 +92,8 @@ def _compose(
     for n, scene in enumerate(scenes, 1):
         try:
             read = _read(job, scene, tile)
-        except (BiastfError, OSError) as error:
-            if is_shortage(error):  # no fault of the scene: the next one would fail as well
-                raise SceneError(
-                    f"scene {scene.id} cannot be read ({error.__cause__ or error}). "
-                    f"{remedy(error)}, and run the same command again."
-                ) from error
-            outcome.problems[scene.id] = str(error)
+        except Exception as error:  # noqa: BLE001  (files hold anything, and libraries raise it)
+            outcome.problems[scene.id] = why_unusable(scene, error)
             continue
         if read is None:
             continue
@@ -112,6 +107,27 @@ def _compose(
             image[name][take] = layer[take]
     image["clear"] = (image["source"] > 0).astype(np.uint8)
     return image | dict(zip(job.spec.bands, bands, strict=True))
+
+
+def why_unusable(scene: Scene, error: Exception) -> str:
+    """Return why a scene cannot be used; raise what is no fault of it, as the next would fail too.
+
+    Raises
+    ------
+    SceneError
+        If the machine lacks something.
+    """
+    if is_shortage(error):
+        raise SceneError(
+            f"scene {scene.id} cannot be read ({error.__cause__ or error}). {remedy(error)}, and "
+            "run the same command again."
+        ) from error
+    if isinstance(error, BiastfError):
+        return str(error)
+    return (
+        f"cannot be read ({type(error).__name__}: {error}). Download it again, or move it out of "
+        "the folder."
+    )
 
 
 def _read(

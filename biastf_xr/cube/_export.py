@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._days import to_days
-from biastf_xr._system import writing_to
+from biastf_xr._system import check_projections, writing_to
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
@@ -75,6 +75,7 @@ def export_cogs(
     StoreWriteError
         If a file cannot be written.
     """
+    check_projections()
     ds = open_cube(path, chunks=None)
     names = _names(ds, bands)
     indices = _indices(ds, dates)

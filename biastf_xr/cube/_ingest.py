@@ -13,9 +13,10 @@ import numpy as np
 
 from biastf_xr._days import middle_of, to_days
 from biastf_xr._summary import Summary, Told
+from biastf_xr._system import check_projections
 from biastf_xr._urls import is_url
 from biastf_xr.cube._axis import days_between, grow, prepend
-from biastf_xr.cube._compose import IngestOptions
+from biastf_xr.cube._compose import IngestOptions, why_unusable
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._fill import IngestProgress, fill
 from biastf_xr.cube._guards import check_same_structure
@@ -39,7 +40,7 @@ from biastf_xr.grid import geobox_of
 from biastf_xr.sources._folders import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from odc.geo.geobox import GeoBox
 
@@ -207,6 +208,7 @@ def ingest(
     StoreLockedError, StoreWriteError
         If another process writes to the store, or it cannot be written.
     """
+    check_projections()
     barred = frozenset(to_days(exclude, "the day to exclude"))
     offer = _offered(product, folder, start, end, barred)
     offered, rejected = offer.days, offer.rejected
@@ -358,17 +360,13 @@ def _first_grid(
     from biastf_xr.grid import shifted
 
     error: BiastfError | None = None
-    for day in sorted(offered):
-        for scene in offered[day]:
-            name = f"scene {scene.id}"
-            try:
-                raw = product.open_scene(scene)
-                geobox_of(raw, name, degrees=True)
-            except BiastfError as failure:
-                error = error or failure
-                rejected[scene.id] = str(failure)
-            else:
-                return shifted(geobox_of(raw, name), *shift)
+    for scene in (scene for day in sorted(offered) for scene in offered[day]):
+        try:
+            return shifted(geobox_of(product.open_scene(scene), f"scene {scene.id}"), *shift)
+        except Exception as failure:  # noqa: BLE001  (as a task takes it)
+            why = rejected[scene.id] = why_unusable(scene, failure)
+            known = failure if isinstance(failure, BiastfError) else SceneError(why)
+            error = error or known
     raise error or SceneError("no scene to take the grid from")
 
 
@@ -487,11 +485,19 @@ def _report(
     )
 
 
+def _some(names: Iterable[str], most: int = 5) -> str:
+    """List a few names, and how many more there are."""
+    known = list(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
+
+
 def _refuse_empty(product: Product, folder: Any, report: IngestReport) -> None:
     """Return why nothing came of a new cube."""
     if not report.added:
         raise _nothing_usable(folder, report.rejected, list(report.excluded))
     raise ReflectanceRangeError(
-        f"not one clear pixel in {len(report.added)} scenes of {product.name}. "
-        "Check nodata, the valid range and the mask options."
+        f"not one clear pixel in {len(report.added)} scenes of {product.name} in {folder}: "
+        f"{_some(report.added)}. Check nodata, the valid range and the mask options; or these days "
+        "are all cloud: take a longer season."
     )

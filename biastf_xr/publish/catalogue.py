@@ -17,7 +17,7 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
 from biastf_xr._summary import Summary, Told, size
-from biastf_xr._system import writing_to
+from biastf_xr._system import check_projections, writing_to
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
 from biastf_xr.cube._spec import sigma_of
@@ -149,6 +149,7 @@ def publish(
     StoreWriteError
         If a file cannot be written.
     """
+    check_projections()
     source = Cube(path)
     ds, store = source.to_xarray(chunks=None), source.store
     stem = store.name.removesuffix(".zarr")

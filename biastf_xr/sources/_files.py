@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._system import check_projections
 from biastf_xr._urls import archive_of, split_image
 from biastf_xr.errors import GridMismatchError, SceneError
 
@@ -46,6 +47,7 @@ def open_raster(path: Path | str) -> xr.DataArray:
     import rasterio.errors
     import rioxarray
 
+    check_projections()
     try:
         with without_grid_warning():
             opened: Any = _image(path) if _in_netcdf(path) else rioxarray.open_rasterio(path)

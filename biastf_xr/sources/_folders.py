@@ -38,6 +38,8 @@ def walk(folder: Path) -> tuple[list[Path], dict[Path, str]]:
         seen.add(real)
         try:
             entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+        except FileNotFoundError:  # removed while this goes on: a download tidies up
+            continue
         except OSError as error:
             lost[place] = f"cannot be looked into ({error.strerror}). Correct its permissions."
             continue

@@ -259,7 +259,7 @@ def _files_of_items(folder: Path) -> list[Path]:
     """List the files under a folder that are STAC items, or several."""
     found = []
     for path in walk(folder)[0]:
-        if not path.suffix.lower().endswith("json"):
+        if not (path.suffix.lower().endswith("json") and path.is_file()):
             continue
         text = path.read_text("utf-8", errors="replace")
         if '"stac_version"' in text and '"Feature' in text:

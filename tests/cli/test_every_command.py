@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -222,6 +223,28 @@ def test_init_tells_the_products_and_writes_a_file_that_reads(tmp_path, small_sc
             "init", path, "--fine-folder", small_scenes.landsat,
             "--coarse-folder", small_scenes.modis,
         )  # fmt: skip
+
+
+def test_init_knows_hls_of_several_tiles_and_leaves_the_choice_to_a_person(tmp_path):
+    from biastf_xr.config import read_config
+
+    for tile in ("55HBU", "55HCU"):
+        scene = f"HLS.L30.T{tile}.2021091T000000.v2.0"
+        for layer in ("B02", "B03", "B04", "B05", "B06", "B07", "Fmask"):
+            (tmp_path / "hls [a]").mkdir(exist_ok=True)
+            (tmp_path / "hls [a]" / f"{scene}.{layer}.tif").touch()
+    path = tmp_path / "r.toml"
+    out, _ = run(
+        "init", path, "--fine-folder", tmp_path / "hls [a]", "--coarse-folder", tmp_path,
+        "--set", "coarse.product=mod09ga",
+    )  # fmt: skip
+    assert "2 scenes of hls" in out
+    config = read_config(path)
+    assert config.fine.product == "hls"
+    assert config.fine.options == {}
+    comment = " ".join(line.strip("# ") for line in path.read_text().splitlines())
+    for text in (out, comment):
+        assert re.search(facts("hls [a]", "55HBU", "55HCU", 'tile = "'), text)
 
 
 def test_init_offers_geotiff_where_no_product_is_known(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,6 +30,25 @@ def test_importing_it_loads_no_dask():
     code = "import sys, biastf_xr.cluster; print({'dask', 'distributed', 'torch'} & {*sys.modules})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("runs", ["script", "module"])
+def test_script_without_a_guard_is_refused_at_once_with_its_line(tmp_path, runs):
+    script = tmp_path / "a script.py" if runs == "script" else tmp_path / "mine.py"
+    call = (
+        "    with connect(workers=1) as client:\n        print(client.submit(sum, [1, 2]).result())"
+    )
+    head = "from biastf_xr.cluster import connect\n\ndef main():\n" + call + "\n\n"
+    command = [sys.executable, *([script] if runs == "script" else ["-m", "mine"])]
+    options = {"capture_output": True, "text": True, "cwd": tmp_path, "timeout": 120}
+    script.write_text(head + "main()\n")
+    done = subprocess.run(command, **options, check=False)
+    said = facts(script, "line 7", 'if __name__ == "__main__":')
+    assert re.search(said, done.stderr.splitlines()[-1]), done.stderr
+    assert len(done.stderr.splitlines()) < 30
+    script.write_text(head + 'if __name__ == "__main__":\n    main()\n')
+    done = subprocess.run(command, **options, check=False)
+    assert done.stdout == "3\n", done.stderr
 
 
 @pytest.mark.parametrize(

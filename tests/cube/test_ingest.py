@@ -534,6 +534,33 @@ def test_unreadable_date_is_named(tmp_path, scenes):
     taken(scenes, tmp_path / "cube.zarr", "L_20011325.tif", "is not a day")
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("failure", [ValueError, KeyError, OSError, SceneError, RuntimeError])
+def test_failure_of_any_kind_rejects_one_scene_and_no_other(
+    tmp_path, scenes, monkeypatch, failure, first
+):
+    """Libraries raise anything over a damaged file, and the first scene gives the grid."""
+    day = "20010325" if first else "20010425"
+    write_tiff(scenes, day)
+
+    class Fussy(type(TIFFS)):
+        def open_scene(self, scene):
+            if day in scene.id:
+                raise failure("layers of 60 m and 30 m")
+            return super().open_scene(scene)
+
+    product = Fussy(**vars(TIFFS))
+    taken(scenes, tmp_path / "cube.zarr", f"L_{day}.tif", "layers of 60 m", product)
+
+
+def test_first_scene_in_degrees_is_named_and_the_others_are_taken(tmp_path, scenes):
+    write_tiff(scenes, "20010325")
+    with rasterio.open(scenes / "L_20010325.tif", "r+") as file:
+        file.crs = "EPSG:4326"
+        file.transform = Affine(0.001, 0, 9, 0, -0.001, 50)
+    taken(scenes, tmp_path / "cube.zarr", "L_20010325.tif", "4326")
+
+
 def test_second_crs_in_a_folder_is_named(tmp_path, scenes):
     write_tiff(scenes, "20010425")
     with rasterio.open(scenes / "L_20010425.tif", "r+") as file:
@@ -677,8 +704,8 @@ def test_scenes_without_a_clear_pixel_are_refused(tmp_path):
     for day in ("20010401", "20010402"):
         write_tiff(tmp_path / "scenes", day, value=-9999)
     refused(
-        ReflectanceRangeError, "not one clear pixel in 2 scenes", tmp_path / "scenes",
-        tmp_path / "cube.zarr",
+        ReflectanceRangeError, facts("2 scenes", "L_20010401.tif, L_20010402.tif", "nodata"),
+        tmp_path / "scenes", tmp_path / "cube.zarr",
     )  # fmt: skip
 
 
