@@ -36,7 +36,8 @@ _BANDS = {f"sur_refl_b0{number}_1": band for band, number in NUMBERS.items()}
 class Mod09ga(DailyReflectance):
     """MOD09GA (Terra) and MYD09GA (Aqua) v6.1.
 
-    Granules in HDF4, with the extra ``hdf4``, and GeoTIFFs as AppEEARS delivers them.  View zenith
+    Granules in HDF4, with the extra ``hdf4``, and as COGs, and what AppEEARS delivers.  Near real
+    time gives way to the final granule.  View zenith
     angle and observation coverage are kept in the cube.  Pixels whose cloud state is not "clear",
     and cloud shadows, are always masked.  `platform` is "terra", "aqua", or "both": Terra then
     comes first on every pixel.
