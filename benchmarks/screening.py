@@ -115,7 +115,7 @@ def share(what: Any, of: Any) -> float:
 def suspected(fine: xr.Dataset, coarse: xr.Dataset) -> str:
     """List the suspected share of every scene."""
     flags = screen(fine, coarse)["screen"].values
-    clear = np.isfinite(fine[next(iter(fine.data_vars))].values)
+    clear = np.isfinite(fine["nir"].values)
     rows = {
         str(day)[:10]: [share(f >= SUSPECT, c), float(c.mean())]
         for day, f, c in zip(fine["time"].values, flags, clear, strict=True)

@@ -20,6 +20,7 @@ CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("two", "base dates on both sides", ("fused_two_sided",)),
     ("one", "on one side", ("fused_before_only", "fused_after_only")),
     ("other", "fallback", ("fused_fallback",)),
+    ("suspect", "instead of a suspected observation", ("fused_over_suspect",)),
     ("none", "no pair or no coarse scene", ("no_pair", "no_coarse")),
     ("failed", "failed", ("failed",)),
     ("unwritten", "not written", ("unwritten",)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KINDS = ("fine", "coarse", "fused")
 
 # Values of `status_flag` that come with a value in the bands.
-MADE = ("observed", "fused_two_sided", "fused_before_only", "fused_after_only", "fused_fallback")
+MADE = tuple(name for name in STATUS if name.startswith(("observed", "fused")))
 
 
 @dataclass(frozen=True)

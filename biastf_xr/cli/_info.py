@@ -50,6 +50,13 @@ def show_cube(path: str | Path) -> dict[str, Any]:
         calendar = calendar_lines(days, clear)
     if "pair_flag" in ds.coords:
         facts["pairs"] = count_flags(ds["pair_flag"].values)
+    if "suspect_fraction" in ds.coords:
+        share = ds["suspect_fraction"].values
+        facts["screened"] = (
+            f"{int(np.isfinite(share).sum())} days; something is suspected on "
+            f"{int((share > 0).sum())}, more than half of the clear pixels on "
+            f"{int((share > 0.5).sum())}"
+        )
     if "biastf_method" in ds.attrs:
         facts["method"] = _method(json.loads(ds.attrs["biastf_method"]))
     if "status_flag" in ds:

@@ -12,12 +12,15 @@ from biastf_xr.brackets import clear_fractions
 from biastf_xr.cube._cube import bands_of, open_cube
 from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.pictures._canvas import Drawing, drawing, finished
-from biastf_xr.pictures._colour import RED
+from biastf_xr.pictures._colour import ORANGE, RED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import xarray as xr
+
+# Suspected share of a day's clear pixels from which the day is marked.
+MUCH = 0.1
 
 
 def draw_calendar(
@@ -30,7 +33,7 @@ def draw_calendar(
     `cubes`: Opened cubes or stores; the keys of a mapping are their titles.
     Returned: The figure: a panel per cube, a row per month, a column per day of the month; grey
     where there is no scene, crossed where the two sensors disagree and the day is left out of
-    pairs.
+    pairs, dotted where more than a tenth of the clear pixels is suspected of cloud or shadow.
     """
     opened = _opened(cubes)
     days = [to_days(ds["time"]) for _, ds in opened]
@@ -49,10 +52,16 @@ def draw_calendar(
         image[rows, cols] = clear_fractions(ds, bands_of(ds))
         axis.set_facecolor("0.92")
         shown = axis.imshow(image, vmin=0, vmax=1, cmap="YlGnBu", aspect="auto")
+        marks = {}
         if "pair_flag" in ds.coords:
             doubt = ds["pair_flag"].values == PAIR_FLAG["low_correlation"]
-            axis.plot(cols[doubt], rows[doubt], "x", color=RED, label="left out of pairs")
-            if doubt.any():
+            marks["left out of pairs"] = "x", RED, doubt
+        if "suspect_fraction" in ds.coords:
+            much = ds["suspect_fraction"].values > MUCH
+            marks[f"over {MUCH:.0%} suspected"] = ".", ORANGE, much
+        for label, (mark, colour, where) in marks.items():
+            if where.any():
+                axis.plot(cols[where], rows[where], mark, color=colour, label=label)
                 axis.legend(loc="upper right", fontsize=8)
         axis.set_title(title, fontsize=10)
         axis.set_yticks(range(len(months)), [str(m) for m in months], fontsize=7)

@@ -33,6 +33,7 @@ STATUS_COLOURS = {
     "fused_before_only": SKY,
     "fused_after_only": GREEN,
     "fused_fallback": PINK,
+    "fused_over_suspect": "#7F7F7F",
     "no_pair": ORANGE,
     "no_coarse": YELLOW,
     "failed": RED,

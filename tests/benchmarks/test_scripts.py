@@ -77,6 +77,14 @@ def test_ablation(load, capsys):
         assert np.isfinite(numbers(printed, f"{row} ")).all()
 
 
+def test_screening(load, capsys):
+    toy = ["--seed", "3", "--size", "48", "--days", "64", "--missed", "0.5", "--method", "linear"]
+    load("screening").main(toy)
+    printed = capsys.readouterr().out
+    assert numbers(printed, "missed share of all pixels") > 0
+    assert numbers(printed, "RMSE screened") < numbers(printed, "RMSE not screened")
+
+
 def test_limits(load, real_twin, capsys):
     load("limits").main([str(real_twin), "--set", "boreas"])
     assert np.isfinite(numbers(capsys.readouterr().out, "2001-07-11")).all()
