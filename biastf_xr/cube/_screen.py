@@ -77,18 +77,23 @@ def screen(
     if seen.any():
         total = int(np.count_nonzero(clear) + np.count_nonzero(seen))
         found = _outside(pixels[:, seen], odd[seen], total, values.shape[-1])
-    for blank in blanks:
-        same = values[0] == np.float32(blank)
-        if not same.any():
-            continue
-        same &= (values[1:] == np.float32(blank)).all(axis=0) & clear
+    if len(blanks):
+        same = clear & (values[0] == values[-1])
+        same[same] = (values[:, same] == values[0, same]).all(axis=0)
+        same[same] = np.isin(values[0, same], np.array(blanks, np.float32))
         count = int(np.count_nonzero(same))
-        share = count / max(1, int(np.count_nonzero(clear)))
-        if found is None and share > SHARE and count >= FEW:
-            row, col = np.argwhere(same)[0]
-            found = Spike(float(blank), share, True, None, (int(row), int(col)))
+        if found is None and count >= FEW and count > SHARE * np.count_nonzero(clear):
+            found = _blank(values[0], same, int(np.count_nonzero(clear)))
         clear &= ~same
     return clear, found
+
+
+def _blank(band: NDArray[np.float32], same: NDArray[np.bool_], total: int) -> Spike:
+    """Describe pixels that have one value in every band."""
+    numbers, times = np.unique(band[same], return_counts=True)
+    value = numbers[np.argmax(times)]
+    row, col = np.argwhere(same & (band == value))[0]
+    return Spike(float(value), int(times.max()) / total, True, None, (int(row), int(col)))
 
 
 def _outside(pixels: Any, where: Any, total: int, width: int) -> Spike | None:

@@ -29,7 +29,7 @@ _COLOURS = {
 # Bands that have the word of a colour in their name and are another one.
 _OTHERS = r"edge|coastal|chlorophyll|quality|mask"
 # Begins the names of layers with masks that files have of their own; no band is called so.
-OWN_MASK, _FULL = "mask of the file", 255
+OWN_MASK = "mask of the file"
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,15 @@ def own_masks(raw: xr.Dataset) -> Any:
     usable: Any = True
     for name in raw.data_vars:
         if str(name).startswith(OWN_MASK):
-            usable = usable & (raw[name] == _FULL)
+            usable = usable & raw[name].isin(_opaque(raw[name].dtype))
     return usable
+
+
+def _opaque(dtype: np.dtype[Any]) -> tuple[float, ...]:
+    """Return what masks, and alpha bands that GDAL makes no mask of, have where all is visible."""
+    if dtype.kind == "f":
+        return 1.0, 255.0
+    return 255, int(np.iinfo(dtype).max)
 
 
 @contextmanager

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
+# Numbers that files have where nothing was measured, besides the ends of their type.
+USUAL_FILL = (-32768, -28672, -10000, -9999, -999, -99, -1, 9999, 20000, 32766, 32767, 65534, 65535)
 _MASK = "mask file"  # no band is called so
 _IMAGE, _BESIDE = "image", "mask"  # files of a scene
 _LAYER = "{layer}"
@@ -255,6 +257,10 @@ factor = 1e-4                    # reflectance per unit
         for said in own[:1] if len(own) == len(stated) else own:
             name = f"{OWN_MASK} {bands[0]} {said.number}"
             layers[name] = open_mask(path, said.number, layers[bands[0]])
+        # GDAL makes a mask of alpha for some types of numbers only.
+        alpha = [said.number for said in stated_bands(path) if said.colour == "alpha"]
+        if alpha and not own:
+            layers[f"{OWN_MASK} {bands[0]}"] = image.isel(band=alpha[0] - 1, drop=True)
 
     def usable(self, raw: xr.Dataset) -> dict[str, Any]:
         """Return where the numbers of each band may be used; see `Product.usable`."""
@@ -272,7 +278,9 @@ factor = 1e-4                    # reflectance per unit
         """
         first, kind = self.bands[0], raw[self.bands[0]].dtype
         ends = (np.iinfo(kind).min, np.iinfo(kind).max) if kind.kind in "iu" else ()
-        numbers = np.array(sorted({0, 9999, *ends}), "float64")
+        # One band alone may well have any of them, but not often the ends.
+        usual = USUAL_FILL if len(self.bands) > 1 else ()
+        numbers = np.array(sorted({0, *usual, *ends}), "float64")
         if np.isfinite([self.valid_min, self.valid_max]).any():
             numbers = numbers[(numbers < self.valid_min) | (numbers > self.valid_max)]
         decoded = raw.attrs["encodings"][first].decode(xr.DataArray(numbers))
