@@ -1,0 +1,55 @@
+"""Programs that raise on every odd number of NumPy's, as `np.seterr(all="raise")` has it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor, Future
+
+import dask
+import numpy as np
+import pytest
+
+import biastf_xr
+from biastf_xr.cube import ingest, open_cube
+from biastf_xr.sources import build_product
+
+
+class Here(Executor):
+    """Runs each task where it is submitted, under the caller's settings."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        done = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+@pytest.fixture(autouse=True)
+def strict():
+    """Raise on everything, and run every task in this thread, which settings are of."""
+    with np.errstate(all="raise"), dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.mark.parametrize("name", ["linear", "biastf-plus", "starfm", "fsdaf", "fitfc"])
+def test_methods_work(small_cubes, name):
+    fine, coarse = open_cube(small_cubes.fine), open_cube(small_cubes.coarse)
+    method = biastf_xr.fit(fine, coarse) if name == "biastf-plus" else name
+    found = biastf_xr.fuse(fine, coarse, method, tile=48).isel(time=slice(10, 14)).load()
+    assert np.isfinite(found["nir"].values).mean() > 0.5
+
+
+def test_ingest_works(small_scenes, tmp_path):
+    for product, folder, kind in (
+        ("landsat-c2-l2", small_scenes.landsat, "fine"),
+        ("mod09ga", small_scenes.modis, "coarse"),
+    ):
+        path = tmp_path / f"{kind}.zarr"
+        report = ingest(build_product(product), folder, path, kind=kind, executor=Here())
+        assert report.added
+        assert not report.rejected
+
+
+def test_evaluate_works(small_cubes):
+    fine, coarse = open_cube(small_cubes.fine), open_cube(small_cubes.coarse)
+    scores = biastf_xr.evaluate(fine, coarse, ["linear"], dates=["2021-04-17"])
+    assert len(scores.table)
+    assert np.isfinite(scores.table["value"]).all()
