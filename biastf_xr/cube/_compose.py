@@ -13,7 +13,7 @@ import numpy as np
 
 from biastf_xr._system import is_shortage, remedy, writing_to
 from biastf_xr.cube._cube import write_window
-from biastf_xr.cube._screen import Spike, check_image, check_scale
+from biastf_xr.cube._plausible import Spike, check_image, check_scale
 from biastf_xr.errors import BiastfError, GridMismatchError, SceneError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 

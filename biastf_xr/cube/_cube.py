@@ -11,8 +11,8 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.cube._hashes import hashes_of
-from biastf_xr.cube._ledger import DayRecord, is_screened, read_clear_pixels, read_ledger
-from biastf_xr.cube._screen import check_image
+from biastf_xr.cube._ledger import DayRecord, is_checked, read_clear_pixels, read_ledger
+from biastf_xr.cube._plausible import check_image
 from biastf_xr.cube._screened import without_suspects
 from biastf_xr.cube._screening import ScreenRecord, read_screening
 from biastf_xr.cube._spec import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # In the encoding of bands that were looked at when they were ingested: arithmetic loses it.
-SCREENED = "biastf_screened"
+CHECKED = "biastf_checked"
 
 
 class Cube:
@@ -132,13 +132,13 @@ class Cube:
             )
         coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
         for band in bands_of(ds):
-            ds[band].encoding[SCREENED] = self.screened
+            ds[band].encoding[CHECKED] = self.checked
         return ds.assign_coords(coords)
 
     @cached_property
-    def screened(self) -> bool:
+    def checked(self) -> bool:
         """Return whether its pixels were looked at when it was ingested."""
-        return is_screened(self.group)
+        return is_checked(self.group)
 
     @property
     def kind(self) -> str:
@@ -257,13 +257,13 @@ class Cube:
             """Read one window of every band."""
             where = (time, *tile.slices)
             values = np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
-            if not self.screened:
-                self._screen(values.reshape(len(bands), -1, *tile.shape), bands)
+            if not self.checked:
+                self._check(values.reshape(len(bands), -1, *tile.shape), bands)
             return values
 
         return read
 
-    def _screen(self, values: NDArray[np.float32], bands: tuple[str, ...]) -> None:
+    def _check(self, values: NDArray[np.float32], bands: tuple[str, ...]) -> None:
         """Mask what is no reflectance, date by date; refuse an image that has much of it."""
         for n in range(values.shape[1]):
             image = values[:, n]

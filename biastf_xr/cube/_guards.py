@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import middle_of, to_days
-from biastf_xr.cube._cube import SCREENED, bands_of
-from biastf_xr.cube._screen import Spike, check_image, check_scale
+from biastf_xr.cube._cube import CHECKED, bands_of
+from biastf_xr.cube._plausible import Spike, check_image, check_scale
 from biastf_xr.cube._screened import leave_out_suspects
 from biastf_xr.cube._spec import SPAN
 from biastf_xr.errors import (
@@ -78,7 +78,7 @@ class CubePair:
 def pair_cubes(fine: xr.Dataset, coarse: xr.Dataset) -> CubePair:
     """Check that a fine and a coarse cube fit together, by metadata.
 
-    Cubes that `ingest` did not write are looked at too; see `_screened`.
+    Cubes that `ingest` did not write are looked at too; see `_checked`.
     """
     fine, coarse = check_cube(fine, "fine cube"), check_cube(coarse, "coarse cube")
     bands, coarse_bands = bands_of(fine), bands_of(coarse)
@@ -137,7 +137,7 @@ def check_cube(ds: xr.Dataset, what: str) -> xr.Dataset:
             f"Expected one variable per band.{in_degrees(ds)}"
         )
     check_days(to_days(ds["time"]), what)
-    return _screened(ds, bands, what)
+    return _checked(ds, bands, what)
 
 
 def check_days(days: Any, what: str) -> None:
@@ -208,21 +208,21 @@ def _extent(days: Any) -> str:
     return f"{days[0]} to {days[-1]} ({days.size} days)"
 
 
-def _screened(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
+def _checked(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
     """Return a cube with NaN where it holds no reflectance; refuse one that has much of it.
 
     What is in memory is looked at now, what is read on access when it is read.  A cube as `ingest`
     wrote it was looked at then, unless somebody has computed with it since.
     """
-    known = all(ds[band].encoding.get(SCREENED) for band in bands)
+    known = all(ds[band].encoding.get(CHECKED) for band in bands)
     if all(isinstance(ds[band].variable._data, np.ndarray) for band in bands):  # noqa: SLF001
-        return _screened_now(ds, bands, what)
+        return _checked_now(ds, bands, what)
     if known and not ds.chunks:
         return ds
     if not known:
         _check_sample(ds, bands, what)
     lazy = ds[list(bands)].chunk({})
-    look = partial(_screen_block, what=what)
+    look = partial(_check_block, what=what)
     return ds.assign(
         {
             band: lazy[band].copy(data=lazy[band].data.map_blocks(look, band, dtype="float32"))
@@ -231,7 +231,7 @@ def _screened(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
     )
 
 
-def _screened_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
+def _checked_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
     _check_filled(ds, bands, what)
     steps = {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
     check_scale(np.stack([ds[band].isel(steps).values for band in bands]), what)
@@ -246,7 +246,7 @@ def _screened_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Datas
     return ds.assign({band: ds[band].copy(data=data) for band, data in changed.items()})
 
 
-def _screen_block(block: Any, band: str, *, what: str) -> Any:
+def _check_block(block: Any, band: str, *, what: str) -> Any:
     """Screen a block of one band, date by date."""
     values = np.array(block, np.float32)
     for image in values:
@@ -267,7 +267,7 @@ def _masked(spike: Spike) -> str:
 def _check_sample(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> None:
     """Look at some pixels of every date."""
     steps = {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
-    _screened_now(ds[list(bands)].isel(steps).load(), bands, what)
+    _checked_now(ds[list(bands)].isel(steps).load(), bands, what)
 
 
 def _check_filled(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> None:

@@ -35,7 +35,7 @@ GROUP, ARRAY, CLEAR_ARRAY = "ingest", "record", "clear_pixels"
 RECORD_CHUNK = 256
 
 # Attribute of the ledger: every pixel was looked at, whether it is reflectance.
-SCREENED = "screened"
+CHECKED = "checked"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def fingerprint(scene: Scene) -> str:
 
 def create_ledger(root: zarr.Group, spec: CubeSpec, days: int) -> None:
     """Make the empty ledger of a new cube."""
-    group = root.create_group(GROUP, attributes={SCREENED: True})
+    group = root.create_group(GROUP, attributes={CHECKED: True})
     group.create_array(
         ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
         dimension_names=("time",),
@@ -99,9 +99,9 @@ def create_ledger(root: zarr.Group, spec: CubeSpec, days: int) -> None:
     )  # fmt: skip
 
 
-def is_screened(group: zarr.Group) -> bool:
+def is_checked(group: zarr.Group) -> bool:
     """Return whether `ingest` looked at every pixel of a cube; an older one did not."""
-    return GROUP in group and bool(group[GROUP].attrs.get(SCREENED))
+    return GROUP in group and bool(group[GROUP].attrs.get(CHECKED))
 
 
 def read_clear_pixels(group: zarr.Group) -> dict[Day, NDArray[np.uint32]] | None:

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 import biastf_xr
 from biastf_xr.cube import Cube, ingest, open_cube
 from biastf_xr.cube._guards import pair_cubes
-from biastf_xr.cube._screen import check_image, screen
+from biastf_xr.cube._plausible import check_image, find_fill
 from biastf_xr.errors import ReflectanceRangeError, SceneError
 from biastf_xr.sources import build_product
 
@@ -39,7 +39,7 @@ def somewhere(count, seed=1, shape=SHAPE):
 
 
 def test_shadows_and_snow_are_reflectance():
-    clear, spike = screen(image(), (0.0,))
+    clear, spike = find_fill(image(), (0.0,))
     assert clear.all()
     assert spike is None
 
@@ -48,7 +48,7 @@ def test_missing_pixels_are_not_clear_and_no_fault():
     values = image()
     values[1, 5], values[:, 6] = np.nan, np.nan
     values[0, 7] = np.inf
-    clear, spike = screen(values)
+    clear, spike = find_fill(values)
     assert spike is None
     assert (~clear).sum() == 3 * SHAPE[1]
     assert not clear[5:8].any()
@@ -61,7 +61,7 @@ def test_spike_of_an_impossible_value_is_found(value, bands, count):
     values, where = image(), somewhere(count)
     for band in bands:
         values[band, where] = value
-    clear, spike = screen(values)
+    clear, spike = find_fill(values)
     np.testing.assert_array_equal(clear, ~where)
     assert spike is not None
     assert (spike.value, spike.band) == (np.float32(value), bands[0])
@@ -74,7 +74,7 @@ def test_spike_of_an_impossible_value_is_found(value, bands, count):
 def test_a_share_below_one_in_ten_thousand_is_missing(value):
     values, where = image(), somewhere(4)
     values[1, where] = value
-    clear, spike = screen(values)
+    clear, spike = find_fill(values)
     np.testing.assert_array_equal(clear, ~where)
     assert spike is None
 
@@ -83,7 +83,7 @@ def test_tail_of_glare_is_missing_and_refuses_nothing():
     values, where = image(), somewhere(300)
     values[2, where] = np.random.default_rng(2).uniform(1.6, 1.99, 300)
     values[0, 8, :50] = np.random.default_rng(3).uniform(-0.4, -0.2, 50)
-    clear, spike = screen(values)
+    clear, spike = find_fill(values)
     where[8, :50] = True
     np.testing.assert_array_equal(clear, ~where)
     assert spike is None
@@ -92,7 +92,7 @@ def test_tail_of_glare_is_missing_and_refuses_nothing():
 def test_fill_that_was_interpolated_has_many_values_and_is_found():
     values, where = image(), somewhere(300)
     values[2, where] = np.random.default_rng(2).uniform(-0.99, -0.2, 300)
-    clear, spike = screen(values)
+    clear, spike = find_fill(values)
     np.testing.assert_array_equal(clear, ~where)
     assert spike is not None
     assert not spike.alike
@@ -101,7 +101,7 @@ def test_fill_that_was_interpolated_has_many_values_and_is_found():
 def test_two_fill_values_are_found():
     values = image()
     values[:, 10:15], values[:, 15:21] = -0.9999, -2.8672
-    _, spike = screen(values)
+    _, spike = find_fill(values)
     assert spike is not None
     assert (spike.alike, spike.value) == (True, np.float32(-2.8672))
 
@@ -110,8 +110,8 @@ def test_two_fill_values_are_found():
 def test_value_of_every_band_at_once_is_found(blank):
     values, where = image(), somewhere(10)
     values[:, where] = blank
-    assert screen(values)[1] is None
-    clear, spike = screen(values, (0.5, blank))
+    assert find_fill(values)[1] is None
+    clear, spike = find_fill(values, (0.5, blank))
     np.testing.assert_array_equal(clear, ~where)
     assert spike is not None
     assert (spike.value, spike.band) == (np.float32(blank), None)
@@ -120,7 +120,7 @@ def test_value_of_every_band_at_once_is_found(blank):
 def test_zero_in_one_band_is_a_measurement():
     values = image()
     values[0, 20:80] = 0.0
-    clear, spike = screen(values, (0.0,))
+    clear, spike = find_fill(values, (0.0,))
     assert clear.all()
     assert spike is None
 
@@ -297,7 +297,7 @@ def test_change_of_a_cube_in_memory_is_seen(small_cubes):
 
 
 @pytest.mark.parametrize("method", ["direct", "biastf-plus"])
-def test_store_that_somebody_else_wrote_is_screened(small_cubes, tmp_path, method):
+def test_store_that_somebody_else_wrote_is_checked(small_cubes, tmp_path, method):
     ours = open_cube(small_cubes.fine, days="all").load()
     bands = [b for b in ours.data_vars if ours[b].dtype.kind == "f"]
     theirs = ours.assign({b: ours[b].fillna(-9999.0) for b in bands})
@@ -306,8 +306,8 @@ def test_store_that_somebody_else_wrote_is_screened(small_cubes, tmp_path, metho
             k: v for k, v in ours[name].encoding.items() if k in {"chunks", "shards"}
         }
     theirs.to_zarr(tmp_path / "theirs.zarr", zarr_format=3, consolidated=False)
-    assert not Cube(tmp_path / "theirs.zarr").screened
-    assert Cube(small_cubes.fine).screened
+    assert not Cube(tmp_path / "theirs.zarr").checked
+    assert Cube(small_cubes.fine).checked
     with pytest.raises(ReflectanceRangeError, match="-9999"):
         biastf_xr.write_fused(
             tmp_path / "theirs.zarr", small_cubes.coarse, tmp_path / "fused.zarr", method

@@ -59,7 +59,7 @@ class Spike:
         return self.share > 0.5 and not self.alike and abs(self.value) > UNSCALED
 
 
-def screen(
+def find_fill(
     values: NDArray[np.float32], blanks: Sequence[float] = ()
 ) -> tuple[NDArray[np.bool_], Spike | None]:
     """Return where an image is reflectance in every band, and what makes it unusable.
@@ -138,11 +138,11 @@ def check_image(
 ) -> NDArray[np.bool_]:
     """Return where an image is reflectance in every band; refuse one that is none.
 
-    `values`, `blanks`: As of `screen`.
+    `values`, `blanks`: As of `find_fill`.
     `what`: What it is, for the message.
     `remedy`: What to do about fill, for the message.
     """
-    clear, spike = screen(values, blanks)
+    clear, spike = find_fill(values, blanks)
     if spike is not None and spike.unscaled:
         raise ReflectanceRangeError(
             f"{what}: median value {spike.value:g} is not surface reflectance (0 to 1). Give the "
