@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from checks import facts
+from checks import facts, some
 
 from biastf_xr._doctor import check_machine
 from biastf_xr._system import REMEDIES, is_shortage, number_of, read_text, remedy, writing_to
@@ -210,3 +210,15 @@ def test_folder_that_disappears_while_it_is_searched_is_passed_over(
     monkeypatch.setattr(_folders.os, "scandir", tidied_up)
     assert [scene.id for scene in product.find_scenes(tmp_path / "scenes")] == expected
     assert not gone.exists()
+
+
+def test_every_text_is_read_and_written_in_utf_8():
+    """Whatever the locale: `LC_ALL=C` of a scheduled job has not all letters."""
+    unsaid = re.compile(r"\.(?:read_text\(\)|write_text\([^\n]*\)$|open\((?:\"[ar]\+?\")?\))")
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in some(sorted((ROOT / "biastf_xr").rglob("*.py")))
+        for line in path.read_text("utf-8").splitlines()
+        if unsaid.search(line) and "utf-8" not in line
+    ]
+    assert found == []

@@ -199,7 +199,7 @@ def _make(
         "scores": [[m, b, v] for (m, b), v in scores.items() if m in MEASURES],
     }
     with replacing(_score_file(folder, cell)) as partial:
-        partial.write_text(json.dumps(found, indent=1))
+        partial.write_text(json.dumps(found, indent=1), "utf-8")
 
 
 def _built(
@@ -284,7 +284,7 @@ def _kept(
         path = _score_file(folder, cell)
         if not (path.exists() and _prediction_store(folder, cell).exists()):
             continue
-        known = json.loads(path.read_text())["record"]
+        known = json.loads(path.read_text("utf-8"))["record"]
         if known == record:
             kept.append(cell)
         else:
@@ -305,7 +305,7 @@ def _scores(folder: Path, protocol: PaperProtocol, cells: list[Cell]) -> Any:
     columns = ["pair", "date", "measure", "band", "method", "value", "pixels", "share"]
     rows = []
     for cell in cells:
-        found = json.loads(_score_file(folder, cell).read_text())
+        found = json.loads(_score_file(folder, cell).read_text("utf-8"))
         rows += [
             (cell.pair, protocol.day(cell.pair), measure, band, cell.method, value,
              found["pixels"], found["share"])

@@ -76,7 +76,7 @@ def best_of(values: pd.Series, measure: str) -> str | None:
 def _rows() -> pd.DataFrame:
     import pandas as pd
 
-    with files(__package__).joinpath("published.csv").open() as file:
+    with files(__package__).joinpath("published.csv").open(encoding="utf-8") as file:
         wide = pd.read_csv(file)
     keys = [c for c in wide.columns if c not in PUBLISHED_METHODS]
     return wide.melt(keys, list(PUBLISHED_METHODS), var_name="method", value_name="value")

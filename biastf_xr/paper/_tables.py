@@ -161,8 +161,8 @@ def write_results(run: PaperRun) -> dict[str, Path]:
         "failed": {str(cell): why for cell, why in run.failed.items()},
         "table": rows,
     }
-    paths["json"].write_text(json.dumps(result, indent=1))
-    paths["markdown"].write_text(_markdown(run))
+    paths["json"].write_text(json.dumps(result, indent=1), "utf-8")
+    paths["markdown"].write_text(_markdown(run), "utf-8")
     return paths
 
 
