@@ -117,7 +117,7 @@ class Benchmark(Product):
         about = known_set(self.which)
         x, y = about.corner
         grid = Affine(about.resolution, 0, x, 0, -about.resolution, y)
-        image = open_layer(scene.files["image"], crs=about.crs, transform=grid)
+        image = open_layer(scene.files["image"], crs=about.crs, transform=grid, forced=True)
         return xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(COLOURS)})
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:

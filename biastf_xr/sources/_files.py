@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from affine import Affine
+    from odc.geo.geobox import GeoBox
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 
@@ -82,15 +83,24 @@ def _image(path: Path | str) -> xr.DataArray:
 
 
 def open_layer(
-    path: Path | str, *, crs: str | None = None, transform: Affine | None = None
+    path: Path | str,
+    *,
+    crs: str | None = None,
+    transform: Affine | None = None,
+    forced: bool = False,
 ) -> xr.DataArray:
-    """Open a raster in native units on its grid, or on the one that is stated."""
+    """Open a raster in native units on its grid, or on the one that is stated where it has none.
+
+    `forced`: Whether the stated grid holds against the file's own.
+    """
     from odc.geo.geobox import GeoBox
     from odc.geo.xr import xr_coords
 
     array = open_raster(path)
     if crs is not None and transform is not None:
         geobox = GeoBox((array.sizes["y"], array.sizes["x"]), transform, crs)
+        if not forced:
+            _check_stated(path, array, geobox)
         array = array.drop_vars(["y", "x", "spatial_ref"], errors="ignore")
         return array.assign_coords(dict(xr_coords(geobox, dims=("y", "x"))))
     if array.rio.crs is None:
@@ -101,6 +111,21 @@ def open_layer(
         )
     _check_placed(path, array)
     return _name_crs(array)
+
+
+def _check_stated(path: Path | str, array: xr.DataArray, stated: GeoBox) -> None:
+    """Refuse a stated grid that contradicts the file's own."""
+    from biastf_xr.grid import describe, geobox_of
+
+    if array.rio.crs is None or array.rio.transform(recalc=False).is_identity:
+        return
+    own = geobox_of(_name_crs(array).to_dataset(name="image"), str(path), degrees=True)
+    if own.crs != stated.crs or not own.affine.almost_equals(stated.affine, 1e-3):
+        raise GridMismatchError(
+            f"{path} says that it lies on {describe(own)}; the option `grid` states "
+            f"{describe(stated)}. Take `grid` out, which is for files that carry none; if the file "
+            "is wrong, take its CRS out (`rio edit-info --unset-crs`)."
+        )
 
 
 def _check_placed(path: Path | str, array: xr.DataArray) -> None:

@@ -10,6 +10,7 @@ import xarray as xr
 from checks import facts
 
 import biastf_xr
+from biastf_xr.cube import PAIR_FLAG
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import LeakError, MissingPairError, TargetDateError
 from biastf_xr.evaluation import evaluate
@@ -43,6 +44,19 @@ ALL = (
     Forward(),
     LeaveRegion(rows=1, columns=2),
 )
+
+
+def test_a_scene_that_disagrees_with_the_coarse_one_is_scored_only_if_it_is_named(make_pair):
+    fine, coarse = make_pair(fine_days=FINE_DAYS, coarse_days=range(21))
+    flags = np.full(len(NAMES), PAIR_FLAG["good"], np.uint8)
+    flags[2] = PAIR_FLAG["low_correlation"]
+    doubted = fine.assign_coords(pair_flag=("time", flags))
+    chosen = [str(day) for day in LeaveOneOut().choose(pair_cubes(doubted, coarse))]
+    assert chosen == [NAMES[1], NAMES[3]]
+    assert NAMES[2] in [str(day) for day in LeaveOneOut().choose(pair_cubes(fine, coarse))]
+    assert evaluate(doubted, coarse, "linear", dates=[NAMES[2]]).dates["date"].tolist() == [
+        NAMES[2]
+    ]
 
 
 @pytest.fixture

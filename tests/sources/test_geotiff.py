@@ -167,6 +167,15 @@ def test_stated_grid_is_that_of_the_cube(tmp_path):
     assert tuple(geobox.shape) == (4, 5)
 
 
+def test_stated_grid_that_contradicts_the_file_is_refused_with_both(tmp_path):
+    write(tmp_path / "L_20010711.tif", crs="EPSG:32755")
+    grid = {"crs": "EPSG:32613", "resolution": 25, "origin": [600, 900]}
+    with pytest.raises(
+        GridMismatchError, match=facts("L_20010711.tif", "EPSG:32755", "EPSG:32613", "`grid`")
+    ):
+        read(tmp_path, grid=grid)
+
+
 @pytest.mark.parametrize(
     ("grid", "message"),
     [
