@@ -9,12 +9,13 @@ PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py region.py config.py err
     methods/__init__.py methods/base.py sources/base.py grid/__init__.py cluster/__init__.py \
     cube/stores/__init__.py cube/stores/base.py cube/_spec.py cube/_cube.py cube/_ingest.py \
     cube/_export.py cube/_rechunk.py cube/_verify.py fusion/_plan.py fusion/_preview.py \
-    fusion/_lazy.py fusion/_run.py evaluation/_holdout.py publish/catalogue.py)
+    fusion/_lazy.py fusion/_run.py fusion/_screen_store.py evaluation/_holdout.py \
+    publish/catalogue.py)
 
 DATA ?= ../shared/data
 JOBS ?= 2
 
-.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits accuracy measures faults docs format clean help
+.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits screening accuracy measures faults docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -62,6 +63,9 @@ ablation: setup  ## what each step of biastf-plus is worth, on the generated reg
 
 limits: setup    ## what the coarse sensor tells on the sets in DATA, and what would be left if it told all
 	$(BIN)/python benchmarks/limits.py $(DATA)
+
+screening: setup ## what screening finds of missed clouds, and what fusion gains by it
+	$(BIN)/python benchmarks/screening.py $(DATA)
 
 accuracy: setup  ## every method on the real images in DATA, beside the simple baselines
 	$(BIN)/python benchmarks/accuracy.py $(DATA)

@@ -371,7 +371,25 @@ def _first_grid(
 
 
 def averaged(source: GeoBox, resolution: float | None) -> GeoBox:
-    """Return the grid of larger pixels with the same corner that covers a grid."""
+    """Return the grid of larger pixels with the same corner that covers a grid.
+
+    Parameters
+    ----------
+    source : GeoBox
+        The grid of the files.
+    resolution : float or None
+        Width of the larger pixels; None for the files' own.
+
+    Returns
+    -------
+    GeoBox
+        The grid.
+
+    Raises
+    ------
+    GridMismatchError
+        If the pixels asked for are smaller.
+    """
     from odc.geo.geobox import GeoBox
 
     if resolution is None or np.isclose(resolution, source.affine.a):

@@ -141,7 +141,22 @@ def _graph(fusion: Fusion, states: dict[np.datetime64, Prepared]) -> xr.Dataset:
 
 
 def stack(ds: xr.Dataset, bands: tuple[str, ...], axis: int) -> Any:
-    """Return a cube as one lazy array (time, y, x) with an axis of bands."""
+    """Return a cube as one lazy array (time, y, x) with an axis of bands.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        The cube.
+    bands : tuple of str
+        Its variables.
+    axis : int
+        Where the axis of bands goes.
+
+    Returns
+    -------
+    dask.array.Array
+        Four dimensions.
+    """
     import dask.array as da
 
     arrays = [da.asarray(ds[band].transpose("time", "y", "x").data) for band in bands]
