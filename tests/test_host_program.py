@@ -7,10 +7,13 @@ from concurrent.futures import Executor, Future
 import dask
 import numpy as np
 import pytest
+from checks import some
 
 import biastf_xr
 from biastf_xr.cube import ingest, open_cube
+from biastf_xr.methods.plus._uncertainty import sigma_of_terms, terms
 from biastf_xr.sources import build_product
+from biastf_xr.testing import SyntheticRegion
 
 
 class Here(Executor):
@@ -53,3 +56,16 @@ def test_evaluate_works(small_cubes):
     scores = biastf_xr.evaluate(fine, coarse, ["linear"], dates=["2021-04-17"])
     assert len(scores.table)
     assert np.isfinite(scores.table["value"]).all()
+
+
+def test_a_change_of_next_to_nothing_has_a_variance():
+    change = np.full((2, 16, 16), 1e-20, np.float32)
+    parts = terms(change[:, 2:-2, 2:-2], 0.5, change)
+    sigma = sigma_of_terms(parts, np.full((2, 3), 1e-30, np.float32))
+    assert sigma == pytest.approx(1e-15)
+
+
+def test_the_generated_region_is_drawn():
+    region = SyntheticRegion(shape=(144, 128), seed=3)
+    scenes = [region.coarse_scene(day) for day in region.coarse_dates]
+    assert all(scene.reflectance.any() for scene in some(scenes))

@@ -64,6 +64,7 @@ class SyntheticRegion(RegionLayout):
         day = self.day_of(date)
         return self._observe(day, 0.0, _coarse_surface(self, day))
 
+    @np.errstate(under="ignore")
     def fine_scene(self, date: DateLike) -> FineScene:
         """Take a fine scene."""
         day = self.day_of(date)
@@ -96,6 +97,7 @@ class SyntheticRegion(RegionLayout):
             reflectance=seen.astype(np.float32), qa_pixel=qa, missed=missed, clear=clear
         )
 
+    @np.errstate(under="ignore")
     def coarse_scene(self, date: DateLike) -> CoarseScene:
         """Take a coarse scene."""
         day = self.day_of(date)
