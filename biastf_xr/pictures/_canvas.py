@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from biastf_xr._days import to_days
 from biastf_xr._system import writing_to
@@ -43,6 +44,12 @@ PERCENTILE = 98.0
 
 class Drawing(Figure):
     """A figure that a notebook shows as a picture, with or without pyplot."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw every text as it is: a dollar sign in a name starts no formula."""
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
 
     def png(self, dpi: int | str = "figure") -> bytes:
         """Return the picture as a file."""

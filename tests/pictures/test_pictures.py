@@ -152,6 +152,12 @@ def test_calendar_takes_cubes_and_stores(small_cubes, pair, tmp_path):
     assert np.flatnonzero(~np.isnan(np.ma.filled(image, np.nan)[0])).tolist() == [0, 8, 16]
 
 
+def test_names_are_no_formulas(pair, tmp_path):
+    titles = ["a_$\\frac$", "$b^$", "_c%_{"]
+    figure = pictures.draw_calendar(dict.fromkeys(titles, pair[0]), path=tmp_path / "drawn.png")
+    assert [axis.get_title() for axis in drawn(figure, tmp_path)[:3]] == titles
+
+
 def test_animation_shows_every_day_beside_the_coarse_image(fused, pair, tmp_path):
     coarse = pair[1].isel(time=slice(1, None))
     made = pictures.animate(fused, coarse, limits=(0, 0.5))

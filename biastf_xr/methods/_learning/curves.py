@@ -27,7 +27,8 @@ def plot_history(
         axes.plot(epochs, [held for _, held in losses], color=color, marker=".", label=name)
         axes.plot(epochs, [fitted for fitted, _ in losses], color=color, ls=":")
     axes.axhline(1, color="0.6", lw=0.8)
-    axes.set(xlabel="epoch", ylabel="loss (1: nothing learned)", title=title)
+    axes.set(xlabel="epoch", ylabel="loss (1: nothing learned)")
+    axes.set_title(title, parse_math=False)
     if history:
         axes.legend(title="solid: held out; dotted: trained on", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
