@@ -59,6 +59,8 @@ def test_a_product_explains_its_options_or_shares_them():
         assert explained.count(option) == 1, option
     for product in map(product_class, PRODUCTS):
         section = reference_pages.product_section(product.name)
+        if like := re.search(r"Options: those of `([\w-]+)`", section):
+            section += reference_pages.product_section(like[1])
         for f in dataclasses.fields(product):
             assert f"`{f.name}`" in section, (product.name, f.name)
 

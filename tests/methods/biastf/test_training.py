@@ -185,7 +185,7 @@ def test_only_windows_are_read(make_pair):
     seen = {"fine": [], "coarse": []}
     lazy = type(pair)(
         watched(fine, seen["fine"]), watched(coarse, seen["coarse"]), pair.bands, pair.geobox,
-        pair.alignment,
+        pair.alignment, fine,
     )  # fmt: skip
     reader = PatchReader(lazy, 32, 7, fine_halo=7)
     rule = SampleRule(count=60)
