@@ -9,10 +9,12 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from biastf_xr.cube._ledger import ARRAY, GROUP, stored_days
+from biastf_xr.cube._screening import ARRAY as SCREENING
 
 if TYPE_CHECKING:
-    import numpy as np
     import zarr
 
 # Where a rechunked copy keeps the hashes of the days it holds.
@@ -60,6 +62,7 @@ def _records(group: zarr.Group) -> list[str]:
         return [row.tobytes().hex() if row.any() else "" for row in rows]
     if f"{GROUP}/{ARRAY}" in group:
         ledger: Any = group[f"{GROUP}/{ARRAY}"]
+        verdicts: Any = group[SCREENING] if SCREENING in group else np.full(ledger.shape, "")
         # A day without a scene is known too: it is empty.
-        return [str(text) or "no scene" for text in ledger[:]]
+        return [f"{a or 'no scene'}{b}" for a, b in zip(ledger[:], verdicts[:], strict=True)]
     return []

@@ -52,7 +52,7 @@ def test_plain_xarray_opens_a_cube_without_a_warning(small_cubes, small_region, 
         warnings.simplefilter("error")
         ds = xr.open_zarr(path)
         values = ds.compute()
-    extras = {"view_zenith", "obs_coverage"} if which == "coarse" else set()
+    extras = {"view_zenith", "obs_coverage"} if which == "coarse" else {"screen"}
     assert set(ds.data_vars) == {*BANDS, "clear", "source"} | extras
     assert ds["time"].dtype.kind == "M"
     dates = small_region.fine_dates if which == "fine" else small_region.coarse_dates

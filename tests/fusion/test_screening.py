@@ -8,7 +8,7 @@ import xarray as xr
 
 import biastf_xr
 from biastf_xr.brackets import BracketRule, base_dates, build_brackets
-from biastf_xr.cube import SCREEN, STATUS, Cube, ingest, open_cube
+from biastf_xr.cube import SCREEN, STATUS, Cube, ingest, open_cube, rechunk
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.evaluation import evaluate
 from biastf_xr.evaluation._designs import Fold
@@ -213,6 +213,15 @@ def test_a_fused_store_follows_the_screening(archive, tmp_path):
     assert clear_screen(fine) == len(report.days)
     assert write_fused(fine, coarse, fused, "direct", tile=32).revised
     assert not (open_cube(fused)["status_flag"] == STATUS["fused_over_suspect"]).any()
+
+
+def test_a_copy_for_series_follows_the_screening(archive, tmp_path):
+    fine, copy = take_in(archive, tmp_path / "fine.zarr"), tmp_path / "series.zarr"
+    rechunk(fine, copy)
+    assert any(update_screen(fine, archive / "coarse.zarr").days.values())
+    assert rechunk(fine, copy).written
+    np.testing.assert_array_equal(xr.open_zarr(copy)["screen"], xr.open_zarr(fine)["screen"])
+    assert not rechunk(fine, copy).written
 
 
 def test_a_scene_that_is_exchanged_is_screened_again(archive, tmp_path):
