@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -204,7 +205,11 @@ def fail(error: Exception, code: ExitCode) -> None:
 
     name = type(error).__name__
     if COMMON.json:
-        typer.echo(json.dumps({"error": name, "message": str(error), "exit_code": int(code)}))
+        found = {"error": name, "message": str(error), "exit_code": int(code)}
+        try:
+            typer.echo(json.dumps(found))
+        except BrokenPipeError:  # Who was to read it is gone.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     text = Text.assemble(("error", "bold red"), f" ({name}): {error}")
     Console(stderr=True).print(text, soft_wrap=True)
     sys.exit(code)

@@ -293,3 +293,18 @@ def test_doctor_finds_what_is_wrong_with_a_run(config, tmp_path):
     assert "coarse scenes" in out
     out, _ = run("doctor", tmp_path / "none", code=1)
     assert "no such folder" in out
+
+
+@pytest.mark.parametrize("words", [("info", "nowhere.zarr"), ("info", "{fine}"), ("--help",)])
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_reader_that_is_gone_is_no_traceback(words, form, small_cubes):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        done = subprocess.run(
+            [COMMAND, *form, *(word.format(fine=small_cubes.fine) for word in words)],
+            stdout=gone, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == (ExitCode.NEEDS_A_PERSON if "nowhere.zarr" in words else 1)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
