@@ -172,6 +172,7 @@ def fill_coarse(
     return CoarseImages(series.window, targets, gap, by_day, support)
 
 
+@np.errstate(under="ignore")
 def fuse_unit(
     unit: Unit,
     method: Method,

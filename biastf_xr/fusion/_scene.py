@@ -104,6 +104,7 @@ def _load(ds: xr.Dataset, bands: tuple[str, ...]) -> Float:
     return np.stack([np.asarray(ds[b].transpose(*dims).values, np.float32) for b in bands])
 
 
+@np.errstate(under="ignore")
 def prepare(
     method: Method,
     pair: CubePair,

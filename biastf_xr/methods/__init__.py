@@ -6,6 +6,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from biastf_xr._registry import with_installed
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError
@@ -298,6 +300,7 @@ def fit(
     )
 
 
+@np.errstate(under="ignore")
 def _fit(pair: CubePair, name: str, options: Mapping[str, Any], **running: Any) -> Method:
     from biastf_xr.methods.base import FitRun
 

@@ -37,7 +37,6 @@ LEVELS = np.arange(0.1, 0.96, 0.05)
 ROUNDS = 3
 
 
-@np.errstate(under="ignore")
 def local_square(image: Float) -> Float:
     """Return the mean square in a small window around every pixel, missing values left out."""
     from scipy.ndimage import uniform_filter
@@ -71,7 +70,6 @@ def terms(apart: Float | None, share: float, change: Float) -> Float:
     return out
 
 
-@np.errstate(under="ignore")
 def sigma_of_terms(parts: Float, weights: NDArray[np.float32]) -> Float:
     """Return the standard deviation."""
     sigma: Float = np.sqrt(np.einsum("kbyx,bk->byx", parts, weights, optimize=True))
