@@ -322,9 +322,16 @@ def _stated(path: Path | str, bands: tuple[str, ...]) -> list[StatedBand]:
     """Read what a file says of its bands: of all but alpha."""
     found = stated_bands(path)
     kept = [band for band in found if band.colour != "alpha"]
-    if len(kept) == len(bands):
-        return kept
     alpha = [band.number for band in found if band.colour == "alpha"]
+    if len(kept) == len(bands):
+        if alpha and alpha != [len(found)]:
+            raise SceneError(
+                f"{path} says that band {alpha[0]} of {len(found)} is alpha; expected the last. "
+                "GDAL's option ALPHA=YES says so of the second band, whatever it holds. Say "
+                f"in the file which is: rio edit-info --colorinterp {alpha[0]}=undefined,"
+                f"{len(found)}=alpha."
+            )
+        return kept
     if len(found) == len(bands):
         raise SceneError(
             f"{path} says that band {alpha[0]} is alpha: what may be used. `layers` calls it "

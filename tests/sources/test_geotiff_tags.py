@@ -111,6 +111,16 @@ def test_alpha_that_is_called_a_band_is_refused(tmp_path):
             layers=("blue", "green", "red", "nir"))  # fmt: skip
 
 
+def test_alpha_that_is_not_the_last_band_is_refused(tmp_path):
+    # GDAL's ALPHA=YES means the second band, which is often a layer: then the last was taken for
+    # one, and no pixel was clear.
+    values = numbers("int16", 4)
+    values[3] = 32767
+    write(tmp_path / "in", values, alpha="yes", photometric="minisblack")
+    refused(tmp_path, "L_20210401.tif", "band 2 of 4", "alpha", "ALPHA=YES", "2=undefined,4=alpha",
+            factor=1e-4)  # fmt: skip
+
+
 def test_number_of_bands_is_told_with_alpha(tmp_path):
     colours = [ColorInterp.gray, ColorInterp.undefined, ColorInterp.alpha]
     write(tmp_path / "in", numbers(), setting(colorinterp=colours))

@@ -18,6 +18,7 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
+from rasterio.enums import ColorInterp
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import BiastfError
@@ -164,13 +165,19 @@ class Shot:
         return found if self.way in ("flag", "mask") else np.where(self.clear, found, fill)
 
 
-def tiff(path: Path, bands: Any, geobox: GeoBox, *, clear: Any = None, **profile: Any) -> Path:
+def tiff(
+    path: Path, bands: Any, geobox: GeoBox, *, clear: Any = None, alpha: bool = False, **said: Any
+) -> Path:
+    """Write a raster; `said` is what else the file says."""
     bands = np.atleast_3d(bands) if np.ndim(bands) == 2 else bands
     bands = bands.transpose(2, 0, 1) if bands.shape[-1] == 1 else bands
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(
         path, "w", driver="GTiff", count=len(bands), height=bands.shape[1], width=bands.shape[2],
-        dtype=bands.dtype, crs=str(geobox.crs), transform=geobox.affine, **profile,
+        dtype=bands.dtype, crs=str(geobox.crs), transform=geobox.affine, **said,
     ) as file:  # fmt: skip
+        if alpha:
+            plain = [ColorInterp.undefined] * (len(bands) - 2)
+            file.colorinterp = [ColorInterp.gray, *plain, ColorInterp.alpha]
         file.write(bands)
         if clear is not None:
             file.write_mask(clear)
@@ -237,7 +244,7 @@ def geotiff(shot: Shot, images: Mapping[str, Any], place: Path) -> list[Path]:
         said["clear"] = shot.clear
     if way == "alpha":
         opaque = np.where(shot.clear, 32767, 0).astype("int16")
-        values, said = np.concatenate([values, opaque[None]]), {"ALPHA": "YES"}
+        values, said = np.concatenate([values, opaque[None]]), {"alpha": True}
     return [tiff(place / shot.name, values, shot.geobox, **said)]
 
 
@@ -417,9 +424,11 @@ def shots_of(
     if product not in COARSE and rng.random() < 0.25:
         geobox = southern(geobox)
     key = f"{name}/{place}"
+    # What is not there, and lies elsewhere as a whole, is no damage to a scene of one file.
+    damages = DAMAGES[:3] if product == "geotiff" else DAMAGES
     shot = Shot(
         product, name, key, day, geobox, hidden(rng, shape), str(rng.choice(WAYS)), place,
-        damage=str(rng.choice(DAMAGES)) if rng.random() < 0.15 else "",
+        damage=str(rng.choice(damages)) if rng.random() < 0.15 else "",
         linked=str(rng.choice(["", "", "", "folder", "files"])),
     )  # fmt: skip
     if product != "landsat-c2-l2":
