@@ -374,7 +374,7 @@ def names_of(product: str, rng: np.random.Generator, day: int) -> list[tuple[str
 
 def make(seed: int) -> Folder:
     """Make a folder from a seed."""
-    rng = np.random.default_rng((18, seed))
+    rng = np.random.default_rng((1, seed))
     product = PRODUCTS[seed % len(PRODUCTS)]
     coarse = product in COARSE
     # Neighbouring zones, or a grid of other pixels: then the world has no noise.
@@ -428,7 +428,7 @@ def shots_of(
     damages = DAMAGES[:3] if product == "geotiff" else DAMAGES
     shot = Shot(
         product, name, key, day, geobox, hidden(rng, shape), str(rng.choice(WAYS)), place,
-        damage=str(rng.choice(damages)) if rng.random() < 0.15 else "",
+        damage=str(rng.choice(damages)) if rng.random() < 0.2 else "",
         linked=str(rng.choice(["", "", "", "folder", "files"])),
     )  # fmt: skip
     if product != "landsat-c2-l2":
