@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -12,10 +13,11 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from checks import some
+from checks import facts, some
 
 import biastf_xr
 from biastf_xr.cube import ingest, open_cube
+from biastf_xr.errors import ExitCode
 from biastf_xr.sources import build_product
 from biastf_xr.testing import SyntheticRegion
 
@@ -167,3 +169,13 @@ def test_a_run_is_the_same_in_any_surroundings(small_scenes, small_cubes, tmp_pa
     here = biastf_xr.fuse(*map(open_cube, small_cubes), "linear", dates=dates, tile=48)
     there = open_cube(folder / "fused.zarr")
     np.testing.assert_allclose(there["nir"], here["nir"], atol=2e-4)
+
+
+def test_python_that_skips_assertions_is_refused_by_name(small_cubes):
+    """Zarr loses metadata that it takes in assert statements."""
+    done = subprocess.run(
+        [sys.executable, "-O", "-m", "biastf_xr", "info", str(small_cubes.fine)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == ExitCode.NEEDS_A_PERSON
+    assert re.search(facts("ConfigError", "-O", "PYTHONOPTIMIZE", small_cubes.fine), done.stderr)

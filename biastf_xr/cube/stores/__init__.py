@@ -46,8 +46,13 @@ def store_at(path: str | Path, base: Path | None = None) -> CubeStore:
     Raises
     ------
     ConfigError
-        If the scheme is unknown or its package is not installed.
+        If the scheme is unknown or its package is not installed, or Python was started with -O.
     """
+    if not __debug__:
+        raise ConfigError(
+            "Python was started with -O (or PYTHONOPTIMIZE is set), under which Zarr cannot open "
+            f"{path}: it reads in assert statements. Start Python without."
+        )
     scheme, rest = split_url(path)
     if scheme and not rest:
         raise ConfigError(f"{path!r} names no store; expected something after {scheme}://.")
