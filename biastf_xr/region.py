@@ -24,7 +24,7 @@ from biastf_xr.cube._guards import pair_cubes, season_of
 from biastf_xr.cube._quality import count_flags, explain
 from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import ConfigError
+from biastf_xr.errors import ConfigError, MissingPairError
 from biastf_xr.methods import BASELINES, check_options, fit, get_method, load_method, method_class
 
 if TYPE_CHECKING:
@@ -781,12 +781,15 @@ class Region:
         if not config.fuse.screen:
             clear_screen(config.fine.cube)
             return None
-        return update_screen(
-            config.fine.cube,
-            config.coarse.cube,
-            withhold=config.fuse.withhold,
-            progress=lambda day, done, total: say("screen", done, total, day),
-        )
+        try:
+            return update_screen(
+                config.fine.cube,
+                config.coarse.cube,
+                withhold=config.fuse.withhold,
+                progress=lambda day, done, total: say("screen", done, total, day),
+            )
+        except MissingPairError:  # none is left without the withheld scenes: `fuse` says so
+            return None
 
     def _withheld(self) -> tuple[str, ...]:
         return tuple(map(str, self.config.fuse.withhold))

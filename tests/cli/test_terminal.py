@@ -28,7 +28,8 @@ HOSTILE = [
 def printed(request, monkeypatch):
     """Return what the console was given, on a terminal and in a log."""
     out = io.StringIO()
-    monkeypatch.setattr(_terminal.console, "file", out)
+    # Not `file`: undone, that would bind the console to what was standard output here.
+    monkeypatch.setattr(_terminal.console, "_file", out)
     monkeypatch.setattr(_terminal.console, "_force_terminal", request.param)
     monkeypatch.setattr(_terminal.console, "no_color", True)
     monkeypatch.setattr(_terminal.console, "_color_system", None)
