@@ -6,13 +6,12 @@ import ast
 import sys
 from pathlib import Path
 
-import dask
-
 from biastf_xr.errors import ConfigError
 
 
 def check_guard() -> None:
     """Refuse a call that every worker would make again, before it starts the first one."""
+    import dask
     import distributed  # noqa: F401  (whose settings are read)
 
     if dask.config.get("distributed.worker.multiprocessing-method") == "fork":
