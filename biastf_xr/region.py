@@ -790,6 +790,9 @@ class Region:
             )
         except MissingPairError:  # none is left without the withheld scenes: `fuse` says so
             return None
+        except (OSError, RuntimeError, ValueError) as error:  # a chunk is damaged: `fuse` names it
+            say("screening", 1, 1, f"nothing was screened, the cubes cannot be read: {error}")
+            return None
 
     def _withheld(self) -> tuple[str, ...]:
         return tuple(map(str, self.config.fuse.withhold))
