@@ -24,7 +24,7 @@ from biastf_xr.cube._guards import pair_cubes, season_of
 from biastf_xr.cube._quality import count_flags, explain
 from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import ConfigError, MissingPairError
+from biastf_xr.errors import BiastfError, ConfigError, MissingPairError
 from biastf_xr.methods import BASELINES, check_options, fit, get_method, load_method, method_class
 
 if TYPE_CHECKING:
@@ -790,6 +790,8 @@ class Region:
             )
         except MissingPairError:  # none is left without the withheld scenes: `fuse` says so
             return None
+        except BiastfError:  # some are OSError or ValueError too: a store that is locked or full
+            raise
         except (OSError, RuntimeError, ValueError) as error:  # a chunk is damaged: `fuse` names it
             say("screening", 1, 1, f"nothing was screened, the cubes cannot be read: {error}")
             return None

@@ -9,7 +9,13 @@ import pytest
 
 import biastf_xr
 from biastf_xr import Region
-from biastf_xr.errors import ConfigError, ExitCode
+from biastf_xr.errors import (
+    ConfigError,
+    ExitCode,
+    GridMismatchError,
+    StoreLockedError,
+    StoreWriteError,
+)
 
 TEXT = """
 [fine]
@@ -105,6 +111,27 @@ def test_an_ingest_compares_the_sensors(steps, ingested):
     assert ingested[1].pairs.sizes["time"] == 2
     assert not steps.plan("ingest", dry_run=True).fine.days
     assert {"ingest fine", "ingest coarse", "compare the sensors"} <= set(steps.stages)
+
+
+@pytest.mark.parametrize("error", [StoreLockedError, StoreWriteError, GridMismatchError])
+def test_what_stops_the_screening_stops_the_ingest(steps, ingested, monkeypatch, error):
+    def fails(*_args, **_options):
+        raise error("as it is")
+
+    monkeypatch.setattr("biastf_xr.fusion._screen_store.update_screen", fails)
+    with pytest.raises(error, match="as it is"):
+        steps.region.ingest()
+
+
+def test_a_chunk_that_cannot_be_read_is_left_to_the_fusion(steps, ingested, monkeypatch):
+    def fails(*_args, **_options):
+        raise ValueError("checksum of c/0")
+
+    monkeypatch.setattr("biastf_xr.fusion._screen_store.update_screen", fails)
+    said = []
+    done = steps.region.ingest(progress=lambda *what: said.append(what))
+    assert done.screening is None
+    assert [note for stage, *_, note in said if stage == "screening" and "checksum of c/0" in note]
 
 
 def test_a_fit_learns_from_what_its_dry_run_names(steps, fitted):
