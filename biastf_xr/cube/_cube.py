@@ -215,41 +215,23 @@ class Cube:
             chunks = {"time": layout.time, "y": layout.shard_y, "x": layout.shard_x}
         return ds.chunk(dict(chunks)).assign_coords(along_time)
 
-    def reader(self, bands: tuple[str, ...]) -> Callable[[Any, Tile], NDArray[np.float32]]:
+    def reader(
+        self, bands: tuple[str, ...], *, suspects: bool = False
+    ) -> Callable[[Any, Tile], NDArray[np.float32]]:
         """Return what reads windows of some bands, without a graph.
 
         Parameters
         ----------
         bands : tuple of str
             Bands to read.
+        suspects : bool
+            Whether fine observations that are suspected are read too.
 
         Returns
         -------
         callable
             Takes a time index, or an array of them, and a `Tile` inside the grid; returns float32
-            of shape ``(band, ..., y, x)``, NaN too where a fine observation is suspected.
-        """
-        read_all = self.reader_of_all(bands)
-
-        def read(time: Any, tile: Tile) -> NDArray[np.float32]:
-            """Read one window of every band."""
-            found, flags = read_all(time, tile), self.screen_flags(time, tile)
-            return found if flags is None else without_suspects(found, flags)
-
-        return read
-
-    def reader_of_all(self, bands: tuple[str, ...]) -> Callable[[Any, Tile], NDArray[np.float32]]:
-        """Return what `reader` does, for fine cubes with what is suspected.
-
-        Parameters
-        ----------
-        bands : tuple of str
-            Bands to read.
-
-        Returns
-        -------
-        callable
-            See `reader`.
+            of shape ``(band, ..., y, x)``.
         """
         arrays = [_array(self.group, band) for band in bands]
 
@@ -259,7 +241,8 @@ class Cube:
             values = np.stack([np.asarray(a.oindex[where], np.float32) for a in arrays])
             if not self.checked:
                 self._check(values.reshape(len(bands), -1, *tile.shape), bands)
-            return values
+            flags = None if suspects else self.screen_flags(time, tile)
+            return values if flags is None else without_suspects(values, flags)
 
         return read
 

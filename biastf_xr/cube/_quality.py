@@ -20,7 +20,7 @@ from biastf_xr.cube._registration import (
     find_peak,
 )
 from biastf_xr.cube._spec import PAIR_FLAG
-from biastf_xr.grid import plan_resampling
+from biastf_xr.grid import plan_resampling, sample_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,14 +284,8 @@ def _check_day(pair: CubePair, day: Any, rule: PairRule) -> dict[str, Any]:
 def _windows(pair: CubePair) -> Iterator[GeoBox]:
     """Return the coarse windows to compare: all of a small cube, a few of a large one."""
     box = pair.coarse_geobox
-    starts = []
-    for size in box.shape:
-        side = min(SIDE // _sub_pixels(pair), size)
-        count = 1 if size <= side else WINDOWS
-        starts.append([(int(s), side) for s in np.linspace(0, size - side, count)])
-    for y, h in starts[0]:
-        for x, w in starts[1]:
-            yield box[y : y + h, x : x + w]
+    for tile in sample_tiles(box.shape.yx, SIDE // _sub_pixels(pair), WINDOWS):
+        yield box[tile.slices]
 
 
 def _sub_pixels(pair: CubePair) -> int:

@@ -8,7 +8,7 @@ fused cube knows that the image of a day has changed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class ScreenRecord:
 
     def text(self) -> str:
         """Return the record as it is stored."""
-        return json.dumps({"made_of": self.made_of, "flags": self.flags, "share": self.share})
+        return json.dumps(asdict(self))
 
     @classmethod
     def parse(cls, text: str) -> ScreenRecord:

@@ -208,7 +208,7 @@ def fuse_unit(
             break  # no further base date is read
         usable = open_ & bases.clear(layer)
         for window in _windows(usable, tile, max(method.halo, method.fine_halo)):
-            fused.take(bases.predict(layer, window), layer, targets, inside(window, tile))
+            fused.take(bases.predict(layer, window), layer, targets, window.within(tile))
     if bracket.observed and suspects is not None:
         fused.over(suspects(bracket.targets[0], tile))
     upsample = Upsampler(alignment, tile, coarse.window)
@@ -289,7 +289,7 @@ class _Bases:
         if day is None:
             return None
         whole = self.base(day)
-        rows, cols = inside(window.padded(2 * self.method.fine_halo), self.unit.tile)
+        rows, cols = window.padded(2 * self.method.fine_halo).within(self.unit.tile)
         shift = 2 * self.method.fine_halo
         fine = whole.fine[:, rows.start + shift : rows.stop, cols.start + shift : cols.stop]
         return replace(whole, fine=fine)
@@ -316,11 +316,3 @@ def _windows(usable: NDArray[np.bool_], tile: Tile, halo: int) -> list[Tile]:
     if parts > whole:
         return [tile]
     return [Tile(r.y0 + tile.y0, r.y1 + tile.y0, r.x0 + tile.x0, r.x1 + tile.x0) for r in runs]
-
-
-def inside(window: Tile, tile: Tile) -> tuple[slice, slice]:
-    """Return the slices of a window into the arrays of the tile around it."""
-    return (
-        slice(window.y0 - tile.y0, window.y1 - tile.y0),
-        slice(window.x0 - tile.x0, window.x1 - tile.x0),
-    )

@@ -15,7 +15,6 @@ from biastf_xr.fusion._kernel import (
     coarse_window,
     fill_coarse,
     fuse_unit,
-    inside,
 )
 from biastf_xr.fusion._scene import prepare
 from biastf_xr.methods import DEFAULT_METHOD
@@ -178,7 +177,7 @@ def _fuse_arrays(
     """Fuse one unit from arrays in memory."""
 
     def read(day: np.datetime64, tile: Tile) -> Float:
-        image: Float = np.asarray(images[day], np.float32)[:, *inside(tile, padded)]
+        image: Float = np.asarray(images[day], np.float32)[:, *tile.within(padded)]
         return image
 
     over = None if suspects is None else lambda _day, _tile: np.asarray(suspects)

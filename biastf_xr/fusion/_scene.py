@@ -80,7 +80,7 @@ class WholeScene:
         rule, wanted = self.plan.rule, np.atleast_1d(np.asarray(days, "datetime64[D]"))
         reach, held = rule.coarse_max_gap, self.pair.coarse_days
         near = days_near(held, wanted, reach)
-        loaded = _load(self.pair.coarse[list(self.bands)].isel(time=near), self.bands)
+        loaded = load_bands(self.pair.coarse[list(self.bands)].isel(time=near), self.bands)
         own = reach if bases else rule.own_gap
         series = loaded.swapaxes(0, 1)
         images, _, support = images_on(series, held[near], wanted, own, reach, self.smoothing)
@@ -95,10 +95,10 @@ def _see(
     tile: Tile,
 ) -> T:
     """Load a window, wherever this runs, and look at it."""
-    return look(day, _load(image, bands), tile)
+    return look(day, load_bands(image, bands), tile)
 
 
-def _load(ds: xr.Dataset, bands: tuple[str, ...]) -> Float:
+def load_bands(ds: xr.Dataset, bands: tuple[str, ...]) -> Float:
     """Load the bands of a cube, first axis."""
     dims = [d for d in ("time", "y", "x") if d in ds.dims]
     return np.stack([np.asarray(ds[b].transpose(*dims).values, np.float32) for b in bands])

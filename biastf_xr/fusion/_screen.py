@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from biastf_xr._series import fill_in_time
+from biastf_xr._series import days_near, fill_in_time
 from biastf_xr.brackets import clear_fractions, doubted
 from biastf_xr.cube._guards import CubePair, pair_cubes
 from biastf_xr.cube._spec import SCREEN, SCREEN_ATTRS
 from biastf_xr.fusion._lazy import stack
-from biastf_xr.grid import Tile, Upsampler, box_mean, split_tiles
+from biastf_xr.fusion._scene import load_bands
+from biastf_xr.grid import Tile, Upsampler, box_mean, sample_tiles, split_tiles
 from biastf_xr.methods._compiled import compiled
 
 if TYPE_CHECKING:
@@ -96,11 +97,6 @@ class ScreenRule:
         """Return how far a pixel is affected by others, in pixels."""
         return self.rounds * (self.reach + 1)
 
-    @property
-    def memory(self) -> int:
-        """Return how many witnesses away a date is affected by others, its spread apart."""
-        return self.rounds * self.witnesses
-
 
 @dataclass(frozen=True)
 class Roster:
@@ -129,7 +125,7 @@ class Roster:
 
     def pairs(self, dates: Iterable[int]) -> list[Pair]:
         """List the pairs that some dates need, earlier date first."""
-        return sorted({(min(n, w), max(n, w)) for n in dates for w in self.witnesses[n]})
+        return sorted({_pair(n, w) for n in dates for w in self.witnesses[n]})
 
     def around(self, dates: Iterable[int], rounds: int) -> list[int]:
         """List the dates that some depend on through their witnesses, themselves among them."""
@@ -137,6 +133,10 @@ class Roster:
         for _ in range(rounds):
             found |= {w for n in found for w in self.witnesses[n]}
         return sorted(found)
+
+
+def _pair(date: int, other: int) -> Pair:
+    return min(date, other), max(date, other)
 
 
 def usual_spread(
@@ -176,7 +176,7 @@ def _spread_of(
     `pairs`: By the earlier date; images that no later pair needs are let go.
     """
     parts: dict[Pair, list[Float]] = defaultdict(list)
-    for window in sample_windows(shape):
+    for window in sample_tiles(shape, SIDE, WINDOWS):
         kept: dict[int, Float] = {}
         for i, j in pairs:
             kept = {n: image for n, image in kept.items() if n >= i}
@@ -187,16 +187,6 @@ def _spread_of(
     joined = {pair: np.concatenate(found, axis=1) for pair, found in parts.items()}
     return {pair: np.median(apart, axis=1) / MEDIAN_OF_NORMAL
             for pair, apart in joined.items() if apart.shape[1] >= ENOUGH}  # fmt: skip
-
-
-def sample_windows(shape: tuple[int, int]) -> list[Tile]:
-    """Return the windows on which the usual spread is measured: all of a small scene."""
-    starts = []
-    for size in shape:
-        side = min(SIDE, size)
-        count = 1 if size <= side else WINDOWS
-        starts.append([(int(s), int(s) + side) for s in np.linspace(0, size - side, count)])
-    return [Tile(y0, y1, x0, x1) for y0, y1 in starts[0] for x0, x1 in starts[1]]
 
 
 def judge(
@@ -223,9 +213,7 @@ def judge(
     for step in range(rule.rounds):
         before, suspects = suspects, {}
         for n in roster.around(dates, rule.rounds - 1 - step):
-            keys = [(min(n, w), max(n, w)) for w in roster.witnesses[n]]
-            there = [(w, apart[k]) for w, k in zip(roster.witnesses[n], keys, strict=True)
-                     if k in apart]  # fmt: skip
+            there = [(w, apart[_pair(n, w)]) for w in roster.witnesses[n] if _pair(n, w) in apart]
             if there:
                 least[n] = _agreement(there, before, majority=step > 0)
                 suspects[n] = _coherent(least[n], rule)
@@ -345,11 +333,10 @@ def _name(
     rows, cols = np.nonzero(suspect)
     total, count = np.zeros(rows.size, np.float32), np.zeros(rows.size, np.float32)
     for w in witnesses:
-        key = (min(date, w), max(date, w))
-        if key not in tone:
+        if _pair(date, w) not in tone:
             continue
         sign = np.float32(1 if w < date else -1)
-        value = sign * tone[key][rows, cols]
+        value = sign * tone[_pair(date, w)][rows, cols]
         use = np.isfinite(value)
         if w in suspects:
             use &= ~suspects[w][rows, cols]
@@ -379,36 +366,37 @@ class Screening:
     rule: ScreenRule
 
     @classmethod
-    def of(cls, pair: CubePair, rule: ScreenRule, dates: Iterable[int] | None = None) -> Screening:
-        """Choose the witnesses, and measure the usual spread on a few windows; reads those."""
-        roster = Roster.of(pair, rule)
+    def of(
+        cls, pair: CubePair, roster: Roster, dates: Iterable[int], rule: ScreenRule
+    ) -> Screening:
+        """Measure the usual spread for some dates on a few windows, which are read."""
         bands = list(pair.bands)
 
         def fine(n: int, window: Tile) -> Float:
             rows, cols = window.slices
-            part = pair.fine[bands].isel(time=n, y=rows, x=cols)
-            return np.stack([np.asarray(part[b].values, np.float32) for b in bands])
+            return load_bands(pair.fine[bands].isel(time=n, y=rows, x=cols), pair.bands)
 
         def coarse(n: int, window: Tile) -> Float:
             under = pair.alignment.coarse_tile(window)
-            near = near_dates(pair, [n], rule)
-            rows, cols = under.slices
-            part = pair.coarse[bands].isel(time=near, y=rows, x=cols)
-            series = np.stack([np.asarray(part[b].values, np.float32) for b in bands], axis=1)
+            day, (rows, cols) = roster.days[[n]], under.slices
+            near = days_near(pair.coarse_days, day, rule.coarse_max_gap)
+            part = load_bands(pair.coarse[bands].isel(time=near, y=rows, x=cols), pair.bands)
             images, _ = fill_in_time(
-                series, pair.coarse_days[near], roster.days[[n]], rule.coarse_max_gap
+                part.swapaxes(0, 1), pair.coarse_days[near], day, rule.coarse_max_gap
             )
             return Upsampler(pair.alignment, window, under)(images[0])
 
-        wanted = range(roster.days.size) if dates is None else dates
-        shape = pair.alignment.shape
-        wanted = roster.around(wanted, rule.rounds - 1)
-        spread = usual_spread(roster, wanted, fine, coarse, shape, rule)
+        wanted = roster.around(dates, rule.rounds - 1)
+        spread = usual_spread(roster, wanted, fine, coarse, pair.alignment.shape, rule)
         return cls(roster, spread, pair.alignment, rule)
 
     def needed(self, dates: Iterable[int]) -> list[int]:
         """List the dates whose images are needed to judge some."""
         return self.roster.around(dates, self.rule.rounds)
+
+    def coarse_near(self, dates: Iterable[int], days: NDArray[np.datetime64]) -> NDArray[np.intp]:
+        """Find the coarse images, of those of some days, that are needed to judge some dates."""
+        return days_near(days, self.roster.days[self.needed(dates)], self.rule.coarse_max_gap)
 
     def window(self, tile: Tile) -> tuple[Tile, Tile]:
         """Return the fine and the coarse pixels that are needed to judge a tile."""
@@ -439,9 +427,7 @@ class Screening:
         found = judge(
             self.roster, dates, fines.__getitem__, coarses.__getitem__, self.spread, self.rule
         )
-        rows = slice(tile.y0 - padded.y0, tile.y1 - padded.y0)
-        cols = slice(tile.x0 - padded.x0, tile.x1 - padded.x0)
-        return np.stack([found[n][rows, cols] for n in dates])
+        return np.stack([found[n][tile.within(padded)] for n in dates])
 
 
 def screen(fine: xr.Dataset, coarse: xr.Dataset, *, rule: ScreenRule | None = None) -> xr.Dataset:
@@ -482,14 +468,14 @@ def screen(fine: xr.Dataset, coarse: xr.Dataset, *, rule: ScreenRule | None = No
 
     rule = rule or ScreenRule()
     pair = pair_cubes(fine.drop_vars("screen", errors="ignore"), coarse)
-    work = Screening.of(pair, rule)
+    work = Screening.of(pair, Roster.of(pair, rule), range(pair.fine_days.size), rule)
     fines, coarses = stack(pair.fine, pair.bands, 0), stack(pair.coarse, pair.bands, 1)
     run = delayed(_flags_of, pure=True)
     shape = pair.alignment.shape
     blocks = []
     for start in range(0, pair.fine_days.size, BLOCK):
         dates = list(range(start, min(start + BLOCK, pair.fine_days.size)))
-        near = near_dates(pair, work.needed(dates), rule)
+        near = work.coarse_near(dates, pair.coarse_days)
         rows: dict[int, list[Any]] = defaultdict(list)
         for tile in split_tiles(shape, (SQUARE, SQUARE)):
             padded, under = work.window(tile)
@@ -511,10 +497,3 @@ def _flags_of(
     """Judge a tile from arrays in memory."""
     values = np.asarray(series, np.float32)
     return work.flags(dates, tile, lambda n: np.asarray(images[n], np.float32), (days, values))
-
-
-def near_dates(pair: CubePair, dates: Any, rule: ScreenRule) -> NDArray[np.intp]:
-    """Find the coarse images that count for some fine dates."""
-    wanted = pair.fine_days[np.asarray(dates, int)]
-    apart = np.abs((pair.coarse_days[:, None] - wanted).astype(int))
-    return np.flatnonzero((apart <= rule.coarse_max_gap).any(axis=1))

@@ -6,6 +6,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from biastf_xr.cube._guards import CubePair, pair_cubes
 from biastf_xr.cube._screening import ScreenRecord, ensure_screening, write_screening
 from biastf_xr.cube._spec import SUSPECT
 from biastf_xr.fusion._provenance import Archive
-from biastf_xr.fusion._screen import BLOCK, SQUARE, Roster, Screening, ScreenRule, near_dates
+from biastf_xr.fusion._screen import BLOCK, SQUARE, Roster, Screening, ScreenRule
 from biastf_xr.grid import Tile, split_tiles
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def update_screen(
     report = ScreenReport(fine.path, unchanged=pair.fine_days.size - len(todo))
     if not todo:
         return report
-    run = _StoreRun(fine, coarse, pair, Screening.of(pair, rule, todo))
+    run = _StoreRun(fine, coarse, pair, Screening.of(pair, roster, todo, rule))
     with fine.store.lock(), fine.store.edit("screening") as edit:
         ensure_screening(edit.group, fine.spec)
         starts = range(0, len(todo), BLOCK)
@@ -173,7 +174,7 @@ class _StoreRun:
 
     def block(self, edit: Edit, dates: list[int], made_of: list[str]) -> dict[str, float]:
         """Judge some dates, shard by shard, and record them; return their suspected shares."""
-        days = self.pair.fine_days[dates]
+        days = self.work.roster.days[dates]
         indices = [int(n) for n in np.searchsorted(self.fine.days, days)]
         write_screening(edit.group, dict.fromkeys(indices))
         array: Any = edit.group["screen"]
@@ -202,30 +203,28 @@ class _StoreRun:
         """Judge a shard, square by square; count its clear pixels too."""
         flags = np.zeros((len(dates), *tile.shape), np.uint8)
         clear = np.zeros(len(dates), np.int64)
-        for y in range(tile.y0, tile.y1, SQUARE):
-            for x in range(tile.x0, tile.x1, SQUARE):
-                square = Tile(y, min(y + SQUARE, tile.y1), x, min(x + SQUARE, tile.x1))
-                found, counts = self._square(dates, square)
-                rows = slice(y - tile.y0, square.y1 - tile.y0)
-                flags[:, rows, x - tile.x0 : square.x1 - tile.x0] = found
-                clear += counts
+        for s in split_tiles(tile.shape, (SQUARE, SQUARE)):
+            square = Tile(s.y0 + tile.y0, s.y1 + tile.y0, s.x0 + tile.x0, s.x1 + tile.x0)
+            flags[:, *s.slices], counts = self._square(dates, square)
+            clear += counts
         return flags, clear
 
     def _square(self, dates: list[int], square: Tile) -> tuple[Any, Any]:
-        bands, work = self.pair.bands, self.work
+        work, (read_fine, read_coarse) = self.work, self._readers
         padded, under = work.window(square)
-        needed = work.needed(dates)
-        read, days = self.fine.reader_of_all(bands), self.fine.days
-        images = {n: read(int(np.searchsorted(days, self.pair.fine_days[n])), padded)
-                  for n in needed}  # fmt: skip
-        near = near_dates(self.pair, needed, work.rule)
-        index = np.searchsorted(self.coarse.days, self.pair.coarse_days[near])
-        series = self.coarse.reader(bands)(index, under).swapaxes(0, 1)
-        found = work.flags(dates, square, images.__getitem__, (self.pair.coarse_days[near], series))
-        rows = slice(square.y0 - padded.y0, square.y1 - padded.y0)
-        cols = slice(square.x0 - padded.x0, square.x1 - padded.x0)
-        counts = [np.isfinite(images[n][:, rows, cols]).all(axis=0).sum() for n in dates]
-        return found, np.array(counts, np.int64)
+        index = np.searchsorted(self.fine.days, work.roster.days)
+        images = {n: read_fine(int(index[n]), padded) for n in work.needed(dates)}
+        days = self.pair.coarse_days[work.coarse_near(dates, self.pair.coarse_days)]
+        series = read_coarse(np.searchsorted(self.coarse.days, days), under).swapaxes(0, 1)
+        found = work.flags(dates, square, images.__getitem__, (days, series))
+        own = (images[n][:, *square.within(padded)] for n in dates)
+        return found, np.array([np.isfinite(i).all(axis=0).sum() for i in own], np.int64)
+
+    @cached_property
+    def _readers(self) -> tuple[Any, Any]:
+        """Return what reads windows of the two cubes, opened once."""
+        bands = self.pair.bands
+        return self.fine.reader(bands, suspects=True), self.coarse.reader(bands)
 
 
 def _made_of(

@@ -21,7 +21,7 @@ from biastf_xr.grid._alignment import (
 from biastf_xr.grid._places import pixels_at
 from biastf_xr.grid._region import coarse_grid, fine_grid, read_region
 from biastf_xr.grid._resample import AreaPlan, Plan, Resampling, plan_resampling, shifted
-from biastf_xr.grid._tiles import Float, Tile, read_padded, split_tiles
+from biastf_xr.grid._tiles import Float, Tile, read_padded, sample_tiles, split_tiles
 from biastf_xr.grid._windows import box_mean
 from biastf_xr.grid._zones import central_zone, overlaps, restated, zone_of
 
@@ -57,6 +57,7 @@ __all__ = [
     "read_region",
     "restated",
     "same_lattice",
+    "sample_tiles",
     "shifted",
     "split_tiles",
     "zone_of",

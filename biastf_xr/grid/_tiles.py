@@ -66,6 +66,20 @@ def split_tiles(shape: tuple[int, int], size: tuple[int, int]) -> Iterator[Tile]
             yield Tile(y, min(y + size[0], shape[0]), x, min(x + size[1], shape[1]))
 
 
+def sample_tiles(shape: tuple[int, int], side: int, count: int) -> Iterator[Tile]:
+    """Return windows spread over a grid, row by row: all of a small one.
+
+    `side`: Their largest side.
+    `count`: How many, along each axis that is longer.
+    """
+    ends = [min(side, size) for size in shape]
+    starts = [np.linspace(0, size - end, count if size > end else 1).astype(int)
+              for size, end in zip(shape, ends, strict=True)]  # fmt: skip
+    for y in map(int, starts[0]):
+        for x in map(int, starts[1]):
+            yield Tile(y, y + ends[0], x, x + ends[1])
+
+
 def read_padded(read: Any, tile: Tile, shape: tuple[int, int], fill: float = np.nan) -> Float:
     """Read a tile that may reach outside the grid, filling what lies outside.
 
