@@ -255,12 +255,17 @@ def base_dates(pair: CubePair, rule: BracketRule) -> tuple[Any, NDArray[np.bool_
     MissingPairError
         If there is no usable date.
     """
-    usable, days = usable_dates(pair, rule), pair.fine_days
-    inside = (days >= pair.coarse_days[0]) & (days <= pair.coarse_days[-1])
-    some = screened(pair.fine) & ~doubted(pair.fine) & inside
-    some[some] = clear_fractions(pair.fine, pair.bands)[some] > 0
-    every = np.union1d(days[some], usable)
+    usable = usable_dates(pair, rule)
+    some = _eligible(pair) & screened(pair.fine) & (clear_fractions(pair.fine, pair.bands) > 0)
+    every = np.union1d(pair.fine_days[some], usable)
     return every, np.isin(every, usable)
+
+
+def _eligible(pair: CubePair) -> NDArray[np.bool_]:
+    """Return which fine scenes lie in the coarse season and agree with the image of their day."""
+    days, (first, last) = pair.fine_days, pair.season
+    eligible: NDArray[np.bool_] = (days >= first) & (days <= last) & ~doubted(pair.fine)
+    return eligible
 
 
 def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[Any]]:
@@ -286,8 +291,8 @@ def usable_dates(pair: CubePair, rule: BracketRule) -> np.ndarray[Any, np.dtype[
     """
     days, (first, last) = pair.fine_days, pair.season
     clear = clear_fractions(pair.fine, pair.bands)
-    inside = (days >= first) & (days <= last) & ~doubted(pair.fine)
-    usable: np.ndarray[Any, np.dtype[Any]] = days[(clear >= max(rule.min_clear, 1e-9)) & inside]
+    enough = clear >= max(rule.min_clear, 1e-9)
+    usable: np.ndarray[Any, np.dtype[Any]] = days[enough & _eligible(pair)]
     if usable.size == 0:
         raise MissingPairError(
             f"none of the {days.size} fine scenes can serve as a base date: the clearest has "

@@ -146,6 +146,16 @@ def test_a_mostly_clouded_scene_is_neither_shown_nor_a_base_unless_it_is_screene
             np.testing.assert_array_equal(shown, confirmed if taken else np.zeros_like(shown))
 
 
+def test_partial_scenes_have_the_season_of_the_others(make_pair):
+    fine, coarse = make_pair(fine_days=(0, 5, 12), coarse_days=range(8))
+    share = np.array([1, 1, 0.1], np.float32)
+    fine = fine.assign_coords(clear_fraction=("time", share))
+    fine = fine.assign(screen=fine["red"].astype(np.uint8) * 0)
+    for span, days in (((0, 0), 2), ((-4, 5), 3)):
+        coarse.attrs["biastf_span"] = list(span)
+        assert base_dates(pair_cubes(fine, coarse), BracketRule())[0].size == days
+
+
 def test_partial_scenes_are_nearer_layers_that_do_not_count():
     base = np.array(["2021-01-01", "2021-01-05", "2021-01-10", "2021-01-20"], "datetime64[D]")
     full = np.array([True, False, True, False])
