@@ -9,7 +9,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr.cube._cube import layout_of, open_cube
-from biastf_xr.cube._spec import STATUS
+from biastf_xr.cube._spec import MADE, STATUS
 from biastf_xr.cube.stores import store_at
 from biastf_xr.grid import split_tiles
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from biastf_xr.config import Config, UpdateSection
 
 KINDS = ("fine", "coarse", "fused")
-
-# Values of `status_flag` that come with a value in the bands.
-MADE = tuple(name for name in STATUS if name.startswith(("observed", "fused")))
 
 
 @dataclass(frozen=True)

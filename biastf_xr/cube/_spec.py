@@ -45,6 +45,9 @@ STATUS: dict[str, int] = {
     "fused_over_suspect": 9,
 }
 
+# Those that come with a value in the bands.
+MADE = tuple(name for name in STATUS if name.startswith(("observed", "fused")))
+
 # Values of `screen` in a fine cube: what the other dates say of a clear observation.
 SCREEN: dict[str, int] = {
     "not_screened": 0,

@@ -10,7 +10,7 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr.cube._cube import Cube, bands_of
-from biastf_xr.cube._spec import STATUS
+from biastf_xr.cube._spec import MADE, STATUS
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.grid import split_tiles
 
@@ -204,7 +204,7 @@ def _faults(window: xr.Dataset, data: dict[str, Any]) -> Iterator[tuple[str, Any
     finite = np.stack([np.isfinite(data[b]) for b in bands])
     if kind == "fused":
         status = data["status_flag"]
-        good = [v for k, v in STATUS.items() if k.startswith(("fused", "observed"))]
+        good = [STATUS[name] for name in MADE]
         wrong = np.isin(status, good) != finite.all(0)
         yield "status_flag", wrong, "made, but missing in a band, or the reverse"
         yield "status_flag", ~np.isin(status, list(STATUS.values())), "no known flag"

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from biastf_xr.methods._values import Base, Block
 
 Weights = Literal["change", "time", "equal"]
-WEIGHTS: tuple[Weights, ...] = ("change", "time", "equal")
 
 # Added to the coarse change in the inverse-change weights: a tenth of a digital number of
 # reflectance x 10000, far below any sensor's noise.
