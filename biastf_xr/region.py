@@ -94,8 +94,9 @@ class Ingested(Told):
         if self.pairs is None:
             return Summary("Ingest", facts, tables, ("no pair of one day was compared",))
         if self.screening is not None:
-            facts |= {"screening": self.screening.text()}
-            tables |= self.screening.tables()
+            one = Summary.of(self.screening)
+            facts |= {"screening": one.facts["screening"]}
+            tables |= one.tables
         flags = self.pairs["pair_flag"].values
         facts["pairs of one day"] = count_flags(flags)
         notes = [

@@ -80,7 +80,7 @@ def ingest(run: Context) -> Result:
         for what in ("added", "replaced", "removed", "rejected")
         if getattr(report, what)
     }
-    suspect = sum(share > 0 for share in done.screening.days.values()) if done.screening else 0
+    suspect = len(done.screening.suspected) if done.screening else 0
     counts |= {"fine days with something suspected": suspect} if suspect else {}
     rejected = done.fine.rejected | done.coarse.rejected
     reasons = [f"{name}: {why}" for name, why in sorted(rejected.items())[:REASONS]]

@@ -24,7 +24,6 @@ from biastf_xr.grid import Tile, split_tiles
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from numpy.typing import NDArray
 
     from biastf_xr.cube._spec import Progress
@@ -55,26 +54,24 @@ class ScreenReport(Told):
     days: dict[str, float] = field(default_factory=dict)
     unchanged: int = 0
 
-    def text(self) -> str:
-        """Return in one line what was done."""
-        some = sum(share > 0 for share in self.days.values())
-        return (
-            f"{len(self.days)} days compared with the others, {self.unchanged} as before; "
-            f"something is suspected on {some}"
-        )
-
-    def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the days of which most is suspected, as a table by its caption."""
-        import pandas as pd
-
-        worst = sorted(((s, d) for d, s in self.days.items() if s), reverse=True)[:WORST]
-        if not worst:
-            return {}
-        rows = {"day": [day for _, day in worst], "suspected": [f"{s:.1%}" for s, _ in worst]}
-        return {"suspected of cloud or shadow, share of the clear pixels": pd.DataFrame(rows)}
+    @property
+    def suspected(self) -> dict[str, float]:
+        """Return the share of the days of which something is suspected, most first."""
+        some = {day: share for day, share in self.days.items() if share}
+        return dict(sorted(some.items(), key=lambda one: (one[1], one[0]), reverse=True))
 
     def _summary(self) -> Summary:
-        return Summary("Screening", {"cube": self.path, "screening": self.text()}, self.tables())
+        import pandas as pd
+
+        done = (
+            f"{len(self.days)} days compared with the others, {self.unchanged} as before; "
+            f"something is suspected on {len(self.suspected)}"
+        )
+        rows = [(day, f"{share:.1%}") for day, share in [*self.suspected.items()][:WORST]]
+        worst = pd.DataFrame(rows, columns=["day", "suspected"])
+        caption = "suspected of cloud or shadow, share of the clear pixels"
+        facts = {"cube": self.path, "screening": done}
+        return Summary("Screening", facts, {caption: worst} if rows else {})
 
 
 def update_screen(
