@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,12 +46,12 @@ class CubePair:
         """Return the grid of the coarse cube."""
         return geobox_of(self.coarse, "coarse cube")
 
-    @property
+    @cached_property
     def fine_days(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the days of the fine cube."""
         return to_days(self.fine["time"])
 
-    @property
+    @cached_property
     def coarse_days(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the days of the coarse cube."""
         return to_days(self.coarse["time"])
@@ -233,8 +233,7 @@ def _checked(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
 
 def _checked_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Dataset:
     _check_filled(ds, bands, what)
-    steps = {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
-    check_scale(np.stack([ds[band].isel(steps).values for band in bands]), what)
+    check_scale(np.stack([ds[band].isel(_some(ds)).values for band in bands]), what)
     changed: dict[str, Any] = {}
     for n, day in enumerate(to_days(ds["time"].values)):
         image = np.stack([np.asarray(ds[band].values[n], np.float32) for band in bands])
@@ -247,7 +246,7 @@ def _checked_now(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> xr.Datase
 
 
 def _check_block(block: Any, band: str, *, what: str) -> Any:
-    """Screen a block of one band, date by date."""
+    """Check a block of one band, date by date."""
     values = np.array(block, np.float32)
     for image in values:
         image[~_check(image[None], what, (band,), blanks=())] = np.nan
@@ -266,8 +265,12 @@ def _masked(spike: Spike) -> str:
 
 def _check_sample(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> None:
     """Look at some pixels of every date."""
-    steps = {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
-    _checked_now(ds[list(bands)].isel(steps).load(), bands, what)
+    _checked_now(ds[list(bands)].isel(_some(ds)).load(), bands, what)
+
+
+def _some(ds: xr.Dataset) -> dict[str, slice]:
+    """Return steps to about 64 pixels along each axis."""
+    return {d: slice(None, None, max(1, ds.sizes[d] // 64)) for d in ("y", "x")}
 
 
 def _check_filled(ds: xr.Dataset, bands: tuple[str, ...], what: str) -> None:
