@@ -45,20 +45,28 @@ def read_text(path: Path | str) -> str:
 
 def open_raster(path: Path | str) -> xr.DataArray:
     """Open any raster that GDAL reads, dims ``(band, y, x)``; pixels are read when indexed."""
-    import rasterio.errors
     import rioxarray
 
     check_projections()
+    with opening(path):
+        opened: Any = _image(path) if _in_netcdf(path) else rioxarray.open_rasterio(path)
+    array: xr.DataArray = opened
+    return array
+
+
+@contextmanager
+def opening(path: Path | str) -> Iterator[None]:
+    """Open a raster without a warning of a grid that is not there; name one that is none."""
+    import rasterio.errors
+
     try:
         with without_grid_warning():
-            opened: Any = _image(path) if _in_netcdf(path) else rioxarray.open_rasterio(path)
+            yield
     except (rasterio.errors.RasterioError, OSError) as error:
         # What signs a URL is long, and nobody's business.
         shown, signed, _ = str(path).partition("?")
         why = str(error).replace(str(path), shown) if signed else error
         raise SceneError(f"{shown}: cannot be opened as a raster ({why}).") from error
-    array: xr.DataArray = opened
-    return array
 
 
 def _in_netcdf(path: Path | str) -> bool:

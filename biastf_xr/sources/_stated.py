@@ -14,7 +14,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from biastf_xr.errors import SceneError
-from biastf_xr.sources._files import without_grid_warning
+from biastf_xr.sources._files import opening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,8 +66,8 @@ def stated_of(path: Path | str, layer: xr.DataArray) -> StatedBand:
     if isinstance(path, Path):
         return stated_bands(path)[0]
     attrs = layer.attrs
-    fill = tuple(float(attrs[name]) for name in ("_FillValue",) if name in attrs)
-    scale, offset = (float(attrs.get(*d)) for d in (("scale_factor", 1.0), ("add_offset", 0.0)))
+    fill = (float(attrs["_FillValue"]),) if "_FillValue" in attrs else ()
+    scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
     return StatedBand(1, fill, scale, offset, "", "", masked=False)
 
 
@@ -193,13 +193,9 @@ def _opaque(dtype: np.dtype[Any]) -> tuple[float, ...]:
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
     import rasterio
-    import rasterio.errors
 
-    try:
-        with without_grid_warning():
-            file = rasterio.open(path)
-    except (rasterio.errors.RasterioError, OSError) as error:
-        raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
+    with opening(path):
+        file = rasterio.open(path)
     with file:
         yield file
 
