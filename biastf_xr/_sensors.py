@@ -43,7 +43,8 @@ def ingest_both(
     if dry_run:
         look = partial(ingest_source, overwrite=overwrite, dry_run=True)
         return look(config.fine, "fine"), look(config.coarse, "coarse"), None, ""
-    if config.grid is None:
+    there = not overwrite and all(store_at(s.cube).exists() for s in (config.fine, config.coarse))
+    if config.grid is None and not there:  # of cubes that are there it was checked
         _check_pixels(config)
     with _tasks_on(config.cluster) as executor:
         one = partial(ingest_source, executor=executor, progress=progress)

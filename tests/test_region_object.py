@@ -16,6 +16,8 @@ from biastf_xr.errors import (
     StoreLockedError,
     StoreWriteError,
 )
+from biastf_xr.sources.landsat_c2 import LandsatC2
+from biastf_xr.sources.mod09ga import Mod09ga
 
 TEXT = """
 [fine]
@@ -111,6 +113,17 @@ def test_an_ingest_compares_the_sensors(steps, ingested):
     assert ingested[1].pairs.sizes["time"] == 2
     assert not steps.plan("ingest", dry_run=True).fine.days
     assert {"ingest fine", "ingest coarse", "compare the sensors"} <= set(steps.stages)
+
+
+def test_an_archive_is_listed_once_where_the_cubes_are_there(steps, ingested, monkeypatch):
+    listed = []
+    for product in (LandsatC2, Mod09ga):
+        find = product.find_scenes
+        monkeypatch.setattr(
+            product, "find_scenes", lambda self, at, find=find: listed.append(at) or find(self, at)
+        )
+    steps.region.ingest()
+    assert len(listed) == len(set(listed)) == 2
 
 
 @pytest.mark.parametrize("error", [StoreLockedError, StoreWriteError, GridMismatchError])
