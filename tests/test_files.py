@@ -11,7 +11,8 @@ def test_a_file_is_replaced_at_once(tmp_path):
     path = tmp_path / "new" / "file.json"
     for text in ("first", "second"):
         with replacing(path) as partial:
-            assert partial.parent == path.parent
+            assert partial.parent.parent == path.parent
+            assert partial.name == path.name
             partial.write_text(text)
             assert not path.exists() or path.read_text() == "first"
         assert path.read_text() == text

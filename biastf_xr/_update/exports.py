@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biastf_xr._update.records import write_text
+from biastf_xr._files import read_bytes, write_text
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._ledger import stored_days
 from biastf_xr.fusion._ledger import RECIPE, open_ledger
@@ -43,7 +43,7 @@ def days_to_export(output: str, notes: Path) -> dict[str, str]:
 def _read_notes(notes: Path) -> dict[str, str]:
     """Read what was exported."""
     with suppress(OSError, ValueError):
-        found: dict[str, str] = json.loads(notes.read_text("utf-8"))
+        found: dict[str, str] = json.loads(read_bytes(notes))
         return found
     return {}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import socket
 import time
 from contextlib import ExitStack
@@ -12,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import is_folder, real, remove, unfinished
 from biastf_xr._update.health import paths_of
 from biastf_xr._update.records import folder_of
 from biastf_xr._urls import is_url, split_url
 from biastf_xr.cube.stores import store_at
-from biastf_xr.cube.stores._lock import holder_of, lock_folder
-from biastf_xr.errors import StoreLockedError
+from biastf_xr.cube.stores._lock import beside, holder_of, is_dead, lock_folder, read_object
+from biastf_xr.errors import StoreLockedError, StoreWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,27 +57,35 @@ def remove_leftovers(config: Config, *, dry_run: bool = False) -> tuple[Leftover
 
 def _of_stores(config: Config) -> Iterator[Leftover]:
     for url in paths_of(config):
-        path = store_at(url).folder
-        if path is None:
+        folder = store_at(url).folder
+        if folder is None:
             yield from _of_remote(url)
             continue
-        holder = holder_of(path)
-        kept = "" if holder is None else f"process {holder.get('process', '?')} writes the store"
-        partial, retired, lock = (
-            path.with_name(f".{path.name}.{end}") for end in ("partial", "old", "lock")
-        )
-        if partial.exists():
+        path = real(folder)
+        kept = _owned(path)
+        for partial in unfinished(path):
             yield Leftover(str(partial), "unfinished build", _size_of(partial), path, kept)
-        if retired.exists():
+        retired = path.with_name(f".{path.name}.old")
+        if os.path.lexists(retired):
             why = kept or ("" if path.exists() else "the store itself is missing; it is put back")
             yield Leftover(str(retired), "retired copy", _size_of(retired), path, why)
-        if lock.exists():
-            yield Leftover(str(lock), "lock", _size_of(lock), path, kept)
-    folder = folder_of(config)
-    lock = folder.with_name(f".{folder.name}.lock")
-    if lock.exists():
-        kept = "" if holder_of(folder) is None else "a run is at work"
-        yield Leftover(str(lock), "lock", _size_of(lock), folder, kept)
+        yield from _lock_of(path, kept)
+    yield from _lock_of(folder_of(config), _owned(folder_of(config)))
+
+
+def _lock_of(path: Path, kept: str) -> Iterator[Leftover]:
+    lock = beside(path)
+    if os.path.lexists(lock):
+        yield Leftover(str(lock), "lock", _size_of(lock), path, kept)
+
+
+def _owned(path: Path) -> str:
+    """Return why what is beside a store, or the folder of the job, stays."""
+    try:
+        holder = holder_of(path)
+    except OSError as error:  # no lock of ours
+        return str(error)
+    return "" if holder is None else f"process {holder.get('process', '?')} is at work"
 
 
 def _of_remote(url: str) -> Iterator[Leftover]:
@@ -91,9 +98,8 @@ def _of_remote(url: str) -> Iterator[Leftover]:
     filesystem, path = url_to_fs(url)
     name = f"{path.rstrip('/')}.lock"
     if filesystem.exists(name):
-        holder = json.loads(filesystem.cat_file(name) or b"{}")
         place = f"{split_url(url)[0]}://{name}"
-        yield Leftover(place, "lock", kept=_alive(holder))
+        yield Leftover(place, "lock", kept=_alive(read_object(filesystem, name)))
 
 
 def _alive(holder: dict[str, Any]) -> str:
@@ -101,32 +107,23 @@ def _alive(holder: dict[str, Any]) -> str:
     who = f"process {holder.get('process', '?')} on {holder.get('host', '?')}"
     if holder.get("host") != socket.gethostname():
         return f"{who} cannot be asked from here; remove it by hand if that is gone"
-    try:
-        os.kill(int(holder["process"]), 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return f"{who} is alive"
+    return "" if is_dead(holder) else f"{who} is alive"
 
 
 def _of_files(config: Config) -> Iterator[Leftover]:
     """Look for temporary files of records, model and exports."""
-    folder, model = folder_of(config), config.method.checkpoint
-    places = [(folder, ".*.partial"), (folder / "runs", ".*.partial"),
-              (model.parent, f".{model.name}.*partial")]  # fmt: skip
-    if config.update.export is not None:
-        places += [(config.update.export, f".*.{part}.tif") for part in ("plain", "cog")]
-    for place, pattern in places:
-        for path in sorted(place.glob(pattern)):
-            young = time.time() - path.stat().st_mtime < DAY
-            kept = "less than a day old: a process may still write it" if young else ""
-            yield Leftover(str(path), "temporary file", _size_of(path), folder, kept)
+    folder, model = folder_of(config), real(config.method.checkpoint)
+    places = [folder, folder / "runs", *filter(None, [config.update.export])]
+    found = [path for place in places for path in sorted(place.glob(".*.partial"))]
+    for path in [*found, *unfinished(model)]:
+        young = time.time() - path.lstat().st_mtime < DAY
+        kept = "less than a day old: a process may still write it" if young else ""
+        yield Leftover(str(path), "temporary file", _size_of(path), folder, kept)
 
 
 def _size_of(path: Path) -> int:
     """Count the bytes of a file or folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
+    files = path.rglob("*") if is_folder(path) else [path]
     return sum(file.lstat().st_size for file in files if not file.is_dir())
 
 
@@ -139,7 +136,7 @@ def _removed(found: Leftover) -> Leftover:
             if found.lock is not None:
                 stack.enter_context(lock_folder(found.lock))
             _remove(found)
-    except StoreLockedError as error:
+    except (StoreLockedError, StoreWriteError) as error:  # somebody's, or no work of ours
         return replace(found, kept=str(error))
     return found
 
@@ -151,7 +148,5 @@ def _remove(found: Leftover) -> None:
 
         filesystem, name = url_to_fs(found.path)
         filesystem.rm_file(name)
-    elif path.is_dir():
-        shutil.rmtree(path)
     elif found.what != "lock":  # giving the lock back removes its file
-        path.unlink(missing_ok=True)
+        remove(path)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr._files import replacing
+from biastf_xr._files import own_folder, read_bytes, write_text
 from biastf_xr._summary import Summary, Told
 from biastf_xr._update.outcomes import Outcome, failure_of
 from biastf_xr.fusion._report import library_versions, utc_now
@@ -176,14 +176,14 @@ class RunRecords:
 
     def save(self, report: UpdateReport) -> None:
         """Write a record, at once."""
-        write_text(self.runs / f"{report.run}.json", report.text())
+        write_text(own_folder(self.runs) / f"{report.run}.json", report.text())
 
     def read(self) -> list[UpdateReport]:
         """Read all records; files that are none are passed over."""
         found = []
         for path in sorted(self.runs.glob("*.json"), key=_stem, reverse=True):
             with suppress(OSError, ValueError, TypeError, KeyError):
-                found.append(UpdateReport.parse(path.read_text("utf-8")))
+                found.append(UpdateReport.parse(read_bytes(path).decode()))
         return found
 
     def close_dead(self) -> list[str]:
@@ -204,9 +204,3 @@ class RunRecords:
 def _stem(path: Path) -> str:
     """Return what records are sorted by: the second run of a second ends in -2."""
     return path.stem
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file, at once."""
-    with replacing(path) as partial:
-        partial.write_text(text, "utf-8")

@@ -8,12 +8,13 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from biastf_xr import _html as html
+from biastf_xr._files import write_text
 from biastf_xr._summary import duration
 from biastf_xr._tables import Html, Table
 from biastf_xr._update.charts import class_shares, coverage_chart, trend_chart
 from biastf_xr._update.health import KINDS, age, coverage, newest_days
 from biastf_xr._update.outcomes import Outcome, failure_of
-from biastf_xr._update.records import RunRecords, StepRecord, UpdateReport, folder_of, write_text
+from biastf_xr._update.records import RunRecords, StepRecord, UpdateReport, folder_of
 from biastf_xr.errors import BiastfError, ExitCode
 from biastf_xr.fusion._report import library_versions, utc_now
 

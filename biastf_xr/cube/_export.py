@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._days import to_days
-from biastf_xr._system import check_projections, writing_to
+from biastf_xr._files import replacing
+from biastf_xr._system import check_projections
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
@@ -92,9 +93,7 @@ def export_cogs(
             "Choose another folder, or replace them with --overwrite."
         )
     for done, (index, name, target) in enumerate([] if dry_run else jobs, 1):
-        with writing_to(str(target)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_cog(ds, index, name, target, dtype)
+        write_cog(ds, index, name, target, dtype)
         if progress:
             progress(target.name, done, len(jobs))
     return [target for *_, target in jobs]
@@ -132,8 +131,8 @@ def write_cog(
 ) -> None:
     """Write one image as a Cloud-Optimised GeoTIFF with overviews.
 
-    The image is written window by window to a plain file beside the target, then turned into the
-    COG, which is renamed when it is complete.
+    The image is written window by window to a plain file, then turned into the COG, which is moved
+    to its place when it is complete.
 
     `name`: Variable with dims ``(time, y, x)``.
     `dtype`: As for `export_cogs`; integer variables stay as they are.
@@ -145,7 +144,6 @@ def write_cog(
     layout = layout_of(ds)
     image = ds[name].isel(time=index)
     packed = image.dtype.kind == "f" and dtype == "int16"
-    plain, cog = (target.with_name(f".{target.stem}.{part}.tif") for part in ("plain", "cog"))
     profile = {
         "driver": "GTiff", "count": 1, "height": geobox.shape[0], "width": geobox.shape[1],
         "dtype": "int16" if packed else image.dtype.name, "crs": str(geobox.crs),
@@ -153,7 +151,8 @@ def write_cog(
         "nodata": NODATA if packed else np.nan if image.dtype.kind == "f" else None,
     }  # fmt: skip
     kind = image.dtype.kind
-    try:
+    with replacing(target) as cog:
+        plain = cog.with_name(f"plain-{cog.name}")
         with rasterio.open(plain, "w", **profile) as file:
             for tile in split_tiles(
                 (ds.sizes["y"], ds.sizes["x"]), (layout.shard_y, layout.shard_x)
@@ -169,10 +168,6 @@ def write_cog(
         average = "AVERAGE" if kind == "f" else "NEAREST"
         rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE",
                              predictor="YES", resampling=average)  # fmt: skip
-        cog.replace(target)
-    finally:
-        for leftover in (plain, cog):
-            leftover.unlink(missing_ok=True)
 
 
 def _pack(values: Any) -> Any:

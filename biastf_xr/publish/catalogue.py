@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._days import to_days
-from biastf_xr._files import replacing
+from biastf_xr._files import own_folder, read_bytes, remove, write_bytes
 from biastf_xr._summary import Summary, Told, size
 from biastf_xr._system import check_projections, writing_to
 from biastf_xr.cube._cube import Cube, bands_of
@@ -178,7 +177,7 @@ def publish(
         files = _write_items(catalogue, plan, workers or os.cpu_count() or 1, progress)
         files.append(_write_collection(catalogue, sorted(wanted), about, cube))
         for day in plan.removed:
-            shutil.rmtree(catalogue.day_folder(day), ignore_errors=True)
+            remove(catalogue.day_folder(day))
     return plan.report(catalogue, len(files), sum(f.stat().st_size for f in files))
 
 
@@ -266,7 +265,7 @@ def _published(catalogue: _Catalogue) -> set[Day]:
             for p in catalogue.folder.glob("*/*.json")
         ]
     else:
-        known = json.loads(file.read_text("utf-8"))
+        known = json.loads(read_bytes(file))
         if known.get("id") != catalogue.collection:
             raise CubeExistsError(
                 f"{file} is the catalogue of {known.get('id')!r}, not of {catalogue.collection!r}. "
@@ -281,7 +280,7 @@ def _published(catalogue: _Catalogue) -> set[Day]:
 def _is_whole(catalogue: _Catalogue, day: Day, digest: str) -> bool:
     """Return whether the files of a date are there, and from the same inputs."""
     try:
-        record = json.loads(catalogue.record(day).read_text("utf-8"))
+        record = json.loads(read_bytes(catalogue.record(day)))
         known = record["properties"].get("biastf:digest")
     except (OSError, ValueError, KeyError):
         return False
@@ -376,18 +375,18 @@ def _write_item(
         catalogue.ds, day, (catalogue.item(day), catalogue.collection), assets, digest
     )
     record = catalogue.record(day)
-    record.parent.mkdir(parents=True, exist_ok=True)
+    own_folder(record.parent)
     if record.exists():
         unfinished = item["properties"] | {"biastf:digest": ""}
-        _write_bytes(record, _text(item | {"properties": unfinished}))
+        write_bytes(record, _text(item | {"properties": unfinished}))
     for name in catalogue.names:
         write_cog(catalogue.ds, index, name, files[name], catalogue.dtype)
     bands = {band: files[band] for band in bands_of(catalogue.ds) if band in catalogue.names}
-    _write_bytes(files[THUMBNAIL], thumbnail(bands))
-    _write_bytes(record, _text(item))
+    write_bytes(files[THUMBNAIL], thumbnail(bands))
+    write_bytes(record, _text(item))
     written = [*files.values(), record]
     for stray in set(record.parent.glob(f"*{catalogue.item(day)}*")) - set(written):
-        stray.unlink()
+        remove(stray)
     return written
 
 
@@ -397,14 +396,9 @@ def _write_collection(
     items = [(catalogue.item(d), f"./{catalogue.item(d)}/{catalogue.item(d)}.json") for d in days]
     found = stac.collection_of(catalogue.ds, days, items, catalogue.layers(), {"zarr": cube}, about)
     file = catalogue.folder / COLLECTION
-    _write_bytes(file, _text(found))
+    write_bytes(file, _text(found))
     return file
 
 
 def _text(value: Any) -> bytes:
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(content)

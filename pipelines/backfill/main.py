@@ -22,8 +22,8 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
+from biastf_xr._files import write_text
 from biastf_xr._summary import duration, size
-from biastf_xr._update.records import write_text
 from biastf_xr.config import Section, build_config, explain
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ConfigError, ExitCode

@@ -25,7 +25,7 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
-from biastf_xr._update.records import write_text
+from biastf_xr._files import write_text
 from biastf_xr.config import Config, Section, build_config, explain
 from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder

@@ -47,7 +47,8 @@ def make(path, *, old=True):
     path.write_bytes(b"x" * 100)
     if old:
         past = path.stat().st_mtime - DAY - 60
-        os.utime(path, (past, past))
+        for part in (path, path.parent):
+            os.utime(part, (past, past))
     return path
 
 
@@ -58,14 +59,15 @@ def test_nothing_left_behind(region):
 def test_what_is_owned_by_nobody_goes(region, tmp_path):
     paths = [
         make(tmp_path / ".fused.zarr.partial" / "nir" / "c"),
-        make(tmp_path / ".model.safetensors.partial"),
-        make(tmp_path / "fused.nights" / "runs" / ".a.json.1.partial"),
-        make(tmp_path / "cogs" / ".fused_20210401_nir.plain.tif"),
+        make(tmp_path / ".coarse.zarr.0123abcd.partial" / "zarr.json"),
+        make(tmp_path / ".model.safetensors.0123abcd.partial" / "model.safetensors"),
+        make(tmp_path / "fused.nights" / "runs" / ".a.json.1.partial" / "a.json"),
+        make(tmp_path / "cogs" / ".fused_20210401_nir.tif.0123.partial" / "fused.tif"),
         make(tmp_path / ".coarse.zarr.lock"),
     ]
     planned = remove_leftovers(region, dry_run=True)
-    assert len(planned) == 5
-    assert sum(one.size for one in planned) == 500
+    assert len(planned) == 6
+    assert sum(one.size for one in planned) == 600
     assert all(path.exists() for path in paths)
     assert not [one for one in remove_leftovers(region) if one.kept]
     assert not [path for path in paths if path.exists()]
@@ -73,7 +75,7 @@ def test_what_is_owned_by_nobody_goes(region, tmp_path):
 
 
 def test_a_young_file_stays(region, tmp_path):
-    young = make(tmp_path / "cogs" / ".fused_20210401_nir.cog.tif", old=False)
+    young = make(tmp_path / "cogs" / ".fused_20210401.tif.1.partial" / "a.tif", old=False)
     (found,) = remove_leftovers(region)
     assert "less than a day" in found.kept
     assert young.exists()

@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 import socket
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any
 
+from biastf_xr._files import open_own, open_regular, real
 from biastf_xr._system import writing_to
 from biastf_xr.errors import StoreLockedError
 
@@ -31,22 +32,22 @@ def _refusal(url: str, holder: dict[str, Any], remedy: str) -> StoreLockedError:
     )
 
 
-def _beside(path: Path) -> Path:
-    """Return the file that stands for the lock of a store on disk."""
-    return path.with_name(f".{path.name}.lock")
+def beside(path: Path) -> Path:
+    """Return the file that stands for the lock of a store on disk, however that is named."""
+    return (place := real(path)).with_name(f".{place.name}.lock")
 
 
 @contextmanager
 def lock_folder(path: Path) -> Iterator[str]:
     """Lock a store on disk by a file beside it; the system drops the lock if the process dies."""
-    name = _beside(path)
+    name = beside(path)
     with ExitStack() as stack:
         stack.enter_context(writing_to(str(path)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = stack.enter_context(name.open("a+", encoding="utf-8"))
+        name.parent.mkdir(parents=True, exist_ok=True)
+        file = stack.enter_context(open_own(name, "a+"))
         if not _flock(file, name):
             file.seek(0)
-            holder = json.loads(file.read() or "{}")
+            holder = _read(file.read())
             raise _refusal(str(path), holder, "Wait for it to end and run this again.")
         me = _me()
         file.truncate(0)
@@ -61,33 +62,43 @@ def lock_folder(path: Path) -> Iterator[str]:
 def holds_folder(path: Path, token: str) -> bool:
     """Return whether a holder still has the lock of a store on disk."""
     try:
-        return token in _beside(path).read_text("utf-8")
+        with _opened(path) as file:
+            return token.encode() in file.read()
     except FileNotFoundError:
         return False
 
 
 def holder_of(path: Path) -> dict[str, Any] | None:
     """Return who holds the lock of a store on disk; changes nothing."""
-    name = _beside(path)
     try:
-        with name.open("r+", encoding="utf-8") as file:
-            if _flock(file, name):
-                return None
-            found: dict[str, Any] = json.loads(file.read() or "{}")
-            return found
+        with _opened(path) as file:
+            return None if _flock(file, beside(path), shared=True) else _read(file.read())
     except FileNotFoundError:
         return None
 
 
-def _flock(file: Any, name: Path) -> bool:
+def _opened(path: Path) -> IO[bytes]:
+    """Open the lock of a store on disk for reading."""
+    return open_regular(beside(path), flags=os.O_NOFOLLOW)
+
+
+def _read(text: str | bytes) -> dict[str, Any]:
+    """Return the holder that a lock names; empty if it names none."""
+    with suppress(ValueError):
+        found = json.loads(text)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _flock(file: Any, name: Path, *, shared: bool = False) -> bool:
     """Try to lock an open file; False if another process holds it, or has just removed it."""
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        return os.path.samestat(name.lstat(), os.fstat(file.fileno()))
+    except (BlockingIOError, FileNotFoundError):
         return False
-    return name.exists() and name.stat().st_ino == os.fstat(file.fileno()).st_ino
 
 
 @contextmanager
@@ -95,14 +106,14 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[str]:
     """Lock a store behind a URL by an object beside it, created only if it is not there."""
     name, me = f"{path}.lock", _me()
     with writing_to(url):
-        holder = _read_object(filesystem, name)
-        if holder and _is_dead(holder):
+        holder = read_object(filesystem, name)
+        if holder and is_dead(holder):
             filesystem.rm_file(name)
     try:
         filesystem.pipe_file(name, json.dumps(me).encode(), mode="create")
     except FileExistsError as error:
         remedy = f"Wait for it to end; if it is gone, remove {name} and run this again."
-        raise _refusal(url, _read_object(filesystem, name), remedy) from error
+        raise _refusal(url, read_object(filesystem, name), remedy) from error
     try:
         with writing_to(url):
             yield me["token"]
@@ -112,19 +123,18 @@ def lock_object(filesystem: Any, path: str, url: str) -> Iterator[str]:
 
 def holds_object(filesystem: Any, path: str, token: str) -> bool:
     """Return whether a holder still has the lock of a store behind a URL."""
-    return _read_object(filesystem, f"{path}.lock").get("token") == token
+    return read_object(filesystem, f"{path}.lock").get("token") == token
 
 
-def _read_object(filesystem: Any, name: str) -> dict[str, Any]:
+def read_object(filesystem: Any, name: str) -> dict[str, Any]:
     """Return the holder of a lock; empty where there is none."""
     try:
-        found: dict[str, Any] = json.loads(filesystem.cat_file(name))
+        return _read(filesystem.cat_file(name))
     except FileNotFoundError:
         return {}
-    return found
 
 
-def _is_dead(holder: dict[str, Any]) -> bool:
+def is_dead(holder: dict[str, Any]) -> bool:
     """Return whether a holder was a process of this machine that is no more."""
     if holder.get("host") != socket.gethostname():
         return False
@@ -132,6 +142,6 @@ def _is_dead(holder: dict[str, Any]) -> bool:
         os.kill(int(holder["process"]), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (PermissionError, KeyError, TypeError, ValueError, OverflowError):
         return False
     return False
