@@ -206,14 +206,13 @@ def cost(folder: Path, size: int, dates: int) -> Row:
 
 def reads(folder: Path, size: int) -> Row:
     """Count the bytes of a season of several brackets."""
-    from zarr.storage import LocalStore
-
     import biastf_xr
+    from biastf_xr.cube.stores._regular import RegularStore
 
     fine = write_cube(folder / "fine.zarr", "fine", size, 65, range(0, 65, 8))
     coarse = write_cube(folder / "coarse.zarr", "coarse", size, 65, range(65))
     count = [0]
-    real = LocalStore.get
+    real = RegularStore.get
 
     async def counted(self: Any, key: str, *args: Any, **kwargs: Any) -> Any:
         found = await real(self, key, *args, **kwargs)
@@ -221,11 +220,11 @@ def reads(folder: Path, size: int) -> Row:
             count[0] += len(found)
         return found
 
-    LocalStore.get = counted  # type: ignore[method-assign]
+    RegularStore.get = counted  # type: ignore[method-assign]
     try:
         biastf_xr.write_fused(fine, coarse, folder / "fused.zarr", "direct", tile=1024)
     finally:
-        LocalStore.get = real  # type: ignore[method-assign]
+        RegularStore.get = real  # type: ignore[method-assign]
     stored = [
         f.stat().st_size
         for cube in (fine, coarse)

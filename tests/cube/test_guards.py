@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from checks import facts, some
-from zarr.storage import LocalStore
 
 from biastf_xr.cube import open_cube
 from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.cube.stores._regular import RegularStore
 from biastf_xr.errors import (
     CubeStructureError,
     GridMismatchError,
@@ -38,13 +38,13 @@ def test_clock_time_of_an_acquisition_does_not_matter(make_pair):
 
 
 def test_ingested_cubes_are_paired_without_reading_pixels(small_cubes, monkeypatch):
-    asked, get = [], LocalStore.get
+    asked, get = [], RegularStore.get
 
     async def noted(store, key, *args, **kwargs):
         asked.append(key)
         return await get(store, key, *args, **kwargs)
 
-    monkeypatch.setattr(LocalStore, "get", noted)
+    monkeypatch.setattr(RegularStore, "get", noted)
     fine = open_cube(small_cubes.fine)
     pair_cubes(fine, open_cube(small_cubes.coarse))
     pair_cubes(fine.isel(time=[0, 2]), open_cube(small_cubes.coarse, chunks=None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from pathlib import Path
@@ -25,7 +26,8 @@ def openings(monkeypatch):
     def open_group(store, *args, **kwargs):
         if threading.current_thread() is me:
             mode = kwargs.get("mode", "a")
-            found[f"{Path(store.root).name} {mode}"] += 1
+            name = re.sub(r"[0-9a-f]{8}(?=.partial)", "*", Path(store.root).name)
+            found[f"{name} {mode}"] += 1
         return real(store, *args, **kwargs)
 
     monkeypatch.setattr(zarr, "open_group", open_group)
@@ -45,8 +47,8 @@ def test_a_run_opens_every_store_once(small_cubes, tmp_path, openings):
     # A new output is built beside its place, then changed; nobody reads it.
     assert made.units > 0
     assert opened == once | {
-        ".fused.zarr.partial w-": 1,
-        ".fused.zarr.partial r+": 1,
+        ".fused.zarr.*.partial w-": 1,
+        ".fused.zarr.*.partial r+": 1,
         "fused.zarr r+": 1,
     }
     made, opened = run()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from abc import abstractmethod
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from biastf_xr._files import is_folder, new_folder, real, remove, unfinished
 from biastf_xr.cube.stores._lock import holds_folder, holds_object, lock_folder, lock_object
 from biastf_xr.cube.stores.base import CubeStore, Edit
 from biastf_xr.errors import ConfigError, CubeStructureError
@@ -40,7 +41,7 @@ class _PlainStore(CubeStore):
 
 @dataclass(frozen=True)
 class FolderStore(_PlainStore):
-    """A plain Zarr store in a folder."""
+    """A plain Zarr store in a folder, which may be reached through a link; none lies in it."""
 
     path: Path
     replaces_at_once: ClassVar[bool] = True
@@ -48,7 +49,7 @@ class FolderStore(_PlainStore):
     @classmethod
     def at(cls, url: str, base: Path | None) -> FolderStore:
         """Return the store in a folder; see `CubeStore.at`."""
-        return cls(Path(url) if base is None else (base / url).resolve())
+        return cls(Path(url) if base is None else real(base / url))
 
     @property
     def url(self) -> str:  # type: ignore[override]
@@ -62,11 +63,14 @@ class FolderStore(_PlainStore):
 
     def exists(self) -> bool:
         """Return whether there is something; see `CubeStore.exists`."""
-        return (self._recovered() / "zarr.json").exists()
+        return (self._readable / "zarr.json").exists()
 
-    def lock(self) -> AbstractContextManager[str]:
+    @contextmanager
+    def lock(self) -> Iterator[str]:
         """Keep every other writer out; see `CubeStore.lock`."""
-        return lock_folder(self.path)
+        with lock_folder(self._place) as token:
+            self._recovered()
+            yield token
 
     def held_by(self, token: str) -> bool:
         """Return whether a holder still has the lock; see `CubeStore.held_by`."""
@@ -79,48 +83,56 @@ class FolderStore(_PlainStore):
         A reader sees the old store or the finished new one; if the body raises, the old store is
         untouched and the unfinished one is removed.
         """
-        from zarr.storage import LocalStore
+        from biastf_xr.cube.stores._regular import RegularStore
 
-        path = self._recovered()
+        path, retired = self._recovered(), self._retired
         if path.exists() and not self.exists():
             raise CubeStructureError(
                 f"no cube at {path}, but something else, which is left alone. Choose another path."
             )
         self.refuse_existing(replace=replace)
-        partial, retired = path.with_name(f".{path.name}.partial"), self._retired
-        for leftover in (partial, retired):
-            shutil.rmtree(leftover, ignore_errors=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            edit = Edit(LocalStore(partial))
+        for leftover in (*unfinished(path), retired):
+            remove(leftover)
+        with new_folder(path) as partial:
+            edit = Edit(RegularStore(partial))
             yield edit
             edit.checkpoint(message)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        if path.exists():
-            path.rename(retired)
-        partial.rename(path)
-        shutil.rmtree(retired, ignore_errors=True)
+            if path.exists():
+                path.rename(retired)
+            partial.rename(path)
+        with suppress(OSError):
+            remove(retired)
 
     def delete(self) -> None:
         """Remove the store; see `CubeStore.delete`."""
-        shutil.rmtree(self._recovered(), ignore_errors=True)
+        remove(self._recovered())
 
     def _opened(self, *, read_only: bool = False) -> Any:
-        from zarr.storage import LocalStore
+        from biastf_xr.cube.stores._regular import RegularStore
 
-        return LocalStore(self._recovered(), read_only=read_only)
+        place = self._readable if read_only else self._recovered()
+        return RegularStore(place, read_only=read_only)
+
+    @cached_property
+    def _place(self) -> Path:
+        """Return where it lies: looked up once, so that it and what is beside it stay together."""
+        return real(self.path)
 
     @property
     def _retired(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.old")
+        return self._place.with_name(f".{self._place.name}.old")
+
+    @property
+    def _readable(self) -> Path:
+        """Return where it is now: `build` may have been killed between its two renames."""
+        lost = not self._place.exists() and is_folder(self._retired)
+        return self._retired if lost else self._place
 
     def _recovered(self) -> Path:
-        """Put the store back in its place if `build` was killed between its two renames."""
-        if self._retired.exists() and not self.path.exists():
-            self._retired.rename(self.path)
-        return self.path
+        """Put it back in its place if `build` was killed between its two renames; for writers."""
+        if self._readable != self._place:
+            self._retired.rename(self._place)
+        return self._place
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,453 @@
+"""Links, pipes and devices that others have put where we write and read: refused by name.
+
+A canary lies elsewhere; whatever is tried, it stays as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from checks import facts, some
+
+from biastf_xr import _files
+from biastf_xr.cube.stores import store_at
+from biastf_xr.cube.stores._lock import beside, holder_of, lock_folder
+from biastf_xr.errors import CubeStructureError, StoreWriteError
+
+
+@pytest.fixture
+def canary(tmp_path):
+    """Return a folder that nothing may change; look at it at the end."""
+    folder = tmp_path / "precious"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.txt", "deep/b.txt", "zarr.json"):
+        (folder / name).write_text(f"precious {name}")
+    before = tree(folder)
+    yield folder
+    assert tree(folder) == before
+
+
+@pytest.fixture
+def shared(tmp_path):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    return folder
+
+
+def tree(folder):
+    """Describe all below a folder: kinds, contents, modes, times and numbers."""
+    found = {}
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        about = path.lstat()
+        content = None
+        if stat.S_ISREG(about.st_mode):
+            content = path.read_bytes()
+        elif stat.S_ISLNK(about.st_mode):
+            content = path.readlink()
+        found[str(path.relative_to(folder))] = (
+            about.st_mode, about.st_ino, about.st_mtime_ns, about.st_nlink, content
+        )  # fmt: skip
+    return found
+
+
+def plant(kind, path, canary):
+    """Put something in the way of a file; return what keeps it there."""
+    if kind == "link":
+        path.symlink_to(canary / "a.txt")
+    elif kind == "link to nothing":
+        path.symlink_to(canary / "new.txt")
+    elif kind == "link to a folder":
+        path.symlink_to(canary)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "device":
+        path.symlink_to("/dev/zero")  # nodes are made by root alone
+    else:
+        here = Path.cwd()
+        os.chdir(path.parent)  # the name of a socket is short
+        found = socket.socket(socket.AF_UNIX)
+        found.bind(path.name)
+        os.chdir(here)
+        return found
+    return None
+
+
+LINKS = ["link", "link to nothing", "link to a folder"]
+KINDS = [*LINKS, "pipe", "folder", "device", "socket"]
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_an_unfinished_file_lies_where_nobody_else_may_write(tmp_path):
+    before = os.umask(0)
+    try:
+        with _files.replacing(tmp_path / "a.json") as partial:
+            assert stat.S_IMODE(partial.parent.stat().st_mode) == 0o700
+            partial.write_text("x")
+    finally:
+        os.umask(before)
+
+
+def test_names_of_unfinished_files_cannot_be_foretold(tmp_path):
+    names = set()
+    for _ in range(20):
+        with _files.replacing(tmp_path / "a.json") as partial:
+            names.add(partial.parent.name)
+            partial.touch()
+        with _files.new_folder(tmp_path / "a.zarr") as folder:
+            names.add(folder.name)
+    assert len(names) == 40
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_modes_are_those_of_the_umask(shared, umask):
+    before = os.umask(umask)
+    try:
+        _files.write_text(shared / "a.json", "x")
+        _files.own_folder(shared / "own")
+        with _files.open_own(shared / "log", "a") as file:
+            file.write("x")
+        with store_at(shared / "a.zarr").build("test", replace=False) as edit:
+            zarr.create_group(edit.store).create_array("n", data=np.arange(3))
+    finally:
+        os.umask(before)
+    for path in shared.rglob("*"):
+        full = 0o777 if path.is_dir() else 0o666
+        assert stat.S_IMODE(path.stat().st_mode) == full & ~umask, path
+
+
+@pytest.mark.parametrize("kind", LINKS[:2])
+def test_a_file_takes_the_place_of_a_link(kind, shared, canary):
+    plant(kind, shared / "a.json", canary)
+    _files.write_text(shared / "a.json", "new")
+    assert not (shared / "a.json").is_symlink()
+    assert (shared / "a.json").read_text() == "new"
+
+
+@pytest.mark.parametrize("kind", ["link to a folder", "pipe", "folder", "device", "socket"])
+def test_what_is_no_file_is_not_replaced(kind, shared, canary):
+    kept = plant(kind, shared / "a.json", canary)
+    before = tree(shared)
+    with pytest.raises(StoreWriteError, match=facts(shared / "a.json")):
+        _files.write_text(shared / "a.json", "new")
+    after = tree(shared)
+    assert {k: v for k, v in after.items() if k != "."} == {
+        k: v for k, v in before.items() if k != "."
+    }
+    del kept
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["a", "a+"])
+def test_a_file_of_ours_is_no_link_and_no_pipe(kind, mode, shared, canary):
+    kept = plant(kind, shared / "log", canary)
+    with pytest.raises(StoreWriteError, match=facts(shared / "log")):
+        _files.open_own(shared / "log", mode)
+    del kept
+
+
+def test_a_file_with_a_second_name_is_not_written(shared, canary):
+    os.link(canary / "a.txt", shared / "log")
+    with pytest.raises(StoreWriteError, match=facts(shared / "log", "hard link")):
+        _files.open_own(shared / "log", "a")
+    (shared / "log").unlink()
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "folder"])
+def test_a_folder_of_ours_is_no_link(kind, shared, canary):
+    kept = plant(kind, shared / "runs", canary)
+    with pytest.raises(StoreWriteError, match=facts(shared / "runs")):
+        _files.own_folder(shared / "runs")
+    del kept
+
+
+@pytest.mark.parametrize("kind", LINKS)
+def test_a_link_is_neither_removed_nor_followed(kind, shared, canary):
+    plant(kind, shared / "old", canary)
+    with pytest.raises(StoreWriteError, match=facts(shared / "old", "link")):
+        _files.remove(shared / "old")
+    assert (shared / "old").is_symlink()
+
+
+def test_links_in_what_is_removed_are_not_followed(shared, canary):
+    (shared / "old" / "in").mkdir(parents=True)
+    plant("link to a folder", shared / "old" / "in" / "x", canary)
+    plant("link", shared / "old" / "y", canary)
+    _files.remove(shared / "old")
+    assert not (shared / "old").exists()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "socket", "link to a folder"])
+def test_what_is_no_file_is_not_read(kind, shared, canary):
+    kept = plant(kind, shared / "a", canary)
+    for read in (_files.read_bytes, _files.check_regular):
+        with pytest.raises(OSError, match=facts(shared / "a")):
+            read(shared / "a")
+    del kept
+
+
+def test_a_file_that_somebody_names_may_be_a_link(shared, canary):
+    plant("link", shared / "a", canary)
+    _files.check_regular(shared / "a")
+    assert _files.read_bytes(shared / "a") == b"precious a.txt"
+
+
+# --- locks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_lock_is_no_link_and_no_pipe(kind, shared, canary):
+    kept = plant(kind, shared / ".a.zarr.lock", canary)
+    with (
+        pytest.raises(StoreWriteError, match=facts(shared / ".a.zarr.lock")),
+        lock_folder(shared / "a.zarr"),
+    ):
+        pytest.fail("the lock was given")
+    assert os.path.lexists(shared / ".a.zarr.lock")
+    with pytest.raises(OSError, match=facts(".a.zarr.lock")):
+        holder_of(shared / "a.zarr")
+    del kept
+
+
+def test_a_lock_with_a_second_name_is_not_emptied(shared, canary):
+    os.link(canary / "a.txt", shared / ".a.zarr.lock")
+    with pytest.raises(StoreWriteError), lock_folder(shared / "a.zarr"):
+        pytest.fail("the lock was given")
+    (shared / ".a.zarr.lock").unlink()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "\0\xff", '{"process": null}'])
+def test_a_damaged_lock_names_what_it_can(text, shared):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, pathlib; from biastf_xr.cube.stores._lock import lock_folder\n"
+        f"with lock_folder(pathlib.Path({str(shared / 'a.zarr')!r})):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        beside(shared / "a.zarr").write_bytes(text.encode("latin-1"))
+        assert isinstance(holder_of(shared / "a.zarr"), dict)
+        with (
+            pytest.raises(BlockingIOError, match=facts(shared / "a.zarr")),
+            lock_folder(shared / "a.zarr"),
+        ):
+            pytest.fail("the lock was given")
+        other.kill()
+
+
+def test_two_names_of_a_store_have_one_lock(shared, tmp_path):
+    (tmp_path / "disk" / "a.zarr").mkdir(parents=True)
+    (shared / "b.zarr").symlink_to(tmp_path / "disk" / "a.zarr")
+    with (
+        lock_folder(shared / "b.zarr"),
+        pytest.raises(BlockingIOError),
+        lock_folder(tmp_path / "disk" / "a.zarr"),
+    ):
+        pytest.fail("the lock was given twice")
+
+
+# --- stores ---------------------------------------------------------------------------------------
+
+
+def fill(folder, value=1):
+    zarr.create_group(folder).create_array("n", data=np.full((4, 4), value), chunks=(2, 2))
+
+
+def values(url):
+    return set(np.asarray(zarr.open_group(store_at(url).reader(), mode="r")["n"]).ravel().tolist())
+
+
+def build(url, value=2, *, replace=True):
+    store = store_at(url)
+    with store.lock(), store.build("test", replace=replace) as edit:
+        zarr.create_group(edit.store, overwrite=True).create_array("n", data=np.full(4, value))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_store_behind_a_link_is_built_where_it_leads(shared, tmp_path, there):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if there:
+        fill(disk / "a.zarr")
+    (shared / "b.zarr").symlink_to(disk / "a.zarr")
+    build(shared / "b.zarr")
+    assert (shared / "b.zarr").is_symlink()
+    assert [p.name for p in disk.iterdir()] == ["a.zarr"]
+    assert values(shared / "b.zarr") == values(disk / "a.zarr") == {2}
+    store_at(shared / "b.zarr").delete()
+    assert not (disk / "a.zarr").exists()
+
+
+def test_a_store_in_a_folder_behind_a_link_is_written(shared, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (shared / "cubes").symlink_to(tmp_path / "disk")
+    build(shared / "cubes" / "a.zarr")
+    assert values(tmp_path / "disk" / "a.zarr") == {2}
+
+
+@pytest.mark.parametrize("end", ["old", "lock"])
+def test_links_beside_a_store_are_refused(shared, canary, end):
+    fill(shared / "a.zarr")
+    plant("link to a folder", shared / f".a.zarr.{end}", canary)
+    before = tree(shared / "a.zarr")
+    with pytest.raises(StoreWriteError, match=facts(f".a.zarr.{end}")):
+        build(shared / "a.zarr")
+    assert tree(shared / "a.zarr") == before
+    assert values(shared / "a.zarr") == {1}
+
+
+def test_a_link_in_the_place_of_a_retired_copy_is_no_store(shared, canary):
+    fill(canary.parent / "other.zarr")
+    (shared / ".a.zarr.old").symlink_to(canary.parent / "other.zarr")
+    assert not store_at(shared / "a.zarr").exists()
+    with pytest.raises(StoreWriteError, match=facts(".a.zarr.old")):
+        build(shared / "a.zarr")
+
+
+def test_readers_find_an_interrupted_store_and_leave_it(shared):
+    fill(shared / ".a.zarr.old")
+    before = tree(shared)
+    store = store_at(shared / "a.zarr")
+    assert store.exists()
+    assert values(shared / "a.zarr") == {1}
+    assert tree(shared) == before
+    with store.lock():
+        assert values(shared / "a.zarr") == {1}
+    assert [p.name for p in shared.iterdir()] == ["a.zarr"]
+
+
+def test_a_store_that_moves_while_it_is_read_is_no_missing_pixel(shared):
+    fill(shared / "a.zarr")
+    array = zarr.open_group(store_at(shared / "a.zarr").reader(), mode="r")["n"]
+    (shared / "a.zarr").rename(shared / "b.zarr")
+    with pytest.raises(FileNotFoundError):
+        array[:]
+
+
+PLACES = {
+    "zarr.json": "file", "n/zarr.json": "file", "n/c/1/0": "file",
+    "n": "folder", "n/c": "folder", "n/c/1": "folder",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_no_regular_file_is_not_read_as_one(kind, place, shared, canary):
+    fill(shared / "a.zarr")
+    path = shared / "a.zarr" / place
+    if PLACES[place] == "folder":
+        if kind == "folder":
+            pytest.skip("a folder is meant")
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    kept = plant(kind, path, canary)
+    with pytest.raises(CubeStructureError, match=facts(shared / "a.zarr" / place)):
+        values(shared / "a.zarr")
+    del kept
+
+
+@pytest.mark.parametrize("place", ["n", "n/c", "n/c/1"])
+def test_a_linked_folder_of_a_store_is_not_written_into(place, shared, canary):
+    fill(shared / "a.zarr")
+    path = shared / "a.zarr" / place
+    copy = canary.parent / "moved"
+    path.rename(copy)
+    path.symlink_to(copy)
+    before = tree(copy)
+    with (
+        pytest.raises(CubeStructureError, match=facts(shared / "a.zarr" / place)),
+        store_at(shared / "a.zarr").edit("test") as edit,
+    ):
+        edit.group["n"][:] = 5
+    assert tree(copy) == before
+
+
+def test_a_linked_chunk_is_replaced_and_what_it_led_to_stays(shared, canary):
+    fill(shared / "a.zarr")
+    chunk = shared / "a.zarr" / "n" / "c" / "1" / "0"
+    chunk.unlink()
+    chunk.symlink_to(canary / "a.txt")
+    with store_at(shared / "a.zarr").edit("test") as edit:
+        edit.group["n"][:] = 5
+    assert values(shared / "a.zarr") == {5}
+
+
+@pytest.mark.parametrize("key", ["../precious/new", "n/../../precious/new", ".."])
+def test_no_key_leads_out_of_a_store(key, shared, canary):
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+
+    fill(shared / "a.zarr")
+    with store_at(shared / "a.zarr").edit("test") as edit:
+        value = default_buffer_prototype().buffer.from_bytes(b"x")
+        for asked in (edit.store.set(key, value), edit.store.get(key), edit.store.delete(key),
+                      edit.store.delete_dir(key)):  # fmt: skip
+            with pytest.raises(CubeStructureError, match=facts(key)):
+                sync(asked)
+
+
+def test_links_in_a_store_are_not_passed_over_by_a_copy(shared, canary):
+    from zarr.core.sync import sync
+
+    async def keys(store):
+        return [key async for key in store.list()]
+
+    fill(shared / "a.zarr")
+    assert len(some(sync(keys(store_at(shared / "a.zarr").reader())))) > 4
+    (shared / "a.zarr" / "n" / "x").symlink_to(canary)
+    with pytest.raises(CubeStructureError, match=facts(shared / "a.zarr/n/x")):
+        sync(keys(store_at(shared / "a.zarr").reader()))
+
+
+def test_the_store_keeps_what_zarr_asks_of_a_store(shared):
+    from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.core.sync import sync
+    from zarr.storage import LocalStore
+
+    from biastf_xr.cube.stores._regular import RegularStore
+
+    prototype = default_buffer_prototype()
+    (shared / "a").mkdir()
+    ours, plain = RegularStore(shared / "a"), LocalStore(shared / "a")
+    value = prototype.buffer.from_bytes(bytes(range(100)))
+    sync(ours.set("x/y/z", value))
+    parts = [None, RangeByteRequest(3, 9), RangeByteRequest(90, 1000), RangeByteRequest(200, 300),
+             OffsetByteRequest(40), SuffixByteRequest(7), SuffixByteRequest(700)]  # fmt: skip
+    for part in parts:
+        got, want = (sync(s.get("x/y/z", prototype, part)).to_bytes() for s in (ours, plain))
+        assert got == want
+    # Of what is not there no memory is asked for, as a hostile index of a shard could.
+    assert len(sync(ours.get("x/y/z", prototype, RangeByteRequest(90, 10**15)))) == 10
+    pairs = [("x/y/z", part) for part in parts]
+    found = sync(ours.get_partial_values(prototype, pairs))
+    assert [f.to_bytes() for f in found] == [
+        sync(plain.get("x/y/z", prototype, p)).to_bytes() for p in parts
+    ]
+    assert sync(ours.get("x/none", prototype)) is None
+    sync(ours.set_if_not_exists("x/y/z", prototype.buffer.from_bytes(b"other")))
+    assert ours.get_sync("x/y/z").to_bytes() == value.to_bytes()
+    ours.set_sync("x/y/z", prototype.buffer.from_bytes(b"other"))
+    assert ours.get_sync("x/y/z").to_bytes() == b"other"
+    assert [p.name for p in (shared / "a/x/y").iterdir()] == ["z"]
+    sync(ours.delete("x/none/at/all"))
+    sync(ours.delete_dir("x/y"))
+    assert not (shared / "a/x/y").exists()
+    with pytest.raises(ValueError, match="read-only"):
+        sync(RegularStore(shared / "a", read_only=True).set("b", value))
