@@ -4,12 +4,45 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
-from html import escape
+from html import escape as _escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from biastf_xr._outside import visible
+from biastf_xr._urls import lasting
+from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+def escape(text: Any) -> str:
+    """Write a text into HTML or SVG, as it is: the one escape of both."""
+    return _escape(visible(text))
+
+
+def link(address: str, name: str) -> str:
+    """Return an address that every reader may see and follow; refuse any other.
+
+    `name`: What it is the address of, or the key that has it.
+    """
+    scheme = urlsplit(address).scheme
+    bare = address.partition("#")[0]
+    if not address.isprintable() or " " in address:
+        problem = "holds what does not print"
+    elif scheme not in ("", "http", "https"):
+        problem = f"has the scheme {scheme}"
+    elif lasting(bare) != bare:
+        problem = "holds a user, a password or a signature, which every reader would see"
+    else:
+        return address
+    raise ConfigError(f"{name} {problem}: {address}. Give an address as https://host/page.")
+
+
+def anchor(address: str, text: str) -> str:
+    """Link to an address that `link` has let through."""
+    return f'<a href="{_escape(address)}">{escape(text)}</a>'
 
 
 @dataclass(frozen=True)
@@ -33,8 +66,13 @@ def image(picture: Picture) -> str:
 
 def facts(pairs: dict[str, Any]) -> str:
     """List names and values."""
-    rows = (f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in pairs.items())
+    rows = (f"<dt>{escape(k)}</dt><dd>{_lines(v)}</dd>" for k, v in pairs.items())
     return f"<dl>{''.join(rows)}</dl>\n"
+
+
+def _lines(value: Any) -> str:
+    """Write a value; each part of a tuple on a line of its own."""
+    return "<br>".join(map(escape, value)) if isinstance(value, tuple) else escape(value)
 
 
 def bullets(texts: Iterable[str]) -> str:

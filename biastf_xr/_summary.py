@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr._html import bullets, facts
+from biastf_xr._html import bullets, escape, facts
+from biastf_xr._outside import visible
 from biastf_xr._tables import Table
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ STYLE = """
 class Summary:
     """A heading, facts, tables and remarks.
 
+    `facts`: By name; of a tuple, each part has a line of its own.
     `tables`: By caption; an index without a name is left out.
     `notes`: What a reader should know.
     """
@@ -58,12 +59,17 @@ class Summary:
 
     def text(self) -> str:
         """Write it for a terminal."""
-        width = max([len(str(k)) for k in self.facts], default=0) + 2
-        lines = [self.title, *(f"  {k:{width}}{v}" for k, v in self.facts.items())]
+        shown = {visible(k): v for k, v in self.facts.items()}
+        width = max(map(len, shown), default=0) + 2
+        lines = [visible(self.title)]
+        for name, value in shown.items():
+            first, *more = lines_of(value)
+            lines += [f"  {name:{width}}{first}", *(f"  {'':{width}}{line}" for line in more)]
         for caption, frame in self.tables.items():
-            text = frame.to_string(index=frame.index.name is not None, max_rows=ROWS)
-            lines += ["", caption, text]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
+            texts = frame.rename(_shown, axis=0).rename(_shown, axis=1).map(_shown)
+            text = texts.to_string(index=frame.index.name is not None, max_rows=ROWS)
+            lines += ["", visible(caption), text]
+        return "\n".join([*lines, *(f"- {visible(note)}" for note in self.notes)])
 
     def html(self) -> str:
         """Write it for a notebook."""
@@ -86,6 +92,17 @@ class Told:
 
     def _repr_html_(self) -> str:
         return self._summary().html()
+
+
+def lines_of(value: Any) -> list[str]:
+    """Return the lines of a fact: one for each part of a tuple, of anything else one."""
+    parts = value or ("",) if isinstance(value, tuple) else (value,)
+    return [visible(part) for part in parts]
+
+
+def _shown(value: Any) -> Any:
+    """Return a cell with its text as it may be shown."""
+    return visible(value) if isinstance(value, str) else value
 
 
 def size(count: float) -> str:

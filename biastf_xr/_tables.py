@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, is_dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
+
+from biastf_xr._html import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

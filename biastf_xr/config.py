@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from biastf_xr._days import to_days
+from biastf_xr._html import link
 from biastf_xr._keys import known_keys, merged, taken
 from biastf_xr._system import read_text, remedy
 from biastf_xr._urls import is_url
@@ -368,7 +369,7 @@ class UpdateSection(Section):
     licence : str
         SPDX identifier of the licence that the catalogue states.
     handbook : str
-        Address of the operations card, to which the status page links.
+        Address of the operations card, to which the status page links; http or https.
     """
 
     folder: Path | None = None
@@ -383,7 +384,7 @@ class UpdateSection(Section):
     export_variables: tuple[str, ...] = ()
     publish: Path | None = None
     licence: str = "other"
-    handbook: str = ""
+    handbook: Annotated[str, AfterValidator(lambda value: link(value, "the handbook"))] = ""
 
 
 class Config(Section):

@@ -6,11 +6,24 @@ A message says what was wrong, what was got, what was expected and what to do.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Self
+from typing import Any, Self
+
+from biastf_xr._outside import visible
 
 
 class BiastfError(Exception):
-    """Base of every error raised on purpose by biastf_xr."""
+    """Base of every error raised on purpose by biastf_xr.
+
+    Its message is one line without secrets, whatever it was made of.
+
+    Parameters
+    ----------
+    *args
+        The message.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(visible(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class GridMismatchError(BiastfError, ValueError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
+
+from biastf_xr._html import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,7 @@ def coverage_chart(coverage: Coverage) -> str:
                     f'width="{max(step - 1, 1):.1f}" height="{share * plot:.1f}"/>'
                 )
         described = ", ".join(f"{k} {v[n]:.0%}" for k, v in shares.items() if v[n] > 0)
-        bars.append(f"<g><title>{day}: {escape(described)}</title>{''.join(parts)}</g>")
+        bars.append(f"<g><title>{escape(f'{day}: {described}')}</title>{''.join(parts)}</g>")
     made = coverage.made()
     whole = sum(share >= WHOLE for share in made)
     about = (
@@ -136,7 +137,7 @@ def _grid(levels: Sequence[tuple[float, str]]) -> str:
         y = HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
         lines.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{label}</text>'
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(label)}</text>'
         )
     return "".join(lines)
 
@@ -145,7 +146,7 @@ def _ticks(places: Sequence[float], labels: Sequence[str]) -> str:
     """Write every label that has room."""
     every = max(1, -(-len(labels) * 90 // (WIDTH - LEFT - RIGHT)))
     return "".join(
-        f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{label}</text>'
+        f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(label)}</text>'
         for n, (x, label) in enumerate(zip(places, labels, strict=True))
         if n % every == 0
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._files import own_folder, read_bytes, write_text
+from biastf_xr._outside import json_text, visible
 from biastf_xr._summary import Summary, Told
 from biastf_xr._update.outcomes import Outcome, failure_of
 from biastf_xr.fusion._report import library_versions, utc_now
@@ -115,7 +116,8 @@ class UpdateReport(Told):
         if step is None:
             return ""
         repair = failure_of(step.error).repair
-        return f"error ({step.error}) in {step.name}: {step.message}\n{repair}"
+        what = visible(f"error ({step.error}) in {step.name}: {step.message}")
+        return f"{what}\n{repair}"
 
     def _summary(self) -> Summary:
         import pandas as pd
@@ -128,7 +130,7 @@ class UpdateReport(Told):
             for step in self.steps
         ]  # fmt: skip
         notes = [f"warning: {text}" for text in self.warnings]
-        notes += [self.error] if self.error else []
+        notes += self.error.splitlines()
         title = "what a run would do" if planned else "the run"
         end = f"{self.outcome}: exit code {int(self.exit_code)}"
         return Summary("Update", {"ended": end}, {title: pd.DataFrame(rows)}, tuple(notes))
@@ -136,7 +138,7 @@ class UpdateReport(Told):
     def text(self) -> str:
         """Return the record as it is stored."""
         record = asdict(self) | {"exit_code": int(self.exit_code)}
-        return json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n"
+        return json_text(record, indent=1) + "\n"
 
     @classmethod
     def parse(cls, text: str) -> UpdateReport:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from biastf_xr import _html as html
 from biastf_xr._files import write_text
+from biastf_xr._html import escape
 from biastf_xr._summary import duration
 from biastf_xr._tables import Html, Table
 from biastf_xr._update.charts import class_shares, coverage_chart, trend_chart
 from biastf_xr._update.health import KINDS, age, coverage, newest_days
 from biastf_xr._update.outcomes import Outcome, failure_of
 from biastf_xr._update.records import RunRecords, StepRecord, UpdateReport, folder_of
+from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ExitCode
 from biastf_xr.fusion._report import library_versions, utc_now
 
@@ -76,7 +77,7 @@ def status_page(config: Config, *, today: dt.date) -> str:
 
 
 def _name(config: Config) -> str:
-    return config.fuse.output.rstrip("/").rsplit("/", 1)[-1]
+    return store_at(config.fuse.output).name
 
 
 def _lead(runs: Sequence[UpdateReport]) -> str:
@@ -146,14 +147,14 @@ def _did(steps: Iterable[StepRecord]) -> str:
 
 def _badge(outcome: Outcome) -> Html:
     style, mark = STYLES.get(outcome, ("plain", ""))
-    return Html(f'<span class="{style}">{mark} {escape(str(outcome))}</span>')
+    return Html(f'<span class="{style}">{mark} {escape(outcome)}</span>')
 
 
 def _freshness(config: Config, today: dt.date) -> str:
     try:
         newest = newest_days(config)
     except (BiastfError, OSError, ValueError) as error:
-        return f"<p>The cubes cannot be read: {escape(str(error))}</p>"
+        return f"<p>The cubes cannot be read: {escape(error)}</p>"
     rows = []
     for kind in KINDS:
         limit, old = getattr(config.update.max_age, kind), age(newest[kind], today)
@@ -173,7 +174,7 @@ def _coverage(config: Config) -> str:
     try:
         found = coverage(config.fuse.output, 7 * config.update.weeks)
     except (BiastfError, OSError, ValueError, RuntimeError) as error:
-        return f"<p>The fused cube cannot be read: {escape(str(error))}</p>"
+        return f"<p>The fused cube cannot be read: {escape(error)}</p>"
     if found is None or not found.days:
         return "<p>There is no fused cube yet.</p>"
     return coverage_chart(found) + html.folded("Coverage in numbers", _coverage_table(found))
@@ -227,10 +228,10 @@ def _failure(config: Config, run: UpdateReport) -> str:
     book = config.update.handbook
     link = ""
     if book:
-        address = escape(f"{book}#{known.anchor}")
-        link = f'<p><a href="{address}">{escape(known.errors[0])} in the operations card</a></p>'
+        where = html.anchor(f"{book}#{known.anchor}", f"{known.errors[0]} in the operations card")
+        link = f"<p>{where}</p>"
     return (
-        f'<div class="failure"><h3>{_when(run.run)}: {escape(step.name)}, '
+        f'<div class="failure"><h3>{escape(_when(run.run))}: {escape(step.name)}, '
         f"{escape(step.error)}</h3>"
         + (f"<p><q>{escape(step.message)}</q></p>" if step.message else "")
         + f"<p><strong>What it means.</strong> {_code(known.meaning)}</p>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import json
 import os
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperCommand
 from typer.models import ArgumentInfo
 
+from biastf_xr._outside import json_text, visible
 from biastf_xr._tables import plain
 from biastf_xr.cli._flags import FLAGS, changes_of, flag_parameters, help_of, read_settings
 from biastf_xr.errors import ExitCode
@@ -132,7 +132,7 @@ def command(
                 raise typer.Exit(ExitCode.INTERRUPTED) from None
             answer = found if isinstance(found, Answer) else Answer(found)
             if COMMON.json:
-                typer.echo(json.dumps(plain(answer.value), indent=1, ensure_ascii=False))
+                typer.echo(json_text(plain(answer.value), indent=1))
             if answer.code:
                 raise typer.Exit(answer.code)
 
@@ -207,9 +207,9 @@ def fail(error: Exception, code: ExitCode) -> None:
     if COMMON.json:
         found = {"error": name, "message": str(error), "exit_code": int(code)}
         try:
-            typer.echo(json.dumps(found))
+            typer.echo(json_text(found))
         except BrokenPipeError:  # Who was to read it is gone.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    text = Text.assemble(("error", "bold red"), f" ({name}): {error}")
+    text = Text.assemble(("error", "bold red"), visible(f" ({name}): {error}"))
     Console(stderr=True).print(text, soft_wrap=True)
     sys.exit(code)

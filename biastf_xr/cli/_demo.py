@@ -78,14 +78,14 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     console.rule("done")
     say(f"pictures   {picture}")
     say(f"fused cube {run.path}")
-    say(f"in all     {minutes:.1f} minutes\n")
-    say("Open it with plain xarray:\n")
-    snippet = (
-        "import xarray as xr\n"
-        f"ds = xr.open_zarr({run.path!r})\n"
-        'print(ds["nir"].sel(time=ds.time[len(ds.time) // 2]).mean().compute())\n'
-    )
-    say(snippet)
+    say(f"in all     {minutes:.1f} minutes")
+    for line in (
+        "", "Open it with plain xarray:", "",
+        "import xarray as xr",
+        f"ds = xr.open_zarr({run.path!r})",
+        'print(ds["nir"].sel(time=ds.time[len(ds.time) // 2]).mean().compute())', "",
+    ):  # fmt: skip
+        say(line)
     return {
         "config": str(path),
         "fused": run.path,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import tomllib
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
+
+from biastf_xr._outside import toml_text, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,7 +126,7 @@ def read_settings(path: Path | None, changes: dict[str, Any]) -> Config:
         warnings.simplefilter("always", DeprecationWarning)
         config = read_config(path, changes)
     for warning in caught:
-        typer.secho(f"warning: {warning.message}", fg="yellow", err=True)
+        typer.secho(visible(f"warning: {warning.message}"), fg="yellow", err=True)
     return config
 
 
@@ -139,7 +140,7 @@ def _parse(text: str) -> dict[str, Any]:
             return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         try:
-            return tomllib.loads(f"{name} = {json.dumps(value.strip())}")
+            return tomllib.loads(f"{name} = {toml_text(value.strip())}")
         except tomllib.TOMLDecodeError:
             pass
     raise ConfigError(f"--set is {text!r}; expected section.key=value, as fuse.tile=512.")

@@ -68,7 +68,8 @@ def show_cube(path: str | Path) -> dict[str, Any]:
             f"{name} {counts[v] / total:.1%}" for name, v in STATUS.items() if counts[v]
         )
     facts["history"] = ds.attrs.get("history", "")
-    show(Summary(str(path), facts, notes=tuple(calendar)))
+    history = tuple(str(facts["history"]).splitlines())
+    show(Summary(str(path), facts | {"history": history}, notes=tuple(calendar)))
     return facts | {"days": [str(day) for day in days]}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from biastf_xr._files import replacing
+from biastf_xr._outside import toml_text, visible
 from biastf_xr.errors import BiastfError, ConfigError
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ TEMPLATE = """\
 
 [fine]
 product = "{fine.product}"
-folder = "{fine.folder}"        # searched with its subfolders
+folder = {fine_folder}        # searched with its subfolders
 cube = "cubes/fine.zarr"        # or "s3://bucket/fine.zarr", or "icechunk://cubes/fine"
 # exclude = [2021-06-20]        # days with undetected cloud
 {fine_options}
 [coarse]
 product = "{coarse.product}"
-folder = "{coarse.folder}"
+folder = {coarse_folder}
 cube = "cubes/coarse.zarr"
 # shift = "auto"                # measure and correct a displacement against the fine sensor
 {coarse_options}
@@ -139,10 +140,12 @@ def render_config(name: str, fine: Archive, coarse: Archive, region: str | None)
     grid = NO_GRID if region is None else GRID.format(region=_region(region))
     others = [method for method in METHODS if method != DEFAULT_METHOD]
     return TEMPLATE.format(
-        name=name,
+        name=visible(name),
         default=DEFAULT_METHOD,
         methods=", ".join(others),
         fine=fine,
+        fine_folder=toml_text(fine.folder),
+        coarse_folder=toml_text(coarse.folder),
         coarse=coarse,
         grid=grid,
         fine_options=_options("fine", fine),
@@ -168,7 +171,9 @@ def _options(sensor: str, archive: Archive) -> str:
 
     required = product_class(archive.product).required
     if archive.open:
-        required = "".join(f"# {line}\n" for line in textwrap.wrap(archive.open, 96)) + required
+        required = (
+            "".join(f"# {line}\n" for line in textwrap.wrap(visible(archive.open), 96)) + required
+        )
     if not required:
         return ""
     letter = "L" if sensor == "fine" else "M"
@@ -179,7 +184,7 @@ def _region(text: str) -> str:
     """Write a region as TOML."""
     parts = text.replace(" ", "").split(",")
     if len(parts) == 1:
-        return f'"{text.strip()}"'
+        return toml_text(text.strip())
     numbers = _numbers(parts)
     if len(numbers) != 4 or not _is_box(numbers):
         raise ConfigError(

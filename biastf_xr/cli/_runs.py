@@ -306,8 +306,9 @@ def update(config: Config, *, dry_run: bool) -> Any:
     with stages() as progress:
         report = Region(config).update(dry_run=dry_run, progress=progress, on_step=show_step)
     about = Summary.of(report)
-    show(replace(about, notes=tuple(note for note in about.notes if note != report.error)))
-    if report.error:
+    said = report.error.splitlines()
+    show(replace(about, notes=tuple(note for note in about.notes if note not in said)))
+    if said:
         typer.echo(report.error, err=True)
     return Answer(report, report.exit_code)
 

@@ -81,7 +81,8 @@ def init(
         refuse_degrees(path.parent / archives["fine"].folder)
     text = render_config(path.name, **archives, region=region or None)
     if dry_run:
-        say(text)
+        for line in text.splitlines():
+            say(line)
     else:
         write_config(path, text, overwrite=overwrite)
         say(f"wrote {path}; next: biastf-xr doctor {path}")

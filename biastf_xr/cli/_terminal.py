@@ -20,7 +20,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from biastf_xr._summary import ROWS, Summary
+from biastf_xr._outside import visible
+from biastf_xr._summary import ROWS, Summary, lines_of
 from biastf_xr._tables import LONG, shown
 from biastf_xr._tables import Table as Cells
 
@@ -86,8 +87,8 @@ def set_output(*, quiet: bool = False, everything: bool = False, aside: bool = F
 
 
 def say(text: str) -> None:
-    """Print a line as it is."""
-    console.print(text, soft_wrap=True)
+    """Print a line; see `biastf_xr._outside.visible`."""
+    console.print(visible(text), soft_wrap=True)
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def stages() -> Iterator[Callable[[str, int, int | None, str], None]]:
 
         def advance(stage: str, done: int, total: int | None, note: str) -> None:
             if stage not in UNITS:
-                console.print(note)
+                console.print(visible(note))
                 return
             if stage not in current:
                 stack.close()
@@ -145,7 +146,7 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, str], None
         handle = bar.add_task(task, total=None, note="")
 
         def advance(done: int, total: int | None, note: str) -> None:
-            bar.update(handle, completed=done, total=total, note=note)
+            bar.update(handle, completed=done, total=total, note=visible(note))
 
         yield advance
         seen = bar.tasks[0]
@@ -158,7 +159,7 @@ def show(what: Summary | Told, *, dry_run: bool = False) -> None:
     say(f"{about.title}{' (nothing was written)' if dry_run else ''}")
     grid = Table.grid(Column(style="bold"), Column(overflow="fold"), padding=(0, 2))
     for name, value in about.facts.items():
-        grid.add_row(Text(name), Text(str(value)))
+        grid.add_row(Text(visible(name)), Text("\n".join(lines_of(value))))
     if about.facts:
         console.print(grid)
     for caption, frame in about.tables.items():
@@ -168,7 +169,7 @@ def show(what: Summary | Told, *, dry_run: bool = False) -> None:
         if len(rows) < len(frame):
             say(f"... and {len(frame) - len(rows)} more (--verbose prints all)")
     for note in about.notes:
-        console.print(note)
+        console.print(visible(note))
 
 
 def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -187,10 +188,12 @@ def _table(cells: Cells) -> Table:
     """Lay out a table; only long texts are folded."""
     columns = zip(cells.columns, *cells.rows, strict=True)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left",
-                  title=Text(cells.caption))  # fmt: skip
+                  title=Text(visible(cells.caption)))  # fmt: skip
     for name, *values in columns:
         folded = any(isinstance(value, str) and len(value) > LONG for value in values)
-        table.add_column(Text(name.replace(" ", "\n")), no_wrap=not folded, overflow="fold")
+        heading = Text(visible(name).replace(" ", "\n"))
+        table.add_column(heading, no_wrap=not folded, overflow="fold")
     for row in cells.rows:
-        table.add_row(*(Text(text, STYLES.get(text, "")) for text in map(shown, row)))
+        texts = (visible(shown(value)) for value in row)
+        table.add_row(*(Text(text, STYLES.get(text, "")) for text in texts))
     return table

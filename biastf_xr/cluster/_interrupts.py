@@ -10,10 +10,13 @@ import logging
 import signal
 import threading
 
+from biastf_xr._outside import guard_logs
+
 
 def dask_setup(_: object) -> None:
-    """Leave interrupts to the driver; called by Dask as the worker starts."""
+    """Leave interrupts to the driver, secrets out of logs; called by Dask as the worker starts."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guard_logs()
     # It would warn of every unit that an interrupted driver takes back.
     logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._outside import visible
 from biastf_xr._system import is_shortage, remedy, writing_to
 from biastf_xr.cube._cube import write_window
 from biastf_xr.cube._plausible import Spike, check_image, check_scale
@@ -124,7 +125,7 @@ def why_unusable(scene: Scene, error: Exception) -> str:
         ) from error
     if isinstance(error, BiastfError):
         return str(error)
-    return (
+    return visible(
         f"cannot be read ({type(error).__name__}: {error}). Download it again, or move it out of "
         "the folder."
     )

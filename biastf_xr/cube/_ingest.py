@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import middle_of, to_days
+from biastf_xr._outside import without_secrets
 from biastf_xr._summary import Summary, Told
 from biastf_xr._system import check_projections
 from biastf_xr._urls import is_url
@@ -321,7 +322,9 @@ def _plan(
             lattice = geobox = found
     assert geobox is not None
     shape = (int(geobox.shape[0]), int(geobox.shape[1]))
-    options = f"{product.record}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
+    options = without_secrets(
+        f"{product.record}, shift={tuple(map(float, shift))}, resampling={resampling!r}"
+    )
     attrs = {
         "source": product.name,
         "biastf_product": options,

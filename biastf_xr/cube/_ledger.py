@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._urls import archive_of
+from biastf_xr._urls import archive_of, lasting
 from biastf_xr.cube._spec import TIME_UNITS
 from biastf_xr.errors import CubeStructureError
 
@@ -73,10 +73,13 @@ def entry_of(scene: Scene, clear: float = 0.0) -> Entry:
 
 
 def fingerprint(scene: Scene) -> str:
-    """Hash the names, sizes and times of change of a scene's files; reads no pixel."""
+    """Hash the names, sizes and times of change of a scene's files; reads no pixel.
+
+    A URL that was signed anew names the same file.
+    """
     parts = [scene.id, scene.version]
     for layer, file in sorted(scene.files.items()):
-        parts.append(f"{layer}={Path(file).name if isinstance(file, Path) else file}")
+        parts.append(f"{layer}={Path(file).name if isinstance(file, Path) else lasting(file)}")
         try:
             state = (archive_of(file) or Path(file)).stat()
         except OSError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._outside import visible
 from biastf_xr.cube._encoding import encoding_of
 from biastf_xr.cube._spec import (
     PAIR_FLAG,
@@ -106,7 +107,8 @@ def cube_attrs(spec: CubeSpec) -> dict[str, Any]:
 def history(attrs: Any, text: str) -> str:
     """Return the history among attributes with one line more, which is stamped."""
     line = f"{dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ} biastf_xr {__version__}: {text}"
-    return "\n".join(filter(None, [*str(attrs.get("history", "")).splitlines(), line]))
+    lines = [*str(attrs.get("history", "")).splitlines(), line]
+    return "\n".join(filter(None, map(visible, lines)))
 
 
 def add_history(group: zarr.Group, text: str) -> None:

@@ -6,12 +6,12 @@ files cannot differ.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr import _html as html
 from biastf_xr._files import replacing
+from biastf_xr._outside import json_text
 from biastf_xr._tables import Table, plain
 from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
 from biastf_xr.evaluation._image_sums import BEST, MEASURES
@@ -59,7 +59,7 @@ def write_report(
     gallery = gallery or Gallery()
     data = report_data(scores, title=title, run=run)
     data["error_scale"] = gallery.scale if gallery.days() else None
-    text = json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json_text(data, indent=1, allow_nan=False)
     for file, content in (path.with_suffix(".json"), text), (path, _page(data, scores, gallery)):
         with replacing(file) as partial:
             partial.write_text(content, "utf-8")
@@ -199,7 +199,7 @@ def _page(data: dict[str, Any], scores: Scores, gallery: Gallery) -> str:
          + html.facts({name: _options(about) for name, about in data["methods"].items()})),
     ]  # fmt: skip
     kept = [(name, head, body) for name, head, body in sections if body]
-    return html.page(data["title"], kept, f"<p>{data['run']['design']}</p>")
+    return html.page(data["title"], kept, f"<p>{html.escape(data['run']['design'])}</p>")
 
 
 def _options(described: dict[str, Any]) -> str:
@@ -233,8 +233,8 @@ def _pictures(gallery: Gallery) -> str:
         images = "".join(html.image(p) for p in gallery.images(day))
         errors = "".join(html.image(p) for p in gallery.errors(day))
         parts.append(
-            f'<h3>{day}</h3><div class="pictures">{images}</div>'
-            f'<h4>Error, {day}</h4><div class="pictures">{errors}</div>'
+            f'<h3>{html.escape(day)}</h3><div class="pictures">{images}</div>'
+            f'<h4>Error, {html.escape(day)}</h4><div class="pictures">{errors}</div>'
         )
     return "".join(parts)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._outside import json_text
 from biastf_xr._summary import Summary, Told
 from biastf_xr._system import writing_to
 
@@ -147,7 +147,7 @@ class RunLog:
             return
         line = {"time": utc_now(), "event": event, **about}
         with contextlib.suppress(OSError):  # a full disk stops the run elsewhere, by its name
-            self._file.write(json.dumps(line, default=str) + "\n")
+            self._file.write(json_text(line) + "\n")
             self._file.flush()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr._outside import json_text, markdown_text
 from biastf_xr.paper._protocol import READINGS
 from biastf_xr.paper._published import (
     BAND_BY_BAND,
@@ -161,7 +162,7 @@ def write_results(run: PaperRun) -> dict[str, Path]:
         "failed": {str(cell): why for cell, why in run.failed.items()},
         "table": rows,
     }
-    paths["json"].write_text(json.dumps(result, indent=1), "utf-8")
+    paths["json"].write_text(json_text(result, indent=1), "utf-8")
     paths["markdown"].write_text(_markdown(run), "utf-8")
     return paths
 
@@ -169,12 +170,13 @@ def write_results(run: PaperRun) -> dict[str, Path]:
 def _markdown(run: PaperRun) -> str:
     lines = [f"# {run.protocol.dataset.upper()}: the project beside the paper", ""]
     lines += [*(f"- {reading}" for reading in READINGS), ""]
-    lines += [f"- No result: {cell}: {why}" for cell, why in run.failed.items()]
+    lines += [f"- No result: {markdown_text(f'{c}: {why}')}" for c, why in run.failed.items()]
     for block in measure_tables(run):
-        names = [str(c) for c in block.ours.columns]
-        lines += ["", f"## {block.title}", "", f"| | | {' | '.join(names)} |"]
+        names = [markdown_text(c) for c in block.ours.columns]
+        lines += ["", f"## {markdown_text(block.title)}", "", f"| | | {' | '.join(names)} |"]
         lines.append("|---|---|" + "---:|" * len(names))
         for row, what, texts, best in block.lines():
             cells = [f"**{t}**" if b else t for t, b in zip(texts, best, strict=True)]
-            lines.append(f"| {row if what == 'project' else ''} | {what} | {' | '.join(cells)} |")
+            head = markdown_text(row) if what == "project" else ""
+            lines.append(f"| {head} | {what} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -6,7 +6,6 @@ import json
 from base64 import b64encode
 from dataclasses import dataclass
 from hashlib import blake2b
-from html import escape
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
+from biastf_xr._html import escape
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.grid import pixels_at
 from biastf_xr.pictures._canvas import thinned
@@ -113,9 +113,10 @@ class Animation:
         name = f"season-{blake2b(data, digest_size=6).hexdigest()}"
         width = min(320 * len(self.panels), 960)
         label = f"{' | '.join(self.panels)}: {count} days, {self.days[0]} to {self.days[-1]}"
+        days = json.dumps(self.days).replace("<", "\\u003c")  # no tag ends the script
         return _PLAYER.format(
             name=name, width=width, ratio=f"{columns} / {rows}", last=count - 1, across=across,
-            down=-(-count // across), days=json.dumps(self.days), first=self.days[0],
+            down=-(-count // across), days=days, first=self.days[0],
             label=escape(label), note=escape(self.note), pause=round(1000 / self.fps),
             panels="".join(f"<span>{escape(p)}</span>" for p in self.panels),
             image=b64encode(data).decode(),

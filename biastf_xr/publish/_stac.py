@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._html import link
+from biastf_xr._outside import visible
 from biastf_xr.cube._export import FACTOR, NODATA
 from biastf_xr.cube._spec import STANDARD_ERROR
 from biastf_xr.errors import ConfigError
@@ -63,6 +65,8 @@ class Description:
         nameless = [p for p in self.providers if not p.get("name")]
         if nameless:
             raise ConfigError(f"a provider without a name: {dict(nameless[0])}.")
+        for url in (self.licence_url, *(p.get("url") for p in self.providers)):
+            link(url or "", "the address of a licence or provider")
         if not self.licence:
             raise ConfigError("the licence is empty; expected an SPDX identifier or 'other'.")
 
@@ -74,7 +78,7 @@ def layer_asset(ds: xr.Dataset, name: str, dtype: str) -> dict[str, Any]:
     """
     variable = ds[name]
     attrs = variable.attrs
-    asset: dict[str, Any] = {"title": attrs.get("long_name", name), "type": COG}
+    asset: dict[str, Any] = {"title": visible(attrs.get("long_name", name)), "type": COG}
     if variable.dtype.kind != "f":
         asset |= {"roles": ["data", "quality"], "data_type": variable.dtype.name}
         classes = _classes(attrs)

@@ -15,8 +15,10 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr._files import own_folder, read_bytes, remove, write_bytes
+from biastf_xr._outside import visible
 from biastf_xr._summary import Summary, Told, size
 from biastf_xr._system import check_projections, writing_to
+from biastf_xr._urls import lasting, public
 from biastf_xr.cube._cube import Cube, bands_of
 from biastf_xr.cube._export import write_cog
 from biastf_xr.cube._spec import sigma_of
@@ -126,7 +128,8 @@ def publish(
     dtype : {"int16", "float32"}
         How bands are stored: as numbers of 0.0001 with nodata -9999, or as they are.
     store_href : str, optional
-        Where readers find the store; by default its URL or its path relative to `folder`.
+        Where readers find the store; by default its URL, without user and query, or its path
+        relative to `folder`.
     workers : int, optional
         Threads, one date each; one per core by default.
     dry_run : bool
@@ -154,7 +157,7 @@ def publish(
     stem = store.name.removesuffix(".zarr")
     about = stac.Description(
         id or stem,
-        title or str(ds.attrs.get("title", stem)),
+        title or visible(ds.attrs.get("title", stem)),
         description or _describe(ds),
         licence,
         licence_url,
@@ -171,6 +174,11 @@ def publish(
             catalogue, len(plan.todo) * (len(catalogue.names) + 2) + 1, pixels * cell
         )
     href = store_href or _href(store, catalogue.folder)
+    if lasting(href) != href:
+        raise ConfigError(
+            f"store_href holds a user, a password or a signature, which every reader of the "
+            f"catalogue would see: {href}. Give the address without."
+        )
     cube = stac.store_asset(href, store.media_type, consolidated=store.consolidated)
     with lock_folder(catalogue.folder), writing_to(str(catalogue.folder)):
         catalogue.folder.mkdir(parents=True, exist_ok=True)
@@ -324,7 +332,8 @@ def _describe(ds: xr.Dataset) -> str:
     source = ds.attrs.get("source", "")
     text = str(ds.attrs.get("title", "Surface reflectance"))
     method = json.loads(ds.attrs.get("biastf_method", "{}")).get("method", "")
-    return f"{text}{f', from {source}' if source else ''}{f', by {method}' if method else ''}."
+    parts = text, f", from {source}" if source else "", f", by {method}" if method else "", "."
+    return visible("".join(parts))
 
 
 def _itemsize(variable: xr.DataArray, dtype: str) -> int:
@@ -333,9 +342,9 @@ def _itemsize(variable: xr.DataArray, dtype: str) -> int:
 
 
 def _href(store: CubeStore, folder: Path) -> str:
-    """Return the path of a store as seen from a folder; URLs stay as they are."""
+    """Return the path of a store as seen from a folder, or its URL."""
     if store.folder is None:
-        return store.url
+        return public(store.url)
     return Path(os.path.relpath(store.folder, folder)).as_posix()
 
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from biastf_xr._urls import split_url
+from biastf_xr._urls import public, split_url
 from biastf_xr.errors import CubeExistsError, CubeStructureError
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class CubeStore(ABC):
     @property
     def name(self) -> str:
         """Return the last part of its path."""
-        return Path(split_url(self.url)[1]).name
+        return Path(split_url(public(self.url))[1]).name
 
     @property
     def beside(self) -> Path:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._files import replacing
+from biastf_xr._outside import clean
 from biastf_xr.errors import CheckpointError
 from biastf_xr.version import __version__
 
@@ -44,7 +45,7 @@ def write_model(path: Path, card: Any, arrays: Mapping[str, NDArray[Any]]) -> st
     """Write a model beside its place, move it there when complete, and return its hash."""
     from safetensors.numpy import save
 
-    data = save(dict(arrays), metadata={"card": json.dumps(asdict(card), sort_keys=True)})
+    data = save(dict(arrays), metadata={"card": json.dumps(clean(asdict(card)), sort_keys=True)})
     with replacing(path) as partial:
         partial.write_bytes(data)
     return hashlib.sha256(data).hexdigest()

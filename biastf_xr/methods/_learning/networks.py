@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import shutil
 import time
 import warnings
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from biastf_xr._outside import json_text
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.grid import describe
 from biastf_xr.methods._learning import files
@@ -276,7 +276,7 @@ class NetworkFit:
         )
         sha256 = write_networks(self.path, card, {name: m.weights for name, m in models.items()})
         took = {"sha256": sha256, "seconds": round(time.monotonic() - self.started, 1)}
-        text = json.dumps(took | card.__dict__, indent=1, default=str)
+        text = json_text(took | card.__dict__, indent=1)
         files.card_path(self.path).write_text(text, "utf-8")
         return self.method.load(self.path, device=options.train.device)
 
