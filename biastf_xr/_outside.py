@@ -26,19 +26,20 @@ if TYPE_CHECKING:
 HIDDEN = "***"
 
 # Up to what no URL holds; all repetitions are bounded, so that the time grows with the text only.
-_URL = re.compile(r"(?:abfss?|wasbs?)?://[^\s\"'<>\\`{}|]+")
+_OF_URL = r"[^\s\x00-\x1f\x7f-\x9f\"'<>\\`{}|]"
+_URL = re.compile(rf"(?:abfss?|wasbs?)?://{_OF_URL}+")
 # As a path has them, with one slash; the query is that of any path.
 _USER_IN_PATH = re.compile(
     r"\b((?:https?|s?ftp|s3|gc?s|az|memory):/)[^\s/@\"'<>]{1,4000}@", re.IGNORECASE
 )
-_QUOTED_URL = re.compile(r"%3A%2F%2F[^\s\"'<>\\`{}|&]+", re.IGNORECASE)
-_PATH_WITH_QUERY = re.compile(r"(?<=[\w.~%/])\?[\w.~%-]{1,60}=[^\s\"'<>\\`{}|)]*")
+_QUOTED_URL = re.compile(rf"%3A%2F%2F(?:(?!&){_OF_URL})+", re.IGNORECASE)
+_PATH_WITH_QUERY = re.compile(rf"(?<=[\w.~%/])\?[\w.~%-]{{1,60}}=(?:(?!\)){_OF_URL})*")
 _AFTER = ".,;:!)]"  # of a sentence, not of a URL
 
 # Names that are followed by a secret, in headers, queries, options and representations.
 _NAMED = re.compile(
     r"((?:token|secret|passwo?r?d|signature|credential|api[-_]?key|access[-_]?key|account[-_]?key"
-    r"|authorization|x-(?:amz|goog)|\bsig(?![\w-]))[\w-]{0,30}[\"']?\s{0,2}[=:]\s{0,2}[\"']?)"
+    r"|authorization|x-(?:amz|goog)|\bsig(?![\w-]))[\w-]{0,30}[\\\"']{0,4}\s{0,2}[=:]\s{0,2}[\\\"']{0,4})"
     r"((?:bearer|basic|token)\s+)?[^\s\"'&,;)}\]\\]{1,4000}",
     re.IGNORECASE,
 )

@@ -67,6 +67,7 @@ class Summary:
             lines += [f"  {name:{width}}{first}", *(f"  {'':{width}}{line}" for line in more)]
         for caption, frame in self.tables.items():
             texts = frame.rename(_shown, axis=0).rename(_shown, axis=1).map(_shown)
+            texts = texts.rename_axis(_shown(frame.index.name))
             text = texts.to_string(index=frame.index.name is not None, max_rows=ROWS)
             lines += ["", visible(caption), text]
         return "\n".join([*lines, *(f"- {visible(note)}" for note in self.notes)])

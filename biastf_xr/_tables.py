@@ -7,9 +7,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._html import escape
+from biastf_xr._outside import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -127,6 +129,13 @@ def _best(what: str, values: Sequence[Any]) -> float | None:
     if what == "zero":
         return min(numbers, key=abs)
     return max(numbers) if what == "high" else min(numbers)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, every text on one line."""
+    frame.map(lambda value: visible(value) if isinstance(value, str) else value).to_csv(
+        path, index=False
+    )
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._summary import Summary
+from biastf_xr._tables import write_csv
 from biastf_xr.cli._terminal import console, progress_of, say, show, stages
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     scores = region.evaluate().scores
     assert scores is not None
     show(scores)
-    scores.table.to_csv(output / "scores.csv", index=False)
+    write_csv(scores.table, output / "scores.csv")
     picture = draw_sheet(region.config, output / "demo.png")
     minutes = (time.perf_counter() - started) / 60
     console.rule("done")

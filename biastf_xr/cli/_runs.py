@@ -244,6 +244,7 @@ def evaluate(
     `biastf-xr evaluate config.toml --design leave-region,rows=2,columns=2`
     """
     from biastf_xr._files import replacing
+    from biastf_xr._tables import write_csv
     from biastf_xr.cli._terminal import say, show, stages
     from biastf_xr.errors import ConfigError
     from biastf_xr.evaluation._designs import design_named
@@ -276,7 +277,7 @@ def evaluate(
         return found if done.cube is None else {"cube": done.cube, "scored": done.dates}
     if ".csv" in files:
         with replacing(files[".csv"]) as partial:
-            done.scores.table.to_csv(partial, index=False)
+            write_csv(done.scores.table, partial)
         say(f"every figure in {files['.csv']}")
     if ".htm" in files:
         page = done.write_report(files[".htm"])

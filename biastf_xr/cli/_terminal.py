@@ -128,7 +128,7 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int | None, str], None
             if _output.everything or total is None or share - last[0] >= LOG_EVERY or done == total:
                 last[0] = share
                 of = f" of {total}" if total else ""
-                say(f"{task}: {done}{of} {unit} {note}".rstrip())
+                say(f"{task}: {done}{of} {unit} {visible(note)}".rstrip())
 
         yield log
         return

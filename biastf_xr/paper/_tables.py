@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biastf_xr._outside import json_text, markdown_text
+from biastf_xr._tables import write_csv
 from biastf_xr.paper._protocol import READINGS
 from biastf_xr.paper._published import (
     BAND_BY_BAND,
@@ -143,7 +144,7 @@ def write_results(run: PaperRun) -> dict[str, Path]:
         kind: run.folder / f"paper_{run.protocol.dataset}.{end}"
         for kind, end in (("csv", "csv"), ("json", "json"), ("markdown", "md"))
     }
-    table.to_csv(paths["csv"], index=False)
+    write_csv(table, paths["csv"])
     protocol = run.protocol
     settings = {
         "dataset": protocol.dataset,
