@@ -26,6 +26,7 @@ Verdict = Literal["ok", "note", "wrong"]
 EXTRAS = {
     "stac": "pystac-client",
     "hdf4": "pyhdf",
+    "hdf5": "h5py",
     "icechunk": "icechunk",
     "remote": "s3fs",
     "dashboard": "bokeh",
@@ -115,10 +116,9 @@ def _gdal() -> Iterator[Check]:
     with rasterio.Env() as env:
         drivers = env.drivers()
     for name, use in _uses().items():
-        there = name in drivers or (name == "HDF5" and "HDF5Image" in drivers)
-        instead = "; pyhdf reads them" if name == "HDF4" and _version("pyhdf") else ""
-        described = f"for {use}" if there else f"missing, for {use}{instead}"
-        yield Check(topic, f"driver {name}", "ok" if there or instead else "note", described)
+        there = name in drivers
+        described = f"for {use}" if there else f"missing, for {use}"
+        yield Check(topic, f"driver {name}", "ok" if there else "note", described)
     try:
         check_projections()
     except ConfigError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from biastf_xr.errors import ConfigError, SceneError
-from biastf_xr.sources._files import SINUSOIDAL, open_raster, without_grid_warning
+from biastf_xr.sources._elsewhere import refuse_data_elsewhere
+from biastf_xr.sources._files import SINUSOIDAL
+from biastf_xr.sources._login import need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -67,28 +70,27 @@ def open_hdf4(
 
 
 def open_hdf5(
-    path: Path | str, names: Mapping[str, str], tile: str, size: int | None = None
+    path: Path, names: Mapping[str, str], tile: str, size: int | None = None
 ) -> dict[str, xr.DataArray]:
     """Open data sets of an HDF5 granule on its tile; see `_on_finest`.
 
     `size`: Rows, and columns, to repeat the data sets to; by default those of the finest.
     """
-    import rasterio
-    import rasterio.errors
+    import xarray as xr
     from odc.geo.geobox import GeoBox
 
-    try:
-        with without_grid_warning(), rasterio.open(path) as granule:
-            found = {name.rsplit("/", 1)[-1]: name for name in granule.subdatasets}
-    except rasterio.errors.RasterioError as error:
-        raise SceneError(
-            f"{path}: cannot be read as HDF5 ({error}). Download it again; if every granule says "
-            "so, this build of GDAL has no HDF5 driver: install rasterio from PyPI."
-        ) from error
+    refuse_data_elsewhere(path)
+    found: dict[str, Hdf5Array] = {}
+
+    def look(name: str, item: Any) -> None:
+        if len(getattr(item, "shape", ())) == 2:  # of groups, and of tables of numbers
+            found[name.rsplit("/", 1)[-1]] = Hdf5Array(path, name, item.shape, item.dtype)
+
+    with _hdf5(path) as granule:
+        granule.visititems(look)
 
     def opened(name: str) -> xr.DataArray:
-        data = open_raster(found[name]).isel(band=0, drop=True)
-        return data.drop_vars(["y", "x", "spatial_ref"], errors="ignore")
+        return xr.DataArray(xr.Variable(("y", "x"), indexing.LazilyIndexedArray(found[name])))
 
     def grid(shape: tuple[int, int]) -> GeoBox:
         return GeoBox(shape, tile_transform(tile, shape[0]), SINUSOIDAL)
@@ -97,7 +99,7 @@ def open_hdf5(
 
 
 def _on_finest(
-    path: Path | str,
+    path: Path,
     names: Mapping[str, str],
     found: Mapping[str, Any],
     opened: Callable[[str], xr.DataArray],
@@ -167,6 +169,25 @@ class GranuleArray(BackendArray):
                 granule.end()
 
 
+class Hdf5Array(GranuleArray):
+    """One data set of an HDF5 granule; reads only what is indexed."""
+
+    def _read(self, key: Any) -> Any:
+        with _hdf5(self.path) as granule:
+            return np.asarray(granule[self.name][key])
+
+
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Any]:
+    """Open an HDF5 granule; name one that cannot be read."""
+    h5py = need("h5py", "hdf5")
+    try:
+        with h5py.File(path, "r") as granule:
+            yield granule
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise SceneError(f"{path}: cannot be read as HDF5 ({error}). Download it again.") from error
+
+
 def scale_of(path: Path, name: str) -> float | None:
     """Read the scale factor that an HDF4 granule states for a data set."""
     with _LOCK:
@@ -205,6 +226,7 @@ def _open(path: Path) -> Any:
         raise ConfigError(
             'HDF4 granules need an extra: pip install "biastf-xr[hdf4]". Or order the GeoTIFF form.'
         ) from error
+    refuse_data_elsewhere(path)
     try:
         return SD(str(path))
     except _error() as error:

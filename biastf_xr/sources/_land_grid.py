@@ -147,7 +147,7 @@ class LandGridProduct(Product):
         path = scene.files["granule"]
         if str(path).lower().endswith(".h5"):
             tile = tile_of(scene)
-            return join_layers(scene.id, _granules.open_hdf5(path, self.layer_names, tile))
+            return join_layers(scene.id, _granules.open_hdf5(Path(path), self.layer_names, tile))
         self.check_scale(Path(path))
         return join_layers(scene.id, _granules.open_hdf4(Path(path), self.layer_names))
 
@@ -174,10 +174,10 @@ class LandGridProduct(Product):
 
 
 def far(file: Path | str) -> str:
-    """Return the problem of an HDF4 granule behind a URL."""
-    if not is_url(file) or str(file).lower().endswith(".h5"):
+    """Return the problem of a granule behind a URL."""
+    if not is_url(file):
         return ""
-    return f"lies at {file}; HDF4 is read from files of this machine only. Download it."
+    return f"lies at {file}; granules are read from files of this machine only. Download it."
 
 
 def _on_pixels(layer: xr.DataArray, raw: xr.Dataset) -> xr.DataArray:

@@ -40,7 +40,7 @@ class Mcd43a4(NadirReflectance):
         "MCD43A4.A2017006.h21v11.006.2017018074804_B01.TIF, or of AppEEARS "
         "MCD43A4.061_Nadir_Reflectance_Band1_doy2020001_aid0001.tif or MCD43A4.061_500m_aid0001.nc"
     )
-    formats: ClassVar = ("GTiff", "HDF4", "netCDF")
+    formats: ClassVar = ("GTiff", "netCDF")
     patterns: ClassVar = (granules("MCD43A4", "hdf"), cogs("MCD43A4"), geotiffs("MCD43A4"))
     refused: ClassVar = (
         other_order("MCD43A4", "061", "MCD43A4.006_Nadir_Reflectance_Band1_doy2020001_aid0001.tif"),

@@ -58,7 +58,7 @@ class Mod09ga(DailyReflectance):
         "MOD09GA.A2020001.h29v12.061.2020003040506_sur_refl_b01_1.tif, or of AppEEARS "
         "MOD09GA.061_sur_refl_b01_1_doy2020001_aid0001.tif or MOD09GA.061_500m_aid0001.nc"
     )
-    formats: ClassVar = ("GTiff", "HDF4", "netCDF")
+    formats: ClassVar = ("GTiff", "netCDF")
     patterns: ClassVar[tuple[re.Pattern[str], ...]] = (
         granules("M[OY]D09GA", "hdf"), cogs("M[OY]D09GA"), geotiffs("M[OY]D09GA"),
     )  # fmt: skip

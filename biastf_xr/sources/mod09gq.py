@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from biastf_xr.sources._appeears import area_of, geotiffs
 from biastf_xr.sources._files import join_layers, lacking
-from biastf_xr.sources._land_grid import granules, version_of
+from biastf_xr.sources._land_grid import far, granules, version_of
 from biastf_xr.sources.base import Product, Scene
 from biastf_xr.sources.mod09ga import Mod09ga
 
@@ -80,6 +80,7 @@ class Mod09gq(Mod09ga):
         problem = problem or lacking(files, ("GQ", "GA"))
         for name in granules.values():
             problem = problem or self.other_collection(name)
+        problem = problem or next(filter(None, map(far, files.values())), "")
         version = max(version_of(name) for name in granules.values())
         return Scene(f"{key}.{version}", date, files, key, version, problem)
 

@@ -36,7 +36,7 @@ class Vnp09ga(DailyReflectance):
         "VNP09GA.A2020001.h29v12.002.2021111040506.h5, or of AppEEARS "
         "VNP09GA.002_SurfReflect_I1_1_doy2020001_aid0001.tif or VNP09GA.002_500m_aid0001.nc"
     )
-    formats: ClassVar = ("HDF5", "GTiff", "netCDF")
+    formats: ClassVar = ("GTiff", "netCDF")
     patterns: ClassVar = (
         granules("V(?:NP|J1|J2)09GA", "h5"), geotiffs("V(?:NP|J1|J2)09GA", "002"),
     )  # fmt: skip

@@ -8,6 +8,7 @@ DAAC, doi:10.5067/VIIRS/VNP43IA4.002, doi:10.5067/VIIRS/VNP43MA4.002).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from biastf_xr.sources._appeears import area_of, geotiffs
@@ -15,6 +16,7 @@ from biastf_xr.sources._files import join_layers, lacking
 from biastf_xr.sources._land_grid import (
     NadirReflectance,
     Quality,
+    far,
     granules,
     not_reflectance,
     other_order,
@@ -26,7 +28,6 @@ from biastf_xr.sources.base import Product, Scene
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping
-    from pathlib import Path
 
     import xarray as xr
 
@@ -52,7 +53,7 @@ class Vnp43(NadirReflectance):
         "VNP43MA4.A2020001.h29v12.002.2021111040506.h5, or of AppEEARS "
         "VNP43IA4.002_Nadir_Reflectance_I1_doy2020001_aid0001.tif"
     )
-    formats: ClassVar = ("HDF5", "GTiff", "netCDF")
+    formats: ClassVar = ("GTiff", "netCDF")
     patterns: ClassVar = (
         granules("(?:VNP|VJ1|VJ2)43[IM]A4", "h5"), geotiffs("(?:VNP|VJ1|VJ2)43[IM]A4", "002"),
     )  # fmt: skip
@@ -102,6 +103,7 @@ class Vnp43(NadirReflectance):
         problem = problem or lacking(files, _FORMS)
         for name in granules.values():
             problem = problem or self.other_collection(name)
+        problem = problem or next(filter(None, map(far, files.values())), "")
         version = max(version_of(name) for name in granules.values())
         return Scene(f"{key}.{version}", date, files, key, version, problem)
 
@@ -118,6 +120,6 @@ class Vnp43(NadirReflectance):
             names = {f"Nadir_Reflectance_{n}": band for n, band in bands.items()}
             names |= {f"BRDF_Albedo_Band_Mandatory_Quality_{n}": f"{band}_quality"
                       for n, band in bands.items()}  # fmt: skip
-            layers |= open_hdf5(scene.files[form], names, tile, size)
+            layers |= open_hdf5(Path(scene.files[form]), names, tile, size)
             size = layers["red"].sizes["y"]
         return join_layers(scene.id, layers)

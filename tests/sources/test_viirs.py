@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401  (adds .rio)
 from checks import facts
 
 from biastf_xr.cube import ingest, open_cube
