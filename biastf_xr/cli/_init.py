@@ -100,7 +100,7 @@ def guess_product(folder: Path, sensor: str) -> tuple[str | None, int, str]:
         product = product_class(name)
         if product.kind == sensor:
             with suppress(BiastfError):
-                scenes = product().scenes_of(with_members(files))
+                scenes = product().scenes_of(with_members(files, product().readable))
                 counts[name] = sum(not s.problem for s in scenes)
     best = max(counts, key=lambda name: counts[name], default=None)
     if best is None or not counts[best]:
@@ -117,11 +117,14 @@ def refuse_degrees(folder: Path) -> None:
     from biastf_xr.grid import describe, geobox_of
     from biastf_xr.sources._files import open_layer
     from biastf_xr.sources._folders import walk
+    from biastf_xr.sources._rasters import Readable
 
     images = (p for p in walk(folder)[0] if p.suffix.lower() in {".tif", ".tiff"})
     path, grid = next(images, None), None
     with suppress(BiastfError):
-        grid = path and geobox_of(open_layer(path).to_dataset(name="image"), "", degrees=True)
+        grid = path and geobox_of(
+            open_layer(path, Readable()).to_dataset(name="image"), "", degrees=True
+        )
     if grid and grid.crs and grid.crs.geographic:
         raise ConfigError(
             f"{path} lies on {describe(grid)}; pixels in degrees are no squares. Give the region, "

@@ -72,7 +72,7 @@ def ingest_window(
 
     outcome = WindowOutcome(store)
     images: dict[int, dict[str, NDArray[Any]]] = {}
-    options = {"GDAL_CACHEMAX": GDAL_CACHE, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+    options = {"GDAL_CACHEMAX": GDAL_CACHE, **job.product.readable.options()}
     with rasterio.Env(**options, **job.product.gdal_options):
         for index, scenes in window.days.items():
             image = _compose(job, scenes, window.tile, outcome)

@@ -14,6 +14,7 @@ from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
 from biastf_xr.grid import geobox_of, split_tiles
+from biastf_xr.sources._rasters import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,8 +167,9 @@ def write_cog(
             if packed:
                 file.scales, file.offsets = (FACTOR,), (0.0,)
         average = "AVERAGE" if kind == "f" else "NEAREST"
-        rasterio.shutil.copy(plain, cog, driver="COG", compress="DEFLATE",
-                             predictor="YES", resampling=average)  # fmt: skip
+        with open_file(plain) as file:
+            rasterio.shutil.copy(file, cog, driver="COG", compress="DEFLATE",
+                                 predictor="YES", resampling=average)  # fmt: skip
 
 
 def _pack(values: Any) -> Any:

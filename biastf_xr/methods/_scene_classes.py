@@ -142,12 +142,12 @@ def _class_change(method: Any, moved: Float, fractions: Float, pure: list[Any]) 
 def read_class_map(given: Any, shape: tuple[int, int]) -> NDArray[np.uint8]:
     """Read a class map, check it, and number its classes 1, 2 and so on."""
     if isinstance(given, str | Path):
-        import rasterio
+        from biastf_xr.sources._rasters import open_file
 
         try:
-            with rasterio.open(given) as file:
+            with open_file(Path(given)) as file:
                 given = file.read(1)
-        except rasterio.errors.RasterioIOError as error:
+        except OSError as error:
             raise MethodError(f"fsdaf: the class map {given} cannot be read: {error}.") from error
     values = np.asarray(given)
     if values.shape != shape:

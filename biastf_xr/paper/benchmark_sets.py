@@ -84,6 +84,7 @@ class Benchmark(Product):
     name: ClassVar = "benchmark"
     title: ClassVar = "benchmark"
     formats: ClassVar = ("ENVI", "GTiff")
+    beside: ClassVar = True
     expects: ClassVar = "the tree of the download, as `biastf-xr datasets` shows it"
     which: str
     sensor: Sensor
@@ -117,7 +118,9 @@ class Benchmark(Product):
         about = known_set(self.which)
         x, y = about.corner
         grid = Affine(about.resolution, 0, x, 0, -about.resolution, y)
-        image = open_layer(scene.files["image"], crs=about.crs, transform=grid, forced=True)
+        image = open_layer(
+            scene.files["image"], self.readable, crs=about.crs, transform=grid, forced=True
+        )
         return xr.Dataset({b: image.isel(band=i, drop=True) for i, b in enumerate(COLOURS)})
 
     def to_reflectance(self, raw: xr.Dataset) -> xr.Dataset:

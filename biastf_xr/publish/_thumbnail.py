@@ -41,9 +41,9 @@ def thumbnail(files: Mapping[str, Path]) -> bytes:
 
 
 def _read(path: Path) -> np.ndarray:
-    import rasterio
+    from biastf_xr.sources._rasters import open_file
 
-    with rasterio.open(path) as file:
+    with open_file(path) as file:
         step = max(file.shape) / min(max(file.shape), EDGE)
         shape = tuple(max(1, round(n / step)) for n in file.shape)
         values = file.read(1, out_shape=shape, masked=True).astype(np.float32) * file.scales[0]

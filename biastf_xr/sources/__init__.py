@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from biastf_xr._registry import with_installed
 from biastf_xr.errors import ConfigError
+from biastf_xr.sources._rasters import Readable
 
 if TYPE_CHECKING:
     from biastf_xr.sources.base import Product
@@ -78,6 +79,8 @@ def build_product(name: str, **options: Any) -> Product:
     """
     product = product_class(name)
     try:
-        return product(**options)
+        found = product(**options)
     except TypeError as error:
         raise ConfigError(f"product {name!r}: {error}.") from error
+    Readable().with_more(found.allow)  # which refuses what is no format and no scheme
+    return found

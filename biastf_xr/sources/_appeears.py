@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biastf_xr._urls import image_in
-from biastf_xr.sources._files import without_grid_warning
+from biastf_xr.sources._rasters import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from biastf_xr.sources._rasters import Readable
 
 _NETCDF = re.compile(
     r"(?P<order>\w+\.\d{3})_\d+k?m(?P<end>_aid\d+(?:_\d{1,2}[NS])?)\.nc$", re.IGNORECASE
@@ -41,25 +43,21 @@ def area_of(name: re.Match[str]) -> str:
     return ("" if area == _FIRST else f".{area}") + (f".{zone.upper()}" if zone else "")
 
 
-def images_of(path: Path) -> Iterator[tuple[str, str]]:
+def images_of(path: Path, how: Readable) -> Iterator[tuple[str, str]]:
     """Name every layer and day of a NetCDF file, as `image_in` has them; none of another file."""
-    import rasterio
-    import rasterio.errors
-
     name = _NETCDF.match(path.name)
-    if not name or not path.is_file():
+    if not name or "netCDF" not in how.formats or not path.is_file():
         return
     try:
-        with without_grid_warning(), rasterio.open(path) as file:
-            parts = file.subdatasets or [f"netcdf:{path}:{file.tags(1)['NETCDF_VARNAME']}"]
-        for part in parts:
-            with rasterio.open(part) as layer:
+        with open_file(path, how) as file:
+            parts = file.subdatasets or [file.tags(1)["NETCDF_VARNAME"]]
+        for variable in (part.rpartition(":")[2] for part in parts):
+            with open_file(image_in(path, variable, 1).rpartition("#")[0], how) as layer:
                 for band, day in enumerate(_days(layer.tags()), 1):
                     text = f"{day.astype('M8[Y]')}{_number(day):03d}"
-                    variable = part.rpartition(":")[2]
                     image = image_in(path, variable, band)
                     yield f"{name['order']}_{variable}_doy{text}{name['end']}.tif", image
-    except (rasterio.errors.RasterioError, KeyError, ValueError):
+    except (KeyError, ValueError):
         return
 
 

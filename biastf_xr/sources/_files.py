@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import datetime as dt
 import tarfile
-import threading
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from biastf_xr._system import check_projections
 from biastf_xr._urls import archive_of, split_image
 from biastf_xr.errors import GridMismatchError, SceneError
+from biastf_xr.sources._rasters import open_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     import xarray as xr
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
-SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
+    from biastf_xr.sources._rasters import Readable
 
-# The filters of warnings are the process's: threads that change them take turns.
-_FILTERS = threading.RLock()
+SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 
 
 def read_text(path: Path | str) -> str:
@@ -43,42 +40,18 @@ def read_text(path: Path | str) -> str:
         raise SceneError(f"{path} cannot be read ({error}). Download it again.") from error
 
 
-def open_raster(path: Path | str) -> xr.DataArray:
-    """Open any raster that GDAL reads, dims ``(band, y, x)``; pixels are read when indexed."""
-    import rioxarray
-
+def open_raster(path: Path | str, how: Readable) -> xr.DataArray:
+    """Open a raster that may be read, dims ``(band, y, x)``; pixels are read when indexed."""
     check_projections()
-    with opening(path):
-        opened: Any = _image(path) if _in_netcdf(path) else rioxarray.open_rasterio(path)
-    array: xr.DataArray = opened
+    in_netcdf = str(path).startswith("netcdf:")
+    array: xr.DataArray = _image(path, how) if in_netcdf else open_array(path, how)
     return array
 
 
-@contextmanager
-def opening(path: Path | str) -> Iterator[None]:
-    """Open a raster without a warning of a grid that is not there; name one that is none."""
-    import rasterio.errors
-
-    try:
-        with without_grid_warning():
-            yield
-    except (rasterio.errors.RasterioError, OSError) as error:
-        # What signs a URL is long, and nobody's business.
-        shown, signed, _ = str(path).partition("?")
-        why = str(error).replace(str(path), shown) if signed else error
-        raise SceneError(f"{shown}: cannot be opened as a raster ({why}).") from error
-
-
-def _in_netcdf(path: Path | str) -> bool:
-    return str(path).startswith("netcdf:")
-
-
-def _image(path: Path | str) -> xr.DataArray:
+def _image(path: Path | str, how: Readable) -> xr.DataArray:
     """Open one band of a variable of a NetCDF file."""
-    import rioxarray
-
     name, band = split_image(path)
-    opened: Any = rioxarray.open_rasterio(name, masked=False, decode_times=False)
+    opened = open_array(name, how, masked=False, decode_times=False)
     crs = opened.rio.crs
     if crs is not None and crs.is_geographic and abs(opened["x"]).max() > 360:
         crs = SINUSOIDAL  # of whose projection GDAL knows the sphere alone
@@ -92,6 +65,7 @@ def _image(path: Path | str) -> xr.DataArray:
 
 def open_layer(
     path: Path | str,
+    how: Readable,
     *,
     crs: str | None = None,
     transform: Affine | None = None,
@@ -104,7 +78,7 @@ def open_layer(
     from odc.geo.geobox import GeoBox
     from odc.geo.xr import xr_coords
 
-    array = open_raster(path)
+    array = open_raster(path, how)
     if crs is not None and transform is not None:
         geobox = GeoBox((array.sizes["y"], array.sizes["x"]), transform, crs)
         if not forced:
@@ -165,18 +139,6 @@ def _name_crs(array: xr.DataArray) -> xr.DataArray:
         (32600 if zone.endswith("N") else 32700) + int(zone[:-1])
     )
     return named
-
-
-@contextmanager
-def without_grid_warning() -> Iterator[None]:
-    """Open rasters that carry no grid without a warning: it is stated, or its lack is an error."""
-    from rasterio.errors import NotGeoreferencedWarning
-
-    with _FILTERS, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        # Scales are read by `_stated`, band by band.
-        warnings.filterwarnings("ignore", "(Scales|Offsets) differ across bands")
-        yield
 
 
 def join_layers(scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:

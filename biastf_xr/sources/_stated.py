@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,14 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from biastf_xr.errors import SceneError
-from biastf_xr.sources._files import opening
+from biastf_xr.sources._rasters import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import xarray as xr
+
+    from biastf_xr.sources._rasters import Readable
 
 # Names of bands by what descriptions call them.
 _COLOURS = {
@@ -58,33 +59,33 @@ class StatedBand:
         return (self.scale, self.offset) != (1.0, 0.0)
 
 
-def stated_of(path: Path | str, layer: xr.DataArray) -> StatedBand:
+def stated_of(path: Path | str, layer: xr.DataArray, how: Readable) -> StatedBand:
     """Return what the file of a layer says of its first band.
 
     Behind a URL a mask is not looked for: every file would be asked for one more time.
     """
     if isinstance(path, Path):
-        return stated_bands(path)[0]
+        return stated_bands(path, how)[0]
     attrs = layer.attrs
     fill = (float(attrs["_FillValue"]),) if "_FillValue" in attrs else ()
     scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
     return StatedBand(1, fill, scale, offset, "", "", masked=False)
 
 
-def stated_bands(path: Path | str) -> tuple[StatedBand, ...]:
+def stated_bands(path: Path | str, how: Readable) -> tuple[StatedBand, ...]:
     """Read what a file says of its bands, once."""
     try:
         state = Path(path).stat()
     except OSError:
-        return _read_bands(path, 0, 0)
-    return _read_bands(path, state.st_mtime_ns, state.st_size)
+        return _read_bands(path, how, 0, 0)
+    return _read_bands(path, how, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=4096)
-def _read_bands(path: Path | str, _time: int, _size: int) -> tuple[StatedBand, ...]:
+def _read_bands(path: Path | str, how: Readable, _time: int, _size: int) -> tuple[StatedBand, ...]:
     from rasterio.enums import MaskFlags
 
-    with _opened(path) as file:
+    with open_file(path, how) as file:
         shared = file.tags()
         found = []
         for i in file.indexes:
@@ -138,22 +139,23 @@ def _meant(dtype: Any, layers: Sequence[str]) -> bool:
     return np.dtype(dtype) != np.uint8 or {"blue", "green", "red"} == {*layers[:3]}
 
 
-def open_mask(path: Path | str, band: int, like: xr.DataArray) -> xr.DataArray:
+def open_mask(path: Path | str, band: int, like: xr.DataArray, how: Readable) -> xr.DataArray:
     """Return where the file's own mask lets a band be used; pixels are read when indexed.
 
     `like`: The band.
     """
     import xarray as xr
 
-    data = indexing.LazilyIndexedArray(_MaskArray(path, band, like.shape))
+    data = indexing.LazilyIndexedArray(_MaskArray(path, band, like.shape, how))
     return xr.DataArray(xr.Variable(("y", "x"), data), coords=like.coords)
 
 
 class _MaskArray(BackendArray):
     """The mask of one band, whichever way the file has it; reads only what is indexed."""
 
-    def __init__(self, path: Path | str, band: int, shape: tuple[int, ...]) -> None:
-        self.path, self.band, self.shape, self.dtype = path, band, shape, np.dtype(np.uint8)
+    def __init__(self, path: Path | str, band: int, shape: tuple[int, ...], how: Readable) -> None:
+        self.path, self.band, self.shape, self.how = path, band, shape, how
+        self.dtype = np.dtype(np.uint8)
 
     def __getitem__(self, key: Any) -> Any:
         support = indexing.IndexingSupport.BASIC
@@ -167,7 +169,7 @@ class _MaskArray(BackendArray):
             rest.append(slice(None, None, span.step) if isinstance(k, slice) else 0)
         if any(start == stop for start, stop in spans):
             return np.zeros([b - a for a, b in spans], np.uint8)[tuple(rest)]
-        with _opened(self.path) as file:
+        with open_file(self.path, self.how) as file:
             return file.read_masks(self.band, window=tuple(spans))[tuple(rest)]
 
 
@@ -188,16 +190,6 @@ def _opaque(dtype: np.dtype[Any]) -> tuple[float, ...]:
     if dtype.kind == "f":
         return 1.0, 255.0
     return 255, int(np.iinfo(dtype).max)
-
-
-@contextmanager
-def _opened(path: Path | str) -> Iterator[Any]:
-    import rasterio
-
-    with opening(path):
-        file = rasterio.open(path)
-    with file:
-        yield file
 
 
 def _number(text: str) -> float | None:

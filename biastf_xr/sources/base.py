@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._archives import with_members
 from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day
 from biastf_xr.sources._folders import LayerFile, parts_of, walk
+from biastf_xr.sources._rasters import Readable
 from biastf_xr.sources._stated import OWN_MASK, open_mask, own_masks, stated_of
 
 if TYPE_CHECKING:
@@ -150,6 +151,11 @@ class SharedProductOptions:
 
     Attributes
     ----------
+    allow : tuple of str
+        What may be opened besides the formats of the product and the schemes ``https`` and ``s3``:
+        drivers of GDAL, as "VRT", and the schemes "http", "ftp", "gs", "az", "oss", or "file" for
+        files outside of the folder of a catalogue.  A VRT, or whatever else describes other data,
+        reads any file and asks for any URL that the job can reach.
     mask_cirrus, mask_snow, mask_adjacent, mask_aerosol : bool
         Whether pixels under cirrus, under snow, next to a cloud or its shadow, or under heavy
         aerosol are masked too.
@@ -163,6 +169,7 @@ class SharedProductOptions:
         what there is in cloudy weeks.
     """
 
+    allow: tuple[str, ...] = ()
     mask_cirrus: bool = False
     mask_snow: bool = False
     mask_adjacent: bool = False
@@ -195,6 +202,7 @@ class Refused:
     key: str = "{id}"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Product:
     """A satellite product: finds scenes, opens them lazily in native units, knows its masks.
 
@@ -215,7 +223,12 @@ class Product:
     kind : {"fine", "coarse", ""}
         Kind of cube that `biastf-xr init` recognises it for by the names of its files.
     formats : tuple of str
-        GDAL drivers that read its files.
+        The only drivers of GDAL that may open its files; granules in HDF4 and HDF5 are read
+        without GDAL.
+    beside : bool
+        Whether what lies beside a raster is part of it: ``.aux.xml``, ``.msk``, ``.tfw``, ``.hdr``.
+    allow : tuple of str
+        The option that all products share: what may be opened besides; see `Readable`.
     required : str
         Lines of TOML with the options that have no default, for `biastf-xr init`.
     tables : mapping of str to type
@@ -255,6 +268,7 @@ class Product:
     expects: ClassVar[str]
     kind: ClassVar[Literal["fine", "coarse", ""]] = ""
     formats: ClassVar[tuple[str, ...]] = ("GTiff",)
+    beside: ClassVar[bool] = False
     required: ClassVar[str] = ""
     tables: ClassVar[Mapping[str, type]] = {}
     patterns: ClassVar[tuple[re.Pattern[str], ...]] = ()
@@ -265,6 +279,13 @@ class Product:
     flags: ClassVar[Mapping[str, Mapping[str, Iterable[int]]]] = {}
     encoding: ClassVar[Encoding] = Encoding()
     wavelengths: ClassVar[Mapping[str, float]] = {}
+    # No part of what the numbers mean: products are the same, whatever they may open.
+    allow: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+    @property
+    def readable(self) -> Readable:
+        """Return what may be opened."""
+        return Readable(self.formats, self.beside).with_more(self.allow)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -292,7 +313,7 @@ class Product:
 
         Options that a later version adds do not change it.
         """
-        options = dataclasses.fields(cast("Any", self))
+        options = [o for o in dataclasses.fields(self) if o.compare]
         given = {o.name: getattr(self, o.name) for o in options}
         changed = [f", {o.name}={given[o.name]!r}" for o in options if given[o.name] != o.default]
         return self.name + "".join(changed)
@@ -314,7 +335,9 @@ class Product:
             Scenes in order of date.
         """
         files, lost = self.look(folder)
-        return [*self.choose(self.scenes_of(with_members(files)), folder), *lost]
+        unread: dict[Path, str] = {}
+        found = self.scenes_of(with_members(files, self.readable, unread))
+        return [*self.choose(found, folder), *lost, *_lost(unread, Path(folder))]
 
     def scenes_of(self, files: Iterable[tuple[str, Path | str]]) -> list[Scene]:
         """Group files into scenes by their names.
@@ -424,13 +447,13 @@ class Product:
         """
         layers, encodings = {}, {}
         for name, path in scene.files.items():
-            layer = open_layer(path).isel(band=0, drop=True)
-            said = stated_of(path, layer)
+            layer = open_layer(path, self.readable).isel(band=0, drop=True)
+            said = stated_of(path, layer, self.readable)
             layers[name] = layer
             if name in self.bands:
                 encodings[name] = self.encoding.agreed(said, path)
             if said.masked:
-                layers[f"{OWN_MASK} {name}"] = open_mask(path, said.number, layer)
+                layers[f"{OWN_MASK} {name}"] = open_mask(path, said.number, layer, self.readable)
         return self.join(scene.id, layers).assign_attrs(encodings=encodings)
 
     def join(self, scene_id: str, layers: Mapping[str, xr.DataArray]) -> xr.Dataset:
@@ -498,10 +521,7 @@ class Product:
         if not root.is_dir():
             raise SceneError(f"{folder} is not a folder; expected one with {self.title} scenes.")
         files, lost = walk(root)
-        return files, [
-            Scene(str(path.relative_to(root)), NO_DAY, {}, problem=why)
-            for path, why in lost.items()
-        ]
+        return files, _lost(lost, root)
 
     def scene_id(self, name: re.Match[str]) -> str:
         """Return the scene that a file is of.
@@ -696,3 +716,8 @@ class Product:
         value = getattr(self, option)
         if value not in choices:
             raise ConfigError(f"{option} is {value!r}; expected one of {choices}.")
+
+
+def _lost(why: Mapping[Path, str], root: Path) -> list[Scene]:
+    """Describe what cannot be read at all, by its path below the folder."""
+    return [Scene(str(p.relative_to(root)), NO_DAY, {}, problem=text) for p, text in why.items()]

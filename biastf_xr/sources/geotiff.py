@@ -23,7 +23,7 @@ from biastf_xr.sources._stated import (
 from biastf_xr.sources.base import NO_DAY, Encoding, Product, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from affine import Affine
@@ -119,6 +119,7 @@ factor = 1e-4                    # reflectance per unit
 # nodata = -9999
 """
     tables: ClassVar = {"grid": StatedGrid}
+    beside: ClassVar = True
     layers: tuple[str, ...] | Mapping[str, str]
     pattern: str
     factor: float = 1.0
@@ -239,7 +240,7 @@ factor = 1e-4                    # reflectance per unit
         encodings: dict[str, Encoding],
     ) -> None:
         """Add the bands of a file, its own masks, and what its numbers mean."""
-        image, stated = self._open(path), _stated(path, bands)
+        image, stated = self._open(path), _stated(path, stated_bands(path, self.readable), bands)
         refuse_other_order(path, bands, stated, image.dtype)
         if image.dtype.kind not in "iuf":
             raise SceneError(f"{path} holds {image.dtype}; expected integers or floats.")
@@ -256,9 +257,10 @@ factor = 1e-4                    # reflectance per unit
         own = [said for said in stated if said.masked]
         for said in own[:1] if len(own) == len(stated) else own:
             name = f"{OWN_MASK} {bands[0]} {said.number}"
-            layers[name] = open_mask(path, said.number, layers[bands[0]])
+            layers[name] = open_mask(path, said.number, layers[bands[0]], self.readable)
         # GDAL makes a mask of alpha for some types of numbers only.
-        alpha = [said.number for said in stated_bands(path) if said.colour == "alpha"]
+        every = stated_bands(path, self.readable)
+        alpha = [said.number for said in every if said.colour == "alpha"]
         if alpha and not own:
             layers[f"{OWN_MASK} {bands[0]}"] = image.isel(band=alpha[0] - 1, drop=True)
 
@@ -288,8 +290,8 @@ factor = 1e-4                    # reflectance per unit
 
     def _open(self, path: Path | str) -> xr.DataArray:
         if self.grid is None:
-            return open_layer(path)
-        return open_layer(path, crs=self.grid.crs, transform=self.grid.transform)
+            return open_layer(path, self.readable)
+        return open_layer(path, self.readable, crs=self.grid.crs, transform=self.grid.transform)
 
     def _masks(self, paths: list[Path]) -> dict[tuple[Path, str], list[tuple[Path, Named]]]:
         """Find the masks, by folder and day."""
@@ -318,9 +320,10 @@ def _no_mask(pattern: str, found: list[Path]) -> str:
     )
 
 
-def _stated(path: Path | str, bands: tuple[str, ...]) -> list[StatedBand]:
-    """Read what a file says of its bands: of all but alpha."""
-    found = stated_bands(path)
+def _stated(
+    path: Path | str, found: Sequence[StatedBand], bands: tuple[str, ...]
+) -> list[StatedBand]:
+    """Return what a file says of its bands: of all but alpha."""
     kept = [band for band in found if band.colour != "alpha"]
     alpha = [band.number for band in found if band.colour == "alpha"]
     if len(kept) == len(bands):

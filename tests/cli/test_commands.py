@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from biastf_xr.cli._app import app
 from biastf_xr.cube import open_cube
 from biastf_xr.errors import BiastfError, ConfigError, MethodError, SceneError
-from biastf_xr.sources._files import without_grid_warning
+from biastf_xr.sources._rasters import without_grid_warning
 
 COMMAND = Path(sys.executable).with_name("biastf-xr")
 WITHHELD = "2021-04-17"

@@ -26,6 +26,7 @@ from biastf_xr.errors import BiastfError, ConfigError, GridMismatchError
 from biastf_xr.grid import fine_grid, geobox_of, read_region
 from biastf_xr.sources import build_product
 from biastf_xr.sources._files import open_layer
+from biastf_xr.sources._rasters import Readable
 
 SHAPE = (80, 100)
 # A Landsat scene in New South Wales: pixel edges at odd multiples of 15 m from the equator.
@@ -371,7 +372,7 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "real"
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real files are not here")
 def test_real_files_south_of_the_equator_are_in_the_northern_zone():
     tile = REAL / "hls_headers_only" / "HLS.L30.T19LBJ.2020239T144556.v2.0.B01.tif"
-    header = geobox_of(open_layer(tile).to_dataset(name="a"), "tile")
+    header = geobox_of(open_layer(tile, Readable()).to_dataset(name="a"), "tile")
     assert header == fine_grid(read_region("MGRS:19LBJ"), scenes=header)
     for scene in sorted((REAL / "landsat_c2_l2_60px").iterdir()):
         product = build_product("landsat-c2-l2")

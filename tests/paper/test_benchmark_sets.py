@@ -17,7 +17,7 @@ from biastf_xr.errors import ConfigError
 from biastf_xr.paper import benchmark_sets
 from biastf_xr.paper.benchmark_sets import SETS, check_folder
 from biastf_xr.sources import build_product
-from biastf_xr.sources._files import without_grid_warning
+from biastf_xr.sources._rasters import without_grid_warning
 
 SHAPE = (60, 80)
 COLOURS = ("blue", "green", "red", "nir", "swir1", "swir2")

@@ -12,7 +12,7 @@ from biastf_xr.cube import ingest
 from biastf_xr.errors import ConfigError, GridMismatchError, SceneError
 from biastf_xr.grid import geobox_of
 from biastf_xr.sources import build_product
-from biastf_xr.sources._files import without_grid_warning
+from biastf_xr.sources._rasters import without_grid_warning
 
 LAYERS = ("green", "red", "nir")
 

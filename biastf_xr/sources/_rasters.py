@@ -1,0 +1,202 @@
+"""What GDAL may open, and the one place where it opens it.
+
+A raster is bytes of a stranger.  GDAL knows some 150 formats, and several of them (VRT, WMS, tile
+indexes) are descriptions of other data: any file, any URL.  So a product names its formats; what
+lies beside a raster is not looked at unless it is part of it; a raster that names further data sets
+is refused; and so is a path of GDAL's own ("/vsicurl/...") that a name or a catalogue brings along.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biastf_xr._urls import archive_of, is_url, split_url
+from biastf_xr.errors import BiastfError, ConfigError, SceneError
+from biastf_xr.sources._elsewhere import refuse_data_elsewhere
+from biastf_xr.sources._requests import check_redirects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+# Schemes of URLs that files and catalogues may lie at, and those that the option `allow` may add;
+# "file" stands for any file of this machine.
+SCHEMES = ("https", "s3")
+MORE_SCHEMES = ("http", "ftp", "gs", "az", "oss", "file")
+
+# The filters of warnings are the process's: threads that change them take turns.
+_FILTERS = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Readable:
+    """What may be opened.
+
+    `formats`: Drivers of GDAL, in the order in which they are tried.
+    `beside`: Whether files beside a raster of this machine are part of it: ``.aux.xml``, ``.msk``,
+    ``.tfw``, ``.hdr``.
+    `schemes`: Of URLs; "file" for files outside of the folder of a catalogue.
+    """
+
+    formats: tuple[str, ...] = ("GTiff",)
+    beside: bool = False
+    schemes: tuple[str, ...] = SCHEMES
+
+    def with_more(self, allow: Iterable[str]) -> Readable:
+        """Return this with the formats and schemes of the option `allow`."""
+        given = (allow,) if isinstance(allow, str) else tuple(allow)
+        schemes = tuple(name for name in given if name in (*SCHEMES, *MORE_SCHEMES))
+        formats = tuple(str(name) for name in given if name not in schemes)
+        if formats and (unknown := sorted({*formats} - _drivers())):
+            raise ConfigError(
+                f"allow is {list(given)}, of which {unknown} is unknown; expected drivers of GDAL, "
+                f'as "VRT", and of the schemes {list(MORE_SCHEMES)}.'
+            )
+        return Readable((*self.formats, *formats), self.beside, (*self.schemes, *schemes))
+
+    def formats_of(self, path: Path | str) -> tuple[str, ...]:
+        """Return the formats that a file may have; NetCDF, which is looked into, by its name."""
+        named = _netcdf_of(path) is not None
+        return tuple(name for name in self.formats if (name == "netCDF") == named)
+
+    def options(self, path: Path | str = "") -> Mapping[str, Any]:
+        """Return the options of GDAL that keep it from looking at what lies beside a file."""
+        beside = self.beside and not is_url(path)
+        listing = "TRUE" if beside else "EMPTY_DIR"
+        return {"GDAL_DISABLE_READDIR_ON_OPEN": listing, "GDAL_PAM_ENABLED": beside}
+
+
+def _netcdf_of(path: Path | str) -> Path | None:
+    """Return the NetCDF file that a path is, or is part of; None for any other."""
+    file = (archive_of(path) if isinstance(path, str) else None) or Path(path)
+    return file if file.suffix.lower() == ".nc" else None
+
+
+@cache
+def _drivers() -> frozenset[str]:
+    import rasterio
+
+    with rasterio.Env() as env:
+        return frozenset(env.drivers())
+
+
+@contextmanager
+def open_file(path: Path | str, how: Readable = Readable()) -> Iterator[Any]:
+    """Open a raster with the first of the formats that it has."""
+    import rasterio
+
+    name = _checked_name(path, how)
+    with opening(path), rasterio.Env(**how.options(path)):
+        file = _opened(name, path, how)
+    with file:
+        yield file
+
+
+def _opened(name: str, path: Path | str, how: Readable) -> Any:
+    import rasterio
+    import rasterio.errors
+
+    errors = []
+    for driver in how.formats_of(path):
+        try:
+            return rasterio.open(name, driver=driver, sharing=False)
+        except rasterio.errors.RasterioIOError as error:
+            errors.append(error)
+    known = " or ".join(dict.fromkeys(how.formats))
+    raise SceneError(
+        f"{shown(path)}: cannot be opened as a raster of the format {known} "
+        f"({_plain(path, errors[0]) if errors else 'it is named as another'}). Download it again "
+        "or convert it; a format that you trust goes into the option `allow` of the sensor, as "
+        'allow = ["VRT"].'
+    ) from (errors[0] if errors else None)
+
+
+def open_array(path: Path | str, how: Readable, **options: Any) -> Any:
+    """Open a raster that is one image, dims ``(band, y, x)``; pixels are read when indexed."""
+    import rasterio
+    import rioxarray
+
+    with open_file(path, how) as file:
+        if named := file.subdatasets:
+            raise SceneError(
+                f"{shown(path)} names {len(named)} other data sets; expected one image. Take the "
+                "one that is meant out of it (gdal_translate), or move the file out of the folder."
+            )
+        name, driver = file.name, file.driver
+    with opening(path), rasterio.Env(**how.options(name)):
+        return rioxarray.open_rasterio(name, driver=driver, **options)
+
+
+def _checked_name(path: Path | str, how: Readable) -> str:
+    """Return what GDAL is asked to open; refuse what leads elsewhere than it says."""
+    if is_url(path):
+        scheme = split_url(path)[0].lower()
+        if scheme not in how.schemes:
+            raise SceneError(not_allowed(path, scheme))
+        if scheme in ("http", "https"):
+            check_redirects(str(path), how.schemes)
+        return str(path)
+    if netcdf := _netcdf_of(path):
+        refuse_data_elsewhere(netcdf)
+    if isinstance(path, str) and archive_of(path):
+        return path
+    # A relative path may begin as what GDAL or rasterio take for a scheme.
+    name = str(Path(path).absolute())
+    if name.startswith("/vsi"):
+        raise SceneError(f"{path} is a path of GDAL's own; expected a file. Give the file itself.")
+    if how.beside:
+        for mask in (f"{name}.msk", f"{name}.MSK"):
+            if Path(mask).exists():  # which GDAL opens with whatever driver takes it
+                with open_file(mask):
+                    pass
+    return name
+
+
+def not_allowed(href: Path | str, scheme: str) -> str:
+    """Return the problem of what lies at a scheme that is not allowed."""
+    return (
+        f"{shown(href)} lies at {scheme}://; expected {' or '.join(f'{s}://' for s in SCHEMES)}. "
+        f'If you trust it, say so in the options of the sensor: allow = ["{scheme}"].'
+    )
+
+
+@contextmanager
+def opening(path: Path | str) -> Iterator[None]:
+    """Open a raster without a warning of a grid that is not there; name one that is none."""
+    import rasterio.errors
+
+    try:
+        with without_grid_warning():
+            yield
+    except BiastfError:
+        raise
+    except (rasterio.errors.RasterioError, OSError) as error:
+        raise SceneError(
+            f"{shown(path)}: cannot be opened as a raster ({_plain(path, error)})."
+        ) from error
+
+
+def shown(path: Path | str) -> str:
+    """Return a path, or a URL without what signs it: that is long, and nobody's business."""
+    return str(path).partition("?")[0] if is_url(path) else str(path)
+
+
+def _plain(path: Path | str, error: Exception) -> str:
+    return str(error).replace(str(path), shown(path))
+
+
+@contextmanager
+def without_grid_warning() -> Iterator[None]:
+    """Open rasters that carry no grid without a warning: it is stated, or its lack is an error."""
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with _FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        # Scales are read by `_stated`, band by band.
+        warnings.filterwarnings("ignore", "(Scales|Offsets) differ across bands")
+        yield
