@@ -21,6 +21,9 @@ HOSTS: Mapping[Login, str] = {
     "earthdata": "cmr.earthdata.nasa.gov",
 }
 
+# Ends of the hosts that hand out files to who has a token of NASA Earthdata: no other sees it.
+TOKEN_HOSTS = (".nasa.gov", "e4ftl01.cr.usgs.gov")
+
 
 def need(name: str, extra: str) -> Any:
     """Import a package that an extra brings."""

@@ -109,8 +109,8 @@ def _opened(name: str, path: Path | str, how: Readable) -> Any:
             errors.append(error)
     known = " or ".join(dict.fromkeys(how.formats))
     raise SceneError(
-        f"{shown(path)}: cannot be opened as a raster of the format {known} "
-        f"({_plain(path, errors[0]) if errors else 'it is named as another'}). Download it again "
+        f"{path}: cannot be opened as a raster of the format {known} "
+        f"({errors[0] if errors else 'it is named as another'}). Download it again "
         "or convert it; a format that you trust goes into the option `allow` of the sensor, as "
         'allow = ["VRT"].'
     ) from (errors[0] if errors else None)
@@ -124,7 +124,7 @@ def open_array(path: Path | str, how: Readable, **options: Any) -> Any:
     with open_file(path, how) as file:
         if named := file.subdatasets:
             raise SceneError(
-                f"{shown(path)} names {len(named)} other data sets; expected one image. Take the "
+                f"{path} names {len(named)} other data sets; expected one image. Take the "
                 "one that is meant out of it (gdal_translate), or move the file out of the folder."
             )
         name, driver = file.name, file.driver
@@ -160,7 +160,7 @@ def _checked_name(path: Path | str, how: Readable) -> str:
 def not_allowed(href: Path | str, scheme: str) -> str:
     """Return the problem of what lies at a scheme that is not allowed."""
     return (
-        f"{shown(href)} lies at {scheme}://; expected {' or '.join(f'{s}://' for s in SCHEMES)}. "
+        f"{href} lies at {scheme}://; expected {' or '.join(f'{s}://' for s in SCHEMES)}. "
         f'If you trust it, say so in the options of the sensor: allow = ["{scheme}"].'
     )
 
@@ -176,18 +176,7 @@ def opening(path: Path | str) -> Iterator[None]:
     except BiastfError:
         raise
     except (rasterio.errors.RasterioError, OSError) as error:
-        raise SceneError(
-            f"{shown(path)}: cannot be opened as a raster ({_plain(path, error)})."
-        ) from error
-
-
-def shown(path: Path | str) -> str:
-    """Return a path, or a URL without what signs it: that is long, and nobody's business."""
-    return str(path).partition("?")[0] if is_url(path) else str(path)
-
-
-def _plain(path: Path | str, error: Exception) -> str:
-    return str(error).replace(str(path), shown(path))
+        raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
 
 
 @contextmanager

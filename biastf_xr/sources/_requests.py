@@ -41,11 +41,11 @@ def _follow(url: str, schemes: tuple[str, ...], told: str) -> None:
         with keep_to(requests.Session(), schemes) as session:
             session.get(url, headers=headers, stream=True, timeout=PATIENCE).close()
     except requests.RequestException as error:
-        raise SceneError(f"{url.partition('?')[0]}: {why_refused(error, schemes)}.") from error
+        raise SceneError(f"{url} {why_refused(error, schemes)}.") from error
 
 
 def why_refused(error: Exception, schemes: Collection[str]) -> str:
-    """Return why a request failed, without the query of its URL, which may sign it."""
+    """Return why a request failed."""
     if led := re.search(r"No connection adapters were found for '([\w+.-]+):", str(error)):
         return f"leads to {led[1]}://; expected {' or '.join(schemes)}"
-    return f"cannot be reached ({type(error).__name__})"
+    return f"cannot be read ({error!r})"

@@ -8,19 +8,23 @@ stackstac nor odc-stac is needed.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr._urls import is_url
-from biastf_xr.errors import ConfigError, SceneError
+from biastf_xr.errors import BiastfError, ConfigError, SceneError
 from biastf_xr.sources import PRODUCTS, build_product, product_class
 from biastf_xr.sources._files import lacking
 from biastf_xr.sources._folders import walk
-from biastf_xr.sources._login import HOSTS, Login, earthdata, need, sign
+from biastf_xr.sources._login import HOSTS, TOKEN_HOSTS, Login, earthdata, need, sign
+from biastf_xr.sources._reach import Reach
+from biastf_xr.sources._requests import why_refused
 from biastf_xr.sources.base import Product, Scene
 
 if TYPE_CHECKING:
@@ -114,32 +118,39 @@ class Stac(Product):
         `folder`: A static catalogue, a file of items, a folder of either, or the URL of an API.
         """
         product = self._product()
+        reach = Reach(str(folder), self.readable.schemes)
         scenes: list[Scene] = []
         named: list[tuple[str, Path | str]] = []
         stamps: dict[Path | str, str] = {}
         home: dict[str, str] = {}
-        for item in self._items(str(folder)):
-            files = _files_of(item)
-            names = _names_of(item, files, product)
-            problem = "" if names or self.assets else _other(files)
-            try:
-                # Folders of this machine say nothing about what lies in them.
-                called = [str(f) if is_url(f) else _basename(f) for f in files.values()]
-                keys = product.keys_of([item.id, item.collection_id or "", *called])
-            except SceneError as error:
-                problem = problem or str(error)
-            collection = item.collection_id or ""
-            if home.setdefault(item.id, collection) != collection:
-                item.id += f" of {collection}"  # an id is that of one item in a collection only
-            if problem:
-                scenes.append(_scene_of(item, {}, problem, product))
-            elif self.assets or not names:
-                known = {**keys, **{layer: (key,) for layer, key in self.assets.items()}}
-                scenes.append(_by_keys(item, files, known, product))
-            else:
-                # Items may hold parts of one scene: the names of the files tell.
-                named += names.items()
-                stamps |= dict.fromkeys(names.values(), _stamp(item))
+        with _reading(reach):
+            for item in self._items(reach):
+                files = _files_of(item)
+                names = _names_of(item, files, product)
+                problem = "" if names or self.assets else _other(files)
+                try:
+                    # Folders of this machine say nothing about what lies in them.
+                    called = [str(f) if is_url(f) else _basename(f) for f in files.values()]
+                    keys = product.keys_of([item.id, item.collection_id or "", *called])
+                except SceneError as error:
+                    problem = problem or str(error)
+                collection = item.collection_id or ""
+                if home.setdefault(item.id, collection) != collection:
+                    item.id += f" of {collection}"  # an id is that of one item in a collection only
+                by_keys = None
+                if not problem and (self.assets or not names):
+                    known = {**keys, **{layer: (key,) for layer, key in self.assets.items()}}
+                    by_keys = _by_keys(item, files, known, product)
+                taken = (by_keys.files if by_keys else names).values()
+                problem = problem or reach.problem(taken) or self._withheld(taken)
+                if problem:
+                    scenes.append(_scene_of(item, {}, problem, product))
+                elif by_keys:
+                    scenes.append(by_keys)
+                else:
+                    # Items may hold parts of one scene: the names of the files tell.
+                    named += names.items()
+                    stamps |= dict.fromkeys(names.values(), _stamp(item))
         for scene in product.scenes_of(named):
             stamp = max(stamps[file] for file in scene.files.values()) if scene.files else ""
             scenes.append(replace(scene, version=scene.version or stamp))
@@ -162,13 +173,25 @@ class Stac(Product):
         return self._product().to_reflectance(raw)
 
     def _product(self) -> Product:
-        return build_product(self.like, **self.options)
+        return build_product(self.like, **{"allow": self.allow, **self.options})
 
-    def _items(self, where: str) -> Iterator[Any]:
+    def _withheld(self, files: Iterable[Path | str]) -> str:
+        """Return the problem of files to whose host the token of the login does not go."""
+        for file in files if self.login == "earthdata" else ():
+            host = urlsplit(str(file)).hostname or ""
+            if is_url(file) and not host.endswith(TOKEN_HOSTS):
+                return (
+                    f"lies at {host}; the token of earthdata is sent to NASA alone "
+                    f'({", ".join(TOKEN_HOSTS)}). Read it with login = "none".'
+                )
+        return ""
+
+    def _items(self, reach: Reach) -> Iterator[Any]:
+        where = reach.where
         if is_url(where) and not where.endswith("json"):
-            yield from self._search(where)
+            yield from self._search(reach)
             return
-        for item in _static(where):
+        for item in _static(where, reach):
             if self._inside(item):
                 yield item
 
@@ -184,9 +207,9 @@ class Stac(Product):
             return first.replace("..", "") <= day <= (last.replace("..", "") or "9999")
         return True
 
-    def _search(self, url: str) -> Iterable[Any]:
+    def _search(self, reach: Reach) -> Iterator[Any]:
         """Ask an API."""
-        client = need("pystac_client", "stac")
+        client, url = need("pystac_client", "stac"), reach.where
         if not (self.collections and self.bbox and self.datetime):
             raise ConfigError(
                 f"{url} is an API: the options collections, bbox and datetime must say what to "
@@ -198,11 +221,10 @@ class Stac(Product):
                 f'login is "{self.login}"; the files of {url} can only be read with login = '
                 f'"{asked}".'
             )
-        search = client.Client.open(url).search(
+        api = client.Client.open(url, stac_io=reach.stac_io(static=False))
+        yield from api.search(
             collections=list(self.collections), bbox=self.bbox, datetime=self.datetime
-        )
-        found: Iterable[Any] = search.items()
-        return found
+        ).items()
 
 
 # --- items ----------------------------------------------------------------------------------------
@@ -227,7 +249,7 @@ def _period(text: str) -> str:
     return "/".join(end or ".." for end in (ends * 2)[:2])
 
 
-def _static(where: str) -> Iterator[Any]:
+def _static(where: str, reach: Reach) -> Iterator[Any]:
     """Walk the items of a catalogue of files, of one file, or of the files of a folder."""
     pystac = need("pystac", "stac")
     path = Path(where)
@@ -237,21 +259,31 @@ def _static(where: str) -> Iterator[Any]:
         if not files:
             raise SceneError(f"no STAC catalogue or item lies in {where}. Expected {EXPECTED}.")
         for file in files:
-            yield from _static(str(file))
+            yield from _static(str(file), reach)
         return
+    reader = reach.stac_io(static=True)
+    content = json.loads(reader.read_text(where))
+    if content["type"] in ("Feature", "FeatureCollection"):
+        # Not brought to STAC's present version: that would ask for its collection's URL.
+        for item in content.get("features", [content]):
+            yield pystac.Item.from_dict(item, href=where, migrate=False)
+    else:
+        yield from pystac.Catalog.from_file(where, reader).get_items(recursive=True)
+
+
+@contextmanager
+def _reading(reach: Reach) -> Iterator[None]:
+    """Name a catalogue that cannot be read, and what it leads to that is out of reach."""
     try:
-        content = json.loads(pystac.StacIO.default().read_text(where))
-        if content["type"] in ("Feature", "FeatureCollection"):
-            # Not brought to STAC's present version: that would ask for its collection's URL.
-            for item in content.get("features", [content]):
-                yield pystac.Item.from_dict(item, href=where, migrate=False)
-        else:
-            yield from pystac.Catalog.from_file(where).get_items(recursive=True)
-    except (
-        OSError, ValueError, KeyError, TypeError, pystac.STACError, pystac.STACTypeError
-    ) as error:  # fmt: skip
+        yield
+    except BiastfError:
+        raise
+    except Exception as error:  # catalogues hold anything, and libraries raise it
+        if isinstance(error.__cause__, BiastfError):  # of a link that pystac followed
+            raise error.__cause__ from None
+        why = why_refused(error, reach.schemes)
         raise SceneError(
-            f"no STAC catalogue or item can be read at {where} ({error!r}). Expected {EXPECTED}."
+            f"{reach.where}, as a STAC catalogue or item, {why}. Expected {EXPECTED}."
         ) from error
 
 

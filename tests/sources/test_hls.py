@@ -337,8 +337,8 @@ def catalogue(folder, *sensors, name="{}", **item):
         for file in some(sorted(scene.glob("*.tif"))):
             found.add_asset(file.name.split(".")[-2], pystac.Asset(str(file)))
         top.add_item(found)
-    top.normalize_and_save(str(folder / "stac"), pystac.CatalogType.ABSOLUTE_PUBLISHED)
-    return folder / "stac" / "catalog.json"
+    top.normalize_and_save(str(folder), pystac.CatalogType.ABSOLUTE_PUBLISHED)
+    return folder / "catalog.json"
 
 
 @pytest.mark.parametrize(("sensor", "numbers"), [("L30", L30), ("S30", S30)])

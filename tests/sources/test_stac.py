@@ -107,7 +107,7 @@ def test_api_is_asked_for_what_the_options_say(monkeypatch, catalogue):
         def items(self):
             return pystac.Catalog.from_file(str(catalogue / "catalog.json")).get_items()
 
-    monkeypatch.setattr(client.Client, "open", lambda _: Stub())
+    monkeypatch.setattr(client.Client, "open", lambda *_, **__: Stub())
     where = {"bbox": (1.0, 2.0, 3.0, 4.0), "datetime": "2021-04-01/2021-05-01"}
     product = build_product("stac", like="landsat-c2-l2", collections=["landsat-c2l2-sr"], **where)
     assert len(product.find_scenes("https://stac.example/v1")) == 3
@@ -195,7 +195,7 @@ def test_keys_that_are_ends_of_names_are_known(tmp_path):
     names = [f"/archive/{n}.tif" for n in range(len(keys))]
     name = "LC08_L2SR_081119_20200101_20200823_02_T2"
     path = item(tmp_path, names, id_=name, keys=keys)
-    (found,) = build_product("stac", like="landsat-c2-l2").find_scenes(path)
+    (found,) = build_product("stac", like="landsat-c2-l2", allow=["file"]).find_scenes(path)
     assert (found.id, found.problem) == (name, "")
     assert str(found.files["blue"]) == "/archive/1.tif"
     assert str(found.files["swir2"]) == "/archive/6.tif"
@@ -225,7 +225,7 @@ def test_keys_of_stactools_are_known_for_both_sensors_of_hls(tmp_path):
     for sensor in ("L30", "S30"):
         id_ = f"HLS.{sensor}.T19LDD.2022165T144027.v2.0"
         item(tmp_path, [f"/x/{key}.tif" for key in keys], id_=id_, keys=keys)
-    for scene in some(build_product("stac", like="hls").find_scenes(tmp_path)):
+    for scene in some(build_product("stac", like="hls", allow=["file"]).find_scenes(tmp_path)):
         assert not scene.problem
         assert str(scene.files["swir1"]) == "/x/swir_1.tif"
 
@@ -238,22 +238,24 @@ def test_tile_and_preference_of_hls_are_honoured(tmp_path):
     folders.append(test_hls.write_scene(tmp_path, "L30", tile="13TFF"))
     for folder in folders:
         item(tmp_path / "items", sorted(folder.glob("*.tif")), id_=folder.name)
-    hls = {"like": "hls", "options": {"tile": "13TFE", "prefer": "S30"}}
+    hls = {"like": "hls", "allow": ["file"], "options": {"tile": "13TFE", "prefer": "S30"}}
     found = build_product("stac", **hls).find_scenes(tmp_path / "items")
     assert [s.id.split(".")[1:3] for s in found] == [["S30", "T13TFE"], ["L30", "T13TFE"]]
     with pytest.raises(SceneError, match=facts("13TFE", "13TFF")):
-        build_product("stac", like="hls").find_scenes(tmp_path / "items")
+        build_product("stac", like="hls", allow=["file"]).find_scenes(tmp_path / "items")
 
 
 def test_granules_of_both_kinds_are_found(tmp_path):
     pytest.importorskip("pyhdf")
-    modis = test_granules.write(tmp_path / "files" / test_granules.name(), test_granules.mod09())
+    modis = test_granules.write(
+        tmp_path / "modis" / "files" / test_granules.name(), test_granules.mod09()
+    )
     item(tmp_path / "modis", [modis], id_="MOD09GA.A2020001.h29v12.061", keys=["hdf"])
     product = build_product("stac", like="mod09ga")
     (scene,) = product.find_scenes(tmp_path / "modis")
     assert scene.key == "MOD09GA.A2020001.h29v12"
     assert product.to_reflectance(product.open_scene(scene))["view_zenith"][0, 0] == 23
-    viirs = test_viirs.write(tmp_path / "files" / test_viirs.name(), test_viirs.vnp09())
+    viirs = test_viirs.write(tmp_path / "viirs" / "files" / test_viirs.name(), test_viirs.vnp09())
     item(tmp_path / "viirs", [viirs], id_="VNP09GA", keys=["data"])
     product = build_product("stac", like="vnp09ga")
     (scene,) = product.find_scenes(tmp_path / "viirs")
@@ -273,7 +275,9 @@ def test_files_of_planetary_computer_are_signed_when_they_are_read(scenes, monke
     monkeypatch.setitem(sys.modules, "planetary_computer", SimpleNamespace(sign=sign))
     for file in scenes.parent.glob("*.TIF"):
         file.unlink()
-    product = build_product("stac", like="landsat-c2-l2", login="planetary-computer")
+    product = build_product(
+        "stac", like="landsat-c2-l2", login="planetary-computer", allow=["http"]
+    )
     (scene,) = product.find_scenes(scenes)
     # A cube knows its scenes by their files: a signature would make every scene a new one.
     assert signed == []
@@ -346,6 +350,7 @@ def account(monkeypatch):
 
     client = SimpleNamespace(login=login, get_edl_token=lambda: {"access_token": "open sesame"})
     monkeypatch.setitem(sys.modules, "earthaccess", client)
+    monkeypatch.setattr("biastf_xr.sources.stac.TOKEN_HOSTS", ("127.0.0.1",))
     _login.earthdata.cache_clear()
     yield client
     _login.earthdata.cache_clear()
@@ -354,7 +359,7 @@ def account(monkeypatch):
 def test_files_of_earthdata_are_read_with_the_token_of_the_login(
     guarded, account, scenes, tmp_path
 ):
-    product = build_product("stac", like="landsat-c2-l2", login="earthdata")
+    product = build_product("stac", like="landsat-c2-l2", login="earthdata", allow=["http"])
     report = ingest(product, guarded, tmp_path / "behind.zarr", kind="fine")
     assert not report.rejected
     ingest(build_product("stac", like="landsat-c2-l2"), scenes, tmp_path / "c.zarr", kind="fine")
@@ -363,7 +368,7 @@ def test_files_of_earthdata_are_read_with_the_token_of_the_login(
 
 
 def test_files_behind_a_login_are_not_read_without(guarded, tmp_path):
-    product = build_product("stac", like="landsat-c2-l2")
+    product = build_product("stac", like="landsat-c2-l2", allow=["http"])
     with pytest.raises(SceneError, match=facts("127.0.0.1", "401")):
         ingest(product, guarded, tmp_path / "behind.zarr", kind="fine")
 
@@ -456,11 +461,10 @@ def test_items_behind_links_are_found_and_dead_links_named(tmp_path):
     item = pystac.Item("one", SQUARE, None, dt.datetime(2021, 4, 1, tzinfo=dt.UTC), {})
     for key in KEYS.values():
         item.add_asset(key, pystac.Asset(f"https://example.org/{key}.tif"))
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "one.json").write_text(json.dumps(item.to_dict()))
     folder = tmp_path / "items"
-    folder.mkdir()
-    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "one.json").write_text(json.dumps(item.to_dict()))
+    (folder / "linked").symlink_to(folder / "a")
     (folder / "gone").symlink_to(tmp_path / "nowhere")
     one, gone = build_product("stac", like="landsat-c2-l2").find_scenes(folder)
     assert (one.id, one.problem, gone.id) == ("one", "", "gone")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -340,3 +343,290 @@ def test_netcdf_is_not_opened_for_a_product_that_has_none(tmp_path):
     test_forms.order_netcdf(tmp_path, "MOD09GA.061", test_forms.daily())
     with pytest.raises(SceneError, match=facts("500m_aid0001.nc", "GTiff")):
         open_array(tmp_path / "MOD09GA.061_500m_aid0001.nc", Readable())
+
+
+# --- catalogues ---------------------------------------------------------------------------------
+
+LAYERS = product_class("landsat-c2-l2").asset_keys
+
+
+def write_item(path, href, **changes):
+    """Write an item whose files lie where `href` says, by the key of each."""
+    made = {
+        "type": "Feature", "stac_version": "1.0.0", "id": landsat.scene_id(), "geometry": None,
+        "links": [], "properties": {"datetime": "2021-04-01T00:00:00Z"},
+        "assets": {keys[0]: {"href": href.format(keys[0])} for keys in LAYERS.values()},
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(made | changes))
+    return path
+
+
+def write_files(folder):
+    for n, keys in enumerate(LAYERS.values()):
+        landsat.tiff(folder / f"{keys[0]}.tif", np.full(landsat.SHAPE, 10_000 + n, np.uint16))
+
+
+def stac(**options):
+    return build_product("stac", like="landsat-c2-l2", **options)
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "http://127.0.0.1:{port}/{{}}.tif", "HTTP://127.0.0.1:{port}/{{}}.tif",
+        "ftp://127.0.0.1:{port}/{{}}.tif", "gs://bucket/{{}}.tif",
+        "zip+https://127.0.0.1:{port}/{{}}.zip!a.tif", "/vsicurl/http://127.0.0.1:{port}/{{}}.tif",
+        "/vsicurl?url=http%3A%2F%2F127.0.0.1:{port}%2F{{}}", "vrt://{outside}/{{}}.tif",
+        "file://{outside}/{{}}.tif", "{outside}/{{}}.tif", "../outside/{{}}.tif",
+        "../items/../outside/{{}}.tif", "/vsitar/{{{{{outside}}}}}/{{}}.tif",
+    ],
+)  # fmt: skip
+def test_files_out_of_reach_are_named_and_not_asked_for(tmp_path, canary, href):
+    write_files(tmp_path / "outside")
+    href = href.format(port=canary.port, outside=tmp_path / "outside")
+    write_item(tmp_path / "items" / "item.json", href)
+    for where in (tmp_path / "items", tmp_path / "items" / "item.json"):
+        (scene,) = stac().find_scenes(where)
+        assert re.search("allow = ", scene.problem), scene
+    with pytest.raises(SceneError, match=facts(landsat.scene_id(), "allow")):
+        ingest(stac(), tmp_path / "items", tmp_path / "fine.zarr", kind="fine")
+    assert not canary.asked()
+
+
+@pytest.mark.parametrize("href", ["{outside}/{{}}.tif", "file://{outside}/{{}}.tif"])
+def test_files_elsewhere_are_read_where_that_is_allowed(tmp_path, href):
+    write_files(tmp_path / "outside")
+    write_item(tmp_path / "items" / "item.json", href.format(outside=tmp_path / "outside"))
+    (scene,) = stac(allow=["file"]).find_scenes(tmp_path / "items")
+    assert not scene.problem
+    assert stac(allow=["file"]).open_scene(scene)["nir"].shape == landsat.SHAPE
+
+
+def test_links_are_followed_within_the_folder_only(tmp_path):
+    root, outside = tmp_path / "items", tmp_path / "outside"
+    write_files(outside)
+    write_files(root / "inside")
+    write_item(root / "item.json", "here/{}.tif")
+    for target, reached in ((root / "inside", True), (outside, False)):
+        (root / "here").unlink(missing_ok=True)
+        (root / "here").symlink_to(target)
+        (scene,) = stac().find_scenes(root)
+        assert (not scene.problem) is reached, scene.problem
+    # Of the files themselves, also of those that lie beside their item.
+    for keys in LAYERS.values():
+        (root / f"{keys[0]}.tif").symlink_to(outside / f"{keys[0]}.tif")
+    write_item(root / "item.json", "https://example.org/{}.tif")
+    (scene,) = stac().find_scenes(root)
+    assert re.match(facts("blue.tif", root, 'allow = ["file"]'), scene.problem)
+    (root / "here").unlink()
+    # And of the items.
+    (root / "item.json").rename(outside / "item.json")
+    (root / "linked").symlink_to(outside)
+    with pytest.raises(SceneError, match=facts(root, "item.json", 'allow = ["file"]')):
+        stac().find_scenes(root)
+    (root / "linked").unlink()
+    (root / "linked").symlink_to("linked")
+    write_item(root / "item.json", "linked/_{}.tif")
+    assert "linked" in stac().find_scenes(root)[0].problem
+
+
+def catalogue(path, *links):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = {"type": "Catalog", "id": "top", "stac_version": "1.0.0", "description": "-",
+            "links": [{"rel": rel, "href": href} for rel, href in links]}  # fmt: skip
+    path.write_text(json.dumps(made))
+    return path
+
+
+@pytest.mark.parametrize("rel", ["item", "child"])
+def test_links_of_a_catalogue_lead_no_further(tmp_path, canary, rel):
+    write_item(tmp_path / "outside" / "item.json", "https://example.org/{}.tif")
+    for href in (f"http://127.0.0.1:{canary.port}/item.json", "../outside/item.json",
+                 f"ftp://127.0.0.1:{canary.port}/item.json", f"file://{tmp_path}/outside/item.json",
+                 str(tmp_path / "outside" / "item.json")):  # fmt: skip
+        top = catalogue(tmp_path / "in" / "catalog.json", (rel, href))
+        for where in (top, top.parent):
+            with pytest.raises(SceneError, match=facts("allow = ")):
+                stac().find_scenes(where)
+    assert not canary.asked()
+    catalogue(top, ("item", "../outside/item.json"))
+    assert len(stac(allow=["file"]).find_scenes(top)) == 1
+
+
+def test_a_catalogue_that_holds_itself_ends(tmp_path):
+    top = catalogue(tmp_path / "catalog.json", ("child", "./catalog.json"))
+    with pytest.raises(SceneError, match=facts(top)):
+        stac().find_scenes(top)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"assets": 5}, {"assets": {"blue": 5}}, {"assets": {"blue": {"href": 5}}}, {"bbox": ["x"]},
+        {"properties": 5}, {"properties": {"datetime": 5}}, {"links": 5}, {"id": None},
+        {"id": ["x"]}, {"links": ["self"]},
+    ],
+)  # fmt: skip
+def test_items_of_any_content_are_named(tmp_path, changes):
+    path = write_item(tmp_path / "item.json", "{}.tif", **changes)
+
+    def problems():
+        try:
+            return [s.problem for s in stac(bbox=(1.0, 2.0, 3.0, 4.0)).find_scenes(path)]
+        except SceneError as error:
+            return [str(error)]
+
+    assert all(some(problems()))
+
+
+# Serves a catalogue, an API with pages, and redirects.  A process of its own: the lock of Python is
+# held while GDAL opens a file.
+SERVER = """
+import http.server, json, pathlib, sys
+
+folder, other = pathlib.Path(sys.argv[1]), sys.argv[2]
+
+class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        here = f"http://127.0.0.1:{self.server.server_address[1]}"
+        name = self.path.partition("?")[0].strip("/")
+        if name.startswith("to/"):
+            self.send_response(302)
+            self.send_header("Location", other + "/" + name[3:])
+            self.end_headers()
+            return
+        content = (folder / name).read_bytes().replace(b"HERE", here.encode())
+        self.send_response(200)
+        self.send_header("Content-Length", len(content))
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args):
+        pass
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Serve a folder; what it has below "to" is elsewhere."""
+    (tmp_path / "served").mkdir()
+    running = []
+
+    def start(other="https://example.org"):
+        command = [sys.executable, "-c", SERVER, str(tmp_path / "served"), other]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return f"http://127.0.0.1:{running[-1].stdout.readline().strip()}"
+
+    yield start
+    for server in running:
+        server.kill()
+        server.communicate()
+
+
+def elsewhere_of(canary, secret):
+    return [f"ftp://127.0.0.1:{canary.port}", f"file://{secret.parent}"]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_redirect_leads_to_no_other_scheme(serve, canary, secret, tmp_path, place):
+    where = serve(elsewhere_of(canary, secret)[place])
+    write_item(tmp_path / "item.json", f"{where}/to/secret.tif?{{}}")
+    (scene,) = stac(allow=["http"]).find_scenes(tmp_path / "item.json")
+    with pytest.raises(SceneError, match=facts(f"{where}/to/secret.tif", "http")) as caught:
+        stac(allow=["http"]).open_scene(scene)
+    assert re.search("leads to (ftp|file)://", str(caught.value))
+    for start in (f"{where}/to/catalog.json", f"{where}/to/stac"):
+        with pytest.raises(SceneError, match=r"leads to (ftp|file)://"):
+            stac(allow=["http"], **ASKED).find_scenes(start)
+    assert not canary.asked()
+
+
+def test_gdal_alone_would_follow_a_redirect(serve, canary):
+    """The control: why redirects are looked at before GDAL is."""
+    where = serve(f"ftp://127.0.0.1:{canary.port}")
+    with pytest.raises(rasterio.errors.RasterioIOError):
+        rasterio.open(f"{where}/to/secret.tif")
+    assert canary.asked()
+
+
+def test_redirects_within_the_allowed_schemes_are_followed(serve, tmp_path):
+    write_files(tmp_path / "served")
+    where = serve(serve())
+    write_item(tmp_path / "item.json", f"{where}/to/{{}}.tif")
+    (scene,) = stac(allow=["http"]).find_scenes(tmp_path / "item.json")
+    assert stac(allow=["http"]).open_scene(scene)["nir"].load().shape == landsat.SHAPE
+
+
+ASKED = {"collections": ["c"], "bbox": (1.0, 2.0, 3.0, 4.0), "datetime": "2021-04-01"}
+
+
+def api(folder, following, **item):
+    """Write an API: its page of items is followed by another."""
+    href = item.pop("href", "https://example.org/{}.tif")
+    made = json.loads(write_item(folder / "item", href, **item).read_text())
+    links = [{"rel": "next", "href": following, "method": "GET"}] if following else []
+    page = {"type": "FeatureCollection", "features": [made], "links": links}
+    (folder / "search").write_text(json.dumps(page))
+    top = json.loads(catalogue(folder / "stac").read_text())
+    top["links"] = [{"rel": "search", "href": "HERE/search", "type": "application/geo+json",
+                      "method": "POST"}]  # fmt: skip
+    top["conformsTo"] = ["https://api.stacspec.org/v1.0.0/core",
+                         "https://api.stacspec.org/v1.0.0/item-search"]  # fmt: skip
+    (folder / "stac").write_text(json.dumps(top))
+
+
+def test_pages_of_an_api_lead_no_further(serve, canary, tmp_path):
+    where = serve(f"ftp://127.0.0.1:{canary.port}")
+    page = tmp_path / "private.json"
+    page.write_text(json.dumps({"type": "FeatureCollection", "features": [], "links": []}))
+    api(tmp_path / "served", "")
+    assert len(stac(allow=["http"], **ASKED).find_scenes(f"{where}/stac")) == 1
+    said = r"(leads to|lies at) ftp://|is a file of this machine"
+    for following in (f"ftp://127.0.0.1:{canary.port}/p", "HERE/to/p", f"file://{page}", str(page)):
+        api(tmp_path / "served", following)
+        with pytest.raises(SceneError, match=said):
+            stac(allow=["http"], **ASKED).find_scenes(f"{where}/stac")
+    with pytest.raises(SceneError, match=facts(where, 'allow = ["http"]')):
+        stac(**ASKED).find_scenes(f"{where}/stac")
+    assert not canary.asked()
+
+
+def test_a_catalogue_behind_a_url_names_no_file_of_this_machine(serve, tmp_path):
+    write_files(tmp_path / "outside")
+    where = serve()
+    mine = {"links": [{"rel": "self", "href": str(tmp_path / "outside" / "item.json")}]}
+    for href in (f"{tmp_path}/outside/{{}}.tif", f"file://{tmp_path}/outside/{{}}.tif"):
+        api(tmp_path / "served", "", href=href)
+        (scene,) = stac(allow=["http"], **ASKED).find_scenes(f"{where}/stac")
+        assert scene.problem
+        assert not scene.files
+    api(tmp_path / "served", "", **mine)  # whose files would lie beside the item
+    (scene,) = stac(allow=["http"], **ASKED).find_scenes(f"{where}/stac")
+    assert str(tmp_path / "outside") in scene.problem
+
+
+def test_the_token_of_a_login_goes_to_who_gave_it_only(tmp_path, monkeypatch):
+    def asked():
+        raise AssertionError("a login was made")
+
+    monkeypatch.setattr("biastf_xr.sources.stac.earthdata", asked)
+    for host in ("example.org", "nasa.gov.example.org", "example-nasa.gov", "nasa.gov@example.org"):
+        write_item(tmp_path / "item.json", f"https://{host}/{{}}.tif")
+        (scene,) = stac(login="earthdata").find_scenes(tmp_path / "item.json")
+        assert re.match(facts("example", "token", ".nasa.gov"), scene.problem)
+    write_item(tmp_path / "item.json", "https://data.lpdaac.earthdatacloud.nasa.gov/{}.tif")
+    (scene,) = stac(login="earthdata").find_scenes(tmp_path / "item.json")
+    assert not scene.problem
