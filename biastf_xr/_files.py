@@ -1,4 +1,4 @@
-"""Files on disk: the one place that makes, replaces, extends and removes them.
+"""Files on disk: the one place that makes, replaces, extends, removes and reads them.
 
 Folders may be shared, and others may have put links, pipes or devices where we write and read.
 
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from biastf_xr._system import writing_to
-from biastf_xr.errors import StoreWriteError
+from biastf_xr.errors import ConfigError, StoreWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +78,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def copy_file(source: Path, path: Path) -> None:
+    """Write a copy of a file, at once."""
+    with replacing(path) as partial:
+        shutil.copyfile(source, partial)
+
+
 def own_folder(path: Path) -> Path:
     """Make a folder of a name that we make up, or take the one that is there, if it is one."""
     with writing_to(str(path)):
@@ -96,6 +102,7 @@ def open_own(path: Path, mode: str) -> IO[str]:
 
     `mode`: "a" to write at its end, "a+" to read it too.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     how = os.O_RDWR if "+" in mode else os.O_WRONLY
     try:
@@ -166,13 +173,30 @@ def read_bytes(path: str | Path) -> bytes:
         return file.read()
 
 
-def open_regular(path: str | Path, *, at: int | None = None, flags: int = 0) -> IO[bytes]:
+def read_text(path: Path) -> str:
+    """Read a text that a person saved: UTF-8, with a byte order mark or without.
+
+    OSError is the caller's: it knows what is missing.
+    """
+    data = read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wide = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
+        found = "UTF-16" if wide else f"byte 0x{data[error.start]:02x} at {error.start}"
+        raise ConfigError(
+            f"{path} is no text in UTF-8 ({found}). Save it as UTF-8 in the editor."
+        ) from error
+
+
+def open_regular(path: str | Path, *, own: bool = False, at: int | None = None) -> IO[bytes]:
     """Open a regular file for reading; a pipe, a device, a socket, a folder is an OSError.
 
+    `own`: Whether we have made up its name; then it is no link.
     `at`: Folder, open, that the path is relative to.
     """
-    # Without waiting for who would write to a pipe.
-    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags, dir_fd=at)
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for who writes to a pipe
+    number = os.open(path, flags | (os.O_NOFOLLOW if own else 0), dir_fd=at)
     try:
         _check(os.fstat(number), path)
     except OSError:

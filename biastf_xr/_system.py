@@ -1,4 +1,4 @@
-"""What the system refuses, with what to do about it; texts of people, however they were saved."""
+"""What the system refuses, with what to do about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from biastf_xr.errors import BiastfError, ConfigError, StoreWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _FILES = "Raise the limit (`ulimit -n 4096`), or use fewer workers"
 _PLACE = "Correct the permissions, or name another folder"
@@ -110,20 +109,4 @@ def check_projections() -> None:
         )
         raise ConfigError(
             f"no projection can be looked up in the database of PROJ ({error}). {advice}."
-        ) from error
-
-
-def read_text(path: Path) -> str:
-    """Read a text that a person saved: UTF-8, with a byte order mark or without.
-
-    OSError is the caller's: it knows what is missing.
-    """
-    data = path.read_bytes()
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        wide = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
-        found = "UTF-16" if wide else f"byte 0x{data[error.start]:02x} at {error.start}"
-        raise ConfigError(
-            f"{path} is no text in UTF-8 ({found}). Save it as UTF-8 in the editor."
         ) from error

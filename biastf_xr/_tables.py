@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import replacing
 from biastf_xr._html import escape
 from biastf_xr._outside import visible
 
@@ -133,9 +134,9 @@ def _best(what: str, values: Sequence[Any]) -> float | None:
 
 def write_csv(frame: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, every text on one line."""
-    frame.map(lambda value: visible(value) if isinstance(value, str) else value).to_csv(
-        path, index=False
-    )
+    plain_text = frame.map(lambda value: visible(value) if isinstance(value, str) else value)
+    with replacing(path) as partial:
+        plain_text.to_csv(partial, index=False)
 
 
 def plain(value: Any) -> Any:

@@ -15,9 +15,10 @@ import pydantic
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from biastf_xr._days import to_days
+from biastf_xr._files import read_text, real
 from biastf_xr._html import link
 from biastf_xr._keys import known_keys, merged, taken
-from biastf_xr._system import read_text, remedy
+from biastf_xr._system import remedy
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
 from biastf_xr.cluster import ClusterSpec
@@ -655,7 +656,7 @@ def _resolve_update(section: UpdateSection, output: str, folder: Path) -> Update
     """Return the scheduled job with its folders."""
     beside = folder / store_at(output).beside
     default = beside.with_name(f"{beside.name.removesuffix('.zarr')}.nights")
-    place = folder / section.folder if section.folder else default
+    place = real(folder / section.folder) if section.folder else default
     export = section.export and folder / section.export
     catalogue = section.publish and folder / section.publish
     return section.model_copy(update={"folder": place, "export": export, "publish": catalogue})

@@ -15,7 +15,8 @@ import pytest
 from checks import facts, some
 
 from biastf_xr._doctor import check_machine
-from biastf_xr._system import REMEDIES, is_shortage, number_of, read_text, remedy, writing_to
+from biastf_xr._files import read_text
+from biastf_xr._system import REMEDIES, is_shortage, number_of, remedy, writing_to
 from biastf_xr.config import read_config
 from biastf_xr.cube import ingest
 from biastf_xr.errors import ConfigError, SceneError, StoreWriteError

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import own_folder
 from biastf_xr._update.health import failed_checks, newest_days
 from biastf_xr._update.outcomes import Outcome, outcome_of
 from biastf_xr._update.records import Accuracy, RunRecords, StepRecord, UpdateReport
@@ -83,7 +84,7 @@ class _Run:
         self.region, self.config, self.records, self.report = region, region.config, records, report
         self.today, self.progress, self.on_step = today, progress, on_step
         self.started = time.perf_counter()
-        self.log = RunLog(records.folder / LOG)
+        self.log = RunLog(own_folder(records.folder) / LOG)
 
     def execute(self) -> UpdateReport:
         """Do every step, and write down what came of it."""

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from biastf_xr import _html as html
-from biastf_xr._files import write_text
+from biastf_xr._files import own_folder, write_text
 from biastf_xr._html import escape
 from biastf_xr._summary import duration
 from biastf_xr._tables import Html, Table
@@ -51,6 +51,7 @@ def write_status(config: Config, *, today: dt.date | None = None) -> Path:
     `today`: The day that ages are counted from; the day it is in UTC by default.
     """
     path = status_path(config)
+    own_folder(path.parent)
     write_text(path, status_page(config, today=today or dt.datetime.now(dt.UTC).date()))
     return path
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import own_folder, remove, write_text
 from biastf_xr._summary import Summary
 from biastf_xr._tables import write_csv
 from biastf_xr.cli._terminal import console, progress_of, say, show, stages
@@ -53,12 +54,12 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     _write_scenes(scenes, output)
     console.rule("2. ingest into Zarr cubes")
     path, workers = output / "demo.toml", changes.get("cluster", {}).get("workers")
-    path.write_text(_config(workers, ()), "utf-8")
+    write_text(path, _config(workers, ()))
     region = Region.from_file(path, changes)
     with stages() as progress:
         show(region.ingest(overwrite=True, progress=progress))
     withheld = _choose_withheld(region.config)
-    path.write_text(_config(workers, withheld), "utf-8")
+    write_text(path, _config(workers, withheld))
     region = Region.from_file(path, changes)
     say(f"withheld from training and fusion: {', '.join(withheld)}")
     console.rule("3. fit biastf-plus")
@@ -113,16 +114,14 @@ def preview_demo(output: Path, *, size: int, days: int) -> dict[str, Any]:
 
 
 def _write_scenes(region: Any, output: Path) -> None:
-    import shutil
-
     from biastf_xr.testing import write_landsat, write_mod09ga
 
     for name, label, write in (
         ("landsat", "Landsat Collection 2 Level-2 GeoTIFFs", write_landsat),
         ("modis", "MOD09GA GeoTIFFs", write_mod09ga),
     ):
-        folder = output / "scenes" / name
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = own_folder(output / "scenes") / name
+        remove(folder)
         with progress_of(f"write {label}") as advance:
             files = write(region, folder, lambda done, total: advance("", done, total))
         say(f"{len(files)} files in {folder}")

@@ -243,7 +243,6 @@ def evaluate(
 
     `biastf-xr evaluate config.toml --design leave-region,rows=2,columns=2`
     """
-    from biastf_xr._files import replacing
     from biastf_xr._tables import write_csv
     from biastf_xr.cli._terminal import say, show, stages
     from biastf_xr.errors import ConfigError
@@ -276,8 +275,7 @@ def evaluate(
         found = {"design": done.design, "methods": done.methods, "folds": folds}
         return found if done.cube is None else {"cube": done.cube, "scored": done.dates}
     if ".csv" in files:
-        with replacing(files[".csv"]) as partial:
-            write_csv(done.scores.table, partial)
+        write_csv(done.scores.table, files[".csv"])
         say(f"every figure in {files['.csv']}")
     if ".htm" in files:
         page = done.write_report(files[".htm"])

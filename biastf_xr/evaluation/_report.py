@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr import _html as html
-from biastf_xr._files import replacing
+from biastf_xr._files import write_text
 from biastf_xr._outside import json_text
 from biastf_xr._tables import Table, plain
 from biastf_xr.evaluation._gallery import Gallery, chart_by_date, chart_calibration
@@ -61,8 +61,7 @@ def write_report(
     data["error_scale"] = gallery.scale if gallery.days() else None
     text = json_text(data, indent=1, allow_nan=False)
     for file, content in (path.with_suffix(".json"), text), (path, _page(data, scores, gallery)):
-        with replacing(file) as partial:
-            partial.write_text(content, "utf-8")
+        write_text(file, content)
     return path
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import open_own
 from biastf_xr._outside import json_text
 from biastf_xr._summary import Summary, Told
 from biastf_xr._system import writing_to
@@ -138,8 +139,7 @@ class RunLog:
         self._file = None
         if path is not None:
             with writing_to(str(path)):
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115  (see close)
+                self._file = open_own(Path(path), "a")
 
     def write(self, event: str, **about: Any) -> None:
         """Write one line."""

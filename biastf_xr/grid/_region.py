@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr._system import read_text
+from biastf_xr._files import read_text
 from biastf_xr.errors import ConfigError, GridMismatchError
 from biastf_xr.grid._zones import LONLAT, NORTH, in_crs, metric, restated, zone_around
 

@@ -6,13 +6,13 @@ takes the same `Prediction`; the method never learns who asked.
 
 from __future__ import annotations
 
-import shutil
 from abc import abstractmethod
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from biastf_xr._files import copy_file
 from biastf_xr._summary import Summary, Told
 from biastf_xr.brackets import BracketRule, usable_dates
 from biastf_xr.errors import CheckpointError, MethodError
@@ -450,10 +450,9 @@ class LearnedMethod(Method, Told):
             The method that refers to it.
         """
         path = Path(path).resolve()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(self.checkpoint, path)
+        copy_file(self.checkpoint, path)
         if (readable := files.card_path(self.checkpoint)).exists():
-            shutil.copyfile(readable, files.card_path(path))
+            copy_file(readable, files.card_path(path))
         moved: Self = replace(self, checkpoint=path)  # type: ignore[type-var]
         return moved
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from biastf_xr._files import read_bytes, write_text
 from biastf_xr.cube._cube import open_cube
 from biastf_xr.cube._ingest import ingest
 from biastf_xr.errors import SceneError
@@ -185,10 +186,9 @@ def _require(cube: xr.Dataset, days: Sequence[str], rejected: dict[str, str], pa
 def _update_journal(path: Path, stamps: dict[str, list[int]]) -> bool:
     """Note which files a cube is made of; return whether it is of other versions of them."""
     journal = path.with_name(f"{path.name}.files.json")
-    known = json.loads(journal.read_text("utf-8")) if journal.exists() and path.exists() else {}
+    known = json.loads(read_bytes(journal)) if journal.exists() and path.exists() else {}
     stale = path.exists() and (
         not known or any(known.get(name, stamp) != stamp for name, stamp in stamps.items())
     )
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    journal.write_text(json.dumps(stamps if stale else known | stamps, indent=1), "utf-8")
+    write_text(journal, json.dumps(stamps if stale else known | stamps, indent=1))
     return stale

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import to_days
-from biastf_xr._files import replacing
+from biastf_xr._files import own_folder, read_bytes, write_text
 from biastf_xr._tables import plain
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._guards import pair_cubes
+from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ConfigError, CubeExistsError, LeakError, MissingPairError
 from biastf_xr.evaluation.metrics import score_image
 from biastf_xr.fusion._lazy import fuse
@@ -72,7 +73,7 @@ class PaperRun:
         import xarray as xr
 
         path = _prediction_store(self.folder, Cell(pair, method))
-        found: xr.Dataset = xr.open_zarr(path, consolidated=False, decode_coords="all")
+        found: xr.Dataset = xr.open_zarr(store_at(path).reader(), decode_coords="all")
         return found
 
 
@@ -198,8 +199,8 @@ def _make(
         "share": float(scored.sum() / target.valid.sum()),
         "scores": [[m, b, v] for (m, b), v in scores.items() if m in MEASURES],
     }
-    with replacing(_score_file(folder, cell)) as partial:
-        partial.write_text(json.dumps(found, indent=1), "utf-8")
+    own_folder(folder / "cells")
+    write_text(_score_file(folder, cell), json.dumps(found, indent=1))
 
 
 def _built(
@@ -215,7 +216,7 @@ def _built(
         raise LeakError(f"{cell.method} was trained on its target {protocol.day(cell.pair)}.")
     save: Any = getattr(method, "save", None)
     if save:
-        method = save(folder / "models" / f"{cell}.safetensors")
+        method = save(own_folder(folder / "models") / f"{cell}.safetensors")
     return method
 
 
@@ -245,7 +246,10 @@ def _write_prediction(path: Path, image: xr.Dataset) -> None:
         kept[band] = kept[band].copy(data=round_mantissa(kept[band].values))
     shape = tuple(min(512, kept.sizes[d]) for d in ("y", "x"))
     encoding = {band: {"chunks": shape, "compressors": codecs(4)} for band in bands}
-    kept.to_zarr(path, mode="w", encoding=encoding, consolidated=False)
+    own_folder(path.parent)
+    store = store_at(path)
+    with store.lock(), store.build("prediction", replace=True) as edit:
+        kept.to_zarr(edit.store, mode="w-", encoding=encoding, consolidated=False)
 
 
 def _prediction_store(folder: Path, cell: Cell) -> Path:
@@ -284,7 +288,7 @@ def _kept(
         path = _score_file(folder, cell)
         if not (path.exists() and _prediction_store(folder, cell).exists()):
             continue
-        known = json.loads(path.read_text("utf-8"))["record"]
+        known = json.loads(read_bytes(path))["record"]
         if known == record:
             kept.append(cell)
         else:
@@ -305,7 +309,7 @@ def _scores(folder: Path, protocol: PaperProtocol, cells: list[Cell]) -> Any:
     columns = ["pair", "date", "measure", "band", "method", "value", "pixels", "share"]
     rows = []
     for cell in cells:
-        found = json.loads(_score_file(folder, cell).read_text("utf-8"))
+        found = json.loads(read_bytes(_score_file(folder, cell)))
         rows += [
             (cell.pair, protocol.day(cell.pair), measure, band, cell.method, value,
              found["pixels"], found["share"])

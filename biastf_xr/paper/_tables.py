@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr._files import write_text
 from biastf_xr._outside import json_text, markdown_text
 from biastf_xr._tables import write_csv
 from biastf_xr.paper._protocol import READINGS
@@ -163,8 +164,8 @@ def write_results(run: PaperRun) -> dict[str, Path]:
         "failed": {str(cell): why for cell, why in run.failed.items()},
         "table": rows,
     }
-    paths["json"].write_text(json_text(result, indent=1), "utf-8")
-    paths["markdown"].write_text(_markdown(run), "utf-8")
+    write_text(paths["json"], json_text(result, indent=1))
+    write_text(paths["markdown"], _markdown(run))
     return paths
 
 

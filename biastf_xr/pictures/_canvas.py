@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from biastf_xr._days import to_days
-from biastf_xr._system import writing_to
+from biastf_xr._files import replacing
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import BiastfError, CubeStructureError, TargetDateError
@@ -89,9 +89,8 @@ def panel_height(shape: Sequence[int]) -> float:
 def finished(figure: Drawing, path: str | Path | None) -> Drawing:
     """Save a figure where a path is given."""
     if path is not None:
-        with writing_to(str(path)):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=FILE)
+        with replacing(Path(path)) as partial:
+            figure.savefig(partial, dpi=FILE)
     return figure
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr._files import read_bytes
 from biastf_xr.errors import CubeStructureError
 from biastf_xr.pictures._canvas import Drawing, drawing, finished
 from biastf_xr.pictures._colour import BLUE, GREEN, ORANGE, PINK
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
 # Colours of the stages of a unit.
@@ -28,7 +30,7 @@ def count_units(log: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    lines = [json.loads(line) for line in Path(log).read_text("utf-8").splitlines()]
+    lines = [json.loads(line) for line in read_bytes(log).splitlines()]
     units = [line for line in lines if line.get("event") == "unit"]
     if not units:
         raise CubeStructureError(

@@ -181,7 +181,6 @@ def publish(
         )
     cube = stac.store_asset(href, store.media_type, consolidated=store.consolidated)
     with lock_folder(catalogue.folder), writing_to(str(catalogue.folder)):
-        catalogue.folder.mkdir(parents=True, exist_ok=True)
         files = _write_items(catalogue, plan, workers or os.cpu_count() or 1, progress)
         files.append(_write_collection(catalogue, sorted(wanted), about, cube))
         for day in plan.removed:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr._files import read_bytes
 from biastf_xr._system import check_projections
 from biastf_xr._urls import archive_of, split_image
 from biastf_xr.errors import GridMismatchError, SceneError
@@ -16,6 +16,7 @@ from biastf_xr.sources._rasters import open_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     import xarray as xr
     from affine import Affine
@@ -31,7 +32,7 @@ def read_text(path: Path | str) -> str:
     archive = archive_of(path)
     try:
         if archive is None:
-            return Path(path).read_text(encoding="utf-8", errors="replace")
+            return read_bytes(path).decode("utf-8", "replace")
         name = str(path).rpartition("}/")[2]
         with tarfile.open(archive, "r:") as opened:
             content = opened.extractfile(name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from biastf_xr._files import open_regular
 from biastf_xr.errors import SceneError
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ def _copies(one: Path | str, other: Path | str) -> bool:
 def _ends(path: Path, size: int) -> bytes:
     """Read the first and the last bytes of a file: enough to tell rasters of one size apart."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first = file.read(_LOOK)
             file.seek(max(size - _LOOK, 0))
             return first + file.read(_LOOK)
     except OSError as error:
-        raise SceneError(f"{path} cannot be read ({error.strerror}).") from error
+        raise SceneError(f"{path} cannot be read ({error.strerror or error}).") from error

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr._files import own_folder, replacing
 from biastf_xr.testing._sensors import STATE_FILL
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def write_landsat(
         dn = np.rint((scene.reflectance - _LANDSAT_OFFSET) / _LANDSAT_SCALE)
         numbers = np.where(np.isnan(dn), 0, np.clip(dn, 1, 65535)).astype(np.uint16)
         name = _landsat_name(date)
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        own_folder(folder / name)
         layers = dict(zip(_LANDSAT_LAYERS, numbers, strict=True))
         layers["QA_PIXEL"] = scene.qa_pixel
         layers["QA_RADSAT"] = np.zeros_like(scene.qa_pixel)
@@ -77,7 +78,6 @@ def write_mod09ga(
     Returned: The files, day by day: six bands, int16, ``reflectance * 10000`` with fill -28672,
     and ``state_1km``, uint16 with fill 65535, on pixels twice as large.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for i, date in enumerate(region.coarse_dates):
         scene = region.coarse_scene(date)
@@ -110,17 +110,20 @@ def _write(path: Path, values: NDArray[Any], geobox: GeoBox, *, nodata: int | No
     options: dict[str, Any] = {"compress": "deflate"}
     if min(values.shape) >= _TILE:
         options |= {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE}
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=values.shape[0],
-        width=values.shape[1],
-        count=1,
-        dtype=values.dtype.name,
-        crs=str(geobox.crs),
-        transform=geobox.transform,
-        nodata=nodata,
-        **options,
-    ) as target:
+    with (
+        replacing(path) as partial,
+        rasterio.open(
+            partial,
+            "w",
+            driver="GTiff",
+            height=values.shape[0],
+            width=values.shape[1],
+            count=1,
+            dtype=values.dtype.name,
+            crs=str(geobox.crs),
+            transform=geobox.transform,
+            nodata=nodata,
+            **options,
+        ) as target,
+    ):
         target.write(values, 1)

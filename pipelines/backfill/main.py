@@ -22,7 +22,7 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
-from biastf_xr._files import write_text
+from biastf_xr._files import read_text, write_text
 from biastf_xr._summary import duration, size
 from biastf_xr.config import Section, build_config, explain
 from biastf_xr.cube.stores import store_at
@@ -85,7 +85,7 @@ class Job:
 def read_jobs(path: Path) -> tuple[Backfill, list[Job]]:
     """Read the file and lay out the jobs; writes nothing."""
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(read_text(path))
         section = Backfill.model_validate(data.pop("backfill", {}))
         seasons = {year: section.season(year) for year in section.years}
     except pydantic.ValidationError as error:
@@ -218,7 +218,7 @@ def write_files(job: Job) -> None:
     """Write the files of a job where they differ."""
     for name, text in job.texts.items():
         path = job.folder / name
-        if not path.exists() or path.read_text() != text:
+        if not path.exists() or read_text(path) != text:
             write_text(path, text)
 
 

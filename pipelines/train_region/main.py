@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
 import tomllib
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
-from biastf_xr._files import write_text
+from biastf_xr._files import copy_file, own_folder, read_bytes, read_text, write_text
 from biastf_xr.config import Config, Section, build_config, explain
 from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder
@@ -79,7 +78,7 @@ class Decision:
 def read(path: Path) -> tuple[Config, Training]:
     """Read the file."""
     try:
-        data = tomllib.loads(path.read_text())
+        data = tomllib.loads(read_text(path))
         section = Training.model_validate(data.pop("train", {}))
     except pydantic.ValidationError as error:
         raise ConfigError(f"{path}, [train]: {explain(error)}") from error
@@ -151,7 +150,7 @@ def decide(scores: Scores, section: Training, candidate: Path, model: Path) -> D
 
 def digest(path: Path) -> str:
     """Hash a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    return hashlib.sha256(read_bytes(path)).hexdigest() if path.exists() else ""
 
 
 def beside(model: Path, what: str) -> Path:
@@ -162,9 +161,7 @@ def beside(model: Path, what: str) -> Path:
 def take(candidate: Path, model: Path) -> None:
     """Put the new model in the place of the one in use, which is kept as the previous one."""
     if model.exists():
-        copy = model.with_name(f".{model.name}.partial")
-        shutil.copy2(model, copy)
-        copy.replace(beside(model, "previous"))
+        copy_file(model, beside(model, "previous"))
     card = candidate.with_name(f"{candidate.name}.json")
     candidate.replace(model)
     if card.exists():
@@ -191,7 +188,7 @@ def run(config: Config, section: Training) -> ExitCode:
     print(scores)
     made = decide(scores, section, candidate, model)
     name = made.at.replace(":", "").replace("-", "")
-    folder = Region(config).folder / "training"
+    folder = own_folder(own_folder(Region(config).folder) / "training")
     write_report(folder / f"{name}-report.html", scores, title=f"New model of {model.name}",
                  run={"decision": made.why})  # fmt: skip
     if made.taken:

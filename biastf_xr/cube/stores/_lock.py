@@ -43,7 +43,6 @@ def lock_folder(path: Path) -> Iterator[str]:
     name = beside(path)
     with ExitStack() as stack:
         stack.enter_context(writing_to(str(path)))
-        name.parent.mkdir(parents=True, exist_ok=True)
         file = stack.enter_context(open_own(name, "a+"))
         if not _flock(file, name):
             file.seek(0)
@@ -79,7 +78,7 @@ def holder_of(path: Path) -> dict[str, Any] | None:
 
 def _opened(path: Path) -> IO[bytes]:
     """Open the lock of a store on disk for reading."""
-    return open_regular(beside(path), flags=os.O_NOFOLLOW)
+    return open_regular(beside(path), own=True)
 
 
 def _read(text: str | bytes) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class RegularStore(LocalStore):
         try:
             with (
                 self._looked_up(key) as (folder, name),
-                open_regular(name, at=folder, flags=os.O_NOFOLLOW) as file,
+                open_regular(name, at=folder, own=True) as file,
             ):
                 first, end = _span(part, os.fstat(file.fileno()).st_size)
                 file.seek(first)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._files import replacing
+from biastf_xr._files import read_bytes, write_bytes
 from biastf_xr._outside import clean
 from biastf_xr.errors import CheckpointError
 from biastf_xr.version import __version__
@@ -46,8 +46,7 @@ def write_model(path: Path, card: Any, arrays: Mapping[str, NDArray[Any]]) -> st
     from safetensors.numpy import save
 
     data = save(dict(arrays), metadata={"card": json.dumps(clean(asdict(card)), sort_keys=True)})
-    with replacing(path) as partial:
-        partial.write_bytes(data)
+    write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
 
 
@@ -99,7 +98,7 @@ def read_card(path: Path, kind: type) -> tuple[Any, str]:
 def read_unaltered(path: str, sha256: str) -> bytes:
     """Read a model and compare its hash."""
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read on this worker ({error}). "

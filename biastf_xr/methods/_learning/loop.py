@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from biastf_xr._files import replacing
+from biastf_xr._files import open_regular, own_folder, replacing
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.methods._learning.card import Layers, channels_last
 from biastf_xr.methods._learning.files import hash_arrays
@@ -270,6 +270,7 @@ def _begin_with(network: nn.Sequential, start: dict[str, NDArray[Any]], name: st
 
 def write_state(path: Path, key: str, state: dict[str, Any]) -> None:
     """Keep the state of a fit; what was there is replaced at once or not at all."""
+    own_folder(path.parent)
     with replacing(path) as partial:
         torch.save({"key": key, "state": state}, partial)
 
@@ -277,7 +278,8 @@ def write_state(path: Path, key: str, state: dict[str, Any]) -> None:
 def read_state(path: Path, key: str) -> dict[str, Any] | None:
     """Read the state of the same fit; None where there is none."""
     try:
-        kept = torch.load(path, weights_only=True)
+        with open_regular(path, own=True) as file:
+            kept = torch.load(file, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
         return None
     if not isinstance(kept, dict) or kept.get("key") != key:

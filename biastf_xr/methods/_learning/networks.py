@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import time
 import warnings
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from biastf_xr._files import remove, write_text
 from biastf_xr._outside import json_text
 from biastf_xr.errors import CheckpointError, MethodError
 from biastf_xr.grid import describe
@@ -201,9 +201,9 @@ class NetworkFit:
     def kept(self) -> Iterator[None]:
         """Keep the state of the fit beside its file until it is complete."""
         if not self.options.resume:
-            shutil.rmtree(self.states, ignore_errors=True)
+            remove(self.states)
         yield
-        shutil.rmtree(self.states, ignore_errors=True)
+        remove(self.states)
 
     def begin(self, name: str, fresh: Callable[[], Begin]) -> Begin:
         """Return what a network begins with: that of the model the fit starts from, or afresh."""
@@ -277,7 +277,7 @@ class NetworkFit:
         sha256 = write_networks(self.path, card, {name: m.weights for name, m in models.items()})
         took = {"sha256": sha256, "seconds": round(time.monotonic() - self.started, 1)}
         text = json_text(took | card.__dict__, indent=1)
-        files.card_path(self.path).write_text(text, "utf-8")
+        write_text(files.card_path(self.path), text)
         return self.method.load(self.path, device=options.train.device)
 
     def _progress(self, count: int) -> TrainProgress | None:
