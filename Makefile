@@ -15,7 +15,7 @@ PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py region.py config.py err
 DATA ?= ../shared/data
 JOBS ?= 2
 
-.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits screening accuracy measures faults docs format clean help
+.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits screening accuracy measures faults fuzz docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -75,6 +75,9 @@ measures: setup  ## lines, public names, parameters, keys, words of documentatio
 
 faults: setup    ## kill workers and drivers, fill disks, damage inputs; count what is lost
 	$(BIN)/python benchmarks/faults.py
+
+fuzz: setup      ## damage files at random for MINUTES, and see what every door says
+	$(BIN)/python benchmarks/fuzz.py --minutes $(or $(MINUTES),10)
 
 docs: setup      ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

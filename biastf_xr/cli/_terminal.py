@@ -178,7 +178,7 @@ def _parts(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
         yield frame
         return
     names = max(len(str(name)) for name in (frame.index.name, *frame.index)) + 2
-    widest = max(COLUMN, *(len(str(name)) for name in frame.columns)) + 2
+    widest = max([COLUMN, *(len(str(name)) for name in frame.columns)]) + 2
     across = max((console.width - names) // widest, 1)
     for first in range(0, frame.shape[1], across):
         yield frame.iloc[:, first : first + across]

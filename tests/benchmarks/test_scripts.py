@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from checks import some
 from biastf_xr.methods import get_method
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
+# Cases of fuzzing: of every target some.
+CASES = (*range(100, 103), *range(104, 114))
 GENERATED = Path(__file__).parents[1] / "golden" / "synthetic"
 
 
@@ -153,6 +157,41 @@ def test_faults(load, capsys):
     )
     printed = capsys.readouterr().out
     assert printed.count(": as it should be") == len(parts)
+
+
+@pytest.mark.timeout(600)
+def test_fuzz(load, capsys):
+    fuzz = load("fuzz")
+    assert fuzz.main(["--cases", *map(str, CASES)]) == 0, capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{len(CASES)} cases" in printed
+
+
+def test_every_damage_occurs_and_is_drawn_from_its_number(
+    load, tmp_path, small_cubes, small_scenes
+):
+    damage = load("damage")
+    honest = tmp_path / "honest"
+    shutil.copytree(small_cubes.fine / "ingest", honest / "ingest")
+    shutil.copytree(small_cubes.fine / "time", honest / "time")
+    shutil.copy(next(small_scenes.landsat.rglob("*_B2.TIF")), honest)
+    (honest / "region.toml").write_text('[fuse]\noutput = "fused.zarr"\ntile = 32\n')
+
+    def damaged(number):
+        folder = tmp_path / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(honest, folder)
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        done, _ = damage.damage(random.Random(number), folder, files)
+        return done, {
+            p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+        }
+
+    seen = [damaged(number) for number in range(150)]
+    assert damaged(7) == seen[7]
+    ways = {text.split()[0] for done, _ in seen for text in some(done)}
+    assert {way.__name__ for way in (*damage.BYTES_WAYS, *damage.FILE_WAYS)} <= ways
+    assert {"change_json", "change_toml", "change_array", "change_tag"} <= ways
 
 
 def test_no_script_is_forgotten():
