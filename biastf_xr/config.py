@@ -7,7 +7,7 @@ import difflib
 import re
 import tomllib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -18,6 +18,7 @@ from biastf_xr._days import to_days
 from biastf_xr._files import read_text, real
 from biastf_xr._html import link
 from biastf_xr._keys import known_keys, merged, taken
+from biastf_xr._outside import clean
 from biastf_xr._system import remedy
 from biastf_xr._urls import is_url
 from biastf_xr.brackets import MOST_LAYERS, BracketRule
@@ -74,6 +75,10 @@ class Section(BaseModel):
     """A section of the file: unknown keys are errors, values do not change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield the keys and their values without secrets, as a section shows itself."""
+        yield from ((name, clean(value)) for name, value in super().__repr_args__())
 
 
 class Source(Section):

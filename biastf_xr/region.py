@@ -18,6 +18,7 @@ from biastf_xr._update.job import run_update
 from biastf_xr._update.leftovers import remove_leftovers
 from biastf_xr._update.records import folder_of
 from biastf_xr._update.status import status_path, write_status
+from biastf_xr._urls import public
 from biastf_xr.config import read_config
 from biastf_xr.cube._cube import bands_of, drop_days, open_cube
 from biastf_xr.cube._guards import pair_cubes, season_of
@@ -292,7 +293,8 @@ class Region:
     def __repr__(self) -> str:
         c = self.config
         return (
-            f"Region({c.fine.product} and {c.coarse.product}, {c.method.name}, {c.fuse.output!r})"
+            f"Region({c.fine.product} and {c.coarse.product}, {c.method.name}, "
+            f"{public(c.fuse.output)!r})"
         )
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
+from biastf_xr._outside import visible
 from biastf_xr._system import check_projections
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube.stores import store_at
@@ -163,7 +164,8 @@ def write_cog(
                 window = ((tile.y0, tile.y1), (tile.x0, tile.x1))
                 file.write(_pack(values) if packed else values, 1, window=window)
             file.set_band_description(1, name)
-            file.update_tags(date=str(image["time"].values)[:10], history=ds.attrs["history"])
+            made = visible(ds.attrs["history"], keep="\n")
+            file.update_tags(date=str(image["time"].values)[:10], history=made)
             if packed:
                 file.scales, file.offsets = (FACTOR,), (0.0,)
         average = "AVERAGE" if kind == "f" else "NEAREST"

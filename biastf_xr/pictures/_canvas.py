@@ -13,6 +13,7 @@ from matplotlib.text import Text
 
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
+from biastf_xr._outside import visible
 from biastf_xr.cube._cube import bands_of
 from biastf_xr.cube._spec import STATUS
 from biastf_xr.errors import BiastfError, CubeStructureError, TargetDateError
@@ -49,6 +50,7 @@ class Drawing(Figure):
         """Draw every text as it is: a dollar sign in a name starts no formula."""
         for text in self.findobj(Text):
             text.set_parse_math(False)
+            text.set_text(visible(text.get_text(), keep="\n"))
         super().draw(renderer)
 
     def png(self, dpi: int | str = "figure") -> bytes:

@@ -175,7 +175,7 @@ def opening(path: Path | str) -> Iterator[None]:
             yield
     except BiastfError:
         raise
-    except (rasterio.errors.RasterioError, OSError) as error:
+    except (rasterio.errors.RasterioError, OSError, UnicodeError) as error:
         raise SceneError(f"{path}: cannot be opened as a raster ({error}).") from error
 
 

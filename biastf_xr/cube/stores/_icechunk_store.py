@@ -70,7 +70,7 @@ class IcechunkEdit(Edit):
             self._repository.reset_branch(BRANCH, self._repository.lookup_branch(self._branch))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IcechunkStore(CubeStore):
     """An Icechunk repository."""
 

@@ -39,7 +39,7 @@ class _PlainStore(CubeStore):
         edit.checkpoint(message)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FolderStore(_PlainStore):
     """A plain Zarr store in a folder, which may be reached through a link; none lies in it."""
 
@@ -135,7 +135,7 @@ class FolderStore(_PlainStore):
         return self._place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RemoteStore(_PlainStore):
     """A plain Zarr store behind a URL that fsspec opens.
 

@@ -133,6 +133,9 @@ class CubeStore(ABC):
     replaces_at_once: ClassVar[bool] = False
     media_type: ClassVar[str] = "application/vnd.zarr; version=3"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({public(self.url)!r})"
+
     @classmethod
     @abstractmethod
     def at(cls, url: str, base: Path | None) -> CubeStore:

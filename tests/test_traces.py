@@ -1,13 +1,15 @@
-"""A run with secrets in its URLs and its environment leaves none of them anywhere."""
+"""What a run prints and leaves: no secret, and of a name from outside nothing that acts."""
 
 from __future__ import annotations
 
 import base64
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import warnings
+from unicodedata import category
 
 import numpy as np
 import pytest
@@ -234,3 +236,105 @@ def test_no_secret_is_left_by_a_run_that_fails(small_scenes, tmp_path, port, bia
         assert code == (1 if words == ("--debug",) else 2)
         assert ("Traceback" in said) is (words == ("--debug",))
         assert not secret_in(said)
+
+
+# As the path of a folder; with what no configuration may hold; as anything else.
+NAME = "x[/b]\u202e<b onload='y'>\"&|`{z}"
+INNER = f"{NAME}\x1b[31m\r\n\x9b2J"
+ANY = f"{INNER}</script></title><script>alert(1)</script>-->"
+
+
+def acts(text):
+    """Return what in a text acts on whatever shows it."""
+    return [c for c in text if not (c.isprintable() or c == "\n" or category(c) == "Zs")]
+
+
+@pytest.fixture
+def strange(small_scenes, tmp_path):
+    """Write scenes into a folder of a hostile name, and items of hostile ids, one without files."""
+    modis = tmp_path / f"modis {NAME}"
+    shutil.copytree(small_scenes.modis, modis / INNER)
+    items = tmp_path / f"items {NAME}"
+    items.mkdir(parents=True)
+    scenes = some(build_product("landsat-c2-l2").find_scenes(small_scenes.landsat))
+    for number, scene in enumerate([*scenes, scenes[0]]):
+        lost = number == len(scenes)
+        files = {} if lost else {layer: str(file) for layer, file in scene.files.items()}
+        item = {
+            "type": "Feature", "stac_version": "1.0.0", "id": f"{number} {ANY}", "links": [],
+            "geometry": None, "properties": {"datetime": f"{scene.date}T01:00:00Z"},
+            "collection": ANY, "assets": {key: {"href": file} for key, file in files.items()},
+        }  # fmt: skip
+        item["assets"] |= {ANY: {"href": f"{ANY}.txt"}}
+        (items / f"{number}.json").write_text(json.dumps(item))
+    keys = {layer: layer for layer in scenes[0].files}
+    return items, modis, keys
+
+
+def test_names_from_outside_do_not_act(strange, tmp_path, biastf):
+    items, modis, keys = strange
+    (tmp_path / "config.toml").write_text("")
+    sets = {
+        "fine.product": "stac", "fine.folder": items, "fine.cube": "fine.zarr",
+        "fine.options.like": "landsat-c2-l2", "coarse.product": "mod09ga",
+        "coarse.folder": modis, "coarse.cube": "coarse.zarr", "method.name": "direct",
+        "fuse.output": f"fused {NAME}.zarr", "cluster.kind": "in-process",
+        "fuse.start": "2021-04-15", "fuse.end": "2021-04-18",
+    }  # fmt: skip
+    options = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    options += [w for k, v in keys.items() for w in ("--set", f"fine.options.assets.{k}={v}")]
+    for words in ("ingest", "plan", "update --verbose", "status", "doctor", "tidy"):
+        code, said = biastf(*words.split(), "config.toml", *options)
+        assert code == 0, (words, said)
+        assert "Traceback" not in said
+        assert acts(said) == [], words
+    modis.rename(tmp_path / "modis \udcff")  # a byte that is no text, which GDAL cannot open
+    code, said = biastf(
+        "ingest", "config.toml", *options, "--set", "coarse.folder=.", "--overwrite"
+    )
+    assert (code, acts(said)) == (2, [])
+    assert "\\udcff" in said
+    assert "Traceback" not in said
+    (page,), (log,) = (list(tmp_path.rglob(f"*.nights/{f}")) for f in ("status.html", "log.jsonl"))
+    for file in page, log:
+        assert acts(file.read_text("utf-8")) == []
+    assert not any(tag in page.read_text("utf-8") for tag in ("<b onload", "<script"))
+
+
+def test_attributes_from_outside_do_not_act(small_cubes, tmp_path, biastf):
+    import zarr
+
+    fine, coarse, fused = (tmp_path / f"{name}.zarr" for name in ("fine", "coarse", "fused"))
+    shutil.copytree(small_cubes.fine, fine)
+    shutil.copytree(small_cubes.coarse, coarse)
+    sets = ["--set", "method.name=direct", "--set", "cluster.kind=in-process"]
+    cubes = ["--fine", fine, "--coarse", coarse, *sets]
+    days = ["--start", "2021-04-15", "--end", "2021-04-18"]
+    assert biastf("fuse", *cubes, *days, "--output", fused)[0] == 0
+    for path in fine, coarse, fused:
+        root = zarr.open_group(path, mode="r+", use_consolidated=False)
+        root.attrs.update(title=ANY, history=f"{ANY}\n{ANY}", source=ANY, references=ANY)
+        for _, array in arrays(root):
+            array.attrs.update(long_name=ANY)
+        if path == fused:
+            root.attrs["biastf_method"] = json.dumps({"method": ANY, "options": {ANY: ANY}})
+        zarr.consolidate_metadata(path)
+    report = tmp_path / "report.html"
+    scored = ["--date", "2021-04-17", "--report", report, "--report", tmp_path / "scores.csv"]
+    for words in (
+        ("info", fused, "--picture", tmp_path / "calendar.png"), ("info", coarse, "--json"),
+        ("verify", fused), ("verify", fine), ("export", fused, tmp_path / "cogs"),
+        ("publish", fused, tmp_path / "catalogue"), ("plan", *cubes, "--dry-run"),
+        ("rechunk", fused, tmp_path / "series.zarr"), ("evaluate", *cubes, *scored),
+    ):  # fmt: skip
+        code, said = biastf(*words)
+        assert code == 0, (words, said)
+        assert acts(said) == [], words
+    code, said = biastf("plan", "[/b].toml", "--x[/b]", "[/b]")
+    assert code == 2
+    assert "Traceback" not in said
+    files = [report, report.with_suffix(".json"), tmp_path / "scores.csv"]
+    files += some([*(tmp_path / "catalogue").rglob("*.json")])
+    for file in files:
+        assert acts(file.read_text("utf-8")) == [], file
+    assert "<script>alert" not in report.read_text("utf-8")
