@@ -65,7 +65,7 @@ CONFIG = """
 product = "stac"
 folder = "items"
 cube = "fine.zarr"
-options = {{ like = "landsat-c2-l2" }}
+options = {{ like = "landsat-c2-l2", allow = ["http"] }}
 [coarse]
 product = "mod09ga"
 folder = "{modis}"
@@ -276,9 +276,9 @@ def test_names_from_outside_do_not_act(strange, tmp_path, biastf):
     (tmp_path / "config.toml").write_text("")
     sets = {
         "fine.product": "stac", "fine.folder": items, "fine.cube": "fine.zarr",
-        "fine.options.like": "landsat-c2-l2", "coarse.product": "mod09ga",
-        "coarse.folder": modis, "coarse.cube": "coarse.zarr", "method.name": "direct",
-        "fuse.output": f"fused {NAME}.zarr", "cluster.kind": "in-process",
+        "fine.options.like": "landsat-c2-l2", "fine.options.allow": '["file"]',
+        "coarse.product": "mod09ga", "coarse.folder": modis, "coarse.cube": "coarse.zarr",
+        "method.name": "direct", "fuse.output": f"fused {NAME}.zarr", "cluster.kind": "in-process",
         "fuse.start": "2021-04-15", "fuse.end": "2021-04-18",
     }  # fmt: skip
     options = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]

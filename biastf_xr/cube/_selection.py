@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from biastf_xr._outside import visible
 from biastf_xr.cube._ledger import DayRecord, Entry, entry_of
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def usable(
         ):
             continue
         if scene.problem:
-            offer.rejected[scene.id] = scene.problem
+            offer.rejected[scene.id] = visible(scene.problem)
         elif scene.date in exclude:
             offer.excluded.append(scene.id)
         else:
