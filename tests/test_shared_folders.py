@@ -5,6 +5,8 @@ A canary lies elsewhere; whatever is tried, it stays as it was.
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import shutil
 import socket
@@ -15,11 +17,30 @@ import numpy as np
 import pytest
 import zarr
 from checks import facts, some
+from typer.testing import CliRunner
 
-from biastf_xr import _files
+import biastf_xr
+from biastf_xr import Region, _files
+from biastf_xr._update.status import write_status
+from biastf_xr.cli._app import app
+from biastf_xr.config import read_config
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import beside, holder_of, lock_folder
-from biastf_xr.errors import CubeStructureError, StoreWriteError
+from biastf_xr.errors import (
+    CheckpointError,
+    ConfigError,
+    CubeStructureError,
+    SceneError,
+    StoreWriteError,
+)
+from biastf_xr.fusion._report import RunLog
+from biastf_xr.grid import read_region
+from biastf_xr.methods import load_method
+from biastf_xr.methods._learning import files, loop
+from biastf_xr.publish.catalogue import publish
+from biastf_xr.sources import build_product
+from biastf_xr.sources._elsewhere import refuse_data_elsewhere
+from biastf_xr.sources._rasters import open_file
 
 
 @pytest.fixture
@@ -451,3 +472,285 @@ def test_the_store_keeps_what_zarr_asks_of_a_store(shared):
     assert not (shared / "a/x/y").exists()
     with pytest.raises(ValueError, match="read-only"):
         sync(RegularStore(shared / "a", read_only=True).set("b", value))
+
+
+# --- scenes, models, configurations ---------------------------------------------------------------
+
+NODES = ["pipe", "device", "socket", "folder"]
+
+
+# What waits for a pipe waits for ever.
+in_time = pytest.mark.timeout(60)
+
+
+@in_time
+@pytest.mark.parametrize("kind", NODES)
+def test_a_configuration_is_a_regular_file(kind, shared, canary):
+    kept = plant(kind, shared / "config.toml", canary)
+    with pytest.raises(ConfigError, match=facts(shared / "config.toml")):
+        read_config(shared / "config.toml")
+    with pytest.raises(ConfigError, match=facts(shared / "config.toml")):
+        read_region(str(shared / "config.toml"))
+    del kept
+
+
+@in_time
+@pytest.mark.parametrize("kind", NODES)
+def test_a_model_is_a_regular_file(kind, shared, canary):
+    kept = plant(kind, shared / "m.safetensors", canary)
+    with pytest.raises(CheckpointError, match=facts(shared / "m.safetensors")):
+        load_method(shared / "m.safetensors")
+    with pytest.raises(CheckpointError, match=facts(shared / "m.safetensors")):
+        files.read_unaltered(str(shared / "m.safetensors"), "0" * 64)
+    del kept
+
+
+@in_time
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+@pytest.mark.parametrize(
+    ("product", "name"),
+    [
+        ("landsat-c2-l2", "LC08_L2SP_093084_20210401_20210410_02_T1_SR_B4.TIF"),
+        ("landsat-c2-l2", "LC08_L2SP_093084_20210401_20210410_02_T1_MTL.txt"),
+        ("landsat-c2-l2", "LC08_L2SP_093084_20210401_20210410_02_T1.tar"),
+        ("mod09ga", "MOD09GA.A2021091.h29v12.061.2021093041430.hdf"),
+        ("mod09ga", "MOD09GA.061_sur_refl_b01_1_doy2021091000000_aid0001.tif"),
+        ("vnp09ga", "VNP09GA.A2021091.h29v12.002.2021093041430.h5"),
+        ("mod09ga", "MOD09GA.061_500m_aid0001.nc"),
+    ],
+)
+def test_a_scene_is_made_of_regular_files(kind, product, name, shared, canary):
+    kept = plant(kind, shared / name, canary)
+    found = build_product(product).find_scenes(shared)
+    assert name in " ".join(scene.id + scene.problem for scene in some(found))
+    assert all(scene.problem for scene in found)
+    with pytest.raises(SceneError, match=facts(name)), open_file(shared / name):
+        pytest.fail("it was opened")
+    with pytest.raises(SceneError, match=facts(name)):
+        refuse_data_elsewhere(shared / name)
+    del kept
+
+
+@in_time
+def test_items_of_a_catalogue_are_regular_files(shared, canary):
+    pytest.importorskip("pystac")
+    product = build_product("stac", like="landsat-c2-l2")
+    os.mkfifo(shared / "item.json")
+    (shared / "catalog.json").write_text(
+        json.dumps({"type": "Catalog", "id": "c", "stac_version": "1.0.0", "description": "d",
+                    "links": [{"rel": "item", "href": "./item.json"}]})
+    )  # fmt: skip
+    for place in (shared, shared / "item.json"):
+        with pytest.raises(SceneError, match=facts("item.json")):
+            product.find_scenes(str(place))
+
+
+# --- what a job leaves ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path, shared, small_scenes, small_cubes):
+    for which, path in small_cubes._asdict().items():
+        shutil.copytree(path, shared / f"{which}.zarr")
+    (shared / "config.toml").write_text(
+        CONFIG.format(**small_scenes._asdict(), models=tmp_path / "models")
+    )
+    return read_config(shared / "config.toml")
+
+
+CONFIG = """
+[fine]
+product = "landsat-c2-l2"
+folder = "{landsat}"
+cube = "fine.zarr"
+[coarse]
+product = "mod09ga"
+folder = "{modis}"
+cube = "coarse.zarr"
+[method]
+name = "direct"
+[fuse]
+output = "fused.zarr"
+start = 2021-04-15
+end = 2021-04-16
+tile = 96
+[cluster]
+kind = "in-process"
+[update]
+steps = ["ingest", "fuse"]
+"""
+
+
+def test_the_folder_of_a_job_that_somebody_names_may_be_a_link(shared, tmp_path, config):
+    (tmp_path / "nights").mkdir()
+    (shared / "runs").symlink_to(tmp_path / "nights")
+    (shared / "other.toml").write_text((shared / "config.toml").read_text() + 'folder = "runs"\n')
+    write_status(read_config(shared / "other.toml"))
+    assert (tmp_path / "nights" / "status.html").exists()
+
+
+@pytest.mark.parametrize("place", ["fused.nights", "fused.nights/runs", "fused.nights/log.jsonl"])
+def test_the_folder_of_a_job_is_no_link(place, shared, canary, config):
+    (shared / place).parent.mkdir(exist_ok=True)
+    (shared / place).symlink_to(canary / ("a.txt" if place.endswith("jsonl") else ""))
+    report = Region(config).update()
+    assert report.exit_code
+    assert str(shared / place) in report.error
+
+
+def test_the_log_of_a_run_is_no_link(shared, canary):
+    (shared / "log").symlink_to(canary / "a.txt")
+    with pytest.raises(StoreWriteError, match=facts(shared / "log")):
+        RunLog(shared / "log")
+    os.link(canary / "a.txt", shared / "log2")
+    with pytest.raises(StoreWriteError, match=facts(shared / "log2")):
+        RunLog(shared / "log2")
+    (shared / "log2").unlink()
+
+
+def test_a_model_is_written_where_its_link_leads_and_nowhere_else(shared, tmp_path, canary,
+                                                                    random_model):  # fmt: skip
+    (tmp_path / "disk").mkdir()
+    (shared / "model.safetensors").symlink_to(tmp_path / "disk" / "real.safetensors")
+    for name in (".model.safetensors.partial", ".real.safetensors.partial"):
+        (shared / name).symlink_to(canary / "a.txt")
+        (tmp_path / "disk" / name).symlink_to(canary / "a.txt")
+    (tmp_path / "disk" / "real.safetensors.json").symlink_to(canary / "a.txt")
+    saved = random_model().save(shared / "model.safetensors")
+    assert saved.checkpoint == tmp_path / "disk" / "real.safetensors"
+    assert load_method(shared / "model.safetensors").sha256 == saved.sha256
+
+
+def test_the_state_of_a_fit_is_not_kept_behind_a_link(shared, canary):
+    torch = pytest.importorskip("torch")
+    (shared / ".m.fit").symlink_to(canary)
+    with pytest.raises(StoreWriteError, match=facts(shared / ".m.fit")):
+        loop.write_state(shared / ".m.fit" / "red.pt", "k", {"a": torch.zeros(1)})
+    (shared / "red.pt").symlink_to(shared / "other.pt")
+    loop.write_state(shared / "other.pt", "k", {"a": torch.zeros(1)})
+    assert loop.read_state(shared / "other.pt", "k") is not None
+    assert loop.read_state(shared / "red.pt", "k") is None
+
+
+def test_the_folders_of_a_catalogue_are_no_links(shared, tmp_path, small_cubes):
+    folder, elsewhere = shared / "stac", tmp_path / "elsewhere"
+    days = ["2021-04-01", "2021-04-17"]
+    publish(small_cubes.fine, folder, dates=days, layers=["red"])
+    for day in some([p for p in folder.iterdir() if p.is_dir()]):
+        shutil.copytree(day, elsewhere / day.name)
+        shutil.rmtree(day)
+        day.symlink_to(elsewhere / day.name)
+    before = tree(elsewhere)
+    for change in ({"dates": days, "layers": ["red", "nir"]}, {"dates": days[:1]}):
+        with pytest.raises(StoreWriteError, match=facts(folder / "fine_2021", "symbolic link")):
+            publish(small_cubes.fine, folder, **{"layers": ["red"]} | change)
+        assert tree(elsewhere) == before
+
+
+# --- readers --------------------------------------------------------------------------------------
+
+READERS = [
+    "info fine.zarr fused.zarr", "verify fine.zarr", "verify fused.zarr", "plan config.toml",
+    "cluster config.toml", "ingest config.toml --dry-run", "train config.toml --dry-run",
+    "fuse config.toml --dry-run", "update config.toml --dry-run", "status config.toml --dry-run",
+    "tidy config.toml --dry-run", "evaluate config.toml --dry-run --date 2021-04-17",
+    "export fused.zarr tifs --dry-run", "publish fused.zarr stac --dry-run",
+    "rechunk fused.zarr copy.zarr --for maps --dry-run", "demo --output fused.demo --dry-run",
+]  # fmt: skip
+
+
+def test_reading_commands_change_nothing(shared, config, monkeypatch):
+    """Also where a killed run has left locks, unfinished files and a store under another name."""
+    monkeypatch.chdir(shared)
+    biastf_xr.write_fused("fine.zarr", "coarse.zarr", "fused.zarr", "direct", dates=["2021-04-15"])
+    write_status(config)
+    (shared / "fused.zarr").rename(shared / ".fused.zarr.old")
+    (shared / ".coarse.zarr.lock").write_text("{}")
+    (shared / ".fine.zarr.0123abcd.partial").mkdir()
+    (shared / ".fine.zarr.lock").symlink_to(shared / "config.toml")
+    before = tree(shared)
+    for words in READERS:
+        done = CliRunner().invoke(app, words.split())
+        assert done.exit_code == 0, (words, done.output)
+        assert tree(shared) == before, words
+    assert biastf_xr.open_cube("fused.zarr").load().sizes["time"] == 1
+    assert tree(shared) == before
+
+
+# --- one place ------------------------------------------------------------------------------------
+
+ROOT = Path(biastf_xr.__file__).parents[1]
+PLACE = ("_files.py", "_lock.py", "_plain.py", "_regular.py")
+
+# What makes, moves or removes by itself, or opens whatever it finds.
+MAKERS = {
+    "mkdir", "makedirs", "mkstemp", "rmtree", "rmdir", "touch", "symlink_to", "hardlink_to",
+    "copyfile", "copy2", "copytree", "NamedTemporaryFile", "LocalStore", "fdopen", "chmod",
+}  # fmt: skip
+# What writes to a name or an object: of a file that replaces another, or of a store that is edited.
+WRITERS = {"write_text", "write_bytes", "savefig", "to_csv", "to_zarr", "to_netcdf", "to_json"}
+GIVEN = {"partial", "file", "store", "edit.store", "root.store"}
+# Where what is written or read is nobody else's: a test of the disk, files of the package, the
+# program itself, a folder of this process.
+ALLOWED = {
+    ("_doctor.py", "write_bytes"), ("_guard.py", "read_bytes"), ("_html.py", "read_text"),
+    ("status.py", "read_text"), ("benchmark_sets.py", "read_text"), ("_published.py", "open"),
+    ("_tables.py", "to_json"), ("_reach.py", "read_text"), ("stac.py", "read_text"),
+    ("_command.py", "open"), ("files.py", "read_bytes"), ("files.py", "open"),
+    ("files.py", "mkdtemp"),
+}  # fmt: skip
+
+
+def calls():
+    for folder in ("biastf_xr", "pipelines"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    yield path, node
+
+
+def subject(call):
+    """Return what a call writes to: its first argument, or the path whose method it is."""
+    of_path = isinstance(call.func, ast.Attribute) and call.func.attr.startswith("write_")
+    found = call.func.value if of_path else call.args[0] if call.args else None
+    return ast.unparse(found) if found is not None else "nothing"
+
+
+def is_wrong(call, name):
+    if name in MAKERS:
+        return True
+    method = isinstance(call.func, ast.Attribute)  # functions of these names are ours
+    if name in WRITERS:
+        return method and subject(call) not in GIVEN
+    if name in ("read_text", "read_bytes"):
+        return method
+    if name != "open":
+        return False
+    owner = ast.unparse(call.func.value) if method else "builtins"
+    if owner == "rasterio" and any(ast.unparse(a) == "'w'" for a in call.args[1:2]):
+        return subject(call) not in {"partial", "plain"}
+    return owner not in {"rasterio", "tarfile", "client.Client", "_icechunk().Repository"}
+
+
+def test_files_are_made_and_read_in_one_place():
+    seen, found = set(), []
+    for path, call in calls():
+        func = call.func
+        name = getattr(func, "attr", getattr(func, "id", ""))
+        seen.add(name)
+        if path.name in PLACE or (path.name, name) in ALLOWED or not is_wrong(call, name):
+            continue
+        found.append(f"{path.relative_to(ROOT)}:{call.lineno}: {ast.unparse(call)[:80]}")
+    assert {"savefig", "to_csv", "to_zarr", "write_text", "open", "rmtree"} <= seen
+    assert not found, "\n".join(["use biastf_xr._files:", *found])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["open('x', 'w')", "path.open('rb')", "path.write_text('x')", "figure.savefig(path)",
+     "table.to_csv(path)", "path.mkdir()", "shutil.rmtree(path)", "path.read_bytes()",
+     "rasterio.open(path, 'w', driver='GTiff')", "os.open(path, 0)", "ds.to_zarr(path)"],
+)  # fmt: skip
+def test_what_goes_around_it_is_seen(line):
+    (call,) = [n for n in ast.walk(ast.parse(line)) if isinstance(n, ast.Call)]
+    assert is_wrong(call, getattr(call.func, "attr", getattr(call.func, "id", "")))

@@ -11,6 +11,7 @@ import functools
 import struct
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import open_regular
 from biastf_xr.errors import SceneError
 from biastf_xr.sources._login import need
 
@@ -30,12 +31,12 @@ def refuse_data_elsewhere(path: Path) -> None:
     except SceneError:
         raise
     except OSError as error:
-        raise SceneError(f"{path} cannot be read ({error.strerror}).") from error
+        raise SceneError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
 @functools.lru_cache(maxsize=4096)
 def _refuse(path: Path, _time: int, _size: int) -> None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         magic = file.read(4)
         found = _in_hdf4(file) if magic == _HDF4 else []
     if magic != _HDF4 and not magic.startswith(_NETCDF3):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biastf_xr._files import open_regular
+from biastf_xr._files import check_regular, open_regular
 from biastf_xr.errors import SceneError
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ def walk(folder: Path) -> tuple[list[Path], dict[Path, str]]:
                     f"is a symbolic link to {path.readlink()}, which is not there. Mount or "
                     "download what it leads to, or remove it."
                 )
+                continue
+            try:
+                if not (entry.is_dir() or entry.is_file()):
+                    check_regular(path)
+            except OSError as error:
+                lost[path] = f"is no file of a scene ({error}). Move it out of the folder."
                 continue
             found.append(path)
             if entry.is_dir():

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import check_regular
 from biastf_xr._urls import archive_of, is_url, split_url
 from biastf_xr.errors import BiastfError, ConfigError, SceneError
 from biastf_xr.sources._elsewhere import refuse_data_elsewhere
@@ -141,6 +142,8 @@ def _checked_name(path: Path | str, how: Readable) -> str:
         if scheme in ("http", "https"):
             check_redirects(str(path), how.schemes)
         return str(path)
+    with opening(path):
+        check_regular((archive_of(path) if isinstance(path, str) else None) or path)
     if netcdf := _netcdf_of(path):
         refuse_data_elsewhere(netcdf)
     if isinstance(path, str) and archive_of(path):

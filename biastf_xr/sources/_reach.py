@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from biastf_xr._files import read_bytes
 from biastf_xr._urls import is_url, split_url
 from biastf_xr.errors import SceneError
 from biastf_xr.sources._login import need
@@ -62,7 +63,7 @@ class Reach:
                     raise SceneError(problem)
                 scheme, rest = split_url(href)
                 if scheme.lower() in ("", "file"):
-                    return Path(rest).read_text("utf-8")
+                    return read_bytes(rest).decode()
                 return str(super().read_text(source, *args, **kwargs))
 
             if static:  # its catalogues have no API to ask

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._files import read_bytes
 from biastf_xr._urls import is_url
 from biastf_xr.errors import BiastfError, ConfigError, SceneError
 from biastf_xr.sources import PRODUCTS, build_product, product_class
@@ -293,7 +294,7 @@ def _files_of_items(folder: Path) -> list[Path]:
     for path in walk(folder)[0]:
         if not (path.suffix.lower().endswith("json") and path.is_file()):
             continue
-        text = path.read_text("utf-8", errors="replace")
+        text = read_bytes(path).decode("utf-8", "replace")
         if '"stac_version"' in text and '"Feature' in text:
             found.append(path)
     return found
