@@ -38,7 +38,7 @@ def refuse_data_elsewhere(path: Path) -> None:
 def _refuse(path: Path, _time: int, _size: int) -> None:
     with open_regular(path) as file:
         magic = file.read(4)
-        found = _in_hdf4(file) if magic == _HDF4 else []
+        found = _in_hdf4(path, file) if magic == _HDF4 else []
     if magic != _HDF4 and not magic.startswith(_NETCDF3):
         found = _in_hdf5(path)
     if found:
@@ -48,7 +48,7 @@ def _refuse(path: Path, _time: int, _size: int) -> None:
         )
 
 
-def _in_hdf4(file: Any) -> list[str]:
+def _in_hdf4(path: Path, file: Any) -> list[str]:
     """List the external elements of an HDF4 file, by its lists of elements."""
     found, seen, block = [], set(), 4
     try:
@@ -62,7 +62,7 @@ def _in_hdf4(file: Any) -> list[str]:
                     if struct.unpack(">h", file.read(2))[0] == _EXTERNAL:
                         found.append(f"the element {tag & ~_SPECIAL}/{number}")
     except (struct.error, OSError, ValueError) as error:
-        raise SceneError(f"{file.name}: cannot be read as HDF4. Download it again.") from error
+        raise SceneError(f"{path}: cannot be read as HDF4. Download it again.") from error
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # "file" stands for any file of this machine.
 SCHEMES = ("https", "s3")
 MORE_SCHEMES = ("http", "ftp", "gs", "az", "oss", "file")
+
+# What GDAL reads with a raster, if it may: the name of the raster with these ends, or in its place.
+BESIDE = (".msk", ".MSK", ".aux.xml", ".ovr", ".tfw", ".wld", ".hdr", ".HDR")
 
 # The filters of warnings are the process's: threads that change them take turns.
 _FILTERS = threading.RLock()
@@ -153,11 +156,20 @@ def _checked_name(path: Path | str, how: Readable) -> str:
     if name.startswith("/vsi"):
         raise SceneError(f"{path} is a path of GDAL's own; expected a file. Give the file itself.")
     if how.beside:
-        for mask in (f"{name}.msk", f"{name}.MSK"):
-            if Path(mask).exists():  # which GDAL opens with whatever driver takes it
-                with open_file(mask):
-                    pass
+        with opening(path):
+            _check_beside(name)
     return name
+
+
+def _check_beside(name: str) -> None:
+    """Refuse what GDAL would open with a raster and wait for, or take for another format."""
+    stem = name.removesuffix(Path(name).suffix)
+    for path in (*(name + end for end in BESIDE), *(stem + end for end in BESIDE)):
+        with suppress(FileNotFoundError):
+            check_regular(path)
+            if path.lower().endswith(".msk"):  # which GDAL opens with whatever driver takes it
+                with open_file(path):
+                    pass
 
 
 def not_allowed(href: Path | str, scheme: str) -> str:

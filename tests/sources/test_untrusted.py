@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -249,6 +250,28 @@ def test_overviews_beside_a_geotiff_are_not_looked_at(tmp_path, secret, canary):
     with pytest.raises(SceneError, match=facts(path.name, "1 other data set")):
         numbers(product, path.parent)
     assert not canary.asked()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("ending", ["msk", "aux.xml", "tfw"])
+def test_a_pipe_beside_a_geotiff_is_not_waited_for(tmp_path, ending):
+    path, product = folder_of(tmp_path)
+    pipe = path.with_suffix(".tfw") if ending == "tfw" else path.with_name(f"{path.name}.{ending}")
+    os.mkfifo(pipe)
+    (scene,) = (scene for scene in product.find_scenes(path.parent) if not scene.problem)
+    with pytest.raises(SceneError, match=facts(pipe.name, "pipe", "regular file")):
+        product.open_scene(scene)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("suffix", ["tif", "nc", "tar"])
+def test_a_pipe_in_the_place_of_a_scene_is_listed_and_not_waited_for(tmp_path, suffix):
+    path, product = folder_of(tmp_path)
+    pipe = path.with_name(f"L_20210402.{suffix}")
+    os.mkfifo(pipe)
+    report = ingest(product, path.parent, tmp_path / "fine.zarr", kind="fine")
+    assert [*report.added] == [path.name]
+    assert any(pipe.name in name and "pipe" in why for name, why in report.rejected.items())
 
 
 # --- HDF and NetCDF -----------------------------------------------------------------------------
