@@ -283,15 +283,15 @@ def workers(folder: Path, count: int, size: int) -> Row:
         return {"seconds": time.perf_counter() - started}
 
 
-def overhead(folder: Path, size: int, rest: int) -> Row:
+def overhead(folder: Path, size: int, rest: int, security: int) -> Row:
     """Run many small units; the scheduler lives in this process."""
     import biastf_xr
-    from biastf_xr.cluster import ClusterSpec, connect
+    from biastf_xr.cluster import connect
 
     bands = BANDS[:1]
     fine = write_cube(folder / "fine.zarr", "fine", size, 17, [0, 16], bands)
     coarse = write_cube(folder / "coarse.zarr", "coarse", size, 17, range(17), bands)
-    with connect(ClusterSpec(workers=1)) as client:
+    with connect(workers=1, options={"security": bool(security)}) as client:
         assert client is not None
         for n in range(3):
             client.submit(abs, n).result()
@@ -431,7 +431,9 @@ def report_reads(divide: int) -> None:
 
 def report_overhead(divide: int) -> None:
     """Measure what a unit costs driver and scheduler."""
-    show("overhead: tiles of 32, 1 worker", child("overhead", 1024 // divide, max(5 // divide, 1)))
+    for title, security in (("with TLS", True), ("without", False)):
+        row = child("overhead", 1024 // divide, max(5 // divide, 1), int(security))
+        show(f"overhead: tiles of 32, 1 worker, {title}", row)
 
 
 def report_plan(divide: int) -> None:

@@ -378,14 +378,15 @@ def scheduler(folder: Path, whole: Path, _rng: random.Random) -> Counts:
     cube, file = folder / "scheduler.zarr", folder / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     dask = [sys.executable, "-m", "dask"]
+    local = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
     boss = subprocess.Popen(  # noqa: S603
-        [*dask, "scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)],
+        [*dask, "scheduler", "--port", "0", *local, "--scheduler-file", str(file)],
         **quiet,  # type: ignore[call-overload]
     )
     while not file.exists():
         time.sleep(0.1)
     hand = subprocess.Popen(  # noqa: S603
-        [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "2", "--no-dashboard",
+        [*dask, "worker", "--scheduler-file", str(file), "--nthreads", "2", *local,
          "--death-timeout", "5"],
         **quiet,  # type: ignore[call-overload]
     )  # fmt: skip

@@ -845,7 +845,11 @@ def _about(client: Any) -> str:
         return "units run in threads of this process"
     link = dashboard(client)
     where = f"dashboard {link}" if link else "dashboard: install the extra `dashboard`"
-    return f"cluster with {len(client.nthreads())} workers, {where}"
+    about = f"cluster with {len(client.nthreads())} workers, {where}"
+    address = client.scheduler.address
+    if address.startswith(("tls:", "gateway:", "inproc:")):
+        return about
+    return f"{about}; no TLS: whoever reaches {address} can run code as you"
 
 
 def _speed(state: RunState) -> str:

@@ -64,7 +64,7 @@ print("workers:", len(client.scheduler_info()["workers"]))
 print("dashboard:", "there" if dashboard(client) else "install the extra `dashboard`")
 
 # %% [markdown]
-# `dashboard(client)` is its address; `connect("tcp://...:8786")` joins a scheduler that runs
+# `dashboard(client)` is its address; `connect("tls://...:8786")` joins a scheduler that runs
 # already.
 #
 # ## 3. Plan

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+import tempfile
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cluster._guard import check_guard
 from biastf_xr.cluster._keywords import (
+    LOOPBACK,
     check_options,
     keywords,
     keywords_of,
@@ -30,7 +33,9 @@ if TYPE_CHECKING:
 
 # Seconds in which a running scheduler has to answer.
 ANSWER = 10.0
-SCHEDULER = "tcp://SCHEDULER:8786"  # stands for the scheduler in a script that is only shown
+# Stand for the scheduler and the files of the run in what is only shown.
+SCHEDULER = "tls://SCHEDULER:8786"
+TLS_FILES = {"tls_ca_file": "CA", "tls_worker_cert": "CERT", "tls_worker_key": "KEY"}
 QUEUES = ("slurm", "pbs")
 
 
@@ -70,6 +75,7 @@ def _client(spec: ClusterSpec, stack: ExitStack) -> Client:
 
     if spec.kind == "address":
         check_options(spec, spec.preset.options)
+        _check_certificate(str(spec.address))
         cluster, timeout = spec.address, min(ANSWER, spec.timeout)
     else:
         cluster, timeout = stack.enter_context(_started(spec)), spec.timeout
@@ -77,6 +83,23 @@ def _client(spec: ClusterSpec, stack: ExitStack) -> Client:
         client: Client = stack.enter_context(Client(cluster, timeout=timeout, set_as_default=False))
     _await_worker(client, spec)
     return client
+
+
+def _check_certificate(address: str) -> None:
+    """Refuse a scheduler with TLS where Dask's configuration names no certificate for it."""
+    import dask
+    from distributed import Security
+
+    loader = dask.config.get("distributed.client.security-loader", None)
+    if loader or not address.startswith("tls:"):
+        return
+    held = Security().get_tls_config_for_role("client")
+    if not (held["ca_file"] and held["cert"]):
+        raise ConfigError(
+            f"{address} asks for a certificate, and the configuration of Dask names none. State "
+            "`distributed.comm.tls.ca-file`, `.client.cert` and `.client.key` in a file in "
+            "~/.config/dask, as docs/howto/cluster.md shows."
+        )
 
 
 @contextmanager
@@ -87,10 +110,13 @@ def _started(spec: ClusterSpec) -> Iterator[Any]:
     found = keywords(spec)
     cls = _checked_class(spec)
     settings: dict[str, Any] = {}
+    if LOOPBACK in (found | found.get("scheduler_options", {})).values():
+        link = str(dask.config.get("distributed.dashboard.link", ""))
+        settings["distributed.dashboard.link"] = link.replace("{host}", LOOPBACK.partition(":")[0])
     if spec.kind in {"local", "cuda"}:
         if found.get("processes", True):
             check_guard()
-        settings = _settings(spec, found["n_workers"])
+        settings |= _settings(spec, found["n_workers"])
     elif spec.kind == "kubernetes":
         from dask_kubernetes.operator.kubecluster.kubecluster import CreateMode
 
@@ -102,7 +128,7 @@ def _started(spec: ClusterSpec) -> Iterator[Any]:
                 "PATH. Run on a login node of the batch system."
             )
         found["job_cls"] = _noting_failure(cls.job_cls)
-    with dask.config.set(settings):
+    with _own_folder() as folder, dask.config.set(settings | {"temporary-directory": folder}):
         with _starting(spec):
             cluster = cls(**found)
         with cluster:
@@ -113,6 +139,20 @@ def _started(spec: ClusterSpec) -> Iterator[Any]:
                 elif spec.workers and spec.preset.scales:
                     cluster.scale(spec.workers)
             yield cluster
+
+
+@contextmanager
+def _own_folder() -> Iterator[str]:
+    """Return a new folder that nobody else can write to; Dask puts it on ``sys.path``.
+
+    Its own would be one that whoever comes first makes, in the folder for temporary files.
+    """
+    import dask
+
+    if parent := dask.config.get("temporary-directory", None):
+        Path(parent).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory("", "biastf-xr-", parent, ignore_cleanup_errors=True) as own:
+        yield own
 
 
 def _checked_class(spec: ClusterSpec) -> Any:
@@ -137,12 +177,13 @@ def _settings(spec: ClusterSpec, workers: int | None) -> dict[str, Any]:
 
         with _starting(spec):  # counts through the driver's library, without a CUDA context
             workers = max(1, int(get_n_gpus()))
+    preload = dask.config.get("distributed.worker.preload", [])
     return {
         "distributed.nanny.pre-spawn-environ": worker_environment(CPU_COUNT // workers),
         # A worker that dies again while Dask looks whether it came back would lose its nanny.
         "distributed.deploy.lost-worker-timeout": "1h",
         "distributed.worker.preload": [
-            *dask.config.get("distributed.worker.preload", []),
+            *([preload] if isinstance(preload, str) else preload),
             "biastf_xr.cluster._interrupts",
         ],
     }
@@ -226,11 +267,16 @@ def render(spec: ClusterSpec) -> str:
     if spec.kind == "address":
         resources = " --resources GPU=1" if spec.gpu else ""
         worker = f"{spec.address} --nthreads {spec.threads} --memory-limit {spec.memory}"
-        return f"dask scheduler\ndask worker {worker}{resources}\n"
+        dashboard = f"--dashboard-address {LOOPBACK}"
+        return f"dask scheduler {dashboard}\ndask worker {worker}{resources} {dashboard}\n"
     if spec.kind in QUEUES:
         job = _checked_class(spec).job_cls
         taken = keywords_of(job) - {"name"}
         found = {name: value for name, value in keywords(spec).items() if name in taken}
+        if found.get("security") is True:
+            from distributed import Security
+
+            found |= {"security": Security(**TLS_FILES), "protocol": "tls://"}
         return str(job(SCHEDULER, name="worker", **found).job_script())
     found = keywords(spec)
     if spec.kind == "kubernetes":

@@ -5,15 +5,20 @@ from __future__ import annotations
 import inspect
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr.cluster._kubernetes import manifest, worker_environment
 from biastf_xr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from biastf_xr.cluster._spec import ClusterSpec
+
+# Where dashboards listen.  Dask reads ":0" as every interface, and a worker without a dashboard
+# listens all the same.
+LOOPBACK = "127.0.0.1:0"
 
 
 def keywords(spec: ClusterSpec) -> dict[str, Any]:
@@ -37,9 +42,9 @@ def keywords(spec: ClusterSpec) -> dict[str, Any]:
     if spec.preset.options:
         check_options(spec, spec.preset.options)
     if spec.kind in {"local", "cuda"}:
-        return _of_machine(spec)
+        return _guarded(_of_machine(spec))
     if spec.kind in {"slurm", "pbs"}:
-        return _of_queue(spec)
+        return _guarded(_of_queue(spec))
     if spec.kind == "gateway":
         return {"address": spec.address, **spec.keywords}
     if spec.kind == "kubernetes":
@@ -47,13 +52,54 @@ def keywords(spec: ClusterSpec) -> dict[str, Any]:
         own = {n: v for n, v in spec.keywords.items() if n in spec.preset.options[first:]}
         pods = {"custom_cluster_spec": manifest(spec), "n_workers": spec.workers, "quiet": True}
         return own | pods
+    return _of_class(spec)
+
+
+def _guarded(found: dict[str, Any]) -> dict[str, Any]:
+    """Have Dask make certificates for the run, unless ``security`` is said not to be wanted."""
+    found = found | {"security": found.get("security", True)}
+    return {name: value for name, value in found.items() if (name, value) != ("security", False)}
+
+
+def _of_class(spec: ClusterSpec) -> dict[str, Any]:
+    """Return the options; to classes of the families that are known here, what guards them."""
+    from distributed import LocalCluster
+
+    cls = load_class(spec)
+    if LocalCluster in getattr(cls, "__mro__", ()):
+        return _guarded({"dashboard_address": LOOPBACK} | spec.keywords)
+    if hasattr(cls, "job_cls"):
+        return _guarded(spec.keywords | _of_jobs(cls.job_cls.config_name, spec.keywords))
     return spec.keywords
+
+
+def _of_jobs(system: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of a batch system that say what listens, and where secrets and spills go.
+
+    Dask puts the folder for spills on ``sys.path``, so it must not be one that others can write to.
+    """
+    import dask
+
+    def told(name: str) -> Any:
+        key = f"jobqueue.{system}.{name.replace('_', '-')}"
+        return options.get(name) or dask.config.get(key, None) or ()
+
+    return {
+        "scheduler_options": {"dashboard_address": LOOPBACK, **dict(told("scheduler_options"))},
+        "shared_temp_directory": told("shared_temp_directory") or str(Path.cwd()),
+        "worker_extra_args": ["--dashboard-address", LOOPBACK, *told("worker_extra_args")],
+        "job_script_prologue": [
+            *told("job_script_prologue"),
+            "export DASK_TEMPORARY_DIRECTORY=$(mktemp -d)",
+            """trap 'rm -rf "$DASK_TEMPORARY_DIRECTORY"' EXIT""",
+        ],
+    }
 
 
 def _of_machine(spec: ClusterSpec) -> dict[str, Any]:
     from dask.system import CPU_COUNT
 
-    found = {"threads_per_worker": spec.threads, "dashboard_address": ":0"} | spec.keywords
+    found = {"threads_per_worker": spec.threads, "dashboard_address": LOOPBACK} | spec.keywords
     if spec.kind == "local":
         found = {"n_workers": spec.workers or CPU_COUNT, "processes": True} | found
     else:
@@ -86,20 +132,24 @@ def _of_queue(spec: ClusterSpec) -> dict[str, Any]:
     cpus = int(options.get("cores", spec.threads * processes))
     memory = (spec.memory_bytes or 0) * processes
     environment = worker_environment(cpus // processes)
-    found = options | {
-        "processes": processes,
-        "cores": spec.threads * processes,
-        "memory": f"{memory}B",
-        "worker_extra_args": [
-            *(["--resources", "GPU=1"] if spec.gpu else []),
-            *options.get("worker_extra_args", ()),
-        ],
-        "job_script_prologue": [
-            *(f"export {name}={value}" for name, value in environment.items()),
-            *options.get("job_script_prologue", ()),
-        ],
-        "scheduler_options": {"dashboard_address": ":0"} | options.get("scheduler_options", {}),
-    }
+    jobs = _of_jobs(spec.kind, options)
+    found = (
+        options
+        | jobs
+        | {
+            "processes": processes,
+            "cores": spec.threads * processes,
+            "memory": f"{memory}B",
+            "worker_extra_args": [
+                *(["--resources", "GPU=1"] if spec.gpu else []),
+                *jobs["worker_extra_args"],
+            ],
+            "job_script_prologue": [
+                *(f"export {name}={value}" for name, value in environment.items()),
+                *jobs["job_script_prologue"],
+            ],
+        }
+    )
     if spec.kind == "pbs":
         gpu = ":ngpus=1" if spec.gpu else ""
         return {"resource_spec": f"select=1:ncpus={cpus}:mem={-(-memory // 2**20)}MB{gpu}"} | found

@@ -67,7 +67,7 @@ def _worker(spec: ClusterSpec) -> dict[str, Any]:
     if spec.memory_bytes is not None:
         sizes["memory"] = f"{-(-spec.memory_bytes // 2**20)}Mi"
     command = f"dask worker --name $(DASK_WORKER_NAME) --nthreads {spec.threads}".split()
-    command += f"--memory-limit {spec.memory} --dashboard --dashboard-address 8788".split()
+    command += f"--memory-limit {spec.memory} --dashboard-address 127.0.0.1:0".split()
     container = {
         "name": "worker",
         "image": options["image"],
@@ -77,7 +77,6 @@ def _worker(spec: ClusterSpec) -> dict[str, Any]:
             "requests": sizes,
             "limits": sizes | ({"nvidia.com/gpu": "1"} if spec.gpu else {}),
         },
-        "ports": [_port("http-dashboard", 8788)],
     }
     pod = {**options.get("pod", {}), "containers": [container]}
     if claims := options.get("claims"):

@@ -25,7 +25,7 @@ class ClusterSpec:
         clusters, for instance "dask_jobqueue.SGECluster": its keywords are `options`, and `workers`
         are asked for with its method ``scale``.
     address : str, optional
-        Scheduler of a running cluster, for instance "tcp://10.0.0.5:8786"; of kind "gateway" the
+        Scheduler of a running cluster, for instance "tls://10.0.0.5:8786"; of kind "gateway" the
         URL of the gateway.  An address makes of "local" the kind "address".
     workers : int, optional
         Worker processes to start; by default one for each core ("local") or GPU ("cuda").  Not
@@ -124,7 +124,7 @@ def _check_kind(spec: ClusterSpec) -> None:
     """Refuse what does not go with the kind, and what it cannot do without."""
     if spec.kind == "address" and not spec.address:
         raise ConfigError(
-            'kind "address" needs the address of a scheduler, for instance "tcp://10.0.0.5:8786".'
+            'kind "address" needs the address of a scheduler, for instance "tls://10.0.0.5:8786".'
         )
     if spec.address and spec.kind not in {"address", "gateway"}:
         raise ConfigError(

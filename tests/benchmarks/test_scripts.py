@@ -106,7 +106,7 @@ def test_engine(load, capsys):
 
 @pytest.mark.parametrize(
     ("part", "sizes"),
-    [("cost", (32, 1)), ("growth", (32, 2, 32)), ("overhead", (32, 1)), ("plan", (3200, 20))],
+    [("cost", (32, 1)), ("growth", (32, 2, 32)), ("overhead", (32, 1, 1)), ("plan", (3200, 20))],
 )
 def test_parts_of_the_engine(load, tmp_path, capsys, part, sizes):
     load("bench_engine").main(["--child", part, str(tmp_path), *map(str, sizes)])

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import pytest
 from checks import facts
@@ -24,6 +23,7 @@ from biastf_xr.cluster._kubernetes import manifest
 from biastf_xr.errors import ConfigError
 
 SLURM = {"kind": "slurm", "workers": 1, "memory": "1GiB"}
+LOOPBACK = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
 
 
 def test_importing_it_loads_no_dask():
@@ -59,7 +59,7 @@ def test_script_without_a_guard_is_refused_at_once_with_its_line(tmp_path, runs)
         ({"threads": 0}, facts("threads", "[cluster]", "0")),
         ({"memory": "much"}, facts("memory", "'much'", '"auto"')),
         ({"options": {"timeout": "1h"}}, facts("timeout", "[cluster.options]", "'1h'", "seconds")),
-        ({"kind": "address"}, facts("address", "tcp://")),
+        ({"kind": "address"}, facts("address", "tls://")),
         ({"kind": "slurm", "address": "tcp://a:1", "workers": 1}, facts("'tcp://a:1'", "'slurm'")),
         ({"kind": "slurm", "memory": "1GiB"}, facts("'slurm'", "`workers`")),
         ({"kind": "pbs", "workers": 1}, facts("'pbs'", "`memory`")),
@@ -148,32 +148,12 @@ def test_a_local_worker_owns_a_gpu_and_its_cores():
         assert list(client.nthreads().values()) == [2]
 
 
-@contextmanager
-def running(*command, cwd):
-    """Run a command of Dask until the block ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dask", *command],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
+def scheduler(tmp_path_factory, running):
     """Start a scheduler as a process of its own and give its file."""
     folder = tmp_path_factory.mktemp("scheduler")
     file = folder / "scheduler.json"
-    options = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0"]
+    options = [*LOOPBACK, "--port", "0"]
     with running("scheduler", *options, "--scheduler-file", str(file), cwd=folder):
         deadline = time.monotonic() + 30
         while not (file.exists() and file.stat().st_size):
@@ -199,10 +179,10 @@ def await_no_workers(address):
             time.sleep(0.05)
 
 
-def test_workers_without_a_gpu_are_not_taken_for_such(scheduler, tmp_path):
+def test_workers_without_a_gpu_are_not_taken_for_such(scheduler, tmp_path, running):
     spec = ClusterSpec(address=address_in(scheduler), gpu=True, options={"timeout": 20})
     with (
-        running("worker", spec.address, "--nthreads", "1", "--no-dashboard", cwd=tmp_path),
+        running("worker", spec.address, "--nthreads", "1", *LOOPBACK, cwd=tmp_path),
         pytest.raises(ConfigError, match="--resources GPU=1"),
         connect(spec),
     ):
@@ -210,9 +190,9 @@ def test_workers_without_a_gpu_are_not_taken_for_such(scheduler, tmp_path):
     await_no_workers(spec.address)
 
 
-def test_tasks_run_on_a_cluster_of_separate_processes(scheduler, tmp_path):
+def test_tasks_run_on_a_cluster_of_separate_processes(scheduler, tmp_path, running):
     address = address_in(scheduler)
-    options = ["--nthreads", "2", "--resources", "GPU=1", "--no-dashboard"]
+    options = ["--nthreads", "2", "--resources", "GPU=1", *LOOPBACK]
     with running("worker", address, *options, cwd=tmp_path) as process:
         with connect(address, gpu=True, options={"timeout": 20}) as client:
             pid = client.submit(os.getpid, resources={"GPU": 1}).result(timeout=20)
@@ -240,25 +220,6 @@ def test_a_scheduler_without_workers_is_told(scheduler):
     spec = ClusterSpec(address=address_in(scheduler), options={"timeout": 1})
     with pytest.raises(ConfigError, match=facts("1 s", "`timeout`")), connect(spec):
         pass
-
-
-@pytest.fixture
-def batch_system(tmp_path, monkeypatch):
-    """Stand in for SLURM: a job is a process of this machine."""
-    commands = {
-        "sbatch": 'setsid sh "$1" > job.log 2>&1 &\necho "Submitted batch job $!"\nsleep 0.3',
-        "scancel": 'kill -- "-$1"',
-    }
-
-    def put(name, text):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-
-    for name, text in commands.items():
-        put(name, text)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.chdir(tmp_path)
-    return put
 
 
 def test_jobs_are_submitted_and_their_workers_used(batch_system):
@@ -303,10 +264,11 @@ def test_a_pod_may_have_more_but_not_other_containers():
 
 
 def test_any_class_of_clusters_is_taken_with_its_own_keywords():
-    options = {"n_workers": 0, "threads_per_worker": 3, "dashboard_address": ":0"}
+    options = {"n_workers": 0, "threads_per_worker": 3}
     spec = ClusterSpec(kind="distributed.LocalCluster", workers=1, options=options)
     assert render(spec) == (
-        "distributed.LocalCluster(n_workers=0, threads_per_worker=3, dashboard_address=':0')\n"
+        "distributed.LocalCluster(dashboard_address='127.0.0.1:0', n_workers=0, "
+        "threads_per_worker=3, security=True)\n"
         ".scale(1)\n"
     )
     with connect(spec) as client:

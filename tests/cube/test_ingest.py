@@ -385,14 +385,11 @@ def test_scenes_of_one_day_are_composed(tmp_path, scenes):
 
 
 def test_tasks_may_run_on_a_dask_cluster(tmp_path, scenes):
-    from distributed import Client, LocalCluster
+    from biastf_xr.cluster import connect
 
     ingest(TIFFS, scenes, tmp_path / "here.zarr", kind="fine", shard=16)
     paths = [tmp_path / "there.zarr"]
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with connect(workers=2, threads=1) as client:
         if importlib.util.find_spec("icechunk"):
             paths.append(f"icechunk://{tmp_path}/there")
         for path in paths:

@@ -123,12 +123,9 @@ def test_an_error_of_reading_is_not_kept():
 
 
 def test_a_unit_of_a_worker_that_died_comes_back():
-    from distributed import Client, LocalCluster
+    from biastf_xr.cluster import connect
 
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    with connect(workers=1, threads=1) as client:
         pool = ClusterPool(client, gpu=False)
         (first,) = pool.workers()
         pool.submit(1, first, _die)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import re
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,8 @@ def test_slurm_script():
     assert [line for line in lines if "gpu:1" in line] == ["#SBATCH --gres=gpu:1"]
     script = render(spec_of("slurm"))
     assert "--nthreads 3 --memory-limit 64.00GiB" in script
-    assert "--resources GPU=1 --interface ib0" in script
+    assert "--resources GPU=1 --dashboard-address 127.0.0.1:0 --interface ib0" in script
+    assert "--tls-ca-file CA --tls-cert CERT --tls-key KEY" in script
 
 
 def test_pbs_script():
@@ -91,12 +93,12 @@ def test_the_script_is_the_one_that_is_submitted(name):
     with cls(**keywords(spec_of(name)) | {"interface": "lo"}) as cluster:
         script = cluster.job_script()
     expected = lines_of(name)
-    found = script.splitlines()
+    found = re.sub(r"(--tls-\S+) \S+/\.dask-jobqueue\.\S+", r"\1 FILE", script).splitlines()
     assert found[: len(expected) - 2] == expected[: len(expected) - 2]
     told = next(line for line in expected if "dask_worker" in line).replace("ib0", "lo")
     sent = next(line for line in found if "dask_worker" in line)
-    options = told[told.index("--nthreads") :].removesuffix(" --interface lo")
-    assert options in sent
+    told = re.sub(r"(--tls-\S+) \S+", r"\1 FILE", told.replace(" --interface lo", ""))
+    assert told[told.index("--nthreads") :] in sent.replace(" --interface lo", "")
 
 
 def test_gpu_is_asked_for_where_no_directive_names_it():
@@ -192,7 +194,8 @@ def test_cuda_keywords():
     assert keywords(spec_of("local_gpu")) == {
         "n_workers": None,
         "threads_per_worker": 3,
-        "dashboard_address": ":0",
+        "dashboard_address": "127.0.0.1:0",
+        "security": True,
         "memory_limit": "48GiB",
         "resources": {"GPU": 1},
     }
@@ -200,10 +203,10 @@ def test_cuda_keywords():
 
 def test_commands_beside_an_address():
     text = (FOLDER / "address.toml").read_text()
-    assert "dask scheduler --port 8786" in text
+    assert "dask scheduler --port 8786 --dashboard-address 127.0.0.1:" in text
     scheduler, worker = lines_of("address")
-    assert scheduler == "dask scheduler"
+    assert scheduler == "dask scheduler --dashboard-address 127.0.0.1:0"
     assert "--nthreads 2" in worker
-    assert worker.startswith("dask worker tcp://10.0.0.5:8786")
-    assert worker.endswith("--resources GPU=1")
-    assert "dask worker tcp://10.0.0.5:8786 --nthreads 2" in text
+    assert worker.startswith("dask worker tls://10.0.0.5:8786")
+    assert worker.endswith("--resources GPU=1 --dashboard-address 127.0.0.1:0")
+    assert "dask worker tls://10.0.0.5:8786 --nthreads 2" in text

@@ -389,13 +389,10 @@ def test_every_input_is_fitted_and_fuses(cubes, inputs):
 
 
 def test_workers_of_a_cluster_give_the_same_bytes(cubes):
-    from distributed import Client, LocalCluster
+    from biastf_xr.cluster import connect
 
     here = biastf_xr.fit(*cubes, "biastf", **QUICK)
-    with (
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=":0") as cluster,
-        Client(cluster) as client,
-    ):
+    with connect(workers=1, threads=2) as client:
         there = biastf_xr.fit(*cubes, "biastf", client=client, **QUICK)
     assert there.sha256 == here.sha256
 
