@@ -10,10 +10,12 @@ import re
 import time
 import tomllib
 import warnings
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from unicodedata import category
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pytest
 from checks import facts
@@ -35,9 +37,13 @@ from biastf_xr.cli import _terminal
 from biastf_xr.cli._init import Archive, render_config
 from biastf_xr.config import read_config
 from biastf_xr.cube._spec import STATUS
+from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import BiastfError, ConfigError
 from biastf_xr.fusion._report import RunLog
+from biastf_xr.methods._learning.files import read_fields, write_model
 from biastf_xr.publish._stac import Description
+from biastf_xr.region import Region
+from biastf_xr.sources.base import Scene
 
 SECRET = "canary"
 
@@ -130,11 +136,13 @@ def test_a_cell_of_markdown_stays_one(text):
 
 
 @hostile_texts
-def test_a_cell_of_csv_stays_one(text):
-    write_csv(pd.DataFrame({"a": [text], "b": ["end"]}), out := io.StringIO())
-    assert prints(out.getvalue(), lines=True)
-    assert len(out.getvalue().splitlines()) == 2
-    again = pd.read_csv(io.StringIO(out.getvalue()), keep_default_na=False, dtype=str)
+def test_a_cell_of_csv_stays_one(tmp_path_factory, text):
+    file = tmp_path_factory.mktemp("table") / "table.csv"
+    write_csv(pd.DataFrame({"a": [text], "b": ["end"]}), file)
+    written = file.read_bytes().decode()
+    assert prints(written, lines=True)
+    assert len(written.splitlines()) == 2
+    again = pd.read_csv(file, keep_default_na=False, dtype=str)
     assert again.to_numpy().tolist() == [[visible(text), "end"]]
 
 
@@ -459,5 +467,28 @@ class Named(Told):
         return Summary(URLS[0])
 
 
-def test_objects_show_themselves_without_secrets():
-    assert SECRET not in repr(Named()) + Named()._repr_html_()
+def test_objects_show_themselves_without_secrets(tmp_path):
+    cube = {"product": "cube", "folder": URLS[0], "cube": f"memory://user:{SECRET}@a/b.zarr"}
+    config = read_config(None, {"fine": cube, "coarse": cube, "fuse": {"output": cube["cube"]}})
+    scene = Scene("a", np.datetime64("2021-04-01"), {"red": URLS[0]})
+    shown = [Named(), config, Region(config), scene, [scene], store_at(cube["cube"])]
+    assert SECRET not in "".join(map(repr, shown)) + Named()._repr_html_()
+    assert "https://host/a/x.tif" in repr(scene)
+    assert "memory://a/b.zarr" in repr(Region(config))
+    assert config.fine.folder == URLS[0]
+    assert store_at(cube["cube"]).beside.name == "b.zarr"
+
+
+@dataclass
+class Card:
+    """A card with texts of a stranger."""
+
+    data: dict
+    method: str = "x"
+
+
+def test_card_of_a_model_holds_no_secret(tmp_path):
+    card = Card({"cubes": [*URLS, *TEXTS], "nested": ({"a": URLS[0]},)})
+    write_model(tmp_path / "model.safetensors", card, {"a": np.zeros(3)})
+    assert SECRET.encode() not in (tmp_path / "model.safetensors").read_bytes()
+    assert read_fields(tmp_path / "model.safetensors")["data"]["cubes"][0] == "https://host/a/x.tif"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from biastf_xr.errors import CubeStructureError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -22,6 +24,10 @@ CubeKind = Literal["fine", "coarse", "fused"]
 BAND_ORDER = ("blue", "green", "red", "nir", "swir1", "swir2")
 
 STRUCTURE_VERSION = 2
+
+# What else a cube has beside its layers: coordinates, and the groups of its ledgers.
+BESIDE = ("time", "y", "x", "spatial_ref", "clear_fraction", "scenes", "pair_flag",
+          "suspect_fraction", "before", "after", "ingest", "fusion", "pair_quality")  # fmt: skip
 
 # Attribute of a cube of composites: the first and last day that an image stands for, counted from
 # its own.
@@ -203,6 +209,17 @@ class CubeSpec:
     attrs: dict[str, Any] = field(default_factory=dict)
     extras: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     uncertain: bool = False
+
+    def __post_init__(self) -> None:
+        taken = {*self.masks, *self.sigmas, *BESIDE}
+        for band in self.bands:
+            lost = not band.isprintable() or {"/", "\\"} & {*band} or band[:1] in ("", ".")
+            if lost or band in taken or self.bands.count(band) > 1:
+                raise CubeStructureError(
+                    f"a band is named {band!r}; expected a name without slashes and control "
+                    f"characters that nothing else in the cube has, as {', '.join(sorted(taken))}. "
+                    "Name it otherwise, in the option `layers` of the sensor."
+                )
 
     @property
     def sigmas(self) -> dict[str, dict[str, Any]]:

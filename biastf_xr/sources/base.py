@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from biastf_xr._days import middle_of
+from biastf_xr._outside import without_secrets
 from biastf_xr.errors import ConfigError, SceneError
 from biastf_xr.sources._archives import with_members
 from biastf_xr.sources._files import bit, join_layers, lacking, open_layer, read_day
@@ -57,6 +58,12 @@ class Scene:
     key: str = ""
     version: str = ""
     problem: str = ""
+
+    def __repr__(self) -> str:
+        """Show it without what signs its URLs."""
+        return without_secrets(
+            f"Scene({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        )
 
     @property
     def acquisition(self) -> str:

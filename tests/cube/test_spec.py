@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from affine import Affine
+from checks import facts
 from hypothesis import given
 from hypothesis import strategies as st
+from odc.geo.geobox import GeoBox
 
 from biastf_xr._days import to_days
-from biastf_xr.cube._spec import Layout, sort_bands
+from biastf_xr.cube._spec import CubeSpec, Layout, sort_bands
+from biastf_xr.errors import CubeStructureError
 
+GRID = GeoBox((64, 64), Affine(30, 0, 455_985, 0, -30, 6_171_015), "EPSG:32755")
 sides = st.integers(1, 5000)
 
 
@@ -51,3 +56,18 @@ def test_bands_are_ordered_by_colour_then_by_name():
 def test_days_do_not_depend_on_the_resolution_of_times(unit):
     times = np.array(["2021-04-01T23:59:59", "2021-04-02T00:00:00"], f"M8[{unit}]")
     np.testing.assert_array_equal(to_days(times), np.array(["2021-04-01", "2021-04-02"], "M8[D]"))
+
+
+@pytest.mark.parametrize(
+    "name", ["red/edge", "..", ".nir", "a\\b", "", "nir\x1b[31m", "a\nb", "\u202enir", "\udcff",
+             "clear", "source", "time", "spatial_ref", "ingest", "red"],
+)  # fmt: skip
+def test_names_that_a_store_would_lose_or_mistake_are_refused(name):
+    layout = Layout.build("fine", (64, 64))
+    with pytest.raises(CubeStructureError, match=facts(ascii(name))):
+        CubeSpec("fine", ("red", name), GRID, layout)
+
+
+@pytest.mark.parametrize("name", ["Band 4", "nir-narrow", "a$b", "[b]", "grün", "B8A.1"])
+def test_other_names_are_taken(name):
+    assert name in CubeSpec("fine", ("red", name), GRID, Layout.build("fine", (64, 64))).variables
