@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -358,7 +359,7 @@ def name_of_model(path: str | Path) -> str:
     name = str(read_fields(Path(path)).get("method", "biastf"))
     if name not in LEARNED:
         raise CheckpointError(
-            f"{path} is a model of {name!r}; this version knows {list(LEARNED)}. Update biastf_xr, "
-            "or install the package that adds the method."
+            f"{path} is a model of {reprlib.repr(name)}; this version knows {list(LEARNED)}. "
+            "Update biastf_xr, or install the package that adds the method."
         )
     return name

@@ -10,9 +10,14 @@ from numbers import Integral, Real
 from operator import ge, gt, le, lt
 from typing import Any, TypeVar
 
+import numpy as np
+
 from biastf_xr.errors import MethodError
 
 T = TypeVar("T")
+
+# Numbers are written in double precision, and used in single.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def option(
@@ -71,7 +76,8 @@ def _expected(f: dataclasses.Field[Any], value: Any) -> str:
     choices = f.metadata.get("choices")
     limits = {word: limit for word in _TESTS if (limit := f.metadata.get(word)) is not None}
     if choices:
-        return "" if value in choices else f"one of {list(choices)}"
+        good = value in choices and not isinstance(value, bool)
+        return "" if good else f"one of {list(choices)}"
     if isinstance(f.default, bool):
         return "" if isinstance(value, bool) else "true or false"
     if isinstance(f.default, str | tuple):
@@ -80,12 +86,13 @@ def _expected(f: dataclasses.Field[Any], value: Any) -> str:
     if not (limits or isinstance(f.default, Real)):
         return ""
     whole = _whole_number(f.default)
-    good = _whole_number(value) if whole else isinstance(value, Real) and value is not True
+    good = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    good = good and abs(value) <= LARGEST  # and so no NaN
     good = good and all(_TESTS[word][0](value, limit) for word, limit in limits.items())
     if f.metadata.get("odd"):
         good, kind = good and value > 0 and value % 2 == 1, "an odd number of pixels"
     else:
-        kind = "a whole number" if whole else "a number"
+        kind = "a whole number" if whole else "a finite number"
     described = " and ".join(f"{_TESTS[word][1]} {limit:g}" for word, limit in limits.items())
     return "" if good else " ".join(filter(None, [kind, described.replace(" and to", " to")]))
 

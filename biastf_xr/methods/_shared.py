@@ -50,13 +50,13 @@ class SharedOptions:
         that was interrupted goes on from there.
     """
 
-    window: int = option(51, odd=True)
+    window: int = option(51, odd=True, most=999)
     window_unit: str = option("fine", choices=("fine", "coarse"))
     similar: int = option(20, least=1, most=255)
     distance: float | None = option(None, above=0)
     threshold: float | None = option(None, above=0)
     weights: str = option("change", choices=("change", "time", "equal"))
-    weight_window: int = option(3, odd=True)
+    weight_window: int = option(3, odd=True, most=999)
     upsampling: str = option("bilinear", choices=("bilinear", "nearest"))
     valid_range: tuple[float, float] = option((0.0, 1.0))
     seed: int = option(0)

@@ -10,7 +10,9 @@ from abc import abstractmethod
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from biastf_xr._files import copy_file
 from biastf_xr._summary import Summary, Told
@@ -30,7 +32,7 @@ from biastf_xr.methods._values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sized
 
     import numpy as np
     from numpy.typing import NDArray
@@ -41,14 +43,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Base",
     "Block",
+    "ByBand",
     "FitRun",
     "Float",
     "LearnedMethod",
     "Method",
     "ModelCard",
+    "NotNegative",
+    "Positive",
     "Prediction",
     "Prepared",
     "SceneView",
+    "Share",
     "SideMemo",
     "TwoSided",
     "bound",
@@ -273,9 +279,38 @@ class FitRun:
     progress: Callable[[str, int, int], None] | None = None
 
 
+Number = TypeVar("Number")
+
+
+def _one_per_band(value: Sized, info: ValidationInfo) -> Any:
+    bands = info.data.get("bands", value)
+    if len(value) != len(bands):
+        raise ValueError(f"{len(value)} numbers for {len(bands)} bands")
+    return value
+
+
+def _all_different(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len({*value}) != len(value):
+        raise ValueError("some are named twice")
+    return value
+
+
+# Types of a card's fields that say which numbers they take.
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ByBand = Annotated[tuple[Number, ...], AfterValidator(_one_per_band)]
+Band = Annotated[str, Field(min_length=1, max_length=100)]
+Bands = Annotated[tuple[Band, ...], Field(min_length=1), AfterValidator(_all_different)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """What made a fitted model; subclasses add what was learned, and the `days` it has seen.
+
+    A file is a stranger's: when it is read, every field must be of the type that is declared here
+    and in the subclass, and every number finite, or the model is refused.  `Positive`,
+    `NotNegative`, `Share` and `ByBand` say more of numbers than ``float`` does.
 
     Attributes
     ----------
@@ -291,11 +326,20 @@ class ModelCard:
         Version of this card.
     """
 
-    bands: tuple[str, ...]
-    ratio: float
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False
+    )
+
+    bands: Bands
+    ratio: Positive
     method: str
     versions: dict[str, str]
-    format: int = 1
+    format: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def arrays(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the arrays that the file holds beside the card, by name."""
+        return {}
 
 
 class LearnedMethod(Method, Told):
@@ -313,7 +357,8 @@ class LearnedMethod(Method, Told):
     sha256 : str
         Its hash.
     card : ModelCard
-        What made it; `bands`, `ratio` and `days`, ascending, say what it was fitted on.
+        What made it; `bands`, `ratio` and `days`, as 2021-04-01 and ascending, say what it was
+        fitted on.
     options : type
         Dataclass of the options of the fit.
     cards : type
@@ -389,7 +434,8 @@ class LearnedMethod(Method, Told):
         card : ModelCard
             What made it.
         arrays : dict of ndarray, optional
-            What was learned, where it is more than a card should hold.
+            What was learned, where it is more than a card should hold; of the shapes that
+            `ModelCard.arrays` states.
 
         Returns
         -------
@@ -397,7 +443,8 @@ class LearnedMethod(Method, Told):
             The fitted method.
         """
         path = files.target(run.path, card.method)
-        return cls(path, files.write_model(path, card, arrays or {}), card)  # type: ignore[call-arg]
+        files.write_model(path, card, arrays or {})
+        return cls.load(path)
 
     @classmethod
     def load(cls, path: str | Path, **options: Any) -> Self:
@@ -434,7 +481,9 @@ class LearnedMethod(Method, Told):
         names = {f.name: f.metadata.get("was") for f in fields(cls)}  # type: ignore[arg-type]
         read = {k: card.settings.get(k, card.settings.get(names[k])) for k in cls.stored}
         kept = {k: value for k, value in read.items() if value is not None}
-        return cls(path, sha256, card, **(kept | free))  # type: ignore[call-arg]
+        with files.blaming(path):  # what the card says of options is the file's fault
+            made = cls(path, sha256, card, **kept)  # type: ignore[call-arg]
+        return replace(made, **free)  # type: ignore[type-var]
 
     def save(self, path: str | Path) -> Self:
         """Copy the model to a place of your own, with the readable copy of its card.

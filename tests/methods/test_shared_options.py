@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from checks import facts
 
+from biastf_xr.errors import MethodError
 from biastf_xr.methods import LEARNED, METHODS, get_method, load_method, method_class, option_names
 from biastf_xr.methods._shared import SharedOptions
 from biastf_xr.sources import PRODUCTS, product_class
@@ -87,3 +89,16 @@ def test_a_model_with_the_earlier_name_is_read(random_model, tmp_path):
     save_file(load_file(model.checkpoint), path, metadata={"card": json.dumps(old)})
     read = load_method(path)
     assert (read.weights, read.weight_window) == ("time", 7)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_no_number_is_no_value_of_an_option_that_is_one(name):
+    schema = SCHEMAS[name]
+    numbers = [
+        f.name for f in dataclasses.fields(schema)
+        if isinstance(f.default, int | float) and not isinstance(f.default, bool)
+    ]  # fmt: skip
+    odd = [float("nan"), float("inf"), -float("inf"), 1e39, 10**400, True]
+    for option, value in itertools.product(numbers, odd):
+        with pytest.raises(MethodError, match=facts(option, "expected")):
+            schema(**{option: value})

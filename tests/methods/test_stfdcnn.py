@@ -302,3 +302,11 @@ def test_no_date_to_learn_from_is_refused(textured):
     rule = SampleRule(dates="earlier", target="2021-04-01")
     with pytest.raises(MissingPairError, match=facts("'earlier'", "2021-04-01", "'direct'")):
         biastf_xr.fit(*textured, method="stfdcnn", samples=rule)
+
+
+def test_one_band_together_is_that_band(textured):
+    fine, coarse = (ds[["nir"]] for ds in textured)
+    model = biastf_xr.fit(fine, coarse, "stfdcnn", **QUICK | {"bands": "together"})
+    assert set(model.card.history) == {"nir.nlm", "nir.sr"}
+    made = biastf_xr.fuse(fine, coarse, model, dates=["2021-04-03"])
+    assert np.isfinite(made["nir"]).all()

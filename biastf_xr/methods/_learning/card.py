@@ -5,9 +5,14 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from biastf_xr.errors import MethodError
 from biastf_xr.methods._learning import files
+from biastf_xr.methods.base import ModelCard, Positive
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +27,12 @@ FORMAT = 2
 # Numbers of the convolutions; reflectance itself is float32 throughout.
 Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+# What goes into the network of a band; see `biastf_xr.methods.biastf.NetworkShape`.
+Inputs = Literal["change", "change+fine", "change+fine+coarse", "all-changes"]
+
+# What an image is divided by.
+Scale = Annotated[float, Field(ge=1e-30)]
 
 # Of the logarithm of the expected squared error: constant, per reflectance changed, per day.
 ErrorLaw = tuple[float, float, float]
@@ -42,6 +53,15 @@ class Layers:
     channels: tuple[int, ...]
     kernels: tuple[int, ...]
     bias: bool = True
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters, by the names that torch gives them."""
+        found: dict[str, tuple[int, ...]] = {}
+        for i, kernel in enumerate(self.kernels):
+            found[f"{2 * i}.weight"] = (self.channels[i + 1], self.channels[i], kernel, kernel)
+            if self.bias:
+                found[f"{2 * i}.bias"] = (self.channels[i + 1],)
+        return found
 
     def build(self, seed: int = 0) -> nn.Sequential:
         """Build the network: He initialisation, last layer zero, so that it answers zero.
@@ -75,9 +95,43 @@ def channels_last(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-@dataclass(frozen=True)
-class Card:
-    """What made a model.
+class Data(TypedDict, total=False):
+    """What a model was fitted on.
+
+    `grid`: The fine grid in words.
+    `extent`: Its left, bottom, right and top in degrees.
+    `fine_days`, `coarse_days`: First, last and number.
+    `samples`, `held_out`: Number of patches, and of those held out.
+    `held_out_days`: Days that were held out as well.
+    `samples_sha256`: Hash of the patches.
+    """
+
+    grid: str
+    extent: tuple[float, float, float, float]
+    fine_days: tuple[str, str, int]
+    coarse_days: tuple[str, str, int]
+    samples: int
+    held_out: int
+    held_out_days: tuple[str, ...]
+    samples_sha256: str
+
+
+class Start(TypedDict, total=False):
+    """The model that a fit began with; empty where there was none.
+
+    `sha256`: Its hash.
+    `days`: Dates it has seen of the same ground.
+    `data`: What it was fitted on.
+    """
+
+    sha256: str
+    days: tuple[str, ...]
+    data: Data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card(ModelCard):
+    """What made a model of networks.
 
     `bands`: Bands it has a network for.
     `ratio`: Coarse over fine pixel size it was trained at.
@@ -102,27 +156,38 @@ class Card:
     `notes`: Per network, what a reader should know, as that there was nothing to learn.
     """
 
-    bands: tuple[str, ...]
-    ratio: float
-    resolution: float
+    resolution: Positive
     filters: tuple[int, ...]
     kernels: tuple[int, ...]
     bias: bool
-    scales: dict[str, tuple[float, float]]
+    scales: dict[str, tuple[Scale, Scale]]
     pairs: tuple[tuple[str, str], ...]
     settings: dict[str, Any]
     history: dict[str, list[tuple[float, float]]]
     seed: int
     versions: dict[str, str] = field(default_factory=dict)
-    format: int = FORMAT
+    format: Annotated[int, Field(ge=1)] = FORMAT
     method: str = "biastf"
-    inputs: str = "change"
-    channels: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    inputs: Inputs = "change"
+    channels: dict[str, list[tuple[float, Scale]]] = field(default_factory=dict)
     outputs: int = 1
     laws: dict[str, ErrorLaw] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    start: dict[str, Any] = field(default_factory=dict)
+    data: Data = field(default_factory=Data)
+    start: Start = field(default_factory=Start)
     notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that the network is one."""
+        if not len(self.kernels) - 1 == len(self.filters) >= 2:
+            raise MethodError(
+                f"filters are {self.filters}, kernels {self.kernels}; expected two filters or "
+                "more, and one kernel more than filters."
+            )
+        if any(n < 1 for n in self.filters) or any(k < 1 or k % 2 == 0 for k in self.kernels):
+            raise MethodError(
+                f"filters are {self.filters}, kernels {self.kernels}; expected positive and odd "
+                "numbers."
+            )
 
     @property
     def days(self) -> tuple[str, ...]:
@@ -148,8 +213,21 @@ class Card:
 
     def layers(self, network: str) -> Layers:
         """Return the layers of a network."""
-        channels = len(self.channels.get(network) or [0])
+        channels = len(self.standards(network))
         return Layers((channels, *self.filters, self.outputs), self.kernels, self.bias)
+
+    def standards(self, network: str) -> list[tuple[float, float]]:
+        """Return offset and scale of every image that goes into a network."""
+        return self.channels.get(network) or [(0.0, self.scales[network][0])]
+
+    @property
+    def arrays(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the parameters of all networks; see `ModelCard.arrays`."""
+        return {
+            f"{network}.{name}": shape
+            for network in self.scales
+            for name, shape in self.layers(network).shapes().items()
+        }
 
 
 def takes_blocks(filters: Sequence[int], kernels: Sequence[int]) -> bool:
@@ -177,8 +255,8 @@ def read_weights(path: str, sha256: str) -> tuple[Card, dict[str, dict[str, torc
 
     data = files.read_unaltered(path, sha256)
     card, _ = files.read_card(Path(path), Card)
-    states: dict[str, dict[str, torch.Tensor]] = {network: {} for network in card.scales}
-    for name, tensor in load(data).items():
-        network = next(n for n in states if name.startswith(f"{n}."))
-        states[network][name.removeprefix(f"{network}.")] = tensor
-    return card, states
+    arrays = load(data)
+    return card, {
+        network: {name: arrays[f"{network}.{name}"] for name in card.layers(network).shapes()}
+        for network in card.scales
+    }

@@ -19,8 +19,10 @@ from biastf_xr.grid import describe
 from biastf_xr.methods._learning import files
 from biastf_xr.methods._learning.card import (
     Card,
+    Data,
     ErrorLaw,
     Precision,
+    Start,
     library_versions,
     read_weights,
 )
@@ -79,6 +81,11 @@ class Begin:
     channels: Channels = field(default_factory=list)
     weights: dict[str, NDArray[Any]] = field(default_factory=dict)
 
+    @property
+    def standards(self) -> Channels:
+        """Return offset and scale of every image that goes in."""
+        return self.channels or [(0.0, self.scales[0])]
+
 
 class NetworkMethod(LearnedMethod):
     """A fitted method that runs networks.
@@ -99,6 +106,17 @@ class NetworkMethod(LearnedMethod):
                 "precision 'fp16' runs on CUDA devices only, and device is 'cpu'. Choose "
                 "precision='bf16', or device='cuda'."
             )
+        layers = {name: self.card.layers(name).channels for name in self.card.scales}
+        found = {name: (channels[0], channels[-1]) for name, channels in layers.items()}
+        if found != (wanted := self.wiring()):
+            raise MethodError(
+                f"{self.checkpoint} has networks with so many images in and out: {found}; its "
+                f"bands {list(self.card.bands)} need {wanted}. Fit the model again."
+            )
+
+    def wiring(self) -> dict[str, tuple[int, int]]:
+        """Return how many images go into every network that predictions need, and come out."""
+        raise NotImplementedError
 
     @classmethod
     def training_days(
@@ -155,7 +173,7 @@ class NetworkMethod(LearnedMethod):
             "pairs of dates": len(card.pairs),
             "network": f"filters {filters}, kernels {kernels}, input {card.inputs}",
             "settings": ", ".join(f"{k} {v}" for k, v in about.items()),
-            **({"refined from": card.start["sha256"][:12]} if card.start else {}),
+            **({"refined from": card.start.get("sha256", "")[:12]} if card.start else {}),
         })  # fmt: skip
         notes = tuple(f"{name}: {note}" for name, note in card.notes.items())
         tables = {"loss by network; 1 is nothing learned": table}
@@ -211,8 +229,7 @@ class NetworkFit:
             begin = fresh()
         else:
             card, weights = self.start.card, self.start.weights[name]
-            channels = [(float(o), float(s)) for o, s in card.channels.get(name, [])]
-            begin = Begin(card.scales[name], channels, weights)
+            begin = Begin(card.scales[name], card.channels.get(name, []), weights)
         self.begun[name] = begin
         return begin
 
@@ -264,11 +281,11 @@ class NetworkFit:
             history={name: m.history for name, m in models.items()},
             seed=options.seed,
             versions=library_versions(),
-            data=self.data
-            | {
+            data={
+                **self.data,
                 "samples": len(drawn.held_out),
                 "held_out": int(drawn.held_out.sum()),
-                "held_out_days": list(drawn.held_days),
+                "held_out_days": tuple(drawn.held_days),
                 "samples_sha256": drawn.sha256(),
             },
             start=self.start.about if self.start else {},
@@ -297,8 +314,9 @@ class NetworkFit:
     def _read_start(self, path: Path) -> _Start:
         """Read the model that the fit begins with."""
         path = path.resolve()
-        card, sha256 = files.read_card(path, Card)
-        expected = {"method": self.method.name, "bands": tuple(self.pair.bands)} | self.shape
+        model = self.method.load(path)
+        card, sha256 = model.card, model.sha256
+        expected = {"bands": tuple(self.pair.bands)} | self.shape
         other = {k: (getattr(card, k), v) for k, v in expected.items() if getattr(card, k) != v}
         if other:
             says = "; ".join(f"{k} {found!r}, expected {v!r}" for k, (found, v) in other.items())
@@ -314,7 +332,7 @@ class NetworkFit:
             network: {name: value.numpy() for name, value in state.items()}
             for network, state in states.items()
         }
-        days = [] if _apart(card.data.get("extent"), self.data["extent"]) else list(card.days)
+        days = () if _apart(card.data.get("extent"), self.data["extent"]) else card.days
         return _Start(card, weights, {"sha256": sha256, "days": days, "data": card.data})
 
 
@@ -328,18 +346,23 @@ class _Start:
 
     card: Card
     weights: dict[str, dict[str, Any]]
-    about: dict[str, Any]
+    about: Start
 
 
-def _describe_data(pair: CubePair) -> dict[str, Any]:
-    """Return the fine grid in words, its extent in degrees; first, last and number of days."""
+def _describe_data(pair: CubePair) -> Data:
+    """Describe the cubes that a model is fitted on."""
     box = pair.geobox.geographic_extent.boundingbox
     days, coarse = pair.fine_days, pair.coarse_days
     return {
         "grid": describe(pair.geobox),
-        "extent": [round(float(v), 6) for v in (box.left, box.bottom, box.right, box.top)],
-        "fine_days": [str(days[0]), str(days[-1]), len(days)],
-        "coarse_days": [str(coarse[0]), str(coarse[-1]), len(coarse)],
+        "extent": (
+            round(float(box.left), 6),
+            round(float(box.bottom), 6),
+            round(float(box.right), 6),
+            round(float(box.top), 6),
+        ),
+        "fine_days": (str(days[0]), str(days[-1]), len(days)),
+        "coarse_days": (str(coarse[0]), str(coarse[-1]), len(coarse)),
     }
 
 

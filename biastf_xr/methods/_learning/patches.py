@@ -189,9 +189,11 @@ def draw_patches(
         )
     held = [site.held_out for site, _ in taken]
     if all(held) or not any(held):
-        # Too few blocks for the draw to hit both sides: keep every fifth patch.
+        # Too few blocks for the draw to hit both sides: keep every fifth patch, one at least.
+        fifth = min(4, len(taken) - 1)
         return [
-            (Site(site.days, site.tile, n % 5 == 4), made) for n, (site, made) in enumerate(taken)
+            (Site(site.days, site.tile, n % 5 == fifth), made)
+            for n, (site, made) in enumerate(taken)
         ]
     return taken
 

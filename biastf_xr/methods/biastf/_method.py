@@ -114,7 +114,7 @@ class BiaSTF(NetworkMethod, TwoSided):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.weights == "learned" and not self.card.laws:
+        if self.weights == "learned" and not self.card.laws.keys() >= {*self.card.bands}:
             raise MethodError(
                 f"{self.checkpoint} has learned no weights of its sides. Fit the model again, or "
                 "choose weights='change'."
@@ -150,6 +150,12 @@ class BiaSTF(NetworkMethod, TwoSided):
             }
             made: BiaSTF = fit.write(models, drawn, laws=laws)
         return made
+
+    def wiring(self) -> dict[str, tuple[int, int]]:
+        """Return what goes into every network and comes out; see `NetworkMethod.wiring`."""
+        bands = self.card.bands
+        count = NetworkShape(inputs=self.card.inputs).channels(len(bands))
+        return dict.fromkeys(bands, (count, 1))
 
     @cached_property
     def halo(self) -> int:
@@ -227,7 +233,7 @@ class _Inputs:
             images = stack_channels(
                 card.inputs, 0, change[:, None], fine[None, None], coarse[None, None]
             )
-        return seen, standardise(images, card.channels[band])
+        return seen, standardise(images, card.standards(band))
 
     def _change(self, index: int) -> tuple[Float, Float]:
         upsample, how = self.block.upsample, self.method.upsampling

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 import numpy as np
 
 from biastf_xr.errors import MethodError
-from biastf_xr.methods._learning.card import Layers
+from biastf_xr.methods._learning.card import Inputs, Layers
 from biastf_xr.methods._options import check_fields, option
 
 if TYPE_CHECKING:
     from biastf_xr.methods.base import Float
 
-Inputs = Literal["change", "change+fine", "change+fine+coarse", "all-changes"]
 INPUTS: tuple[Inputs, ...] = get_args(Inputs)
 
 # Inputs that hold base images.

@@ -78,7 +78,7 @@ def _inputs(samples: Samples, index: int, shape: NetworkShape, begin: Begin) -> 
             None if image is None else image[:, view] for image in (samples.fine, samples.coarse)
         )
         stacked = stack_channels(shape.inputs, index, change, fine, coarse)
-        views.append(standardise(stacked, begin.channels or [(0.0, begin.scales[0])]))
+        views.append(standardise(stacked, begin.standards))
     return np.stack(views, axis=1)
 
 

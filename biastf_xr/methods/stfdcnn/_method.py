@@ -13,7 +13,7 @@ from biastf_xr.methods._learning.networks import NetworkFit, NetworkMethod
 from biastf_xr.methods._options import option
 from biastf_xr.methods._shared import shared
 from biastf_xr.methods._sides import from_both
-from biastf_xr.methods.stfdcnn._networks import HighPass, STFDCNNOptions
+from biastf_xr.methods.stfdcnn._networks import STAGES, BandChoice, HighPass, STFDCNNOptions
 from biastf_xr.methods.stfdcnn._samples import draw_two_samples
 from biastf_xr.methods.stfdcnn._stages import Stages
 
@@ -115,10 +115,22 @@ class STFDCNN(NetworkMethod):
             made: STFDCNN = fit.write(models, drawn, bands=options.bands, factor=factor)
         return made
 
+    def wiring(self) -> dict[str, tuple[int, int]]:
+        """Return what goes into every network and comes out; see `NetworkMethod.wiring`."""
+        groups = self._made_with.groups(self.card.bands)
+        sides = {name: (len(places), len(places)) for name, places in groups.items()}
+        return {f"{name}.{stage}": ends for stage in STAGES for name, ends in sides.items()}
+
+    @property
+    def _made_with(self) -> STFDCNNOptions:
+        """Return the options of the fit that predictions follow."""
+        bands: BandChoice = "together" if self.card.all_bands else "each"
+        return STFDCNNOptions(factor=self.card.settings["factor"], bands=bands)
+
     @property
     def factor(self) -> int:
         """Return the fine pixels, a side, in a pixel of the middle resolution."""
-        return int(self.card.settings["factor"])
+        return self._made_with.factor_for(self.card.ratio)
 
     @cached_property
     def fine_halo(self) -> int:

@@ -21,6 +21,9 @@ BandChoice = Literal["each", "together"]
 # Side of a training patch in pixels of the middle resolution.
 LSR_PATCH = 8
 
+# What the names of the networks of the two stages end with.
+STAGES = ("nlm", "sr")
+
 # The paper's factor for its ratio of 20 between the pixels, from memory: 25 m to 250 m.
 PAPER_FACTOR = 10
 
@@ -46,7 +49,7 @@ class STFDCNNOptions(NetworkOptions):
         How details are brought to the target date: scaled with the level, or added.
     """
 
-    factor: int | None = option(None, least=2)
+    factor: int | None = option(None, least=2, most=128)
     filters: tuple[int, ...] = option((64, 32), rare=True)
     kernels: tuple[int, ...] = option((9, 5, 5), rare=True)
     bands: BandChoice = option("each", choices=get_args(BandChoice))
@@ -80,6 +83,6 @@ class STFDCNNOptions(NetworkOptions):
 
     def groups(self, bands: Sequence[str]) -> dict[str, list[int]]:
         """Return the bands of every network of a stage, by its name without the stage."""
-        if self.bands == "together":
+        if self.bands == "together" and len(bands) > 1:
             return {"all": list(range(len(bands)))}
         return {band: [i] for i, band in enumerate(bands)}

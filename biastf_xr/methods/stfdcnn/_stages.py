@@ -131,7 +131,7 @@ class Stages:
         )
         for name, places in groups.items():
             key = f"{name}.{stage}"
-            given = standardise(images[places], card.channels[key])[None]
+            given = standardise(images[places], card.standards(key))[None]
             residual = apply_network(
                 self.networks[key], given, origin=(window.y0, window.x0), margin=margin
             )

@@ -11,6 +11,7 @@ from biastf_xr.methods._learning.card import Layers
 from biastf_xr.methods._learning.channels import standardise
 from biastf_xr.methods._learning.loop import FitJob, FittedNetwork
 from biastf_xr.methods._learning.networks import Begin
+from biastf_xr.methods.stfdcnn._networks import STAGES
 
 if TYPE_CHECKING:
     from biastf_xr.methods._learning.networks import NetworkFit
@@ -25,8 +26,8 @@ def train_stages(
     """Train all networks of both stages; none of them waits for another."""
     margin = options.radius
     jobs: list[FitJob] = []
-    stages = {"nlm": (samples.coarse, samples.middle), "sr": (samples.blurred, samples.fine)}
-    for stage, (given, wanted) in stages.items():
+    steps = (samples.coarse, samples.middle), (samples.blurred, samples.fine)
+    for stage, (given, wanted) in zip(STAGES, steps, strict=True):
         for name, places in options.groups(fit.pair.bands).items():
             images, targets = given[:, places], wanted[:, places]
             residual = targets - images[..., margin:-margin, margin:-margin]
@@ -35,7 +36,7 @@ def train_stages(
             jobs.append(
                 FitJob(
                     layers=Layers((len(places), *options.filters, len(places)), options.kernels),
-                    inputs=standardise(images, begin.channels)[:, None],
+                    inputs=standardise(images, begin.standards)[:, None],
                     targets=(residual / np.float32(begin.scales[1]))[:, None],
                     held_out=samples.held_out,
                     **fit.job_options(key),

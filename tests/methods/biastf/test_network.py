@@ -21,7 +21,7 @@ def test_the_network_of_the_paper_has_its_parameters_and_reach():
         (lambda: NetworkShape(inputs="fine"), "inputs is 'fine'"),
         (lambda: NetworkShape(filters=(4, 4)), "three positive"),
         (lambda: NetworkShape(kernels=(7, 5, 3, 2)), "four odd"),
-        (lambda: TrainRule(learning_rate=0), "learning_rate is 0; expected a number above 0"),
+        (lambda: TrainRule(learning_rate=0), "learning_rate is 0; expected a finite number"),
     ],
 )
 def test_unusable_settings_are_refused(build, message):

@@ -465,3 +465,10 @@ def test_a_site_has_a_place_in_the_order_of_reading():
     corners = ((300, 0), (0, 300), (0, 0))
     sites = [Site((day(0),), Tile(y, y + 32, x, x + 32), held_out=False) for y, x in corners]
     assert sorted(sites, key=reader.order) == sites[::-1]
+
+
+def test_a_patch_is_held_out_however_few_there_are(cubes):
+    few = QUICK | {"samples": SampleRule(patch=16, count=2, hold_out_block=40)}
+    model = biastf_xr.fit(*cubes, "biastf", **few)
+    assert model.card.data["samples"] > model.card.data["held_out"] >= 1
+    assert np.isfinite(list(model.card.history.values())).all()
