@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from biastf_xr._files import check_regular
@@ -23,7 +24,7 @@ from biastf_xr.sources._elsewhere import refuse_data_elsewhere
 from biastf_xr.sources._requests import check_redirects
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 # Schemes of URLs that files and catalogues may lie at, and those that the option `allow` may add;
 # "file" stands for any file of this machine.
@@ -32,6 +33,11 @@ MORE_SCHEMES = ("http", "ftp", "gs", "az", "oss", "file")
 
 # What GDAL reads with a raster, if it may: the name of the raster with these ends, or in its place.
 BESIDE = (".msk", ".MSK", ".aux.xml", ".ovr", ".tfw", ".wld", ".hdr", ".HDR")
+
+_ONE_IMAGE = (
+    "Expected one image that holds its own numbers. Take it out of the file (gdal_translate), or "
+    "move the file out of the folder."
+)
 
 # The filters of warnings are the process's: threads that change them take turns.
 _FILTERS = threading.RLock()
@@ -94,46 +100,42 @@ def open_file(path: Path | str, how: Readable = Readable()) -> Iterator[Any]:
     """Open a raster with the first of the formats that it has."""
     import rasterio
 
-    name = _checked_name(path, how)
-    with opening(path), rasterio.Env(**how.options(path)):
-        file = _opened(name, path, how)
-    with file:
+    with _opened(path, how, rasterio.open) as file:
+        if file.tags(ns="OVERVIEWS"):  # which GDAL would open with whatever driver takes them
+            raise SceneError(f"{path} names overviews in another file. {_ONE_IMAGE}")
         yield file
-
-
-def _opened(name: str, path: Path | str, how: Readable) -> Any:
-    import rasterio
-    import rasterio.errors
-
-    errors = []
-    for driver in how.formats_of(path):
-        try:
-            return rasterio.open(name, driver=driver, sharing=False)
-        except rasterio.errors.RasterioIOError as error:
-            errors.append(error)
-    known = " or ".join(dict.fromkeys(how.formats))
-    raise SceneError(
-        f"{path}: cannot be opened as a raster of the format {known} "
-        f"({errors[0] if errors else 'it is named as another'}). Download it again "
-        "or convert it; a format that you trust goes into the option `allow` of the sensor, as "
-        'allow = ["VRT"].'
-    ) from (errors[0] if errors else None)
 
 
 def open_array(path: Path | str, how: Readable, **options: Any) -> Any:
     """Open a raster that is one image, dims ``(band, y, x)``; pixels are read when indexed."""
-    import rasterio
     import rioxarray
+    from xarray import DataArray
 
-    with open_file(path, how) as file:
-        if named := file.subdatasets:
-            raise SceneError(
-                f"{path} names {len(named)} other data sets; expected one image. Take the "
-                "one that is meant out of it (gdal_translate), or move the file out of the folder."
-            )
-        name, driver = file.name, file.driver
-    with opening(path), rasterio.Env(**how.options(name)):
-        return rioxarray.open_rasterio(name, driver=driver, **options)
+    # Of the data sets that a file names, rioxarray opens those called so, with any driver: none.
+    found = _opened(path, how, rioxarray.open_rasterio, variable=token_hex(16), **options)
+    if not isinstance(found, DataArray):
+        raise SceneError(f"{path} names other data sets. {_ONE_IMAGE}")
+    return found
+
+
+def _opened(path: Path | str, how: Readable, opener: Callable[..., Any], **options: Any) -> Any:
+    import rasterio
+    import rasterio.errors
+
+    name, errors = _checked_name(path, how), []
+    with opening(path), rasterio.Env(**how.options(path)):
+        for driver in how.formats_of(path):
+            try:
+                return opener(name, driver=driver, sharing=False, **options)
+            except rasterio.errors.RasterioIOError as error:
+                errors.append(error)
+        known = " or ".join(dict.fromkeys(how.formats))
+        raise SceneError(
+            f"{path}: cannot be opened as a raster of the format {known} "
+            f"({errors[0] if errors else 'it is named as another'}). Download it again "
+            "or convert it; a format that you trust goes into the option `allow` of the sensor, "
+            'as allow = ["VRT"].'
+        ) from next(iter(errors), None)
 
 
 def _checked_name(path: Path | str, how: Readable) -> str:

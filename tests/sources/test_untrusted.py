@@ -23,6 +23,7 @@ from checks import facts, some
 from biastf_xr.cube import ingest
 from biastf_xr.errors import ConfigError, MethodError, SceneError
 from biastf_xr.methods._scene_classes import read_class_map
+from biastf_xr.publish._thumbnail import thumbnail
 from biastf_xr.sources import PRODUCTS, build_product, product_class
 from biastf_xr.sources._rasters import Readable, open_array, open_file
 
@@ -170,9 +171,23 @@ def test_an_image_that_names_others_is_refused(scene, secret, canary):
     for target in (secret, f"/vsicurl/{canary.url}", f"GTIFF_DIR:1:{secret}"):
         with rasterio.open(scene / NAME, "r+") as file:
             file.update_tags(ns="SUBDATASETS", SUBDATASET_1_NAME=str(target))
-        with pytest.raises(SceneError, match=facts(NAME, "1 other data set")):
+        with pytest.raises(SceneError, match=facts(NAME, "other data sets")):
             numbers(build_product("landsat-c2-l2"), scene)
     assert not canary.asked()
+
+
+def test_an_image_that_names_its_overviews_is_refused(scene, secret, canary):
+    for target in (secret, f"/vsicurl/{canary.url}"):
+        with rasterio.open(scene / NAME, "r+") as file:
+            file.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(target))
+        with pytest.raises(SceneError, match=facts(NAME, "overviews")):
+            numbers(build_product("landsat-c2-l2"), scene)
+        with pytest.raises(SceneError, match=facts(NAME, "overviews")):
+            thumbnail({"red": scene / NAME})
+    assert not canary.asked()
+    with rasterio.open(scene / NAME) as file:  # the control: GDAL itself does ask
+        file.read(1, out_shape=(2, 8))
+    assert canary.asked()
 
 
 def test_a_path_of_gdals_own_is_no_file(secret, canary, tmp_path, monkeypatch):
@@ -190,7 +205,7 @@ def test_a_path_of_gdals_own_is_no_file(secret, canary, tmp_path, monkeypatch):
 
 
 def test_rasters_are_opened_in_one_place():
-    calls = re.compile(r"rasterio\.open\((?!\s*\w+,\s*\"w\")|open_rasterio\(|DatasetReader\(")
+    calls = re.compile(r"rasterio\.open\b(?!\(\s*\w+,\s*\"w\")|open_rasterio\b|DatasetReader\b")
     places = {
         str(path.relative_to(PACKAGE))
         for path in some([*PACKAGE.rglob("*.py")])
@@ -247,7 +262,7 @@ def test_overviews_beside_a_geotiff_are_not_looked_at(tmp_path, secret, canary):
         path.with_name(f"{path.name}.ovr").write_text(vrt(source))
         np.testing.assert_allclose(numbers(product, path.parent)["red"], 0.4, atol=1e-6)
     path.with_name(f"{path.name}.aux.xml").write_text(PAM.format(secret))
-    with pytest.raises(SceneError, match=facts(path.name, "1 other data set")):
+    with pytest.raises(SceneError, match=facts(path.name, "other data sets")):
         numbers(product, path.parent)
     assert not canary.asked()
 
