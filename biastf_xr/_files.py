@@ -195,14 +195,17 @@ def open_regular(path: str | Path, *, own: bool = False, at: int | None = None) 
     `own`: Whether we have made up its name; then it is no link.
     `at`: Folder, open, that the path is relative to.
     """
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # not to wait for who writes to a pipe
-    number = os.open(path, flags | (os.O_NOFOLLOW if own else 0), dir_fd=at)
+    # Not to wait for who writes to a pipe.
+    more = os.O_NONBLOCK | (os.O_NOFOLLOW if own else 0)
+    file = open(  # noqa: SIM115  (who reads it closes it)
+        path, "rb", opener=lambda name, flags: os.open(name, flags | more, dir_fd=at)
+    )
     try:
-        _check(os.fstat(number), path)
+        _check(os.fstat(file.fileno()), path)
     except OSError:
-        os.close(number)
+        file.close()
         raise
-    return os.fdopen(number, "rb")
+    return file
 
 
 def _check(found: os.stat_result, path: Any) -> None:
