@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from biastf_xr._files import real
 from biastf_xr._urls import split_url
 from biastf_xr.cube.stores._lock import lock_folder
 from biastf_xr.cube.stores.base import CubeStore, Edit, Version
@@ -87,7 +88,7 @@ class IcechunkStore(CubeStore):
         scheme, place = split_url(url)
         protocol = scheme.partition("+")[2]
         if base is not None and not protocol:
-            place = str((base / place).resolve())
+            place = str(real(base / place))
         return cls(place, protocol)
 
     @classmethod
@@ -201,9 +202,14 @@ class IcechunkStore(CubeStore):
         edit.checkpoint("removed")
 
     def _storage(self) -> Any:
+        from biastf_xr.cube.stores._regular import regular_files
+
         icechunk = _icechunk()
         if not self.protocol:
-            return icechunk.local_filesystem_storage(self.place)
+            if (place := real(self.place)).is_dir():
+                for _ in regular_files(place):  # Icechunk opens whatever it finds
+                    pass
+            return icechunk.local_filesystem_storage(str(place))
         if self.protocol != "s3":
             raise ConfigError(
                 f"{self.url}: expected icechunk://folder or icechunk+s3://bucket/prefix."

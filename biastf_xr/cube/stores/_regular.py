@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
@@ -18,7 +19,6 @@ from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
-    from pathlib import Path
 
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
@@ -77,11 +77,8 @@ class RegularStore(LocalStore):
 
     async def list(self) -> AsyncIterator[str]:
         """List all objects."""
-        for path in self.root.rglob("*"):
-            if path.is_symlink() or not (path.is_file() or path.is_dir()):
-                raise _refused(path, "a link, a pipe or a device")
-            if path.is_file():
-                yield path.relative_to(self.root).as_posix()
+        for path in regular_files(self.root):
+            yield path.relative_to(self.root).as_posix()
 
     def get_sync(
         self,
@@ -152,6 +149,21 @@ class RegularStore(LocalStore):
             raise
         finally:
             os.close(folder)
+
+
+def regular_files(root: Path) -> Iterator[Path]:
+    """List the files of a store, which holds regular files in plain folders only."""
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield path
+                else:
+                    raise _refused(path, "a link, a pipe or a device")
 
 
 def _span(part: ByteRequest | None, size: int) -> tuple[int, int]:
