@@ -9,7 +9,6 @@ HDF5 granule follows from its tile.
 from __future__ import annotations
 
 import re
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from biastf_xr.errors import ConfigError, SceneError
+from biastf_xr.sources import _hdf4
 from biastf_xr.sources._elsewhere import refuse_data_elsewhere
 from biastf_xr.sources._files import SINUSOIDAL
 from biastf_xr.sources._login import need
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 # Side of a tile in metres: a tenth of a quarter of the sphere's equator, less rounding.
 TILE_SIDE = 1111950.519667
 
-# The HDF4 library is not safe for threads.
-_LOCK = threading.Lock()
+# Rows and columns of the largest tiles, of 250 m.
+MOST = 4800
 
 
 def open_hdf4(
@@ -46,27 +46,14 @@ def open_hdf4(
 
     `size`: Rows, and columns, to repeat the data sets to; by default those of the finest.
     """
-    import xarray as xr
-
-    with _LOCK:
-        granule = _open(path)
-        try:
-            found = granule.datasets()
-            metadata = str(granule.attributes().get("StructMetadata.0", ""))
-        except _error() as error:
-            raise _unreadable(path, error) from error
-        finally:
-            granule.end()
-
-    def opened(name: str) -> xr.DataArray:
-        _, size, kind, _ = found[name]
-        raw = GranuleArray(path, name, tuple(size), _numpy_type(kind))
-        return xr.DataArray(xr.Variable(("y", "x"), indexing.LazilyIndexedArray(raw)))
+    with _reading_hdf4(path):
+        sets, metadata = _hdf4.look(path)
+    found = {name: Hdf4Array(path, name, shape, kind) for name, (shape, kind) in sets.items()}
 
     def grid(shape: tuple[int, int]) -> GeoBox:
         return _grid(path, metadata, shape)
 
-    return _on_finest(path, names, found, opened, grid, (size, size) if size else None)
+    return _on_finest(path, names, found, grid, (size, size) if size else None)
 
 
 def open_hdf5(
@@ -76,33 +63,28 @@ def open_hdf5(
 
     `size`: Rows, and columns, to repeat the data sets to; by default those of the finest.
     """
-    import xarray as xr
     from odc.geo.geobox import GeoBox
 
     refuse_data_elsewhere(path)
     found: dict[str, Hdf5Array] = {}
 
     def look(name: str, item: Any) -> None:
-        if len(getattr(item, "shape", ())) == 2:  # of groups, and of tables of numbers
+        if hasattr(item, "shape"):
             found[name.rsplit("/", 1)[-1]] = Hdf5Array(path, name, item.shape, item.dtype)
 
     with _hdf5(path) as granule:
         granule.visititems(look)
 
-    def opened(name: str) -> xr.DataArray:
-        return xr.DataArray(xr.Variable(("y", "x"), indexing.LazilyIndexedArray(found[name])))
-
     def grid(shape: tuple[int, int]) -> GeoBox:
         return GeoBox(shape, tile_transform(tile, shape[0]), SINUSOIDAL)
 
-    return _on_finest(path, names, found, opened, grid, (size, size) if size else None)
+    return _on_finest(path, names, found, grid, (size, size) if size else None)
 
 
 def _on_finest(
     path: Path,
     names: Mapping[str, str],
-    found: Mapping[str, Any],
-    opened: Callable[[str], xr.DataArray],
+    found: Mapping[str, GranuleArray],
     grid: Grid,
     shape: tuple[int, int] | None = None,
 ) -> dict[str, xr.DataArray]:
@@ -120,7 +102,7 @@ def _on_finest(
             f"{path} lacks the data sets {missing}; it has {sorted(found)[:12]}. Is it another "
             "product, or another form of it? Download it again."
         )
-    data = {name: opened(name) for name in names}
+    data = {name: found[name].opened() for name in names}
     rows, cols = shape or max((layer.shape for layer in data.values()), key=lambda s: s[0])
     coords = dict(xr_coords(grid((rows, cols))))
     layers = {}
@@ -149,28 +131,41 @@ def tile_transform(tile: str, size: int) -> Affine:
 
 
 class GranuleArray(BackendArray):
-    """One data set of an HDF4 granule; reads only what is indexed."""
+    """One data set of a granule; reads only what is indexed."""
 
-    def __init__(self, path: Path, name: str, shape: tuple[int, int], dtype: Any) -> None:
+    def __init__(self, path: Path, name: str, shape: tuple[int, ...], dtype: Any) -> None:
         self.path, self.name, self.shape, self.dtype = path, name, shape, np.dtype(dtype)
+
+    def opened(self) -> xr.DataArray:
+        """Return an image that is read when it is indexed; refuse what cannot be one."""
+        import xarray as xr
+
+        sides = len(self.shape) == 2 and all(1 <= side <= MOST for side in self.shape)
+        if not sides or self.dtype.kind not in "iuf":
+            raise SceneError(
+                f"{self.path}: {self.name} is of type {self.dtype} and shape {self.shape}; "
+                f"expected an image of numbers, at most {MOST} pixels a side. Download it again."
+            )
+        return xr.DataArray(xr.Variable(("y", "x"), indexing.LazilyIndexedArray(self)))
 
     def __getitem__(self, key: Any) -> Any:
         support = indexing.IndexingSupport.BASIC
         return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
 
     def _read(self, key: Any) -> Any:
-        with _LOCK:
-            granule = _open(self.path)
-            try:
-                return np.asarray(granule.select(self.name)[key])
-            except (_error(), ValueError) as error:
-                raise _unreadable(self.path, error) from error
-            finally:
-                granule.end()
+        raise NotImplementedError
+
+
+class Hdf4Array(GranuleArray):
+    """One data set of an HDF4 granule."""
+
+    def _read(self, key: Any) -> Any:
+        with _reading_hdf4(self.path):
+            return _hdf4.read(self.path, self.name, key)
 
 
 class Hdf5Array(GranuleArray):
-    """One data set of an HDF5 granule; reads only what is indexed."""
+    """One data set of an HDF5 granule."""
 
     def _read(self, key: Any) -> Any:
         with _hdf5(self.path) as granule:
@@ -190,13 +185,8 @@ def _hdf5(path: Path) -> Iterator[Any]:
 
 def scale_of(path: Path, name: str) -> float | None:
     """Read the scale factor that an HDF4 granule states for a data set."""
-    with _LOCK:
-        granule = _open(path)
-        try:
-            value = granule.select(name).attributes().get("scale_factor")
-        finally:
-            granule.end()
-    return None if value is None else float(value)
+    with _reading_hdf4(path):
+        return _hdf4.scale_of(path, name)
 
 
 def _grid(path: Path, metadata: str, shape: tuple[int, int]) -> GeoBox:
@@ -219,34 +209,15 @@ def _grid(path: Path, metadata: str, shape: tuple[int, int]) -> GeoBox:
     return GeoBox(shape, Affine(size[0], 0, left, 0, size[1], top), SINUSOIDAL)
 
 
-def _open(path: Path) -> Any:
-    try:
-        from pyhdf.SD import SD
-    except ImportError as error:
+@contextmanager
+def _reading_hdf4(path: Path) -> Iterator[None]:
+    """Read an HDF4 granule that holds what it says; name one that cannot be read."""
+    if not _hdf4.is_installed():
         raise ConfigError(
             'HDF4 granules need an extra: pip install "biastf-xr[hdf4]". Or order the GeoTIFF form.'
-        ) from error
+        )
     refuse_data_elsewhere(path)
     try:
-        return SD(str(path))
-    except _error() as error:
-        raise _unreadable(path, error) from error
-
-
-def _error() -> type[Exception]:
-    from pyhdf.error import HDF4Error
-
-    found: type[Exception] = HDF4Error
-    return found
-
-
-def _unreadable(path: Path, error: Exception) -> SceneError:
-    return SceneError(f"{path}: cannot be read as HDF4 ({error}). Download it again.")
-
-
-def _numpy_type(code: int) -> Any:
-    from pyhdf.SD import SDC
-
-    names = {SDC.INT8: "i1", SDC.UINT8: "u1", SDC.INT16: "i2", SDC.UINT16: "u2",
-             SDC.INT32: "i4", SDC.UINT32: "u4", SDC.FLOAT32: "f4", SDC.FLOAT64: "f8"}  # fmt: skip
-    return np.dtype(names[code])
+        yield
+    except _hdf4.Hdf4Error as error:
+        raise SceneError(f"{path}: cannot be read as HDF4 ({error}). Download it again.") from error

@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from checks import facts
+import test_viirs
+from checks import facts, some
 
 from biastf_xr.cube import ingest, open_cube
 from biastf_xr.errors import SceneError
@@ -112,14 +113,14 @@ def test_only_the_window_is_read(tmp_path, monkeypatch):
     write(tmp_path / name(), mod09(sur_refl_b01_1=values.astype(np.int16)))
     _, _, raw = opened(tmp_path)
     read = []
-    inner = hdfeos.GranuleArray._read
+    inner = hdfeos.Hdf4Array._read
 
     def counted(self, key):
         got = inner(self, key)
         read.append(got.size)
         return got
 
-    monkeypatch.setattr(hdfeos.GranuleArray, "_read", counted)
+    monkeypatch.setattr(hdfeos.Hdf4Array, "_read", counted)
     part = raw.isel(y=slice(101, 111), x=slice(30, 37)).load()
     np.testing.assert_array_equal(part["red"], values[101:111, 30:37])
     assert max(read) <= 70
@@ -188,6 +189,40 @@ def test_damaged_granules_are_named(tmp_path):
     write(tmp_path / "b" / name(), layers)
     with pytest.raises(SceneError, match=facts("MOD09GA.A2020001", "['state_1km_1']")):
         product.open_scene(product.find_scenes(tmp_path / "b")[0])
+
+
+def test_a_damaged_granule_ends_neither_the_program_nor_the_reading_of_others(tmp_path):
+    """The HDF4 library frees memory twice, or refuses every file from then on."""
+    sound = write(tmp_path / "sound" / name(), mod09())
+    product = build_product("mod09ga")
+    (scene,) = product.find_scenes(sound.parent)
+    want, data = product.open_scene(scene).load(), sound.read_bytes()
+    rng, named = np.random.default_rng(0), []
+    for n in range(40):
+        part = tmp_path / f"{n}"
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[rng.integers(0, 6000, rng.integers(1, 40))] ^= np.uint8(1 << rng.integers(0, 8))
+        part.mkdir()
+        (part / name()).write_bytes(damaged)
+        try:
+            product.open_scene(product.find_scenes(part)[0]).load()
+        except SceneError as error:
+            named.append(str(part / name()) in str(error))
+        if n % 10 == 0:
+            assert product.open_scene(scene).load().identical(want)
+    assert all(some(named))
+
+
+def test_a_granule_that_says_that_it_is_endless_is_refused_before_it_is_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = test_viirs.write(tmp_path / test_viirs.name(), test_viirs.vnp09())
+    with h5py.File(path, "r+") as file:
+        at = "HDFEOS/GRIDS/VIIRS_Grid_500m_2D/Data Fields/SurfReflect_I1_1"
+        del file[at]
+        file.create_dataset(at, (10**9, 10**9), "i2", chunks=(64, 64))
+    product = build_product("vnp09ga")
+    with pytest.raises(SceneError, match=facts(path.name, "SurfReflect_I1_1", 10**9, 4800)):
+        product.open_scene(product.find_scenes(tmp_path)[0])
 
 
 def test_nadir_reflectance_takes_the_inversions_asked_for(tmp_path):
