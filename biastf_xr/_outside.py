@@ -67,7 +67,7 @@ def without_secrets(text: str) -> str:
         text = _PATH_WITH_QUERY.sub("", text)
     text = _NAMED.sub(rf"\1\2{HIDDEN}", _BEARER.sub(rf"\1{HIDDEN}", text))
     if len(text) >= _SHORTEST:
-        known = {value for name, value in os.environ.items() if _holds_secret(name)}
+        known = {os.environ.get(name, "") for name in os.environ if _holds_secret(name)}
         for value in known | PASSWORDS:
             if len(value) >= _SHORTEST:
                 text = text.replace(value, HIDDEN)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,6 +18,7 @@ from biastf_xr.evaluation import Gallery, Judged, evaluate
 from biastf_xr.evaluation import _predictions as predictions
 from biastf_xr.evaluation._image_sums import BEST
 from biastf_xr.evaluation._report import report_data, write_report
+from biastf_xr.evaluation._scores import Note
 
 DAYS = ("2021-04-06", "2021-04-10", "2021-04-14")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -172,6 +174,32 @@ def test_what_came_from_outside_is_escaped(written):
     assert len(page.all("script")) == 1
     assert data["run"]["fine cube"] == "a&b.zarr"
     assert "a&amp;b.zarr" in text
+
+
+def test_no_text_of_scores_acts(scores, tmp_path):
+    made, _, _ = scores
+
+    def page_of(text):
+        bands = {band: f"{band}{text}" for band in made.table["band"].unique() if band != "mean"}
+        names = {"sure": f"sure{text}"}
+        tables = {
+            name: getattr(made, name).replace({"method": names, "band": bands})
+            for name in ("table", "classes", "coverage")
+        }
+        dates = made.dates.assign(before=text, after=text)
+        methods = {names.get(name, name): {text: text} for name in made.methods}
+        note = Note(text, text, text)
+        told = replace(made, **tables, dates=dates, design=text, methods=methods, notes=(note,))
+        path = tmp_path / f"{len(text)}.html"
+        write_report(path, told, title=text, run={text: text})
+        assert json.loads(path.with_suffix(".json").read_text("utf-8"))["title"] == text
+        return path.read_text("utf-8")
+
+    hostile = "x[/b]\x1b[31m\n\u202e\"'><b>|</title></script><script>alert(1)</script>-->"
+    found = page_of(hostile)
+    tags = [[(tag, [*attrs]) for tag, attrs in Page(page).tags] for page in (found, page_of("x"))]
+    assert tags[0] == tags[1]
+    assert not {"\x1b", "\u202e"} & {*found}
 
 
 def test_the_tables_say_what_the_json_says(written):
