@@ -12,6 +12,7 @@ import tomllib
 import warnings
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from pathlib import Path
 from unicodedata import category
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from checks import facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import biastf_xr
 from biastf_xr import _outside, errors
 from biastf_xr._html import anchor, bullets, escape, folded, link, page
 from biastf_xr._html import facts as definitions
@@ -144,6 +146,12 @@ def test_a_cell_of_csv_stays_one(tmp_path_factory, text):
     assert len(written.splitlines()) == 2
     again = pd.read_csv(file, keep_default_na=False, dtype=str)
     assert again.to_numpy().tolist() == [[visible(text), "end"]]
+
+
+def test_every_medium_has_one_escape():
+    sources = {p.name: p.read_text("utf-8") for p in Path(biastf_xr.__file__).parent.rglob("*.py")}
+    for what, where in (("from html import", "_html.py"), ("ensure_ascii=False", "_outside.py")):
+        assert [name for name, text in sources.items() if what in text] == [where], what
 
 
 # --- every field of what people see ---------------------------------------------------------------
