@@ -143,7 +143,7 @@ def toml_text(text: str) -> str:
 
 def markdown_text(text: Any) -> str:
     """Write a text as it is into Markdown, also into a cell of a table."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", visible(text))
+    return re.sub(r"([\\`*\[\]<>|#]|(?<!\w)_|_(?!\w))", r"\\\1", visible(text))
 
 
 def traceback_text(error: BaseException) -> str:
