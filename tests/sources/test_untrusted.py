@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import test_forms
 import test_granules
 import test_landsat_c2 as landsat
@@ -147,6 +148,25 @@ def test_what_may_be_opened_is_no_part_of_what_a_cube_is_made_of():
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_every_product_names_formats_that_hold_their_own_pixels(name):
     assert {*product_class(name).formats} <= {"GTiff", "netCDF", "ENVI"}
+
+
+def test_a_file_of_any_other_format_is_refused(secret, tmp_path):
+    """Whatever GDAL can write: drivers come and go with its releases."""
+    with rasterio.Env() as env:
+        drivers = {*env.drivers()} - {"GTiff", "COG"}
+    tried = []
+    for driver in sorted(drivers):
+        path = tmp_path / driver / NAME
+        path.parent.mkdir()
+        try:
+            rasterio.shutil.copy(secret, path, driver=driver)
+            rasterio.open(path).close()
+        except Exception:  # noqa: BLE001  (no image of one file; drivers raise anything)
+            continue
+        tried.append(driver)
+        with pytest.raises(SceneError, match=facts(NAME)):
+            open_array(path, Readable())
+    assert {"VRT", "PNG", "ENVI"} <= {*tried}
 
 
 def test_a_description_inside_a_tar_is_refused(scene, secret, tmp_path):
@@ -361,6 +381,8 @@ def test_an_hdf4_granule_holds_its_own_numbers(tmp_path):
     data.setexternalfile(str(as_bytes(tmp_path, np.zeros((4, 4), np.int16))), 0)
     data.endaccess()
     file.end()
+    # Any reader would be led there; HDF4 has the other order of bytes.
+    assert (SD(str(path)).select("more")[:] == np.int16(SECRET).byteswap()).all()
     with pytest.raises(SceneError, match=facts(path.name, "other files")):
         product.open_scene(scene)
 
