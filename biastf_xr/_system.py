@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
-from biastf_xr.errors import BiastfError, ConfigError, StoreWriteError
+from biastf_xr._urls import public
+from biastf_xr.errors import BiastfError, ConfigError, CubeStructureError, StoreWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,28 @@ def writing_to(url: str) -> Iterator[None]:
             f"{url} cannot be written ({error}). {remedy(error)}, and run the same command again; "
             "what was finished before is kept."
         ) from error
+
+
+@contextmanager
+def reading(url: object) -> Iterator[None]:
+    """Name the store or object that is read in errors over what it holds; those of the system stay.
+
+    Libraries raise whatever they like over what is damaged, also for lack of memory.
+    """
+    try:
+        yield
+    except (BiastfError, OSError):
+        raise
+    except Exception as error:
+        raise damaged(url, f"{type(error).__name__}: {error}") from error
+
+
+def damaged(url: object, what: str) -> CubeStructureError:
+    """Return the error over a store that holds what no cube does."""
+    return CubeStructureError(
+        f"{public(url)} is damaged, or no cube: {what}. Restore it from a copy, or make it again "
+        "(--overwrite)."
+    )
 
 
 @cache

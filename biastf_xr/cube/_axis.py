@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._ledger import stored_days
+from biastf_xr.cube.stores.base import open_group
 from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def _rebuild(store: CubeStore, message: str, longer: Callable[[Any, int], Any]) 
 
     `longer`: Returns the new days from the old ones and the days in a chunk.
     """
-    import zarr
-
-    old = zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+    old = open_group(store.reader(), url=store.url, use_consolidated=False)
     days = stored_days(old)
     if not store.replaces_at_once:
         raise CubeStructureError(

@@ -15,6 +15,7 @@ from biastf_xr._outside import visible
 from biastf_xr._system import is_shortage, remedy, writing_to
 from biastf_xr.cube._cube import write_window
 from biastf_xr.cube._plausible import Spike, check_image, check_scale
+from biastf_xr.cube.stores.base import open_group
 from biastf_xr.errors import BiastfError, GridMismatchError, SceneError
 from biastf_xr.grid import describe, geobox_of, plan_resampling, same_lattice, shifted
 
@@ -218,11 +219,9 @@ def _write(
     job: IngestOptions, store: Any, window: Window, images: Mapping[int, Mapping[str, NDArray[Any]]]
 ) -> None:
     """Write the days of a window; other days of its shards keep what they have."""
-    import zarr
-
     start = window.times.start
     shape = (window.times.stop - start, *window.tile.shape)
-    group = zarr.open_group(store, mode="r", use_consolidated=False) if window.keep else None
+    group = open_group(store, use_consolidated=False) if window.keep else None
     data = {}
     for name, (_, fill) in job.spec.variables.items():
         block = np.full(shape, fill)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._days import to_days
+from biastf_xr._system import damaged, reading
 from biastf_xr.cube._encoding import round_mantissa
 from biastf_xr.cube._hashes import hashes_of
 from biastf_xr.cube._ledger import DayRecord, is_checked, read_clear_pixels, read_ledger
@@ -23,7 +24,9 @@ from biastf_xr.cube._spec import (
     sigma_of,
     sort_bands,
 )
+from biastf_xr.cube._structure import faults_of, wrong_axes
 from biastf_xr.cube.stores import locate, store_at
+from biastf_xr.cube.stores.base import open_group
 from biastf_xr.errors import CubeStructureError, TargetDateError
 from biastf_xr.grid import Tile, geobox_of
 
@@ -110,10 +113,8 @@ class Cube:
     @cached_property
     def group(self) -> zarr.Group:
         """Return its Zarr group, for reading."""
-        import zarr
-
         try:
-            return zarr.open_group(self.store.reader(self.version), mode="r")
+            return open_group(self.store.reader(self.version), url=self.store.url)
         except FileNotFoundError as error:
             raise CubeStructureError(
                 f"no cube at {self.path}: expected a Zarr v3 store (a folder with zarr.json). "
@@ -121,16 +122,32 @@ class Cube:
             ) from error
 
     @cached_property
-    def _all_days(self) -> xr.Dataset:
-        """Open all its days, read on access; coordinates along time are loaded."""
-        ds = dataset_of(self.group)
-        found = ds.attrs.get("biastf_structure")
-        if found != STRUCTURE_VERSION:
+    def _dataset(self) -> xr.Dataset:
+        with reading(self.path):
+            return dataset_of(self.group)
+
+    @cached_property
+    def faults(self) -> tuple[tuple[str, str], ...]:
+        """Return what is wrong with its structure: the variable, and what it is."""
+        version = self.group.attrs.get("biastf_structure")
+        if version != STRUCTURE_VERSION:
             raise CubeStructureError(
-                f"{self.path} has structure version {found!r}, this biastf_xr reads "
+                f"{self.path} has structure version {version!r}, this biastf_xr reads "
                 f"{STRUCTURE_VERSION}. Ingest the scenes again, or open it with plain xarray."
             )
-        coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
+        with reading(self.path):
+            found = tuple(faults_of(self.group))
+            return found or tuple(wrong_axes(self._dataset))
+
+    @cached_property
+    def _all_days(self) -> xr.Dataset:
+        """Open all its days, read on access; coordinates along time are loaded."""
+        if self.faults:
+            told = "; ".join(f"{name} {what}".strip() for name, what in self.faults[:3])
+            raise damaged(self.path, f"{told}. `biastf-xr verify` lists all that is wrong")
+        ds = self._dataset
+        with reading(self.path):
+            coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}
         for band in bands_of(ds):
             ds[band].encoding[CHECKED] = self.checked
         return ds.assign_coords(coords)
@@ -143,7 +160,7 @@ class Cube:
     @property
     def kind(self) -> str:
         """Return what it holds: fine, coarse or fused."""
-        return str(self.group.attrs["biastf_kind"])
+        return str(self._all_days.attrs["biastf_kind"])
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -168,22 +185,26 @@ class Cube:
     @cached_property
     def ledger(self) -> dict[np.datetime64, DayRecord]:
         """Return what a fine or coarse cube was ingested from, by day."""
-        return read_ledger(self.group)
+        with reading(self.path):
+            return read_ledger(self.group)
 
     @cached_property
     def screening(self) -> dict[np.datetime64, ScreenRecord]:
         """Return how the days of a fine cube were screened; without those that were not."""
-        return read_screening(self.group)
+        with reading(self.path):
+            return read_screening(self.group)
 
     @cached_property
     def clear_pixels(self) -> dict[np.datetime64, NDArray[np.uint32]] | None:
         """Return how many clear pixels every shard has, by day; None if that was not counted."""
-        return read_clear_pixels(self.group)
+        with reading(self.path):
+            return read_clear_pixels(self.group)
 
     @cached_property
     def day_hashes(self) -> dict[np.datetime64, str]:
         """Return a hash of what every day was made from; empty where that is not known."""
-        return hashes_of(self.group)
+        with reading(self.path):
+            return hashes_of(self.group)
 
     def to_xarray(
         self,
@@ -405,9 +426,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 def window_writer(store: Any) -> Callable[[slice, Tile, Mapping[str, NDArray[Any]]], None]:
     """Open a cube for writing windows, its arrays once each."""
-    import zarr
-
-    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    group = open_group(store, "r+", use_consolidated=False)
     arrays: dict[str, zarr.Array[Any]] = {}
 
     def write(times: slice, tile: Tile, data: Mapping[str, NDArray[Any]]) -> None:

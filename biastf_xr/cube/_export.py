@@ -164,7 +164,7 @@ def write_cog(
                 window = ((tile.y0, tile.y1), (tile.x0, tile.x1))
                 file.write(_pack(values) if packed else values, 1, window=window)
             file.set_band_description(1, name)
-            made = visible(ds.attrs["history"], keep="\n")
+            made = visible(ds.attrs.get("history", ""), keep="\n")
             file.update_tags(date=str(image["time"].values)[:10], history=made)
             if packed:
                 file.scales, file.offsets = (FACTOR,), (0.0,)

@@ -12,16 +12,17 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from biastf_xr._system import reading
 from biastf_xr._urls import archive_of, lasting
 from biastf_xr.cube._spec import TIME_UNITS
 from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import zarr
     from numpy.typing import NDArray
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from biastf_xr.sources.base import Scene
 
 Day = np.datetime64
+T = TypeVar("T")
 
 GROUP, ARRAY, CLEAR_ARRAY = "ingest", "record", "clear_pixels"
 RECORD_CHUNK = 256
@@ -48,6 +50,11 @@ class Entry:
     fingerprint: str  # hash of its files' names, sizes and times
     clear: float = 0.0  # share of the cube's pixels that it alone has clear
 
+    def __post_init__(self) -> None:
+        texts = self.key, self.id, self.version, self.fingerprint
+        if not (all(isinstance(text, str) for text in texts) and is_number(self.clear)):
+            raise TypeError(f"{self} is no scene of a ledger")
+
 
 @dataclass(frozen=True)
 class DayRecord:
@@ -65,6 +72,11 @@ class DayRecord:
         """Read a stored record."""
         found = json.loads(text)
         return cls(tuple(Entry(**e) for e in found["scenes"]), bool(found["finished"]))
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value of a record is a number; a truth is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def entry_of(scene: Scene, clear: float = 0.0) -> Entry:
@@ -124,11 +136,19 @@ def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
             f"{group.store} has no ledger ({GROUP}/{ARRAY}): it was not written by ingest and "
             "cannot be extended. Choose another path, or rebuild it with --overwrite."
         ) from error
-    return {
-        day: DayRecord.parse(str(text))
-        for day, text in zip(stored_days(group), texts, strict=True)
-        if text
-    }
+    return parse_texts(group, ARRAY, texts, DayRecord.parse)
+
+
+def parse_texts(
+    group: zarr.Group, name: str, texts: Any, parse: Callable[[str], T]
+) -> dict[Day, T]:
+    """Read the records of days from their texts; days without one are left out."""
+    found = {}
+    for day, text in zip(stored_days(group), texts, strict=True):
+        if text:
+            with reading(f"{name} of {day} in {group.store}"):
+                found[day] = parse(str(text))
+    return found
 
 
 def write_records(root: zarr.Group, records: Mapping[int, DayRecord | None]) -> None:
@@ -151,5 +171,9 @@ def write_along_time(array: Any, values: Mapping[int, Any]) -> None:
 def stored_days(group: zarr.Group) -> np.ndarray[Any, np.dtype[Any]]:
     """Read the time axis of a cube."""
     array: Any = group["time"]
-    assert array.attrs["units"] == TIME_UNITS
+    if array.attrs.get("units") != TIME_UNITS:
+        raise CubeStructureError(
+            f"the times of {group.store} have the units {array.attrs.get('units')!r}; expected "
+            f"{TIME_UNITS!r}. Restore the cube from a copy, or make it again."
+        )
     return np.asarray(array[:], "int64").astype("datetime64[s]").astype("datetime64[D]")

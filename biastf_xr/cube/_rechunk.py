@@ -20,6 +20,7 @@ from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
 from biastf_xr.cube._spec import Layout
 from biastf_xr.cube._template import history
 from biastf_xr.cube.stores import locate, store_at
+from biastf_xr.cube.stores.base import open_group
 from biastf_xr.errors import ConfigError, CubeExistsError, CubeStructureError
 from biastf_xr.grid import split_tiles
 
@@ -276,11 +277,9 @@ def _older_copy(
     store: CubeStore, origin: str, purpose: Purpose, source: zarr.Group
 ) -> zarr.Group | None:
     """Open the copy that is there; None if there is none."""
-    import zarr
-
     if not store.exists():
         return None
-    old = zarr.open_group(store.reader(), mode="r", use_consolidated=False)
+    old = open_group(store.reader(), url=store.url, use_consolidated=False)
     if (old.attrs.get("biastf_copy_of"), old.attrs.get("biastf_layout")) != (origin, purpose):
         raise CubeExistsError(
             f"{store.url} already exists and is no copy of {origin} for {purpose}. Choose another "
@@ -338,9 +337,7 @@ def _take_over(edit: Edit, work: _Work) -> None:
 
 
 def _write_blocks(edit: Edit, work: _Work, progress: Progress | None) -> None:
-    import zarr
-
-    root = zarr.open_group(edit.store, mode="r+", use_consolidated=False)
+    root = open_group(edit.store, "r+", use_consolidated=False)
     readers = {a.basename: a for a in _pixel_arrays(work.source)}
     writers = {a.basename: a for a in _pixel_arrays(root)}
 

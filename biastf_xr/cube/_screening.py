@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.cube._encoding import encoding_of
-from biastf_xr.cube._ledger import GROUP, RECORD_CHUNK, stored_days, write_along_time
+from biastf_xr.cube._ledger import (
+    GROUP,
+    RECORD_CHUNK,
+    is_number,
+    parse_texts,
+    stored_days,
+    write_along_time,
+)
 from biastf_xr.cube._template import build_template
 
 if TYPE_CHECKING:
@@ -40,6 +47,11 @@ class ScreenRecord:
     flags: str
     share: float
 
+    def __post_init__(self) -> None:
+        texts = self.made_of, self.flags
+        if not (all(isinstance(text, str) for text in texts) and is_number(self.share)):
+            raise TypeError(f"{self} is no record of a screening")
+
     def text(self) -> str:
         """Return the record as it is stored."""
         return json.dumps(asdict(self))
@@ -55,11 +67,7 @@ def read_screening(group: zarr.Group) -> dict[np.datetime64, ScreenRecord]:
     if ARRAY not in group:
         return {}
     texts: Any = group[ARRAY][:]  # type: ignore[index]
-    return {
-        day: ScreenRecord.parse(str(text))
-        for day, text in zip(stored_days(group), texts, strict=True)
-        if text
-    }
+    return parse_texts(group, ARRAY, texts, ScreenRecord.parse)
 
 
 def write_screening(root: zarr.Group, records: Mapping[int, ScreenRecord | None]) -> None:

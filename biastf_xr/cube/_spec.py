@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from biastf_xr.errors import CubeStructureError
+from biastf_xr.errors import ConfigError, CubeStructureError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,6 +32,9 @@ BESIDE = ("time", "y", "x", "spatial_ref", "clear_fraction", "scenes", "pair_fla
 # Attribute of a cube of composites: the first and last day that an image stands for, counted from
 # its own.
 SPAN = "biastf_span"
+
+# The most bytes that a shard may have, unpacked: 8192 x 8192 pixels of float32.
+SHARD_BYTES = 1 << 28
 
 # Slots of one-dimensional arrays along time in a chunk: they grow in place, day by day.
 TIME_CHUNK = 4096
@@ -177,6 +180,11 @@ class Layout:
             min(shard // c, -(-n // c)) * c if c < n else c
             for n, c in zip(shape, sizes, strict=True)
         ]
+        if time * shards[0] * shards[1] * 4 > SHARD_BYTES:
+            raise ConfigError(
+                f"shards of {time} days and {shards[0]} x {shards[1]} pixels would have more than "
+                f"{SHARD_BYTES} bytes. State a smaller one, for instance `fuse.tile = 1024`."
+            )
         return cls(time, sizes[0], sizes[1], shards[0], shards[1])
 
 

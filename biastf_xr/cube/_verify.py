@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._days import to_days
 from biastf_xr._summary import Summary, Told
 from biastf_xr.cube._cube import Cube, bands_of
+from biastf_xr.cube._ledger import DayRecord
 from biastf_xr.cube._spec import MADE, STATUS
 from biastf_xr.errors import CubeStructureError
-from biastf_xr.grid import split_tiles
+from biastf_xr.grid import Tile, split_tiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from biastf_xr.cube._spec import Progress
-    from biastf_xr.grid import Tile
+    from biastf_xr.cube._spec import Layout, Progress
 
+
+# The most values of a variable that are read at once.
+WINDOW = 1 << 24
 
 # `clear_fraction` is kept as float32 and counted scene by scene.
 TOLERANCE = 1e-4
@@ -113,58 +117,67 @@ def verify(path: str | Path, *, progress: Progress | None = None) -> Verificatio
         If there is no cube at `path`.
     """
     cube = Cube(path)
-    ds = cube.to_xarray(chunks=None, days="all")
     result = Verification(str(path))
+    result.findings += [Finding("", name, "", what) for name, what in cube.faults]
+    if cube.faults:  # by which the pixels would be misread
+        return result
+    ds = cube.to_xarray(chunks=None, days="all")
     fused = cube.kind == "fused"
-    _check_axis(ds, result)
+    if not fused and (np.diff(cube.days).astype(int) != 1).any():
+        result.findings.append(Finding("", "time", "", "the axis has not every day once"))
     if not fused and "biastf_copy_of" not in ds.attrs:
-        _check_ledger(cube, result)
-    tiles = list(split_tiles(cube.spec.shape, cube.layout.shards[1:]))
-    step, days = cube.layout.time, ds.sizes["time"]
+        _check_ledger(cube, ds, result)
+    layout, shape = cube.layout, cube.spec.shape
+    tiles = _windows(layout, shape)
+    step, days = layout.time, ds.sizes["time"]
     starts = range(0, days, step)
-    clear = np.zeros(days)
+    clear = np.zeros((days, *layout.tiles(shape)))
     for done, start in enumerate(starts, 1):
         times = slice(start, start + step)
         for tile in tiles:
             rows, cols = tile.slices
             count = _check_window(ds.isel(time=times, y=rows, x=cols), tile, result)
-            clear[times] += count
+            clear[times, tile.y0 // layout.shard_y, tile.x0 // layout.shard_x] += count
             if tile is tiles[0]:
                 result.days += int(np.count_nonzero(count > 0))
         if progress:
             progress(_day(ds, start), done, len(starts))
     if not fused:
-        _check_fractions(ds, clear, result)
+        _check_fractions(ds, clear.sum(axis=(1, 2)), result)
+        _check_counts(cube, clear, result)
     return result
+
+
+def _windows(layout: Layout, shape: tuple[int, int]) -> list[Tile]:
+    """Cut a cube into shards, and large shards into windows of whole chunks that fit in memory."""
+    side = math.isqrt(WINDOW // layout.time)
+    size = max(layout.y, side // layout.y * layout.y), max(layout.x, side // layout.x * layout.x)
+    return [
+        Tile(shard.y0 + t.y0, shard.y0 + t.y1, shard.x0 + t.x0, shard.x0 + t.x1)
+        for shard in split_tiles(shape, layout.shards[1:])
+        for t in split_tiles(shard.shape, size)
+    ]
 
 
 def _day(ds: xr.Dataset, index: int) -> str:
     return str(ds["time"].values[index])[:10]
 
 
-def _check_axis(ds: xr.Dataset, result: Verification) -> None:
-    steps = np.diff(to_days(ds["time"])).astype(int)
-    if ds.attrs["biastf_kind"] != "fused" and (steps != 1).any():
-        result.findings.append(Finding("", "time", "", "the axis has not every day once"))
-    if (steps <= 0).any():
-        result.findings.append(Finding("", "time", "", "the axis does not ascend"))
-    if "spatial_ref" not in ds.coords:
-        result.findings.append(Finding("", "spatial_ref", "", "missing: the cube has no CRS"))
-
-
-def _check_ledger(cube: Cube, result: Verification) -> None:
+def _check_ledger(cube: Cube, ds: xr.Dataset, result: Verification) -> None:
     try:
         ledger = cube.ledger
-    except (CubeStructureError, ValueError, OSError) as error:
+    except (CubeStructureError, OSError) as error:
         result.findings.append(Finding("", "ingest/record", "", f"cannot be read: {error}"))
         return
-    days = set(cube.days)
-    for day, record in ledger.items():
+    for day, text in zip(cube.days, ds["scenes"].values, strict=True):
+        record, what = ledger.get(day, DayRecord(())), ""
+        ids = [entry.id for entry in record.entries]
         if not record.finished:
             what = "was not finished: an ingest was interrupted. Run it again"
+        elif text and text != json.dumps(ids):
+            what = f"has the scenes {ids}, the cube {text}"
+        if what:
             result.findings.append(Finding(str(day), "ingest/record", "", what))
-        if day not in days:
-            result.findings.append(Finding(str(day), "ingest/record", "", "is not on the axis"))
 
 
 def _check_window(window: xr.Dataset, tile: Tile, result: Verification) -> Any:
@@ -217,6 +230,19 @@ def _faults(window: xr.Dataset, data: dict[str, Any]) -> Iterator[tuple[str, Any
     yield "clear", finite.any(0) & ~clear, "a value where not clear"
     yield "source", (source > 0) != clear, "clear without a source, or the reverse"
     yield "source", source > scenes[:, None, None], "from a scene that is not in `scenes`"
+
+
+def _check_counts(cube: Cube, clear: Any, result: Verification) -> None:
+    """Compare the stored counts of clear pixels, by which fusions are planned, with the pixels."""
+    try:
+        stored = cube.clear_pixels or {}
+    except (CubeStructureError, OSError) as error:
+        result.findings.append(Finding("", "ingest/clear_pixels", "", f"cannot be read: {error}"))
+        return
+    for day, counted, found in zip(cube.days, stored.values(), clear, strict=False):
+        if not (np.isnan(found) | (counted == found)).all():
+            what = f"says {int(counted.sum())} clear pixels; there are {np.nansum(found):.0f}"
+            result.findings.append(Finding(str(day), "ingest/clear_pixels", "", what))
 
 
 def _check_fractions(ds: xr.Dataset, clear: Any, result: Verification) -> None:

@@ -8,6 +8,7 @@ HDF5 granule follows from its tile.
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from biastf_xr.sources import _hdf4
 from biastf_xr.sources._elsewhere import refuse_data_elsewhere
 from biastf_xr.sources._files import SINUSOIDAL
 from biastf_xr.sources._login import need
+from biastf_xr.sources._rasters import check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,13 +69,16 @@ def open_hdf5(
 
     refuse_data_elsewhere(path)
     found: dict[str, Hdf5Array] = {}
+    blocks: list[int] = []
 
     def look(name: str, item: Any) -> None:
         if hasattr(item, "shape"):
+            blocks.append(math.prod(item.chunks or ()) * item.dtype.itemsize)
             found[name.rsplit("/", 1)[-1]] = Hdf5Array(path, name, item.shape, item.dtype)
 
     with _hdf5(path) as granule:
         granule.visititems(look)
+    check_sizes(path, (), max(blocks, default=0))
 
     def grid(shape: tuple[int, int]) -> GeoBox:
         return GeoBox(shape, tile_transform(tile, shape[0]), SINUSOIDAL)

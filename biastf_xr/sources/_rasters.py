@@ -17,6 +17,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from biastf_xr._files import check_regular
 from biastf_xr._urls import archive_of, is_url, split_url
 from biastf_xr.errors import BiastfError, ConfigError, SceneError
@@ -38,6 +40,9 @@ _ONE_IMAGE = (
     "Expected one image that holds its own numbers. Take it out of the file (gdal_translate), or "
     "move the file out of the folder."
 )
+
+# Pixels on a side of a raster, and bytes of a block of it, at most.
+SIDE, BLOCK = 1 << 20, 1 << 28
 
 # The filters of warnings are the process's: threads that change them take turns.
 _FILTERS = threading.RLock()
@@ -101,18 +106,45 @@ def open_file(path: Path | str, how: Readable = Readable()) -> Iterator[Any]:
     import rasterio
 
     with _opened(path, how, rasterio.open) as file:
+        check_blocks(path, file)
         if file.tags(ns="OVERVIEWS"):  # which GDAL would open with whatever driver takes them
             raise SceneError(f"{path} names overviews in another file. {_ONE_IMAGE}")
         yield file
 
 
+def check_blocks(path: Path | str, file: Any) -> None:
+    """Check the sizes of an open raster; see `check_sizes`."""
+    for (rows, cols), kind in zip(file.block_shapes, file.dtypes, strict=True):
+        size = np.dtype(kind).itemsize if kind in np.sctypeDict else 16
+        check_sizes(path, file.shape, rows * cols * size)
+
+
+def check_sizes(path: Path | str, shape: tuple[int, ...], block: int) -> None:
+    """Refuse a raster of more pixels than any has, or whose blocks do not fit in memory.
+
+    A block, that is a tile, a strip or a chunk, is unpacked as a whole to read one pixel of it.
+    """
+    if max(shape, default=0) > SIDE or block > BLOCK:
+        raise SceneError(
+            f"{path} has {' x '.join(map(str, shape))} pixels, in blocks of {block} bytes; "
+            f"expected at most {SIDE} on a side, and {BLOCK} bytes. Write it with smaller tiles "
+            "(gdal_translate -co TILED=YES), or move it out of the folder."
+        )
+
+
 def open_array(path: Path | str, how: Readable, **options: Any) -> Any:
     """Open a raster that is one image, dims ``(band, y, x)``; pixels are read when indexed."""
+    import rasterio
     import rioxarray
     from xarray import DataArray
 
+    def opener(name: str, **options: Any) -> Any:
+        with rasterio.open(name, **{key: options[key] for key in ("driver", "sharing")}) as file:
+            check_blocks(path, file)  # before coordinates are made of its sizes
+        return rioxarray.open_rasterio(name, **options)
+
     # Of the data sets that a file names, rioxarray opens those called so, with any driver: none.
-    found = _opened(path, how, rioxarray.open_rasterio, variable=token_hex(16), **options)
+    found = _opened(path, how, opener, variable=token_hex(16), **options)
     if not isinstance(found, DataArray):
         raise SceneError(f"{path} names other data sets. {_ONE_IMAGE}")
     return found

@@ -154,7 +154,8 @@ def test_window_is_written_within_the_stated_error_and_nothing_around_it(empty):
     values[0, 0, :3] = np.nan
     tile = Tile(16, 24, 0, 16)
     clear = np.isfinite(values).astype(np.uint8)
-    write_window(empty, slice(1, 2), tile, {"red": values, "clear": clear})
+    with store_at(empty).edit("test") as edit:
+        write_window(edit.store, slice(1, 2), tile, {"red": values, "clear": clear})
     ds = xr.open_zarr(empty).load()
     got = ds["red"][1, 16:24, :16].to_numpy()
     np.testing.assert_array_equal(np.isnan(got), np.isnan(values[0]))

@@ -26,7 +26,8 @@ def openings(monkeypatch):
     def open_group(store, *args, **kwargs):
         if threading.current_thread() is me:
             mode = kwargs.get("mode", "a")
-            name = re.sub(r"[0-9a-f]{8}(?=.partial)", "*", Path(store.root).name)
+            root = getattr(store, "_store", store).root  # behind what bounds it
+            name = re.sub(r"[0-9a-f]{8}(?=.partial)", "*", Path(root).name)
             found[f"{name} {mode}"] += 1
         return real(store, *args, **kwargs)
 

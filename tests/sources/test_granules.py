@@ -225,6 +225,20 @@ def test_a_granule_that_says_that_it_is_endless_is_refused_before_it_is_read(tmp
         product.open_scene(product.find_scenes(tmp_path)[0])
 
 
+def test_a_granule_of_one_endless_chunk_is_refused_before_it_is_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = test_viirs.write(tmp_path / test_viirs.name(), test_viirs.vnp09())
+    with h5py.File(path, "r+") as file:
+        at = "HDFEOS/GRIDS/VIIRS_Grid_500m_2D/Data Fields/SurfReflect_I1_1"
+        shape = file[at].shape
+        del file[at]
+        size = (30_000, 60_000)
+        file.create_dataset(at, shape, "i2", maxshape=size, chunks=size)
+    product = build_product("vnp09ga")
+    with pytest.raises(SceneError, match=facts(path.name, 2 * 30_000 * 60_000)):
+        product.open_scene(product.find_scenes(tmp_path)[0])
+
+
 def test_nadir_reflectance_takes_the_inversions_asked_for(tmp_path):
     quality = np.zeros((N, N), np.uint8)
     quality[0, 0], quality[0, 1] = 1, 255

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from biastf_xr._files import real
 from biastf_xr._urls import split_url
 from biastf_xr.cube.stores._lock import lock_folder
-from biastf_xr.cube.stores.base import CubeStore, Edit, Version
+from biastf_xr.cube.stores.base import CubeStore, Edit, Version, open_group
 from biastf_xr.errors import ConfigError, CubeStructureError, StoreLockedError
 
 if TYPE_CHECKING:
@@ -108,10 +108,8 @@ class IcechunkStore(CubeStore):
 
     def exists(self) -> bool:
         """Return whether there is something; see `CubeStore.exists`."""
-        import zarr
-
         try:
-            zarr.open_group(self.reader(), mode="r")
+            open_group(self.reader(), url=self.url)
         except FileNotFoundError:
             return False
         return True

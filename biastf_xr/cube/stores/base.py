@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
+from biastf_xr._system import reading
 from biastf_xr._urls import public, split_url
 from biastf_xr.errors import CubeExistsError, CubeStructureError
 
@@ -35,6 +36,22 @@ class Version(NamedTuple):
     message: str
 
 
+def open_group(
+    store: Any, mode: Literal["r", "r+", "a"] = "r", *, url: str = "", **options: Any
+) -> zarr.Group:
+    """Open the root group of a store of which nothing is believed; see `Bounded`.
+
+    FileNotFoundError is the caller's: it knows what is missing.
+    """
+    import zarr
+
+    from biastf_xr.cube.stores._bounded import Bounded
+
+    bounded = Bounded(store, url or str(store))
+    with reading(bounded.url):
+        return zarr.open_group(bounded, mode=mode, zarr_format=3, **options)
+
+
 class Edit:
     """A change of a cube that is under way.
 
@@ -54,10 +71,8 @@ class Edit:
     @property
     def group(self) -> zarr.Group:
         """Return the root group to change, opened once; the cube must be there."""
-        import zarr
-
         if self._group is None:
-            self._group = zarr.open_group(self.store, mode="r+", use_consolidated=False)
+            self._group = open_group(self.store, "r+", use_consolidated=False)
         return self._group
 
     def fork(self) -> Any:
@@ -91,10 +106,12 @@ class Edit:
         """
         import zarr
 
+        from biastf_xr.cube.stores._bounded import Bounded
+
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata")
             # One object, so that all arrays grow at once for a reader.
-            zarr.consolidate_metadata(self.store)
+            zarr.consolidate_metadata(Bounded(self.store, str(self.store)))
 
     def publish(self, message: str) -> None:
         """Make everything visible that an edit with ``hidden`` has held back.
