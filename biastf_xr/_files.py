@@ -84,6 +84,13 @@ def copy_file(source: Path, path: Path) -> None:
         shutil.copyfile(source, partial)
 
 
+def own_name(path: Path) -> Path:
+    """Return a path whose name we make up; refuse it where it is a link."""
+    if path.is_symlink():
+        raise _refused(path, path.lstat())
+    return path
+
+
 def own_folder(path: Path) -> Path:
     """Make a folder of a name that we make up, or take the one that is there, if it is one."""
     with writing_to(str(path)):
@@ -143,9 +150,7 @@ def is_folder(path: Path) -> bool:
 
 def remove(path: Path) -> None:
     """Remove a file or folder of a name that we make up, if it is there."""
-    if path.is_symlink():
-        raise _refused(path, path.lstat())
-    if path.is_dir():
+    if own_name(path).is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -23,6 +23,7 @@ import biastf_xr
 from biastf_xr import Region, _files
 from biastf_xr._update.status import write_status
 from biastf_xr.cli._app import app
+from biastf_xr.cli._demo import run_demo
 from biastf_xr.config import read_config
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import beside, holder_of, lock_folder
@@ -37,10 +38,12 @@ from biastf_xr.fusion._report import RunLog
 from biastf_xr.grid import read_region
 from biastf_xr.methods import load_method
 from biastf_xr.methods._learning import files, loop
+from biastf_xr.paper import _paper
 from biastf_xr.publish.catalogue import publish
 from biastf_xr.sources import build_product
 from biastf_xr.sources._elsewhere import refuse_data_elsewhere
 from biastf_xr.sources._rasters import open_file
+from biastf_xr.testing import write_landsat
 
 
 @pytest.fixture
@@ -671,6 +674,45 @@ def test_the_folders_of_a_catalogue_are_no_links(shared, tmp_path, small_cubes):
         assert tree(elsewhere) == before
 
 
+@pytest.mark.parametrize(
+    "name", ["scenes", "cubes", "scenes/modis", "cubes/fused.zarr", "model.safetensors"]
+)
+def test_the_demo_leads_nowhere_else(name, shared, canary):
+    (shared / name).parent.mkdir(exist_ok=True)
+    (shared / name).symlink_to(canary)
+    with pytest.raises(StoreWriteError, match=facts(shared / name)):
+        run_demo(shared, size=32, days=8, changes={})
+
+
+@pytest.mark.parametrize("name", ["predictions", "predictions/1_direct.zarr"])
+def test_results_of_the_paper_lead_nowhere_else(name, shared, canary, make_pair):
+    (shared / name).parent.mkdir(exist_ok=True)
+    (shared / name).symlink_to(canary)
+    image = make_pair()[0].isel(time=0, drop=True)
+    with pytest.raises(StoreWriteError, match=facts(shared / name)):
+        _paper._write_prediction(shared / "predictions" / "1_direct.zarr", image)
+
+
+def test_generated_scenes_lead_nowhere_else(shared, canary, small_region):
+    with pytest.raises(KeyboardInterrupt):
+        write_landsat(small_region, shared, stop)
+    (scene,) = [p for p in shared.iterdir() if p.is_dir()]
+    band = next(scene.glob("*_SR_B2.TIF"))
+    band.unlink()
+    band.symlink_to(canary / "a.txt")
+    with pytest.raises(KeyboardInterrupt):
+        write_landsat(small_region, shared, stop)
+    assert not band.is_symlink()
+    shutil.rmtree(scene)
+    scene.symlink_to(canary)
+    with pytest.raises(StoreWriteError, match=facts(scene)):
+        write_landsat(small_region, shared, stop)
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
 # --- readers --------------------------------------------------------------------------------------
 
 READERS = [
@@ -712,7 +754,7 @@ PLACE = ("_files.py", "_lock.py", "_plain.py", "_regular.py")
 # What makes, moves or removes by itself, or opens whatever it finds.
 MAKERS = {
     "mkdir", "makedirs", "mkstemp", "rmtree", "rmdir", "touch", "symlink_to", "hardlink_to",
-    "copyfile", "copy2", "copytree", "NamedTemporaryFile", "LocalStore", "fdopen", "chmod",
+    "copyfile", "copy2", "copytree", "NamedTemporaryFile", "LocalStore", "chmod",
 }  # fmt: skip
 # What writes to a name or an object: of a file that replaces another, or of a store that is edited.
 WRITERS = {"write_text", "write_bytes", "savefig", "to_csv", "to_zarr", "to_netcdf", "to_json"}
@@ -723,7 +765,7 @@ ALLOWED = {
     ("_doctor.py", "write_bytes"), ("_guard.py", "read_bytes"), ("_html.py", "read_text"),
     ("status.py", "read_text"), ("benchmark_sets.py", "read_text"), ("_published.py", "open"),
     ("_tables.py", "to_json"), ("_reach.py", "read_text"), ("stac.py", "read_text"),
-    ("_command.py", "open"), ("files.py", "read_bytes"), ("files.py", "open"),
+    ("_command.py", "open"), ("_connect.py", "mkdir"),
 }  # fmt: skip
 
 

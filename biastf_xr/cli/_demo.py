@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from biastf_xr._files import own_folder, remove, write_text
+from biastf_xr._files import own_folder, own_name, remove, write_text
 from biastf_xr._summary import Summary
 from biastf_xr._tables import write_csv
 from biastf_xr.cli._terminal import console, progress_of, say, show, stages
@@ -49,6 +49,10 @@ def run_demo(output: Path, *, size: int, days: int, changes: dict[str, Any]) -> 
     from biastf_xr.testing import SyntheticRegion
 
     started = time.perf_counter()
+    for name in ("scenes", "cubes"):
+        own_folder(output / name)
+    for name in ("cubes/fine.zarr", "cubes/coarse.zarr", "cubes/fused.zarr", "model.safetensors"):
+        own_name(output / name)
     scenes = SyntheticRegion(shape=(size, size), days=days)
     console.rule("1. scenes, as from an archive")
     _write_scenes(scenes, output)
@@ -120,7 +124,7 @@ def _write_scenes(region: Any, output: Path) -> None:
         ("landsat", "Landsat Collection 2 Level-2 GeoTIFFs", write_landsat),
         ("modis", "MOD09GA GeoTIFFs", write_mod09ga),
     ):
-        folder = own_folder(output / "scenes") / name
+        folder = output / "scenes" / name
         remove(folder)
         with progress_of(f"write {label}") as advance:
             files = write(region, folder, lambda done, total: advance("", done, total))

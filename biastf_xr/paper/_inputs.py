@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from biastf_xr._files import read_bytes, write_text
+from biastf_xr._files import own_name, read_bytes, write_text
 from biastf_xr.cube._cube import open_cube
 from biastf_xr.cube._ingest import ingest
 from biastf_xr.errors import SceneError
@@ -135,7 +135,8 @@ def make_cubes(
     kinds: dict[Sensor, CubeKind] = {"landsat": "fine", "modis": "coarse"}
     for sensor, kind in kinds.items():
         native = about.native_resolution if (kind, coarse) == ("coarse", "native") else None
-        path = folder / (f"{kind}.zarr" if native or kind == "fine" else "coarse_delivered.zarr")
+        name = f"{kind}.zarr" if native or kind == "fine" else "coarse_delivered.zarr"
+        path = own_name(folder / name)
         days = sorted(download.files[sensor])
         stale = _update_journal(path, download.stamps(days, (sensor,)))
         report = ingest(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr._days import to_days
-from biastf_xr._files import own_folder, read_bytes, write_text
+from biastf_xr._files import own_folder, own_name, read_bytes, write_text
 from biastf_xr._tables import plain
 from biastf_xr.brackets import BracketRule
 from biastf_xr.cube._cube import bands_of
@@ -216,7 +216,7 @@ def _built(
         raise LeakError(f"{cell.method} was trained on its target {protocol.day(cell.pair)}.")
     save: Any = getattr(method, "save", None)
     if save:
-        method = save(own_folder(folder / "models") / f"{cell}.safetensors")
+        method = save(own_name(own_folder(folder / "models") / f"{cell}.safetensors"))
     return method
 
 
@@ -247,7 +247,7 @@ def _write_prediction(path: Path, image: xr.Dataset) -> None:
     shape = tuple(min(512, kept.sizes[d]) for d in ("y", "x"))
     encoding = {band: {"chunks": shape, "compressors": codecs(4)} for band in bands}
     own_folder(path.parent)
-    store = store_at(path)
+    store = store_at(own_name(path))
     with store.lock(), store.build("prediction", replace=True) as edit:
         kept.to_zarr(edit.store, mode="w-", encoding=encoding, consolidated=False)
 

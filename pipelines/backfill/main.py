@@ -22,7 +22,7 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
-from biastf_xr._files import read_text, write_text
+from biastf_xr._files import own_folder, read_text, write_text
 from biastf_xr._summary import duration, size
 from biastf_xr.config import Section, build_config, explain
 from biastf_xr.cube.stores import store_at
@@ -217,7 +217,7 @@ def state_of(job: Job, totals: Totals | None) -> str:
 def write_files(job: Job) -> None:
     """Write the files of a job where they differ."""
     for name, text in job.texts.items():
-        path = job.folder / name
+        path = own_folder(own_folder(job.folder.parent) / job.folder.name) / name
         if not path.exists() or read_text(path) != text:
             write_text(path, text)
 

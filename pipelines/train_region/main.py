@@ -24,7 +24,7 @@ import pydantic
 from pydantic import Field
 
 from biastf_xr import Region
-from biastf_xr._files import copy_file, own_folder, read_bytes, read_text, write_text
+from biastf_xr._files import copy_file, own_folder, own_name, read_bytes, read_text, write_text
 from biastf_xr.config import Config, Section, build_config, explain
 from biastf_xr.cube import open_cube
 from biastf_xr.cube.stores._lock import lock_folder
@@ -176,7 +176,7 @@ def run(config: Config, section: Training) -> ExitCode:
         Region(config).ingest()
     dates = held_out(config, section)
     model = config.method.checkpoint
-    candidate = beside(model, "candidate")
+    candidate = own_name(beside(model, "candidate"))
     method = config.method.model_copy(update={"checkpoint": candidate})
     fuse = config.fuse.model_copy(update={"withhold": tuple(dates)})
     Region(config.model_copy(update={"method": method, "fuse": fuse})).fit()
