@@ -36,6 +36,15 @@ class CubePaths(NamedTuple):
 ROOT = Path(__file__).parents[1]
 
 
+def _refuse_others(event: str, arguments: tuple) -> None:
+    """Refuse to listen on more than loopback, whoever asks for it in a process of the tests."""
+    if event == "socket.bind" and isinstance(arguments[1], tuple):
+        assert arguments[1][0] in {"127.0.0.1", "::1", "localhost"}, arguments[1]
+
+
+sys.addaudithook(_refuse_others)
+
+
 @pytest.fixture
 def install(tmp_path):
     """Return a function that installs a stranger's package, and returns what runs Python beside it.

@@ -98,7 +98,8 @@ def test_a_client_changes_nothing(make_pair):
     fine, coarse = make_pair()
     alone = fine.biastf.fuse(coarse).compute()
     chunked = fine.chunk(time=1), coarse.chunk(time=4)
-    with Client(processes=False, n_workers=1, dashboard_address="127.0.0.1:0") as client:
+    local = dict.fromkeys(("dashboard_address", "worker_dashboard_address"), "127.0.0.1:0")
+    with Client(processes=False, n_workers=1, **local) as client:
         there = chunked[0].biastf.fuse(chunked[1])
         xr.testing.assert_equal(there.compute(), alone)
         assert client.scheduler_info()["workers"]

@@ -122,7 +122,7 @@ def folder(tmp_path):
 
 def check(found, folder):
     """Check what is listened on."""
-    assert len(found) > 4
+    assert len(found) > 3  # scheduler and worker, each with a web page
     assert {host for host, _ in found} == {"127.0.0.1"}
     assert fallen({port for _, port in found}, folder) == set()
 
@@ -201,6 +201,14 @@ def test_jobs_of_a_batch_system_listen_to_nobody_else(batch_system, folder):
     del client
     gc.collect()  # the cluster, whose files they are
     assert not any(file.exists() for file in files)
+
+
+def test_threads_as_workers_listen_to_nobody_else(folder):
+    before = listening()
+    options = {"n_workers": 1, "processes": False}
+    with connect(kind="distributed.LocalCluster", options=options) as client:
+        assert client.submit(os.getpid).result(timeout=30) == os.getpid()
+        check(listening() - before, folder)
 
 
 def test_a_scheduler_is_reached_by_the_certificate_that_the_guide_makes(
