@@ -189,7 +189,7 @@ def test_item_is_known_whatever_its_keys(name):
     pytest.importorskip("pystac")
     like, swir1 = ITEMS[name]
     path = REAL / "stac_items" / name
-    (scene,) = build_product("stac", like=like, allow=["file"]).find_scenes(path)
+    (scene,) = build_product("stac", like=like, allow=["file", "http"]).find_scenes(path)
     assert not scene.problem
     assert set(scene.files) >= COLOURS
     assert re.search(rf"[._]{swir1}\b", str(scene.files["swir1"]))
