@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
+import stat
 import tempfile
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +130,7 @@ def _started(spec: ClusterSpec) -> Iterator[Any]:
                 "PATH. Run on a login node of the batch system."
             )
         found["job_cls"] = _noting_failure(cls.job_cls)
-    with _own_folder() as folder, dask.config.set(settings | {"temporary-directory": folder}):
+    with dask.config.set(settings | {"temporary-directory": _own_folder()}):
         with _starting(spec):
             cluster = cls(**found)
         with cluster:
@@ -141,18 +143,23 @@ def _started(spec: ClusterSpec) -> Iterator[Any]:
             yield cluster
 
 
-@contextmanager
-def _own_folder() -> Iterator[str]:
-    """Return a new folder that nobody else can write to; Dask puts it on ``sys.path``.
+def _own_folder() -> str:
+    """Return a folder that nobody else can write to; Dask puts it on ``sys.path``.
 
-    Its own would be one that whoever comes first makes, in the folder for temporary files.
+    Its own would be one that whoever comes first makes.  Runs share it, so that what a killed one
+    left goes with the next.
     """
     import dask
 
-    if parent := dask.config.get("temporary-directory", None):
-        Path(parent).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory("", "biastf-xr-", parent, ignore_cleanup_errors=True) as own:
-        yield own
+    parent = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
+    folder = parent / f"biastf-xr-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    about = folder.lstat()
+    private = stat.S_ISDIR(about.st_mode) and not about.st_mode & 0o077
+    if private and about.st_uid == os.getuid():
+        return str(folder)
+    return tempfile.mkdtemp(prefix="biastf-xr-", dir=parent)
 
 
 def _checked_class(spec: ClusterSpec) -> Any:

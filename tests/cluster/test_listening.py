@@ -251,19 +251,18 @@ def free_ports(count):
         return [str(one.getsockname()[1]) for one in sockets]
 
 
-def test_no_module_comes_from_a_folder_that_others_made(tmp_path, monkeypatch):
+@pytest.mark.parametrize("planted", ["dask-scratch-space", f"biastf-xr-{os.getuid()}"])
+def test_no_module_comes_from_a_folder_that_others_can_write_to(tmp_path, monkeypatch, planted):
     """Dask puts its folder for spills on ``sys.path``, and takes one that is there for its own."""
-    planted = tmp_path / "dask-scratch-space"
-    planted.mkdir(mode=0o777)
-    (planted / "canary.py").write_text("")
+    theirs = tmp_path / planted
+    theirs.mkdir()
+    theirs.chmod(0o777)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with connect(workers=1) as client:
         for places in (sys.path, client.submit(eval, SEARCHED).result(timeout=30)):
-            assert str(planted) not in places
-            own = [place for place in places if place.startswith(str(tmp_path))]
-            for place in some(own):
-                (folder,) = tmp_path.glob("biastf-xr-*")
-                assert place.startswith(f"{folder}{os.sep}")
-                assert folder.stat().st_mode & 0o077 == 0
-    assert not list(tmp_path.glob("biastf-xr-*"))
+            for place in some([Path(p) for p in places if p.startswith(str(tmp_path))]):
+                own = tmp_path / place.relative_to(tmp_path).parts[0]
+                assert own != theirs
+                assert own.stat().st_mode & 0o077 == 0
+    assert not any(theirs.iterdir())
