@@ -28,6 +28,7 @@ from biastf_xr.config import read_config
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._lock import beside, holder_of, lock_folder
 from biastf_xr.errors import (
+    BiastfError,
     CheckpointError,
     ConfigError,
     CubeStructureError,
@@ -106,7 +107,7 @@ def plant(kind, path, canary):
 
 
 # What waits for a pipe waits for ever.
-in_time = pytest.mark.timeout(60)
+in_time = pytest.mark.timeout(100, func_only=True)
 
 LINKS = ["link", "link to nothing", "link to a folder"]
 KINDS = [*LINKS, "pipe", "folder", "device", "socket"]
@@ -744,6 +745,25 @@ def test_reading_commands_change_nothing(shared, config, monkeypatch):
         assert tree(shared) == before, words
     assert biastf_xr.open_cube("fused.zarr").load().sizes["time"] == 1
     assert tree(shared) == before
+
+
+@in_time
+@pytest.mark.parametrize("place", ["zarr.json", "time/c/0", "red/c", "ingest"])
+def test_commands_name_what_is_no_regular_file(place, shared, canary, config, monkeypatch):
+    """None waits for a pipe, none goes on as if a pixel were missing."""
+    monkeypatch.chdir(shared)
+    path = shared / "fine.zarr" / place
+    if path.is_dir():
+        path = next(p for p in sorted(path.rglob("*")) if p.is_file() and p.name != "zarr.json")
+    path.unlink()
+    os.mkfifo(path)
+    told = {}
+    for words in ("info fine.zarr", "verify fine.zarr", "fuse config.toml", "export fine.zarr t"):
+        done = CliRunner().invoke(app, words.split())
+        assert isinstance(done.exception, BiastfError | SystemExit | None), done.exception
+        told[words] = f"{done.output} {done.exception}".replace("\n", "")
+    assert "pipe" in told["verify fine.zarr"], told
+    assert place == "ingest" or "pipe" in told["export fine.zarr t"], told
 
 
 # --- one place ------------------------------------------------------------------------------------
