@@ -1,4 +1,4 @@
-"""The change since the base dates at the coarse scale: position in time, mixture, the rest.
+"""The change since the base dates: what of it the coarse images tell, and where inside a pixel.
 
 ``C`` are coarse images, ``H`` base images as the coarse sensor would see them, both on the coarse
 grid; everything works on the whole grid and, with a margin, on a window of it.
@@ -12,28 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from biastf_xr.grid import Float, Tile, aggregate, area_sums, box_mean, mean_of
+from biastf_xr.methods._sides import change_weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from biastf_xr.grid import Alignment
-    from biastf_xr.methods.plus._card import PlusOptions, Sensors
+    from numpy.typing import NDArray
+
+    from biastf_xr.grid import Alignment, Upsampler
+
+# What a prediction adds to interpolation in time, in the order of `parts_of`.
+PARTS = ("mean", "explained", "rest", "mixture", "slope", "position")
+
+# Shrinkage of the mixture, as a share of the variance of the standardised base bands.
+RIDGE = 0.03
 
 # A mixture of fewer coarse pixels than this many for each of its numbers is not estimated.
 PIXELS_EACH = 3
 
-
-@dataclass(frozen=True)
-class Change:
-    """The change of one target date since the base dates, at the coarse scale.
-
-    `position`: Shape ``(h, w)``: 0 at the earlier base date, 1 at the later; 0 with one date.
-    `anomaly`: Shape ``(band, h, w)``: what the coarse image departs from that position, in the
-    fine sensor's reflectance; NaN where missing.
-    """
-
-    position: Float
-    anomaly: Float
+# Side in coarse pixels of the windows of slopes, of position and of gaps; and what holds a slope
+# to 0, as a share of the variance of the base image over the scene.
+WINDOW, SLOPE_HOLD = 3, 0.2
 
 
 def as_seen(fine: Float, window: Tile, alignment: Alignment, under: Tile, blur: float) -> Float:
@@ -103,146 +102,243 @@ def _spread(values: Float, side: np.float32, axis: int) -> Float:
     return out
 
 
-def change_of(
-    target: Float, bases: Sequence[Float], share: float, sensors: Sensors, rule: PlusOptions
-) -> Change:
-    """Compare a coarse target image with those of the base dates.
-
-    Between two dates every pixel has a position: the one at which the line from one coarse image
-    to the other comes nearest to the target's in all bands together, held to the share of time by
-    `PlusOptions.position`.  A field that was mown between them is at 0 until then and at 1 after.
+def anomaly_of(target: Float, bases: Sequence[Float], share: float, response: Any) -> Float:
+    """Return what a coarse image departs from interpolation in time, as the fine sensor sees it.
 
     `target`: Shape ``(band, h, w)``; NaN is missing.
     `bases`: Coarse images of the one or two base dates, earlier first.
-    `share`: Share of the time between the two dates that has passed.
+    `share`: Share of the time between the two dates that has passed; 0 with one.
+    `response`: By band, what the coarse sensor makes of a fine change of 1.
     """
-    before = bases[0]
-    step, moved = bases[-1] - before, target - before
-    position = np.zeros(target.shape[1:], np.float32)
-    if len(bases) == 2:
-        position[:] = share
-        if rule.position:
-            scale = 1 / np.maximum(sensors.spread, np.float32(1e-3))[:, None, None]
-            along, own = (step * scale * moved * scale).mean(0), ((step * scale) ** 2).mean(0)
-            along, own = (box_mean(v, rule.position_window) for v in (along, own))
-            held = (along + np.float32(rule.position * share)) / (own + np.float32(rule.position))
-            found = np.isfinite(held)
-            position[found] = np.clip(held, 0, 1)[found]
-        moved = moved - position * step
-    return Change(position, (moved / sensors.response[:, None, None]).astype(np.float32))
+    before, after = bases[0], bases[-1]
+    moved = target - before if len(bases) == 1 else target - before - share * (after - before)
+    anomaly: Float = (moved / np.asarray(response)[:, None, None]).astype(np.float32)
+    return anomaly
+
+
+def noise_in(noise: Any, response: Any, share: float | None, support: float) -> NDArray[np.float64]:
+    """Return the variance of noise in an anomaly, by band.
+
+    `noise`: Standard deviation of the noise of one coarse observation, by band.
+    `share`: As of `anomaly_of`; None with one base date.
+    `support`: Observations behind a coarse image, as a mean over the scene.
+    """
+    images = 2.0 if share is None else 1 + share**2 + (1 - share) ** 2
+    variance = (np.asarray(noise, np.float64) / np.asarray(response, np.float64)) ** 2
+    return variance * (images / max(support, 0.1))
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """What of an anomaly the base images explain.
+class Explained:
+    """What of an anomaly the base images explain, and how much of the rest is believed.
 
     `weights`: Shape ``(band, P)``: coefficients of all bands of all base images.
     `constant`: Shape ``(band,)``: makes the mean of what they explain zero.
     `mean`: Shape ``(band,)``: mean of the anomaly.
-    `energy`: Shape ``(3,)``: mean squares, over bands, of the mean, of what is explained and of
-    the rest.
+    `gain`: Shape ``(band,)``: gain of a Wiener filter for the rest, 0 to 1.
+    `hold`: Shape ``(band, 2)``: variance that holds the slopes to 0, on the earlier base image and
+    on the difference of the two.
     """
 
-    weights: Float
-    constant: Float
-    mean: Float
-    energy: Float
+    weights: NDArray[Any]
+    constant: NDArray[Any]
+    mean: NDArray[Any]
+    gain: NDArray[Any]
+    hold: NDArray[Any]
 
     def packed(self) -> Float:
         """Return all of it as one array, shape ``(band, P + 5)``; see `unpack`."""
-        energy = np.broadcast_to(self.energy, (len(self.mean), 3))
-        columns = [self.weights, self.constant[:, None], self.mean[:, None], energy]
-        return np.concatenate(columns, axis=1).astype(np.float32)
+        columns = (self.weights, self.constant, self.mean, self.gain, self.hold)
+        return np.column_stack(columns).astype(np.float32)
 
     @classmethod
-    def unpack(cls, packed: Float) -> Mixture:
-        """Take a mixture out of an array."""
-        return cls(packed[:, :-5], packed[:, -5], packed[:, -4], packed[0, -3:])
+    def unpack(cls, packed: Float) -> Explained:
+        """Take it out of an array."""
+        constant, mean, gain = packed[:, -5:-2].T
+        return cls(packed[:, :-5], constant, mean, gain, packed[:, -2:])
 
 
-def mixture_of(anomaly: Float, seen: Float, ridge: float, *, explain: bool = True) -> Mixture:
+def explain(anomaly: Float, seen: Sequence[Float], noise: Any) -> Explained:
     """Explain an anomaly by the base images, per band, over all pixels where both are there.
 
     Least squares with intercept and light shrinkage: what explains the coarse image explains the
-    fine one too, because seeing coarsely is linear.
+    fine one too, because seeing coarsely is linear.  Of the mean square of the rest, noise is
+    taken off; what remains is believed.
 
-    `seen`: Shape ``(P, h, w)``: all bands of all base dates as the coarse sensor would see
-    them.
-    `ridge`: Shrinkage, as a share of the variance of the standardised bands.
+    `seen`: Every base date as the coarse sensor would see it, shape ``(band, h, w)``.
+    `noise`: As from `noise_in`.
     """
-    bands, count = len(anomaly), len(seen)
-    there = np.isfinite(anomaly).all(axis=0) & np.isfinite(seen).all(axis=0)
-    y, x = anomaly[:, there].astype(np.float64), seen[:, there].astype(np.float64)
+    features = np.concatenate(seen)
+    bands, count = len(anomaly), len(features)
+    there = np.isfinite(anomaly).all(axis=0) & np.isfinite(features).all(axis=0)
+    y, x = anomaly[:, there].astype(np.float64), features[:, there].astype(np.float64)
     weights, constant = np.zeros((bands, count)), np.zeros(bands)
     pixels = x.shape[1]
     mean = y.mean(axis=1) if pixels else np.zeros(bands)
-    if explain and pixels >= PIXELS_EACH * (count + 1):
+    if pixels >= PIXELS_EACH * (count + 1):
         centre, scale = x.mean(axis=1, keepdims=True), x.std(axis=1, keepdims=True)
-        scale = np.maximum(scale, 1e-6)
-        z = (x - centre) / scale
-        normal = z @ z.T / pixels + ridge * np.eye(count)
-        weights = (np.linalg.solve(normal, z @ (y - mean[:, None]).T / pixels) / scale).T
+        z = (x - centre) / np.maximum(scale, 1e-9)
+        normal = z @ z.T + RIDGE * pixels * np.eye(count)
+        weights = np.linalg.solve(normal, z @ (y - mean[:, None]).T).T / np.maximum(scale, 1e-9).T
         constant = -(weights @ centre)[:, 0]
-    explained = weights @ x + constant[:, None]
-    rest = y - mean[:, None] - explained
-    energy = [(mean**2).mean(), *((v**2).mean() if pixels else 0.0 for v in (explained, rest))]
-    return Mixture(*(np.asarray(v, np.float32) for v in (weights, constant, mean, energy)))
+    found = Explained(weights, constant, mean, np.zeros(bands), np.zeros((bands, 2)))
+    rest = anomaly - mean[:, None, None] - explained_by(found, features)
+    power = np.array([_mean_square(band) for band in rest])
+    gain = np.maximum(power - noise, 0) / np.maximum(power, 1e-12)
+    spread = [[_variance(band) for band in s] for s in (seen[0], seen[-1] - seen[0])]
+    hold = SLOPE_HOLD * np.array(spread).T
+    return Explained(weights, constant, mean, gain, np.maximum(hold, 1e-9))
 
 
-def left_over(anomaly: Float, seen: Float, mixture: Mixture) -> Float:
-    """Return what a mixture leaves of an anomaly.
+def explained_by(found: Explained, features: Float) -> Float:
+    """Return what of an anomaly the base images explain, on the coarse grid; 0 where missing.
 
-    `seen`: Shape ``(P, h, w)``; where a band is missing the mixture explains nothing.
+    `features`: Shape ``(P, h, w)``.
     """
-    explained = np.tensordot(mixture.weights, seen, 1) + mixture.constant[:, None, None]
-    explained = np.where(np.isfinite(explained), explained, np.float32(0))
-    rest: Float = anomaly - explained - mixture.mean[:, None, None]
-    return rest
+    weights = found.weights.astype(np.float32)
+    explained = np.tensordot(weights, features, 1) + found.constant[:, None, None]
+    return np.where(np.isfinite(explained), explained, 0).astype(np.float32)
 
 
-def gain(support: Float | float, energy: float, noise: float) -> Float:
-    """Return how much of what was seen is believed, as a Wiener filter does.
+def _mean_square(values: Float) -> float:
+    good = values[np.isfinite(values)]
+    return float(np.mean(good.astype(np.float64) ** 2)) if good.size else 0.0
 
-    `energy`: Its mean square, reflectance squared.
-    `noise`: Standard deviation of the noise of one observation, reflectance.
+
+def _variance(values: Float) -> float:
+    good = values[np.isfinite(values)]
+    return float(np.var(good.astype(np.float64))) if good.size else 0.0
+
+
+def slopes_of(anomaly: Float, seen: Sequence[Float], hold: Any) -> Float:
+    """Regress an anomaly on the base images of its own band, in a window around every pixel.
+
+    `seen`: As of `explain`.
+    `hold`: As of `Explained`.
+    Returned: Shape ``(1 or 2, band, h, w)``: slope on the earlier base image and, with two, on
+    their difference; 0 where nothing is known.
     """
-    power = np.asarray(support, np.float32) * np.float32(energy)
-    if noise == 0:
-        return np.ones_like(power)
-    share: Float = power / (power + np.float32(noise**2))
-    return share
+    bases = [seen[0]] if len(seen) == 1 else [seen[0], seen[1] - seen[0]]
+    there = np.isfinite(anomaly) & np.isfinite(sum(bases))
+    y, *x = (np.where(there, v, np.float32(np.nan)) for v in (anomaly, *bases))
+    y_mean, *x_mean = (box_mean(v, WINDOW) for v in (y, *x))
+    held = [h[:, None, None].astype(np.float32) for h in np.asarray(hold).T]
+    own = [box_mean(v * v, WINDOW) - m * m + h for v, m, h in zip(x, x_mean, held, strict=False)]
+    along = [box_mean(v * y, WINDOW) - m * y_mean for v, m in zip(x, x_mean, strict=True)]
+    if len(x) == 1:
+        slopes = [along[0] / own[0]]
+    else:
+        both = box_mean(x[0] * x[1], WINDOW) - x_mean[0] * x_mean[1]
+        size = own[0] * own[1] - both * both
+        slopes = [(own[1] * along[0] - both * along[1]) / size,
+                  (own[0] * along[1] - both * along[0]) / size]  # fmt: skip
+    found = np.stack(slopes)
+    return np.where(np.isfinite(found), found, 0).astype(np.float32)
 
 
-def to_interpolate(
-    change: Change, seen: Float, mixture: Mixture, support: Float, noise: float
-) -> Float:
-    """Return what of a change is interpolated: the position, and the rest as far as believed.
+def position_of(target: Float, bases: Sequence[Float], share: float) -> Float:
+    """Return how far beyond the calendar every place is on its way from one base date to the other.
 
-    Returned: Shape ``(1 + band, h, w)``.
+    By inverse coarse change, all bands together; see `biastf_xr.methods._sides.change_weight`.
+
+    Returned: Shape ``(h, w)``, -1 to 1; 0 where nothing is known.
     """
-    rest = left_over(change.anomaly, seen, mixture)
-    rest *= gain(support, mixture.energy[2], noise)
-    return np.concatenate([change.position[None], rest])
+    earlier = change_weight(target - bases[0], target - bases[1], WINDOW).mean(axis=0)
+    ahead = (1 - share) - earlier
+    return np.where(np.isfinite(ahead), ahead, 0).astype(np.float32)
 
 
-def spread_out(
-    rest: Float, fine: list[Float], mixture: Mixture, support: float, rule: PlusOptions
-) -> Float:
-    """Bring an anomaly to the fine grid: what the mixture explains, its mean, and the rest.
+def details_of(fine: Sequence[Float], seen: Sequence[Float], up: Upsampler) -> Float:
+    """Return the detail of the base images below the coarse pixel.
 
-    `rest`: Shape ``(band, y, x)``: what the mixture leaves, interpolated.
-    `fine`: Base images, shape ``(band, y, x)``.
-    `support`: Observations behind the coarse image, as a mean over the scene.
+    `fine`: Base images on the fine window of `up`, shape ``(band, Y, X)``.
+    Returned: Shape ``(1 or 2, band, Y, X)``: of the earlier base image and, with two, of their
+    difference; 0 where the surroundings are missing, NaN where the fine image is.
     """
-    believed = gain(support, mixture.energy[1], rule.noise_mixture)
-    level = mixture.mean * gain(support, mixture.energy[0], rule.noise_mean)
-    constant = mixture.constant * believed + level
-    added: Float = rest + constant[:, None, None].astype(np.float32)
-    if rule.mixture:
-        weights = (mixture.weights * believed).astype(np.float32)
-        pixels = np.concatenate(fine).reshape(weights.shape[1], -1)
-        added += (weights @ pixels).reshape(added.shape)
-    return added
+    found = []
+    for image, coarse in zip(fine, seen, strict=True):
+        filled = np.where(np.isfinite(coarse), coarse, box_mean(coarse, WINDOW))
+        level = up(filled)
+        found.append(np.where(np.isfinite(level), image - level, image * 0))
+    if len(found) == 2:
+        found[1] = found[1] - found[0]
+    return np.stack(found)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What of a change is interpolated to the fine grid.
+
+    `low`: Shape ``(part, band, h, w)``: mean, explained and rest.
+    `slopes`: As of `slopes_of`.
+    `position`: As of `position_of`; zeros with one base date.
+    `weights`: Shape ``(band, P)``, of the mixture, on the earlier image and on the difference.
+    """
+
+    low: Float
+    slopes: Float
+    position: Float
+    weights: Float
+
+
+def fields_of(
+    target: Float,
+    bases: Sequence[Float],
+    seen: Sequence[Float],
+    share: float,
+    response: Any,
+    found: Explained,
+) -> Fields:
+    """Return what of a change is interpolated; NaN where the coarse images are missing."""
+    anomaly = anomaly_of(target, bases, share, response)
+    mean = np.broadcast_to(found.mean[:, None, None], anomaly.shape).astype(np.float32)
+    explained = explained_by(found, np.concatenate(seen))
+    rest = (anomaly - mean - explained) * found.gain[:, None, None].astype(np.float32)
+    slopes = slopes_of(anomaly, seen, found.hold)
+    weights = found.weights
+    position = np.zeros(anomaly.shape[1:], np.float32)
+    if len(bases) == 2:
+        position = position_of(target, bases, share)
+        first, second = np.split(weights, 2, axis=1)
+        weights = np.concatenate([first + second, second], axis=1)
+    return Fields(np.stack([mean, explained, rest]), slopes, position, weights.astype(np.float32))
+
+
+def mixture_of(weights: Float, details: Float) -> Float:
+    """Return what the mixture makes of the detail of the base images.
+
+    `details`: As from `details_of`.
+    """
+    stacked = details.reshape(weights.shape[1], -1)
+    return (weights @ stacked).reshape(details.shape[1:])
+
+
+def parts_of(fields: Fields, details: Float, up: Upsampler) -> Float:
+    """Return the parts of what is added to interpolation in time, in the order of `PARTS`.
+
+    Returned: Shape ``(part, band, Y, X)``.
+    """
+    low, slopes, ahead = up(fields.low), up(fields.slopes), up(fields.position)
+    slope = (slopes * details).sum(axis=0)
+    position = ahead * details[-1] if len(details) == 2 else np.zeros_like(slope)
+    return np.stack([*low, mixture_of(fields.weights, details), slope, position])
+
+
+def added_by(fields: Fields, details: Float, up: Upsampler, shares: Any) -> tuple[Float, Float]:
+    """Return what is added to interpolation in time: the sum of the parts, each times its share.
+
+    Returned: Two arrays of shape ``(band, Y, X)``: what is interpolated, and the detail.
+    """
+    share = dict(zip(PARTS, np.asarray(shares, np.float32), strict=True))
+    low = np.tensordot(np.array([share[p] for p in PARTS[:3]], np.float32), fields.low, 1)
+    factors = share["slope"] * fields.slopes
+    if len(details) == 2:
+        factors[1] += share["position"] * fields.position
+    raised = up(np.concatenate([low[None], factors]))
+    detail = mixture_of(share["mixture"] * fields.weights, details)
+    for factor, own in zip(raised[1:], details, strict=True):
+        detail += factor * own
+    return raised[0], detail
 
 
 def mean_support(support: Float) -> float:

@@ -17,25 +17,37 @@ from biastf_xr.errors import MissingPairError
 from biastf_xr.grid import Tile, Upsampler, covered_area, split_tiles
 from biastf_xr.methods.plus._card import PlusCard, PlusOptions
 from biastf_xr.methods.plus._change import (
-    change_of,
+    PARTS,
+    Explained,
+    Fields,
+    anomaly_of,
+    blurred,
+    details_of,
+    explain,
+    fields_of,
     look,
     mean_support,
-    mixture_of,
-    spread_out,
-    to_interpolate,
+    noise_in,
+    parts_of,
     whole,
 )
 from biastf_xr.methods.plus._uncertainty import (
     ASSUMED,
     REACH,
     fit_terms,
+    from_one,
     local_square,
+    nearest_days,
     sigma_of_terms,
     terms,
 )
 from biastf_xr.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.grid import Float
 
@@ -51,21 +63,37 @@ NOISE_DAYS, NOISE_GAP = 48, 2
 # Classes of variety that noise is estimated in; no band has less than this.
 NOISE_CLASSES, LEAST_NOISE = 10, 5e-4
 
-# Noise where the series has no two days so near, and spread where there is one base date.
-ASSUMED_NOISE, ASSUMED_SPREAD = 0.01, 0.01
+# Noise where the series has no two days so near, or nothing of it lies beside a fine image.
+ASSUMED_NOISE = 0.01
 
-# Response is sought between these; variance that holds it to 1, of reflectance.
-RESPONSE_LIMITS, RESPONSE_HOLD = (0.5, 2.0), 1e-5
+# Footprints that are tried; images of fewer pixels than this are not compared.
+FOOTPRINTS, FEWEST = np.arange(0, 1.05, 0.1), 20
+
+# Slopes of coarse on fine changes beyond these are taken for these.
+RESPONSE_LIMITS = (0.5, 2.0)
+
+# Factors on the variance of noise that are tried, and what holds the choice to 1: the share of
+# the squared change that a factor must gain for every 1 by which its root departs from it.
+DOUBTS = np.array([0, 0.03, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 4, 8, 16])
+DOUBT_HOLD = 0.02
+
+# Shares of the parts of a prediction where no known date tells: all of what is interpolated; of
+# the detail what was best, with these, on the places that the documentation names.  They count as
+# much as so many known dates; no part is taken for weaker than the given share of the change.
+# What is interpolated is amplified by no more than a tenth, detail by no more than a half.
+PRIOR = {"one": (1.0, 1.0, 1.0, 0.9, 0.35, 0.0), "two": (1.0, 1.0, 1.0, 0.27, 0.39, 0.55)}
+SHARES_HOLD, LEAST_POWER = 5.0, 1e-4
+MOST_LOW, MOST_DETAIL = 1.1, 1.5
 
 # Known dates on which errors are looked at, windows of each, and their side in pixels.
 CASES, WINDOWS, SIDE = 12, 12, 48
 
-# What a second base date makes of the variance of the error, where no known date tells: the mean of
-# two predictions of equal merit.
-HALVED = 0.5
+# Pixels of each that the terms of the uncertainty are fitted to.
+PIXELS = 4000
 
-# A coarse image serves a known date if it was seen at most so many days away.
-COARSE_REACH = 16
+# A coarse pixel serves a known date if it was seen at most so many days away; images as far away as
+# the second number take part in smoothing.
+NEAR, COARSE_REACH = 4, 16
 
 # Scaled median of absolute deviations to standard deviation of a normal distribution.
 MAD = 1.4826
@@ -79,28 +107,38 @@ class _Known:
     days: Any
     images: Any
     support: Any
-    seen: dict[Any, Float]
+    seen: list[Float]
     windows: list[tuple[Tile, Float]]
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Pixels of a known date.
+    """A window of a known date.
 
-    `step`: Shape ``(band, n)``: how far the prediction departs from interpolation in time.
-    `need`: Same shape: how far the truth does.
-    `parts`: Shape ``(3, band, n)``: the terms of the error's variance.
+    `parts`: Shape ``(part, band, y, x)``: what a prediction adds to interpolation in time.
+    `need`: Shape ``(band, y, x)``: what would be right.
+    `apart`: `local_square` of the difference of the base images; None with one.
+    `time`: As of `biastf_xr.methods.plus._uncertainty.terms`.
     """
 
-    step: Float
-    need: Float
     parts: Float
+    need: Float
+    apart: Float | None
+    time: tuple[float, float]
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Return where everything is known, shape ``(y, x)``."""
+        there: NDArray[np.bool_] = np.isfinite(self.need + self.parts.sum(axis=0)).all(axis=0)
+        return there
 
 
 def learn(
     pair: CubePair, days: Any, options: PlusOptions, progress: FitProgress | None = None
 ) -> PlusCard:
     """Return what is learned from some days that are clear in both cubes.
+
+    The footprint comes first, then response and noise, then what of a change to believe.
 
     `progress`: Called with a step's name, how many are done and their number.
     """
@@ -112,30 +150,33 @@ def learn(
         )
     say = progress or (lambda *_: None)
     noise, jitter = coarse_noise(pair)
-    seen = {}
+    averages = []
     for n, day in enumerate(days):
         say("look", n, len(days))
-        seen[day] = _seen_on(pair, day, options.footprint)
+        averages.append(_average_on(pair, day))
     observed, _ = _coarse_on(pair, days, None)
-    response = _response(observed, [seen[d] for d in days])
-    spread = _spread(observed, [seen[d] for d in days], response)
+    footprint = footprint_of(observed, averages)
+    seen = [blurred(image, footprint) for image in averages]
+    response = response_of(observed, seen)
     card = PlusCard(
         bands=pair.bands,
         ratio=pair.alignment.ratio,
         rule=dataclasses.asdict(options),
+        footprint=footprint,
         response=tuple(map(float, response)),
-        spread=tuple(map(float, spread)),
+        scatter=tuple(map(float, scatter_of(observed, seen))),
         noise=tuple(map(float, noise)),
         jitter=tuple(map(float, jitter)),
-        error={k: (ASSUMED,) * len(pair.bands) for k in ("one", "two")},
-        trust={"one": 1.0, "two": 1.0},
-        calibrated={"one": 0, "two": 0},
+        doubt=dict.fromkeys(PRIOR, 1.0),
+        shares=dict(PRIOR),
+        error={k: (ASSUMED,) * len(pair.bands) for k in PRIOR},
+        calibrated=dict.fromkeys(PRIOR, 0),
         days=tuple(map(str, days)),
         versions={"biastf_xr": __version__, "numpy": str(np.__version__)},
     )
     images, support = _coarse_on(pair, days, card)
     known = _Known(pair, days, images, support, seen, _read_windows(pair, days))
-    return dataclasses.replace(card, **_calibrate(card, known, say))
+    return _calibrate(card, known, say)
 
 
 def coarse_noise(pair: CubePair) -> tuple[Float, Float]:
@@ -181,15 +222,15 @@ def _noise_line(step: Float, varied: Float) -> tuple[float, float]:
     return float(np.sqrt(even)), float(np.sqrt(slope))
 
 
-def _seen_on(pair: CubePair, day: Any, blur: float) -> Float:
-    """Return a fine image as the coarse sensor would see it, read tile by tile."""
+def _average_on(pair: CubePair, day: Any) -> Float:
+    """Return a fine image averaged over coarse pixels, read tile by tile."""
     alignment = pair.alignment
     image = pair.fine.isel(time=int(np.searchsorted(pair.fine_days, day)))
     parts = []
     for tile in split_tiles(alignment.shape, (LOOK, LOOK)):
         values = _window(image, pair.bands, tile)
         parts += look(day, values, tile, alignment=alignment)
-    return whole(parts, covered_area(alignment.rows, alignment.cols, alignment.shape), blur)
+    return whole(parts, covered_area(alignment.rows, alignment.cols, alignment.shape), 0)
 
 
 def _window(image: Any, bands: tuple[str, ...], tile: Tile) -> Float:
@@ -206,138 +247,254 @@ def _coarse_on(pair: CubePair, days: Any, card: PlusCard | None) -> tuple[Float,
     series = np.stack([np.asarray(part[b].transpose("time", "y", "x").values, np.float32)
                        for b in pair.bands], axis=1)  # fmt: skip
     smoothing = card.smoothing if card else None
-    own = max(map(abs, pair.span))
-    images, gap = fill_in_time(series, held[near], days, COARSE_REACH if card else own)
+    own = max(NEAR, *map(abs, pair.span))
+    images, gap = fill_in_time(series, held[near], days, own)
     if smoothing is None:
         return images, support_of(gap)
     return smooth_in_time(series, held[near], days, images, COARSE_REACH, smoothing)
 
 
-def _response(coarse: Float, seen: list[Float]) -> Float:
-    """Regress coarse on fine reflectance within every date, all dates together."""
-    total = np.full((2, coarse.shape[1]), RESPONSE_HOLD)
-    for image, fine in zip(coarse, seen, strict=True):
-        for b, (y, x) in enumerate(zip(image, fine, strict=True)):
-            there = np.isfinite(y) & np.isfinite(x)
-            if there.any():
-                xs, ys = (v[there].astype(np.float64) - v[there].mean() for v in (x, y))
-                total[:, b] += [(xs * ys).mean() / len(seen), (xs * xs).mean() / len(seen)]
-    response: Float = np.clip(total[0] / total[1], *RESPONSE_LIMITS).astype(np.float32)
+def footprint_of(coarse: Float, averages: Sequence[Float]) -> float:
+    """Return the blur with which the fine images resemble the coarse ones most.
+
+    The mean correlation over dates and bands decides, among `FOOTPRINTS`.
+    """
+    found = []
+    for blur in FOOTPRINTS:
+        pairs = [
+            _moments(y, x)
+            for image, average in zip(coarse, averages, strict=True)
+            for y, x in zip(image, blurred(average, blur), strict=True)
+        ]
+        alike = [m.along / np.sqrt(m.x * m.y) for m in pairs if m is not None and m.x * m.y > 0]
+        found.append(float(np.mean(alike)) if alike else 0.0)
+    return float(FOOTPRINTS[int(np.argmax(np.round(found, 6)))])
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Variances of two images about their means, and their covariance."""
+
+    along: float
+    x: float
+    y: float
+
+
+def _moments(y: Float, x: Float) -> _Moments | None:
+    """Compare two images; None where fewer than `FEWEST` pixels are in both."""
+    there = np.isfinite(x) & np.isfinite(y)
+    if there.sum() < FEWEST:
+        return None
+    xs, ys = (v[there].astype(np.float64) for v in (x, y))
+    xs, ys = xs - xs.mean(), ys - ys.mean()
+    return _Moments(float((xs * ys).mean()), float((xs * xs).mean()), float((ys * ys).mean()))
+
+
+def response_of(coarse: Float, seen: Sequence[Float]) -> NDArray[np.float64]:
+    """Return what the coarse sensor makes of a fine change of 1, by band.
+
+    Regress coarse on fine changes between dates, all pairs of neighbouring dates together, and
+    draw the slope to 1 by the share of the coarse changes that it does not explain: a series that
+    says nothing is not amplified.
+    """
+    response = np.ones(coarse.shape[1])
+    for b in range(len(response)):
+        changes = [
+            _moments(coarse[n + 1, b] - coarse[n, b], seen[n + 1][b] - seen[n][b])
+            for n in range(len(seen) - 1)
+        ]
+        along, x, y = (
+            sum(getattr(m, k) for m in changes if m is not None) for k in ("along", "x", "y")
+        )
+        if along > 0:
+            slope = np.clip(along / x, *RESPONSE_LIMITS)
+            response[b] = slope ** (along**2 / (x * y))
     return response
 
 
-def _spread(coarse: Float, seen: list[Float], response: Float) -> Float:
-    """Compute how much of the coarse change between dates the fine sensor did not see."""
-    if len(seen) == 1:
-        return np.full(len(response), ASSUMED_SPREAD, np.float32)
-    found = []
-    for n in range(len(seen) - 1):
-        change = (coarse[n + 1] - coarse[n]) - response[:, None, None] * (seen[n + 1] - seen[n])
-        if not np.isfinite(change).any(axis=(1, 2)).all():
-            continue  # nothing clear on both dates
-        centre = np.nanmedian(change, axis=(1, 2), keepdims=True)
-        found.append(MAD * np.nanmedian(np.abs(change - centre), axis=(1, 2)))
-    if not found:
-        return np.full(len(response), ASSUMED_SPREAD, np.float32)
-    least: Float = np.maximum(np.median(np.array(found), axis=0), 1e-3).astype(np.float32)
-    return least
+def scatter_of(coarse: Float, seen: Sequence[Float]) -> NDArray[np.float64]:
+    """Return the noise of a coarse image beside the fine one of its date, by band.
 
-
-def _calibrate(card: PlusCard, known: _Known, say: FitProgress) -> dict[str, Any]:
-    """Predict known dates from those around them: what pays, and how wrong it is."""
-    cases: dict[str, list[tuple[int, ...]]] = {"one": [], "two": []}
-    for n in range(len(known.days)):
-        cases["one"] += [(n, m) for m in (n - 1, n + 1) if 0 <= m < len(known.days)]
-        cases["two"] += [(n, n - 1, n + 1)] if 0 < n < len(known.days) - 1 else []
-    found: dict[str, dict[str, Any]] = {
-        name: {} for name in ("error", "trust", "calibrated", "coverage")
-    }
-    total, done = sum(min(len(c), CASES) for c in cases.values()), 0
-    for kind, listed in cases.items():
-        chosen = [listed[i] for i in _evenly(len(listed), CASES)]
-        drawn: list[_Drawn] = []
-        for case in chosen:
-            say("known dates predicted", done, total)
-            done += 1
-            drawn += _predict_known(card, known, case)
-        found["calibrated"][kind] = len({c[0] for c in chosen}) if drawn else 0
-        # What two dates cannot tell follows from one.
-        found["trust"][kind] = _trust(drawn) if drawn else found["trust"].get("one", 1.0)
-        found["error"][kind] = card.error[kind]
-        if kind == "two" and found["calibrated"]["one"]:
-            found["error"][kind] = tuple(
-                tuple(HALVED * w for w in band) for band in found["error"]["one"]
-            )
-        if drawn:
-            wrong, parts = _errors(drawn, found["trust"][kind])
-            weights = [fit_terms(wrong[b], parts[:, b]) for b in range(len(wrong))]
-            found["error"][kind] = tuple(tuple(map(float, w)) for w in weights)
-            found["coverage"][kind] = _coverage(wrong, parts, np.array(weights, np.float32))
+    The scatter about the line of one on the other is the sensors' lasting difference and noise:
+    half of it is taken for noise where the two images are alike, all of it where they are not.
+    """
+    found = np.full(coarse.shape[1], ASSUMED_NOISE)
+    for b in range(len(found)):
+        pairs = [_moments(y[b], x[b]) for y, x in zip(coarse, seen, strict=True)]
+        known = [m for m in pairs if m is not None]
+        if not known:
+            continue
+        alike = [min(m.along**2 / max(m.x * m.y, 1e-24), 1) for m in known]
+        scatter = [m.y * max(1 - a, 0) for m, a in zip(known, alike, strict=True)]
+        found[b] = np.sqrt(np.mean(scatter) * (0.25 + 0.75 * (1 - np.mean(alike))))
     return found
 
 
-def _trust(drawn: list[_Drawn]) -> float:
-    """Return how far to depart from interpolation in time.
+def _calibrate(card: PlusCard, known: _Known, say: FitProgress) -> PlusCard:
+    """Predict known dates from those around them: what to believe, and how wrong it is."""
+    count = len(known.days)
+    cases: dict[str, list[tuple[int, ...]]] = {"one": [], "two": []}
+    for n in range(count):
+        cases["one"] += [(n, m) for m in (n - 1, n + 1) if 0 <= m < count]
+        cases["two"] += [(n, n - 1, n + 1)] if 0 < n < count - 1 else []
+    chosen = {k: [c[i] for i in _evenly(len(c), CASES)] for k, c in cases.items()}
+    total, done = sum(map(len, chosen.values())), 0
+    for kind, listed in chosen.items():
+        # What two dates cannot tell follows from one.
+        used = listed or chosen["one"]
+        doubt = _doubt(card, known, used)
+        card = dataclasses.replace(card, doubt=card.doubt | {kind: doubt})
+        drawn = []
+        for case in used:
+            say("known dates predicted", min(done, total), total)
+            done += 1
+            drawn += [w] if (w := _predict_known(card, known, case, doubt)) else []
+        shares = _shares(drawn, PRIOR[kind])
+        found: dict[str, Any] = {"shares": card.shares | {kind: shares}}
+        if listed and drawn:
+            dates = len({case[0] for case in listed})
+            found["calibrated"] = card.calibrated | {kind: dates}
+            found |= _uncertainty(card, drawn, shares, kind)
+        elif kind == "two" and card.calibrated["one"]:
+            found["error"] = card.error | {kind: tuple(map(from_one, card.error["one"]))}
+        card = dataclasses.replace(card, **found)
+    return card
 
-    The best share of the departure, all known dates and bands alike, with one more date on which
-    the whole of it is best; that date departs as far as the others, but no further than was ever
-    needed.  From a half on all of it is taken, since it errs no more than none.
+
+def _doubt(card: PlusCard, known: _Known, cases: Sequence[tuple[int, ...]]) -> float:
+    """Return the factor on the variance of noise that predicts known dates best.
+
+    At the coarse scale, where fine images tell what the change was; without known dates 1, and
+    drawn to it.
     """
-    along = own = 0.0
-    for case in drawn:
-        need = np.maximum((case.need.astype(np.float64) ** 2).mean(axis=1), 1e-12)
-        along += float(((case.step * case.need).mean(axis=1) / need).mean())
-        own += float(((case.step.astype(np.float64) ** 2).mean(axis=1) / need).mean())
-    prior = min(own / len(drawn), 1.0)
-    best = (along + prior) / max(own + prior, 1e-12)
-    return float(np.clip(2 * best, 0, 1))
+    wrong = DOUBT_HOLD * np.abs(np.sqrt(DOUBTS) - 1)
+    for case in cases:
+        scene = _scene_of(card, known, case, 0.0)
+        truth, *bases = (known.seen[i] for i in case)
+        need = anomaly_of(truth, bases, scene.share, np.ones(len(truth)))
+        rest = scene.anomaly - scene.found.mean[:, None, None]
+        for b, (r, n) in enumerate(zip(rest, need, strict=True)):
+            there = np.isfinite(r) & np.isfinite(n)
+            if there.sum() < FEWEST:
+                continue
+            y, x = n[there].astype(np.float64) - scene.found.mean[b], r[there].astype(np.float64)
+            own, along, size = float(x @ x), float(x @ y), float(n[there] @ n[there])
+            gain = np.maximum(own / x.size - DOUBTS * scene.noise[b], 0) / max(own / x.size, 1e-12)
+            error = float(y @ y) - 2 * gain * along + gain**2 * own
+            wrong += error / max(size, 1e-12) / len(rest)
+    return float(DOUBTS[int(np.argmin(np.round(wrong, 9)))])
 
 
-def _errors(drawn: list[_Drawn], trust: float) -> tuple[Float, Float]:
-    """Return errors (band, n) with the terms of their variance (3, band, n)."""
-    wrong = np.concatenate([np.float32(trust) * d.step - d.need for d in drawn], axis=1)
-    parts = np.concatenate([d.parts for d in drawn], axis=2)
-    parts[2] *= np.float32(trust**2)
-    return wrong, parts
+@dataclass(frozen=True)
+class _Scene:
+    """A known date at the coarse scale, and what is found of it.
+
+    `noise`: Variance of noise in the anomaly, by band, before it is doubted.
+    """
+
+    share: float
+    seen: list[Float]
+    anomaly: Float
+    noise: NDArray[np.float64]
+    found: Explained
+    fields: Fields
+
+
+def _scene_of(card: PlusCard, known: _Known, case: tuple[int, ...], doubt: float) -> _Scene:
+    target, *flanks = case
+    days = [known.days[i] for i in flanks]
+    pair = len(flanks) == 2
+    share = float((known.days[target] - days[0]) / (days[1] - days[0])) if pair else 0.0
+    seen, bases = [known.seen[i] for i in flanks], [known.images[i] for i in flanks]
+    anomaly = anomaly_of(known.images[target], bases, share, card.response)
+    support = mean_support(known.support[target])
+    noise = noise_in(card.scatter, card.response, share if pair else None, support)
+    found = explain(anomaly, seen, doubt * noise)
+    fields = fields_of(known.images[target], bases, seen, share, card.response, found)
+    return _Scene(share, seen, anomaly, noise, found, fields)
+
+
+def _predict_known(
+    card: PlusCard, known: _Known, case: tuple[int, ...], doubt: float
+) -> list[_Drawn]:
+    """Predict windows of a known date from one or two others, in parts."""
+    alignment = known.pair.alignment
+    scene = _scene_of(card, known, case, doubt)
+    everywhere = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
+    target, *flanks = (known.days[i] for i in case)
+    distance = nearest_days(target, flanks)
+    found = []
+    for window, images in known.windows:
+        up = Upsampler(alignment, window, everywhere)
+        truth, *fine = (images[i] for i in case)
+        parts = parts_of(scene.fields, details_of(fine, scene.seen, up), up)
+        start, apart = fine[0], None
+        if len(fine) == 2:
+            difference = fine[1] - fine[0]
+            start = start + np.float32(scene.share) * difference
+            apart = local_square(difference)
+        need = truth - start
+        drawn = _Drawn(parts, need, apart, (distance, scene.share))
+        found += [drawn] if drawn.there.any() else []
+    return found
+
+
+def _shares(drawn: Sequence[Sequence[_Drawn]], prior: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the shares of the parts that predict known dates best, drawn to the prior.
+
+    Least squares; dates and bands are weighted by what there was to predict.
+
+    `drawn`: By known date, its windows.
+    """
+    count = len(PARTS)
+    normal, along, dates = np.zeros((count, count)), np.zeros(count), 0
+    for windows in drawn:
+        parts, need = (
+            np.concatenate([getattr(w, name)[..., w.there] for w in windows], axis=-1)
+            for name in ("parts", "need")
+        )
+        parts, need = parts.astype(np.float64), need.astype(np.float64)
+        size = np.maximum((need**2).sum(axis=1), 1e-12) * len(need)
+        normal += np.einsum("kbn,lbn,b->kl", parts, parts, 1 / size, optimize=True)
+        along += np.einsum("kbn,bn,b->k", parts, need, 1 / size, optimize=True)
+        dates += 1
+    if not dates:
+        return prior
+    hold = np.diag(np.maximum(np.diag(normal) / dates, LEAST_POWER)) * SHARES_HOLD
+    found = np.linalg.solve(normal + hold, along + hold @ np.array(prior))
+    most = [MOST_LOW if p in PARTS[:3] else MOST_DETAIL for p in PARTS]
+    return tuple(map(float, np.clip(found, 0, most)))
+
+
+def _uncertainty(
+    card: PlusCard, drawn: Sequence[Sequence[_Drawn]], shares: tuple[float, ...], kind: str
+) -> dict[str, Any]:
+    """Fit the terms of the variance to the errors on known dates."""
+    factors = np.array(shares, np.float32)
+    inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+    wrong, parts = [], []
+    for windows in drawn:
+        errors, designs = [], []
+        for window in windows:
+            low = np.tensordot(factors[:3], window.parts[:3], 1)
+            detail = np.tensordot(factors[3:], window.parts[3:], 1)
+            there = window.there[inner]
+            errors.append((low + detail - window.need)[inner][:, there])
+            designs.append(terms(window.apart, window.time, low, detail)[..., there])
+        error, design = np.concatenate(errors, axis=-1), np.concatenate(designs, axis=-1)
+        every = max(1, error.shape[-1] // PIXELS)
+        wrong.append(error[:, ::every])
+        parts.append(design[..., ::every])
+    weights = [fit_terms([e[b] for e in wrong], [p[:, b] for p in parts])
+               for b in range(len(card.bands))]  # fmt: skip
+    joined = np.concatenate(wrong, axis=-1), np.concatenate(parts, axis=-1)
+    coverage = _coverage(*joined, np.array(weights, np.float32))
+    fitted = tuple(tuple(map(float, w)) for w in weights)
+    return {"error": card.error | {kind: fitted}, "coverage": card.coverage | {kind: coverage}}
 
 
 def _evenly(count: int, most: int) -> Any:
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)) if count else []
-
-
-def _predict_known(card: PlusCard, known: _Known, case: tuple[int, ...]) -> list[_Drawn]:
-    """Predict windows of a known date from one or two others."""
-    alignment, (target, *flanks) = known.pair.alignment, case
-    days = [known.days[i] for i in flanks]
-    share = float((known.days[target] - days[0]) / (days[1] - days[0])) if len(flanks) == 2 else 0.0
-    seen = np.concatenate([known.seen[d] for d in days])
-    rule = card.options
-    change = change_of(
-        known.images[target], [known.images[i] for i in flanks], share, card.sensors, rule
-    )
-    mixture = mixture_of(change.anomaly, seen, rule.ridge, explain=rule.mixture)
-    support = known.support[target]
-    mean = mean_support(support)
-    fields = to_interpolate(change, seen, mixture, support, rule.noise_local)
-    everywhere = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
-    steps, needs, parts = [], [], []
-    for window, images in known.windows:
-        up = Upsampler(alignment, window, everywhere)(fields)
-        truth, *fine = (images[i] for i in case)
-        added = spread_out(up[1:], fine, mixture, mean, rule)
-        step, start, difference = added, fine[0], None
-        if len(fine) == 2:
-            difference = fine[1] - fine[0]
-            start = start + np.float32(share) * difference
-            step = added + (up[0] - np.float32(share)) * difference
-        step, need = (v[:, REACH:-REACH, REACH:-REACH] for v in (step, truth - start))
-        there = np.isfinite(step + need).all(axis=0)
-        steps.append(step[:, there])
-        needs.append(need[:, there])
-        apart = None if difference is None else local_square(difference)
-        parts.append(terms(apart, share, added)[:, :, there])
-    found = _Drawn(*(np.concatenate(v, axis=-1) for v in (steps, needs, parts)))
-    return [found] if found.need.size else []
 
 
 def _read_windows(pair: CubePair, days: Any) -> list[tuple[Tile, Float]]:

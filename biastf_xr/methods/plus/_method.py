@@ -14,18 +14,27 @@ from biastf_xr.methods._sides import combine, from_both
 from biastf_xr.methods.base import Block, Float, LearnedMethod, Prediction, Prepared, bound
 from biastf_xr.methods.plus._card import NAME, PlusCard, PlusOptions
 from biastf_xr.methods.plus._change import (
-    Mixture,
+    PARTS,
+    Explained,
+    added_by,
+    anomaly_of,
     as_seen,
-    change_of,
+    details_of,
+    explain,
+    fields_of,
     look,
     mean_support,
-    mixture_of,
-    spread_out,
-    to_interpolate,
+    noise_in,
     whole,
 )
 from biastf_xr.methods.plus._fit import learn
-from biastf_xr.methods.plus._uncertainty import REACH, local_square, sigma_of_terms, terms
+from biastf_xr.methods.plus._uncertainty import (
+    REACH,
+    local_square,
+    nearest_days,
+    sigma_of_terms,
+    terms,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +45,16 @@ if TYPE_CHECKING:
     from biastf_xr.cube._guards import CubePair
     from biastf_xr.methods.base import FitRun, SceneView
 
-# Below this trust of a fit in the coarse images the user is warned.
-HALF_TRUST = 0.5
+# Where known dates leave less than this share of what is explained, the user is warned.
+HALF = 0.5
 
 # Coarse pixels beyond those of the interpolation that count: the blur of the footprint and the
-# windows of position, likeness and variety.
+# windows of slopes, position and likeness.
 COARSE_MARGIN = 3
 
-# Fine pixels that count, in coarse pixels: what the interpolation touches, and the blur around it.
-FINE_REACH = 2.5
+# Fine pixels that count, in coarse pixels: what the interpolation touches, the windows around it,
+# and the blur around those.
+FINE_REACH = 3.5
 
 # Target dates whose whole coarse images are in memory together.
 BATCH = 16
@@ -52,23 +62,21 @@ BATCH = 16
 
 @dataclass(frozen=True, repr=False)
 class Plus(LearnedMethod):
-    """Bring the change that the coarse sensor sees to the fine grid, in five steps.
+    """Bring the change that the coarse sensor sees to the fine grid, with nothing but estimates.
 
-    1. The coarse series is smoothed in time, abrupt changes kept apart.
-    2. Coarse changes are divided by the coarse sensor's response to what the fine one sees.
-    3. Between two base dates every place has a *position*: fields that change one after the other
-       do not all follow the calendar.
-    4. What the position leaves of the coarse change is explained by the base images of all bands,
-       and the same mixture is applied to the fine base images.
-    5. The rest is interpolated.
+    What the fit finds on the known dates, in this order: the *footprint* of the coarse sensor; its
+    *response* to change, drawn to 1 where it says little; its *noise*.
 
-    Steps 4 and 5 are weighted by the number of observations behind them.  If the coarse images did
-    not help on the dates that the fit knows, all of it is reduced (``card.trust``), down to plain
-    interpolation in time.
-    Every prediction comes with the standard deviation of its error.
+    A prediction is interpolation in time between the base images plus six parts, each times a
+    share.  Interpolated to the fine grid are (1) the *mean* of the coarse anomaly, (2) what of it
+    the base images *explain*, and (3) the *rest*, less the noise.  Detail below the coarse pixel is
+    (4) the same *mixture* of the base images' detail, (5) the local *slope* of the anomaly on the
+    base images times their detail, and (6) the *position* between the two base dates that inverse
+    coarse change gives.  Shares are those that predict every known date best from its neighbours;
+    all 0 is interpolation in time, so a coarse series that says nothing is left out.
 
-    The learned sensor bias of the paper is ``response``, and what the mixture adds; no network is
-    involved.  The steps are this project's, not the paper's.
+    Every prediction comes with the standard deviation of its error.  No network is involved.  The
+    steps are this project's, not the paper's.
 
     Attributes
     ----------
@@ -129,7 +137,7 @@ class Plus(LearnedMethod):
         return replace(self, fine_halo=int(np.ceil(FINE_REACH * pair.alignment.ratio)) + 1)
 
     def prepare(self, scene: SceneView) -> dict[np.datetime64, Prepared]:
-        """Estimate the mixture of every target date from whole coarse images.
+        """Explain the anomaly of every target date from whole coarse images.
 
         The fine image of every base date is seen once, the coarse ones in batches of dates.
         """
@@ -144,68 +152,90 @@ class Plus(LearnedMethod):
             some = wanted[start : start + BATCH]
             images, support = scene.coarse(targets[some]), scene.support(targets[some])
             for t, image, worth in zip(some, images, support, strict=True):
-                mean = mean_support(worth)
+                explained = partial(self._explain, image, mean_support(worth))
                 near = [day for day in days if t in uses[day]]
                 for day in near:
                     own = found[day].dates
-                    own["support"][t] = mean
-                    own["one"][t] = self._mixture(image, [bases[day]], [seen[day]], 0.0)
+                    own["one"][t] = explained([bases[day]], [seen[day]], None)
                     if day > targets[t]:
                         continue
                     for after in (d for d in near if d > targets[t]):
                         share = float((targets[t] - day) / (after - day))
                         flanks = [bases[day], bases[after]], [seen[day], seen[after]]
-                        own[str(after)][t] = self._mixture(image, *flanks, share)
+                        own[str(after)][t] = explained(*flanks, share)
         return found
 
     def _blank(self, day: Any, days: Any, targets: int, bands: int) -> Prepared:
         """Make room for what is found of a base date."""
-        arrays: dict[str, Any] = {"support": np.zeros(targets, np.float32)}
-        arrays["one"] = np.zeros((targets, bands, bands + 5), np.float32)
+        arrays: dict[str, Any] = {"one": np.zeros((targets, bands, bands + 5), np.float32)}
         for after in days:
             if after > day:
                 arrays[str(after)] = np.zeros((targets, bands, 2 * bands + 5), np.float32)
         return Prepared({}, arrays)
 
-    def _mixture(
-        self, target: Float, bases: Sequence[Float], seen: Sequence[Float], share: float
+    def _explain(
+        self,
+        target: Float,
+        support: float,
+        bases: Sequence[Float],
+        seen: Sequence[Float],
+        share: float | None,
     ) -> Float:
-        change = change_of(target, bases, share, self.card.sensors, self.card.options)
-        rule = self.card.options
-        seen_all = np.concatenate(seen)
-        return mixture_of(change.anomaly, seen_all, rule.ridge, explain=rule.mixture).packed()
+        card = self.card
+        anomaly = anomaly_of(target, bases, share or 0.0, card.response)
+        doubt = card.doubt["one" if share is None else "two"]
+        noise = doubt * noise_in(card.scatter, card.response, share, support)
+        return explain(anomaly, seen, noise).packed()
 
     def _seen(self, scene: SceneView) -> dict[np.datetime64, Float]:
         """Return whole base images as the coarse sensor would see them."""
         alignment = scene.alignment
         covered = covered_area(alignment.rows, alignment.cols, alignment.shape)
         parts = scene.fold(partial(look, alignment=alignment), list.__add__)
-        return {
-            day: whole(found, covered, self.card.options.footprint) for day, found in parts.items()
-        }
+        return {day: whole(found, covered, self.card.footprint) for day, found in parts.items()}
 
     def fuse(self, block: Block) -> Prediction:
-        """Predict; see `Method.fuse`."""
+        """Predict; see `Method.fuse`.
+
+        No value is negative where the base images are not: an abrupt darkening that the mixture
+        spreads over brighter pixels ends at zero.
+        """
         bases = [b for b in (block.before, block.after) if b is not None]
+        pair = len(bases) == 2
+        kind, first = ("two" if pair else "one"), bases[0]
+        known = first.prepared.dates[str(bases[1].day) if pair else "one"]  # type: ignore[union-attr]
         alignment, under = block.upsample.alignment, block.upsample.coarse
         window = block.tile.padded(self.fine_halo)
         inside = window.clipped(alignment.shape)
-        cut, blur = inside.within(window), self.card.options.footprint
-        seen = np.concatenate(
-            [as_seen(b.fine[:, *cut], inside, alignment, under, blur) for b in bases]
-        )
+        cut = inside.within(window)
+        seen = [as_seen(b.fine[:, *cut], inside, alignment, under, self.card.footprint)
+                for b in bases]  # fmt: skip
         trim = self.fine_halo - self.halo
         fine = [b.fine[:, trim : b.fine.shape[1] - trim, trim : b.fine.shape[2] - trim]
                 for b in bases]  # fmt: skip
-        difference = fine[1] - fine[0] if len(bases) == 2 else None
+        details = details_of(fine, seen, block.upsample)
+        difference = fine[1] - fine[0] if pair else None
         apart = None if difference is None or not self.uncertain else local_square(difference)
+        floor = np.minimum(0, np.minimum(fine[0], fine[-1]))
+        inner = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+        weights = np.array(self.card.error[kind], np.float32)
         values = np.empty((len(block.days), len(block.bands), *block.tile.shape), np.float32)
         sigma = np.empty_like(values) if self.uncertain else None
         for t, day in enumerate(block.days):
-            values[t], error = self._predict(block, t, day, bases, fine, seen, (difference, apart))
+            share = float((day - first.day) / (bases[1].day - first.day)) if pair else 0.0
+            near = nearest_days(day, [b.day for b in bases])
+            coarse = [b.coarse for b in bases]
+            found = Explained.unpack(known[t])
+            fields = fields_of(block.coarse[t], coarse, seen, share, self.card.response, found)
+            low, detail = added_by(fields, details, block.upsample, self.card.shares[kind])
+            value = fine[0] + low + detail
+            if difference is not None:
+                value += np.float32(share) * difference
+            np.maximum(value, floor, out=value)
+            values[t] = value[inner]
             if sigma is not None:
-                sigma[t] = error
-        if len(bases) == 2:
+                sigma[t] = sigma_of_terms(terms(apart, (near, share), low, detail), weights)
+        if pair:
             made = from_both(values)
         elif block.before is not None:
             made = combine(values, None, None)
@@ -213,51 +243,10 @@ class Plus(LearnedMethod):
             made = combine(None, values, None)
         return replace(made, sigma=sigma)
 
-    def _predict(
-        self,
-        block: Block,
-        t: int,
-        day: np.datetime64,
-        bases: Any,
-        fine: list[Float],
-        seen: Float,
-        differences: tuple[Float | None, Float | None],
-    ) -> tuple[Float, Float | None]:
-        """Predict one date: values and, if asked for, the standard deviation of their error.
-
-        No value is negative where the base images are not: an abrupt darkening that the mixture
-        spreads over brighter pixels ends at zero.
-        """
-        first = bases[0]
-        known = first.prepared.dates
-        pair = len(bases) == 2
-        share = float((day - first.day) / (bases[1].day - first.day)) if pair else 0.0
-        mixture = Mixture.unpack(known[str(bases[1].day) if pair else "one"][t])
-        change = change_of(
-            block.coarse[t], [b.coarse for b in bases], share, self.card.sensors, self.card.options
-        )
-        rule = self.card.options
-        rest = to_interpolate(change, seen, mixture, block.support[t], rule.noise_local)
-        fields = block.upsample(rest, "bilinear")
-        kind = "two" if pair else "one"
-        difference, apart = differences
-        trust = np.float32(self.card.trust[kind])
-        added = trust * spread_out(fields[1:], fine, mixture, float(known["support"][t]), rule)
-        value = fine[0] + added
-        if difference is not None:
-            value += (np.float32(share) + trust * (fields[0] - np.float32(share))) * difference
-        np.maximum(value, np.minimum(0, np.minimum(fine[0], fine[-1])), out=value)
-        inner = slice(REACH, -REACH)
-        value = value[:, inner, inner]
-        if not self.uncertain:
-            return value, None
-        weights = np.array(self.card.error[kind], np.float32)
-        return value, sigma_of_terms(terms(apart, share, added), weights)
-
     def describe(self) -> dict[str, Any]:
         """Describe; see `Method.describe`."""
-        described = {"trust": dict(self.card.trust), **self.card.rule}
-        return super().describe() | described
+        described = {"footprint": self.card.footprint, "shares": dict(self.card.shares)}
+        return super().describe() | described | self.card.rule
 
     def remarks(self) -> list[str]:
         """Return what the uncertainty is made from, and a warning of coarse images of no help."""
@@ -268,11 +257,12 @@ class Plus(LearnedMethod):
         )
         assumed = "" if all(card.calibrated.values()) else " (0: assumed)"
         said = [f"uncertainty from {known}{assumed}"]
-        if min(card.trust.values()) < HALF_TRUST:
+        least = min(shares[PARTS.index("explained")] for shares in card.shares.values())
+        if least < HALF:
             said.append(
                 "warning: the coarse images did not help on the dates that are known: predictions "
-                f"stay near interpolation in time (trust {card.trust}). Check the coarse series: "
-                "`biastf-xr info`, registration, cloud masks."
+                f"stay near interpolation in time ({least:.0%} of what they explain is taken). "
+                "Check the coarse series: `biastf-xr info`, registration, cloud masks."
             )
         return said
 
@@ -284,18 +274,18 @@ class Plus(LearnedMethod):
         by_band = {
             "response of the coarse sensor": card.response,
             "noise of a coarse observation": card.noise,
-            "change not shared": card.spread,
+            "noise beside the fine image": card.scatter,
         }
-        by_sides = {
-            "trust in the coarse images": card.trust,
-            "dates of the uncertainty": card.calibrated,
-            "observed coverage of 68 %": card.coverage,
-        }
+        shares = {kind: dict(zip(PARTS, v, strict=True)) for kind, v in card.shares.items()}
+        by_sides = pd.DataFrame(shares).T.add_prefix("share of ")
+        by_sides["known dates"] = card.calibrated
+        by_sides["observed coverage of 68 %"] = card.coverage
         tables = {
             "by band": pd.DataFrame(by_band, index=pd.Index(card.bands, name="band"), dtype=float),
-            "by number of base dates; a trust of 0 is interpolation in time": pd.DataFrame(
-                by_sides
-            ).rename_axis("base dates"),
+            "by number of base dates; shares of 0 are interpolation in time": (
+                by_sides.rename_axis("base dates")
+            ),
         }
+        summary.facts["footprint"] = f"{card.footprint:g} coarse pixels beyond its own"
         summary.facts["options"] = ", ".join(f"{k} {v}" for k, v in card.rule.items())
         return replace(summary, tables=tables)

@@ -14,30 +14,43 @@ from biastf_xr.cube._cube import bands_of, drop_days
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.errors import CheckpointError, MethodError, MissingPairError
 from biastf_xr.evaluation import evaluate
-from biastf_xr.grid import AxisMap, Tile, aggregate
-from biastf_xr.methods.plus import PlusOptions
-from biastf_xr.methods.plus._card import Sensors
+from biastf_xr.grid import AxisMap, Tile, Upsampler, aggregate
 from biastf_xr.methods.plus._change import (
-    Mixture,
+    PARTS,
+    Explained,
+    added_by,
+    anomaly_of,
     as_seen,
     blurred,
-    change_of,
-    gain,
-    left_over,
-    mixture_of,
+    details_of,
+    explain,
+    explained_by,
+    fields_of,
+    noise_in,
+    parts_of,
+    position_of,
+    slopes_of,
 )
-from biastf_xr.methods.plus._fit import coarse_noise
+from biastf_xr.methods.plus._fit import (
+    PRIOR,
+    coarse_noise,
+    footprint_of,
+    response_of,
+    scatter_of,
+)
 from biastf_xr.methods.plus._uncertainty import (
+    ASSUMED,
     LEVELS,
     fit_terms,
+    from_one,
     local_square,
+    nearest_days,
     observed,
     sigma_of_terms,
     terms,
 )
 
-PLAIN = {"smoothing": 0.0, "footprint": 0.0}
-SURE = {"noise_mean": 0.0, "noise_mixture": 0.0, "noise_local": 0.0}
+PLAIN = {"smoothing": 0.0}
 
 
 def seen_by_both(fine: xr.Dataset, coarse: xr.Dataset) -> xr.Dataset:
@@ -72,67 +85,143 @@ def agreeing(make_pair):
 
 
 def test_the_position_follows_the_coarse_image_not_the_calendar():
-    before = np.zeros((2, 6, 6), np.float32)
-    after = np.full((2, 6, 6), 0.2, np.float32)
+    before = np.zeros((2, 9, 9), np.float32)
+    after = np.full((2, 9, 9), 0.2, np.float32)
     target = before.copy()
-    target[:, :, 3:] = 0.2  # the right half has changed already
-    sensors = Sensors(np.ones(2, np.float32), np.full(2, 0.01, np.float32))
-    rule = PlusOptions(position=1.0, position_window=1)
-    change = change_of(target, [before, after], 0.3, sensors, rule)
-    np.testing.assert_allclose(change.position[:, 0], 0.3 / (400 + 1), rtol=1e-4)
-    np.testing.assert_allclose(change.position[:, 5], (400 + 0.3) / (400 + 1), rtol=1e-4)
-    by_time = change_of(target, [before, after], 0.3, sensors, PlusOptions(position=0.0))
-    np.testing.assert_array_equal(by_time.position, np.float32(0.3))
-    np.testing.assert_allclose(by_time.anomaly, target - 0.06, atol=1e-6)
+    target[:, :, 5:] = 0.2  # the right part has changed already
+    ahead = position_of(target, [before, after], 0.3)
+    np.testing.assert_allclose(ahead[:, :3], -0.3, atol=1e-3)
+    np.testing.assert_allclose(ahead[:, 7:], 0.7, atol=1e-3)
+    target[0, 0, 0] = np.nan
+    assert np.isfinite(position_of(target, [before, after], 0.3)).all()
 
 
-def test_where_nothing_moves_the_position_is_that_of_time():
+def test_where_nothing_moves_the_position_is_in_the_middle_and_changes_nothing():
     image = np.full((2, 4, 4), 0.1, np.float32)
-    sensors = Sensors(np.ones(2, np.float32), np.full(2, 0.01, np.float32))
-    change = change_of(image, [image, image], 0.4, sensors, PlusOptions())
-    np.testing.assert_allclose(change.position, 0.4, rtol=1e-6)
-    np.testing.assert_allclose(change.anomaly, 0, atol=1e-7)
+    np.testing.assert_allclose(position_of(image, [image, image], 0.4), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(anomaly_of(image, [image, image], 0.4, [1, 1]), 0, atol=1e-7)
 
 
-def test_the_response_divides_the_change():
-    before, target = np.zeros((1, 3, 3), np.float32), np.full((1, 3, 3), 0.06, np.float32)
-    sensors = Sensors(np.array([1.5], np.float32), np.ones(1, np.float32))
-    change = change_of(target, [before], 0.0, sensors, PlusOptions())
-    np.testing.assert_allclose(change.anomaly, 0.04, rtol=1e-6)
+def test_the_anomaly_is_what_departs_from_time_over_the_response():
+    before, after = np.zeros((1, 3, 3), np.float32), np.full((1, 3, 3), 0.1, np.float32)
+    target = np.full((1, 3, 3), 0.06, np.float32)
+    np.testing.assert_allclose(anomaly_of(target, [before], 0.0, [1.5]), 0.04, rtol=1e-6)
+    both = anomaly_of(target, [before, after], 0.3, [1.5])
+    np.testing.assert_allclose(both, 0.02, rtol=1e-6)
 
 
-def test_a_mixture_of_base_bands_is_found_and_leaves_nothing():
+def test_noise_of_an_anomaly_adds_up_from_its_images():
+    noise, response = np.array([0.01, 0.02]), np.array([1.0, 2.0])
+    np.testing.assert_allclose(noise_in(noise, response, None, 1.0), 2e-4)
+    np.testing.assert_allclose(noise_in(noise, response, 0.5, 1.0), 1.5e-4)
+    np.testing.assert_allclose(noise_in(noise, response, 0.5, 3.0), 0.5e-4)
+
+
+def test_a_mixture_of_base_bands_is_found_and_leaves_little():
     rng = np.random.default_rng(0)
-    seen = rng.uniform(0, 0.5, (4, 12, 12)).astype(np.float32)
+    seen = rng.uniform(0, 0.5, (4, 24, 24)).astype(np.float32)
     weights = np.array([[0.5, -0.2, 0, 0.1], [0, 0.3, 0.3, 0]])
     anomaly = (np.tensordot(weights, seen, 1) + 0.02).astype(np.float32)
     anomaly[:, 0, 0] = np.nan
-    mixture = mixture_of(anomaly, seen, 1e-9)
-    np.testing.assert_allclose(mixture.weights, weights, atol=1e-4)
-    rest = left_over(anomaly, seen, mixture)
-    assert np.isnan(rest[:, 0, 0]).all()
-    np.testing.assert_allclose(rest[:, 1:], 0, atol=1e-5)
-    np.testing.assert_allclose(mixture.energy[2], 0, atol=1e-10)
-    again = Mixture.unpack(mixture.packed())
-    for name in ("weights", "constant", "mean", "energy"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(mixture, name))
+    found = explain(anomaly, [seen[:2], seen[2:]], np.zeros(2))
+    np.testing.assert_allclose(found.weights, weights, atol=0.03)  # drawn to 0 a little
+    rest = anomaly - found.mean[:, None, None] - explained_by(found, seen)
+    assert np.nanstd(rest) < 0.06 * np.nanstd(anomaly)
+    again = Explained.unpack(found.packed())
+    for name in ("weights", "constant", "mean", "gain", "hold"):
+        np.testing.assert_allclose(getattr(again, name), getattr(found, name), rtol=1e-6)
 
 
 def test_too_few_pixels_explain_nothing():
     seen = np.random.default_rng(0).uniform(0, 0.5, (4, 3, 3)).astype(np.float32)
-    anomaly = seen[:1] * 0.5
-    mixture = mixture_of(anomaly, seen, 0.03)
-    assert not mixture.weights.any()
-    np.testing.assert_allclose(mixture.mean, anomaly.mean(), rtol=1e-6)
-    missing = mixture_of(np.full((1, 3, 3), np.nan, np.float32), seen, 0.03)
+    anomaly = seen * 0.5
+    found = explain(anomaly, [seen], np.zeros(1))
+    assert not found.weights.any()  # 9 pixels, 5 numbers
+    np.testing.assert_allclose(found.mean, anomaly.mean(axis=(1, 2)), rtol=1e-6)
+    missing = explain(np.full((4, 3, 3), np.nan, np.float32), [seen], np.zeros(4))
     assert np.isfinite(missing.packed()).all()
 
 
-def test_a_gain_is_that_of_a_wiener_filter():
-    assert gain(1.0, 4e-4, 0.02) == pytest.approx(0.5)
-    assert gain(3.0, 4e-4, 0.02) == pytest.approx(0.75)
-    assert gain(0.0, 4e-4, 0.02) == 0
-    assert gain(0.0, 0.0, 0.0) == 1
+def test_of_the_rest_noise_is_taken_off():
+    anomaly = np.random.default_rng(0).normal(0, 0.02, (1, 40, 40)).astype(np.float32)
+    even = [np.full((1, 40, 40), 0.2, np.float32)]
+    gains = [float(explain(anomaly, even, np.array([v])).gain[0]) for v in (0.0, 2e-4, 8e-4)]
+    np.testing.assert_allclose(gains, [1, 0.5, 0], atol=0.05)
+
+
+@pytest.mark.parametrize("dates", [1, 2])
+def test_slopes_are_those_of_the_window(dates):
+    rng = np.random.default_rng(1)
+    seen = [rng.uniform(0, 0.5, (1, 20, 20)).astype(np.float32) for _ in range(dates)]
+    anomaly = 0.4 * seen[0] + (0.3 * (seen[1] - seen[0]) if dates == 2 else 0)
+    slopes = slopes_of(anomaly.astype(np.float32), seen, np.full((1, 2), 1e-7))
+    np.testing.assert_allclose(slopes[0], 0.4, atol=0.01)
+    if dates == 2:
+        np.testing.assert_allclose(slopes[1], 0.3, atol=0.01)
+    held = slopes_of(anomaly.astype(np.float32), seen, np.full((1, 2), 1e3))
+    assert np.abs(held).max() < 1e-3
+    anomaly[:] = np.nan
+    assert not slopes_of(anomaly, seen, np.full((1, 2), 1e-7)).any()
+
+
+def scene_in_parts(dates):
+    """Return a small scene: fields, details, and what interpolates."""
+    from biastf_xr.grid import Alignment
+
+    alignment = Alignment(AxisMap(1 / 4, 0, 10), AxisMap(1 / 4, 0, 10), (40, 40))
+    up = Upsampler(alignment, Tile(0, 40, 0, 40), Tile(0, 10, 0, 10))
+    rng = np.random.default_rng(2)
+    fine = [rng.uniform(0, 0.5, (2, 40, 40)).astype(np.float32) for _ in range(dates)]
+    seen = [aggregate(f, alignment.rows, alignment.cols) for f in fine]
+    bases = [s + rng.normal(0, 0.01, s.shape).astype(np.float32) for s in seen]
+    target = (bases[0] * 1.2).astype(np.float32)
+    share = 0.4 if dates == 2 else 0.0
+    found = explain(anomaly_of(target, bases, share, [1, 1]), seen, np.full(2, 1e-5))
+    fields = fields_of(target, bases, seen, share, [1, 1], found)
+    return fields, details_of(fine, seen, up), up
+
+
+@pytest.mark.parametrize("dates", [1, 2])
+def test_what_is_added_is_the_sum_of_the_parts_times_their_shares(dates):
+    fields, details, up = scene_in_parts(dates)
+    shares = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+    parts = parts_of(fields, details, up)
+    assert len(parts) == len(PARTS)
+    low, detail = added_by(fields, details, up, shares)
+    np.testing.assert_allclose(low, np.tensordot(shares[:3], parts[:3], 1), atol=1e-6)
+    np.testing.assert_allclose(detail, np.tensordot(shares[3:], parts[3:], 1), atol=1e-6)
+    nothing = added_by(fields, details, up, (0,) * 6)
+    assert not np.stack(nothing).any()
+
+
+def test_the_footprint_of_the_coarse_sensor_is_found():
+    rng = np.random.default_rng(0)
+    averages = [rng.uniform(0, 0.5, (2, 40, 40)).astype(np.float32) for _ in range(2)]
+    for blur in (0.0, 0.5, 0.8):
+        coarse = np.stack([blurred(image, blur) * 1.3 + 0.02 for image in averages])
+        noisy = coarse + rng.normal(0, 0.01, coarse.shape).astype(np.float32)
+        assert footprint_of(noisy, averages) == pytest.approx(blur, abs=0.11)
+
+
+def test_a_response_is_drawn_to_one_by_what_it_does_not_explain():
+    rng = np.random.default_rng(0)
+    seen = [rng.uniform(0, 0.5, (1, 40, 40)).astype(np.float32) for _ in range(3)]
+    exact = np.stack(seen) * np.float32(1.4)
+    np.testing.assert_allclose(response_of(exact, seen), 1.4, rtol=1e-3)
+    noisy = exact + rng.normal(0, 0.28, exact.shape).astype(np.float32)
+    assert 1.05 < response_of(noisy, seen)[0] < 1.3
+    nothing = rng.uniform(0, 0.5, exact.shape).astype(np.float32)
+    np.testing.assert_allclose(response_of(nothing, seen), 1, atol=0.01)
+    np.testing.assert_array_equal(response_of(exact[:1], seen[:1]), 1)
+
+
+def test_scatter_is_half_of_what_lasts_and_all_of_what_says_nothing():
+    rng = np.random.default_rng(0)
+    seen = [rng.uniform(0, 0.5, (1, 60, 60)).astype(np.float32)]
+    near = np.stack(seen) + rng.normal(0, 0.002, (1, 1, 60, 60)).astype(np.float32)
+    np.testing.assert_allclose(scatter_of(near, seen), 0.001, rtol=0.1)
+    alien = rng.normal(0.3, 0.1, near.shape).astype(np.float32)
+    np.testing.assert_allclose(scatter_of(alien, seen), 0.1, rtol=0.1)
 
 
 def test_a_footprint_keeps_even_ground_and_gaps():
@@ -172,7 +261,7 @@ def test_a_change_that_the_base_bands_explain_is_predicted_at_once(agreeing):
     fine, coarse = agreeing
     day = str(fine.time.values[2])[:10]
     rest = drop_days(fine, [day])
-    model = biastf_xr.fit(rest, coarse, ridge=1e-6, position=0.0, **PLAIN, **SURE)
+    model = biastf_xr.fit(rest, coarse, **PLAIN)
     image = biastf_xr.fuse(rest, coarse, model, dates=[day]).load()
     for band in ("red", "nir"):
         truth = fine[band].sel(time=day).values.squeeze()
@@ -209,7 +298,7 @@ def test_an_abrupt_darkening_ends_at_zero(agreeing):
     fine, coarse = agreeing
     day = str(fine.time.values[1])[:10]
     rest = drop_days(fine, [day])
-    model = biastf_xr.fit(rest, coarse, **PLAIN, **SURE)
+    model = biastf_xr.fit(rest, coarse, **PLAIN)
     dark = coarse.copy(deep=True)
     for band in bands_of(fine):
         dark[band][1] = np.linspace(-0.19, -0.15, dark[band][1].size).reshape(dark[band][1].shape)
@@ -260,12 +349,20 @@ def test_a_coarse_series_without_information_is_worth_little(region):
     scores = evaluate(fine, noisy, "biastf-plus", design="leave-one-out,min_clear=0.7").summary()
     assert scores.loc["biastf-plus", "RMSE"] < 1.02 * scores.loc["linear", "RMSE"]
     model = biastf_xr.fit(fine, noisy)
-    assert model.card.trust["one"] < 0.5
-    assert model.describe()["trust"] == model.card.trust
+    assert model.card.shares["one"][PARTS.index("explained")] < 0.5
+    assert any("did not help" in said for said in model.remarks())
+    assert model.describe()["shares"] == model.card.shares
 
 
-def test_a_coarse_series_that_helps_is_trusted(region):
-    assert region[2].card.trust["two"] == 1
+def test_a_coarse_series_that_helps_is_taken(region):
+    shares = dict(zip(PARTS, region[2].card.shares["two"], strict=True))
+    assert shares["explained"] > 0.8
+    assert not any("did not help" in said for said in region[2].remarks())
+
+
+def test_where_no_date_tells_shares_are_the_documented_ones(agreeing):
+    fine, coarse = agreeing
+    assert biastf_xr.fit(fine.isel(time=[0]), coarse).card.shares == PRIOR
 
 
 # Uncertainty.
@@ -291,27 +388,48 @@ def test_the_standard_deviation_is_stored_beside_the_bands(region, tmp_path):
 
 def test_the_fit_finds_the_terms_of_the_variance():
     rng = np.random.default_rng(0)
-    parts = np.stack([np.ones(40_000), *rng.exponential(0.001, (2, 40_000))]).astype(np.float32)
-    true = np.array([1e-4, 0.2, 0.5])
+    parts = np.stack([np.ones(40_000), *rng.exponential(0.001, (4, 40_000))]).astype(np.float32)
+    true = np.array([1e-4, 0.1, 0.2, 0.3, 0.5])
     error = (rng.normal(size=40_000) * np.sqrt(true @ parts)).astype(np.float32)
-    found = fit_terms(error, parts)
+    found = fit_terms([error[:20_000], error[20_000:]], [parts[:, :20_000], parts[:, 20_000:]])
     np.testing.assert_allclose(found @ parts, true @ parts, rtol=0.12)
     inside = observed(np.abs(error) / np.sqrt(found @ parts))
     assert np.abs(inside - LEVELS).max() < 0.02
 
 
+def test_dates_that_differ_widen_the_intervals():
+    rng = np.random.default_rng(0)
+    parts = [np.ones((5, 4000), np.float32) for _ in range(4)]
+    alike = [rng.normal(0, 0.01, 4000).astype(np.float32) for _ in range(4)]
+    apart = [e * f for e, f in zip(alike, (0.2, 0.5, 1, 3), strict=True)]
+    together = [np.sqrt(np.mean(np.concatenate(e) ** 2)) for e in (alike, apart)]
+    sigma = [np.sqrt(fit_terms(e, parts).sum()) for e in (alike, apart)]
+    np.testing.assert_allclose(sigma[0], together[0], rtol=0.1)
+    inside = np.mean([np.abs(e) < 1.645 * sigma[1] for e in apart])
+    assert inside > 0.8
+
+
+def test_with_two_base_dates_that_nothing_tells_of_intervals_are_no_narrower():
+    assert from_one((1e-4, 0.1, 0.0, 0.3, 0.4)) == (1e-4, 0.1, ASSUMED[2], 0.3, 0.4)
+
+
 def test_terms_follow_the_definition():
-    change = np.zeros((1, 9, 9), np.float32)
-    change[0, 4, 4] = 0.5
-    parts = terms(local_square(np.full((1, 9, 9), 0.1, np.float32)), 0.5, change)
-    assert parts.shape == (3, 1, 5, 5)
-    np.testing.assert_allclose(parts[1], 0.01, rtol=1e-5)
-    np.testing.assert_allclose(parts[2], 0.25 / 25, rtol=1e-5)
-    sigma = sigma_of_terms(parts, np.array([[1e-4, 1, 1]], np.float32))
-    np.testing.assert_allclose(sigma, np.sqrt(1e-4 + 0.01 + 0.01), rtol=1e-5)
-    np.testing.assert_allclose(terms(None, 0.0, change)[1], 0)
-    change[0, :, :3] = np.nan
-    np.testing.assert_allclose(local_square(change)[0, 2, 2], 0.25 / 20, rtol=1e-5)
+    detail, low = np.zeros((1, 9, 9), np.float32), np.full((1, 9, 9), 0.2, np.float32)
+    detail[0, 4, 4] = 0.5
+    flat = local_square(np.full((1, 9, 9), 0.1, np.float32))
+    parts = terms(flat, (4.0, 0.5), low, detail)
+    assert parts.shape == (5, 1, 5, 5)
+    np.testing.assert_allclose(parts[1], 0.4)
+    np.testing.assert_allclose(parts[2], 0.01, rtol=1e-5)
+    np.testing.assert_allclose(parts[3], 0.04, rtol=1e-5)
+    np.testing.assert_allclose(parts[4], 0.25 / 25, rtol=1e-5)
+    sigma = sigma_of_terms(parts, np.array([[1e-4, 0, 1, 1, 1]], np.float32))
+    np.testing.assert_allclose(sigma, np.sqrt(1e-4 + 0.01 + 0.04 + 0.01), rtol=1e-5)
+    np.testing.assert_allclose(terms(None, (4.0, 0.0), low, detail)[2], 0)
+    days = np.array(["2021-04-01", "2021-04-20"], "datetime64[D]")
+    assert nearest_days(np.datetime64("2021-04-17"), list(days)) == 3
+    detail[0, :, :3] = np.nan
+    np.testing.assert_allclose(local_square(detail)[0, 2, 2], 0.25 / 20, rtol=1e-5)
     assert local_square(np.full((1, 9, 9), np.nan, np.float32)).max() == 0
 
 
@@ -335,7 +453,7 @@ def test_the_response_of_the_coarse_sensor_is_found(agreeing):
     fine, coarse = agreeing
     for band, scale in (("red", 1.4), ("nir", 0.7)):
         coarse[band].values = coarse[band].values * np.float32(scale)
-    model = biastf_xr.fit(fine, coarse, footprint=0.0)
+    model = biastf_xr.fit(fine, coarse)
     assert model.card.bands == ("red", "nir")
     np.testing.assert_allclose(model.card.response, (1.4, 0.7), rtol=0.03)
 
@@ -368,10 +486,8 @@ def test_one_date_is_enough_and_the_card_says_what_is_assumed(agreeing):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ridge": -1.0}, facts("ridge", "-1.0")),
-        ({"position_window": 4}, facts("position_window", "4", "odd")),
-        ({"footprint": 3.0}, "native_resolution"),
-        ({"network": None}, facts("'biastf-plus'", "network", "'ridge'")),
+        ({"smoothing": -1.0}, facts("smoothing", "-1.0")),
+        ({"network": None}, facts("'biastf-plus'", "network", "'smoothing'")),
         ({"variant": "paper"}, facts("variant", "fit(fine, coarse, 'biastf')")),
         ({"variant": "minus"}, facts("variant", "'biastf-plus', 'biastf'")),
     ],
