@@ -29,14 +29,12 @@ from biastf_xr.cube._cube import drop_days
 from biastf_xr.cube._guards import pair_cubes
 from biastf_xr.fusion import FusionRule
 from biastf_xr.grid import Tile, Upsampler, aggregate
-from biastf_xr.methods.plus._change import left_over, mixture_of
+from biastf_xr.methods.plus._change import explain, explained_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
-
-RIDGE = 1e-3
 
 
 def stack(ds: xr.Dataset, day: Any, bands: tuple[str, ...]) -> Any:
@@ -73,13 +71,13 @@ def judge(fine: xr.Dataset, coarse: xr.Dataset, day: Any, rule: FusionRule) -> l
                    Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1]))  # fmt: skip
     bases = np.concatenate(images)
     below = aggregate(bases, rows, cols)
-    mixture = mixture_of(need, below, RIDGE)
-    explained = np.tensordot(mixture.weights, bases, 1)
-    level = (mixture.constant + mixture.mean)[:, None, None]
-    mixed = start + explained + level + up(left_over(need, below, mixture))
-    fitted = mixture_of(truth - start, bases, RIDGE)
-    best = start + np.tensordot(fitted.weights, bases, 1)
-    best += (fitted.constant + fitted.mean)[:, None, None]
+    sure = np.zeros(len(bands))
+    mixture = explain(need, np.split(below, len(flanks)), sure)
+    level = mixture.mean[:, None, None]
+    left = need - level - explained_by(mixture, below)
+    mixed = start + level + explained_by(mixture, bases) + up(left)
+    fitted = explain(truth - start, np.split(bases, len(flanks)), sure)
+    best = start + fitted.mean[:, None, None] + explained_by(fitted, bases)
     free = [
         rmse(
             stack(biastf_xr.fuse(rest, coarse, m, dates=[day], rule=rule).load(), day, bands), truth

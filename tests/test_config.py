@@ -185,7 +185,7 @@ def test_unknown_key_is_named(write, old, new, key):
         ("workers = 2", "workers = 0", "`cluster.workers`.*got 0"),
         ("min_clear = 0.2", "min_clear = 20", "`fuse.min_clear`.*got 20"),
         ("coarse_max_gap = 5", "coarse_max_gap = 300", "`fuse.coarse_max_gap`"),
-        ('name = "biastf"', 'name = "biastf-plus"', facts("network, samples, train", "ridge")),
+        ('name = "biastf"', 'name = "biastf-plus"', facts("network, samples, train", "tolerance")),
         ('name = "biastf"', 'name = "magic"', "`method.name`.*got 'magic'"),
         ("epochs = 3", 'epochs = "many"', "`method.options`.*epochs is 'many'"),
         ("epochs = 3", "epochs = 0", facts("`method.options`", "epochs", "from 1")),

@@ -88,7 +88,7 @@ def test_the_same_fit_changes_nothing(region, job, capsys):
 def test_another_model_is_taken_only_if_it_is_not_worse(region, job, capsys):
     model = region.with_name("model.safetensors")
     old = model.read_bytes()
-    change(region, ("[fuse]", "options = { ridge = 0.05 }\n\n[fuse]"), ("= 10.0 ", "= -0.9 "))
+    change(region, ("[fuse]", "options = { tolerance = 0.3 }\n\n[fuse]"), ("= 10.0 ", "= -0.9 "))
     assert job(region) == 1
     assert "not taken" in capsys.readouterr().out
     assert model.read_bytes() == old
