@@ -80,10 +80,10 @@ DOUBT_HOLD = 0.02
 # Shares of the parts of a prediction where no known date tells: all of what is interpolated; of
 # the detail what was best, with these, on the places that the documentation names.  They count as
 # much as so many known dates; no part is taken for weaker than the given share of the change.
-# What is interpolated is amplified by no more than a tenth, detail by no more than a half.
+# What is interpolated is never amplified, detail by no more than a half.
 PRIOR = {"one": (1.0, 1.0, 1.0, 0.9, 0.35, 0.0), "two": (1.0, 1.0, 1.0, 0.27, 0.39, 0.55)}
-SHARES_HOLD, LEAST_POWER = 5.0, 1e-4
-MOST_LOW, MOST_DETAIL = 1.1, 1.5
+SHARES_HOLD, LEAST_POWER = 3.0, 1e-4
+MOST_LOW, MOST_DETAIL = 1.0, 1.5
 
 # Known dates on which errors are looked at, windows of each, and their side in pixels.
 CASES, WINDOWS, SIDE = 12, 12, 48
