@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from accuracy import SETS, cubes
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from biastf_xr.methods.plus import Plus
     from biastf_xr.methods.plus._card import PlusCard
 
 Change = Callable[["PlusCard"], dict[str, Any]]
@@ -88,7 +89,7 @@ def table(name: str, fine: xr.Dataset, coarse: xr.Dataset, days: Any, rule: Fusi
             errors(biastf_xr.fuse(rest, coarse, m, dates=[day], rule=rule).load(), truth, bands)
             for m in ("linear", "direct")
         ]
-        model = biastf_xr.fit(rest, coarse, base_rule=rule.bracket)
+        model = cast("Plus", biastf_xr.fit(rest, coarse, base_rule=rule.bracket))
         for row, change in ROWS.items():
             changed = replace(model, card=replace(model.card, **change(model.card)))
             image = biastf_xr.fuse(rest, coarse, changed, dates=[day], rule=rule).load()
