@@ -39,7 +39,9 @@ def damage(rng: random.Random, folder: Path, files: list[Path]) -> tuple[list[st
     # What describes is as likely to be hit as the many files that hold pixels.
     about = [f for f in files if f.suffix in {".json", ".jsonl", ".toml", ".lock"}]
     tables = [f for f in files if f not in about and _is_table(f)]
-    heaps = [heap for heap in (about, tables, files) if heap]
+    depth = min((len(f.parts) for f in about), default=0)
+    tops = [f for f in about if len(f.parts) == depth]  # as the metadata of a whole cube
+    heaps = [heap for heap in (tops, about, tables, files) if heap]
     done, checked = [], True
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         path = rng.choice(rng.choice(heaps))
@@ -47,7 +49,7 @@ def damage(rng: random.Random, folder: Path, files: list[Path]) -> tuple[list[st
             continue
         inner = [way for fits, way in INNER_WAYS if fits(path)]
         way = rng.choice([*BYTES_WAYS, *FILE_WAYS, *inner * 4])
-        checked &= way in BYTES_WAYS and _is_pixels(path)
+        checked &= way in BYTES_WAYS and _is_checked(path)
         try:
             told = way(rng, path, files)
         except (OSError, ValueError, LookupError, RecursionError, struct.error) as error:
@@ -56,10 +58,9 @@ def damage(rng: random.Random, folder: Path, files: list[Path]) -> tuple[list[st
     return done, checked
 
 
-def _is_pixels(path: Path) -> bool:
-    """Return whether a file is a chunk of a variable with pixels, which ends with a checksum."""
-    parts = path.parts
-    return "c" in parts and len(parts) - parts.index("c") == 4 and not _is_table(path)
+def _is_checked(path: Path) -> bool:
+    """Return whether a file is a chunk that ends with a checksum."""
+    return "c" in path.parts and "spatial_ref" not in path.parts
 
 
 def _is_table(path: Path) -> bool:

@@ -46,6 +46,13 @@ def codecs(typesize: int) -> tuple[Any, ...]:
     return blosc, Crc32cCodec()
 
 
+def table_codecs() -> tuple[Any, ...]:
+    """Build the codecs of coordinates and ledgers."""
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    return ZstdCodec(), Crc32cCodec()
+
+
 def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
     """Build the encoding of every variable of a cube."""
     pixels: dict[str, Any] = {
@@ -63,7 +70,7 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
         }
     fused = spec.kind == "fused"
     # Fine and coarse cubes grow by the day: room for more in the chunk that readers have.
-    chunk = {"chunks": (max(times, 1) if fused else TIME_CHUNK,)}
+    chunk = {"chunks": (max(times, 1) if fused else TIME_CHUNK,), "compressors": table_codecs()}
     for name in ["time", "before", "after"] if fused else ["time"]:
         encoding[name] = {"units": TIME_UNITS, "dtype": "int64"} | chunk
     if not fused:
@@ -73,5 +80,6 @@ def encoding_of(spec: CubeSpec, times: int) -> dict[str, dict[str, Any]]:
         encoding |= {"pair_flag": chunk}
         encoding["suspect_fraction"] = chunk | {"_FillValue": nan, "fill_value": nan}
     for name in ("y", "x"):
-        encoding[name] = {"_FillValue": None}  # CF: coordinates have no missing values
+        # CF: coordinates have no missing values.
+        encoding[name] = {"_FillValue": None, "compressors": table_codecs()}
     return encoding

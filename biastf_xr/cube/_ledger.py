@@ -18,6 +18,7 @@ import numpy as np
 
 from biastf_xr._system import reading
 from biastf_xr._urls import archive_of, lasting
+from biastf_xr.cube._encoding import table_codecs
 from biastf_xr.cube._spec import TIME_UNITS
 from biastf_xr.errors import CubeStructureError
 
@@ -105,12 +106,12 @@ def create_ledger(root: zarr.Group, spec: CubeSpec, days: int) -> None:
     group = root.create_group(GROUP, attributes={CHECKED: True})
     group.create_array(
         ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
-        dimension_names=("time",),
+        dimension_names=("time",), compressors=table_codecs(),
     )  # fmt: skip
     tiles = spec.layout.tiles(spec.shape)
     group.create_array(
         CLEAR_ARRAY, shape=(days, *tiles), chunks=(spec.layout.time, *tiles), dtype="uint32",
-        fill_value=0, dimension_names=("time", "tile_y", "tile_x"),
+        fill_value=0, dimension_names=("time", "tile_y", "tile_x"), compressors=table_codecs(),
     )  # fmt: skip
 
 

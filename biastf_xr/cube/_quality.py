@@ -10,6 +10,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr.cube._cube import Cube, dataset_of
+from biastf_xr.cube._encoding import table_codecs
 from biastf_xr.cube._guards import CubePair, images_of, pair_cubes
 from biastf_xr.cube._ledger import stored_days, write_along_time
 from biastf_xr.cube._registration import (
@@ -250,7 +251,10 @@ def _made_of(fine: xr.Dataset, coarse: xr.Dataset, day: Any) -> str:
 def _store(store: CubeStore, table: xr.Dataset) -> None:
     with store.lock(), store.edit("pair quality") as edit:
         bare = table.drop_encoding()
-        bare.to_zarr(edit.store, group=GROUP, mode="w", consolidated=False, zarr_format=3)
+        packed = {name: {"compressors": table_codecs()} for name in bare.variables}
+        bare.to_zarr(
+            edit.store, group=GROUP, mode="w", consolidated=False, zarr_format=3, encoding=packed
+        )
         indices = np.searchsorted(stored_days(edit.group), to_days(table["time"]))
         flags = dict(zip(indices.tolist(), table["pair_flag"].values, strict=True))
         write_along_time(edit.group["pair_flag"], flags)

@@ -16,6 +16,7 @@ from biastf_xr._summary import Summary, Told, size
 from biastf_xr._system import writing_to
 from biastf_xr.cube._axis import copy_objects
 from biastf_xr.cube._cube import Cube
+from biastf_xr.cube._encoding import table_codecs
 from biastf_xr.cube._hashes import COPY, COPY_ARRAY, hashes_of
 from biastf_xr.cube._spec import Layout
 from biastf_xr.cube._template import history
@@ -316,7 +317,7 @@ def _write_structure(edit: Edit, work: _Work, attrs: dict[str, Any]) -> None:
     hashes = np.array(list(work.hashes.values()), np.dtypes.StringDType())
     kept = root.create_group(COPY).create_array(
         COPY_ARRAY, shape=hashes.shape, chunks=hashes.shape, dtype="string", fill_value="",
-        dimension_names=("time",),
+        dimension_names=("time",), compressors=table_codecs(),
     )  # fmt: skip
     kept[:] = hashes
 

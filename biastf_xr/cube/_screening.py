@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr.cube._encoding import encoding_of
+from biastf_xr.cube._encoding import encoding_of, table_codecs
 from biastf_xr.cube._ledger import (
     GROUP,
     RECORD_CHUNK,
@@ -86,7 +86,7 @@ def create_screening(root: zarr.Group, days: int) -> None:
     """Make the empty records of a cube."""
     root.create_array(
         ARRAY, shape=(days,), chunks=(RECORD_CHUNK,), dtype="string", fill_value="",
-        dimension_names=("time",),
+        dimension_names=("time",), compressors=table_codecs(),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from biastf_xr.cube._encoding import table_codecs
 from biastf_xr.errors import CubeStructureError
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ def create_ledger(root: zarr.Group, days: int, tiles: tuple[int, int]) -> None:
     group.create_array(
         "record", shape=(days, *tiles, len(FIELDS)), chunks=(1, *tiles, len(FIELDS)),
         dtype="uint64", fill_value=0, dimension_names=("time", "tile_y", "tile_x", "field"),
-        attributes={"fields": list(FIELDS)},
+        attributes={"fields": list(FIELDS)}, compressors=table_codecs(),
     )  # fmt: skip
     for name in TABLES:
-        group.create_array(name, shape=(0,), chunks=(TABLE_CHUNK,), dtype="string", fill_value="")
+        group.create_array(
+            name, shape=(0,), chunks=(TABLE_CHUNK,), dtype="string", fill_value="",
+            compressors=table_codecs(),
+        )  # fmt: skip
 
 
 def open_ledger(root: zarr.Group) -> zarr.Group:
@@ -116,7 +120,7 @@ def start_journal(ledger: zarr.Group, slots: int, dates: int) -> None:
     """Make an empty journal."""
     ledger.create_array(
         "journal", shape=(max(slots, 1), dates, LINE), chunks=(1, dates, LINE), dtype="uint64",
-        fill_value=0, overwrite=True,
+        fill_value=0, overwrite=True, compressors=table_codecs(),
     )  # fmt: skip
 
 

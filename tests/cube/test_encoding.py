@@ -1,13 +1,17 @@
-"""Rounding of the mantissa: error, special values, agreement with double precision."""
+"""Rounding of the mantissa: error, special values, agreement with double precision; checksums."""
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from checks import some
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from biastf_xr import write_fused
 from biastf_xr.cube._encoding import MANTISSA_BITS, round_mantissa
 
 SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
@@ -82,3 +86,18 @@ def test_shape_and_strides_of_the_input_do_not_matter():
     np.testing.assert_array_equal(
         round_mantissa(turned), round_mantissa(values).transpose(2, 0, 1)[::2]
     )
+
+
+def test_every_chunk_ends_with_a_checksum(small_cubes, tmp_path):
+    """All but that of `spatial_ref`, whose number means nothing."""
+    fused = tmp_path / "fused.zarr"
+    write_fused(*small_cubes, fused, "nearest", dates=["2021-04-10"])
+    for cube in (*small_cubes, fused):
+        for file in some([*cube.rglob("zarr.json")]):
+            node = json.loads(file.read_text())
+            if node["node_type"] == "array" and file.parent.name != "spatial_ref":
+                packed = node["codecs"][-1]
+                inner = (
+                    packed["configuration"]["codecs"] if "sharding" in packed["name"] else [packed]
+                )
+                assert inner[-1]["name"] == "crc32c", file
