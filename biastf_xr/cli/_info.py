@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from biastf_xr._days import to_days
 from biastf_xr._summary import Summary
+from biastf_xr._system import reading
 from biastf_xr.cli._terminal import show
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def show_cube(path: str | Path) -> dict[str, Any]:
     from biastf_xr.cube._cube import bands_of, layout_of, open_cube
     from biastf_xr.cube._quality import count_flags
     from biastf_xr.cube._spec import STATUS
-    from biastf_xr.grid import describe, geobox_of
+    from biastf_xr.grid import describe, geobox_of, split_tiles
 
     ds = open_cube(path, chunks=None)
     layout = layout_of(ds)
@@ -61,8 +63,11 @@ def show_cube(path: str | Path) -> dict[str, Any]:
         facts["method"] = _method(json.loads(ds.attrs["biastf_method"]))
     if "status_flag" in ds:
         counts = np.zeros(256, np.int64)
-        for t in range(ds.sizes["time"]):
-            counts += np.bincount(ds["status_flag"][t].values.ravel(), minlength=256)
+        tiles = split_tiles((ds.sizes["y"], ds.sizes["x"]), layout.shards[1:])
+        for tile, t in itertools.product(tiles, range(ds.sizes["time"])):
+            with reading(f"status_flag of {path}"):
+                flags = ds["status_flag"].variable[(t, *tile.slices)].values
+            counts += np.bincount(flags.ravel(), minlength=256)
         total = max(int(counts.sum()), 1)
         facts["pixels"] = ", ".join(
             f"{name} {counts[v] / total:.1%}" for name, v in STATUS.items() if counts[v]

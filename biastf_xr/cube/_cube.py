@@ -112,7 +112,13 @@ class Cube:
 
     @cached_property
     def group(self) -> zarr.Group:
-        """Return its Zarr group, for reading."""
+        """Return its Zarr group, for reading; its structure is that of a cube."""
+        self._refuse_faults()
+        return self._group
+
+    @cached_property
+    def _group(self) -> zarr.Group:
+        """Open its Zarr group."""
         try:
             return open_group(self.store.reader(self.version), url=self.store.url)
         except FileNotFoundError as error:
@@ -124,27 +130,30 @@ class Cube:
     @cached_property
     def _dataset(self) -> xr.Dataset:
         with reading(self.path):
-            return dataset_of(self.group)
+            return dataset_of(self._group)
 
     @cached_property
     def faults(self) -> tuple[tuple[str, str], ...]:
         """Return what is wrong with its structure: the variable, and what it is."""
-        version = self.group.attrs.get("biastf_structure")
+        version = self._group.attrs.get("biastf_structure")
         if version != STRUCTURE_VERSION:
             raise CubeStructureError(
                 f"{self.path} has structure version {version!r}, this biastf_xr reads "
                 f"{STRUCTURE_VERSION}. Ingest the scenes again, or open it with plain xarray."
             )
         with reading(self.path):
-            found = tuple(faults_of(self.group))
+            found = tuple(faults_of(self._group))
             return found or tuple(wrong_axes(self._dataset))
+
+    def _refuse_faults(self) -> None:
+        if self.faults:
+            told = "; ".join(f"{name} {what}".strip() for name, what in self.faults[:3])
+            raise damaged(self.path, f"{told}. `biastf-xr verify` lists all that is wrong")
 
     @cached_property
     def _all_days(self) -> xr.Dataset:
         """Open all its days, read on access; coordinates along time are loaded."""
-        if self.faults:
-            told = "; ".join(f"{name} {what}".strip() for name, what in self.faults[:3])
-            raise damaged(self.path, f"{told}. `biastf-xr verify` lists all that is wrong")
+        self._refuse_faults()
         ds = self._dataset
         with reading(self.path):
             coords = {name: c.load() for name, c in ds.coords.items() if c.dims == ("time",)}

@@ -10,7 +10,7 @@ import numpy as np
 from biastf_xr._days import to_days
 from biastf_xr._files import replacing
 from biastf_xr._outside import visible
-from biastf_xr._system import check_projections
+from biastf_xr._system import check_projections, reading
 from biastf_xr.cube._cube import bands_of, layout_of, open_cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.errors import ConfigError, CubeExistsError, TargetDateError
@@ -160,7 +160,8 @@ def write_cog(
                 (ds.sizes["y"], ds.sizes["x"]), (layout.shard_y, layout.shard_x)
             ):
                 rows, cols = tile.slices
-                values = image.isel(y=rows, x=cols).values
+                with reading(f"{name}, for {target.name},"):
+                    values = image.isel(y=rows, x=cols).values
                 window = ((tile.y0, tile.y1), (tile.x0, tile.x1))
                 file.write(_pack(values) if packed else values, 1, window=window)
             file.set_band_description(1, name)

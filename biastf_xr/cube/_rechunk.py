@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from biastf_xr._summary import Summary, Told, size
-from biastf_xr._system import writing_to
+from biastf_xr._system import reading, writing_to
 from biastf_xr.cube._axis import copy_objects
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube._encoding import table_codecs
@@ -210,8 +210,11 @@ def _plan(
     """Compare a cube with the copy that is there."""
     arrays = _pixel_arrays(source)
     layout = layout_for(purpose, arrays[0].shape) if old is None else _layout_of(old)
-    hashes = hashes_of(source)
-    now, before = list(hashes.items()), [] if old is None else list(hashes_of(old).items())
+    with reading(source.store):
+        hashes = hashes_of(source)
+    with reading(url):
+        before = [] if old is None else list(hashes_of(old).items())
+    now = list(hashes.items())
     same = [n < len(before) and before[n] == day and bool(day[1]) for n, day in enumerate(now)]
     steps = [same[i : i + layout.time] for i in range(0, len(same), layout.time)]
     stale = [n for n, days in enumerate(steps) if not all(days)]
@@ -345,7 +348,9 @@ def _write_blocks(edit: Edit, work: _Work, progress: Progress | None) -> None:
     def copy(block: _Block) -> str:
         """Copy one block."""
         where = (block.times, *block.tile.slices)
-        writers[block.name][where] = readers[block.name][where]
+        with reading(f"{work.source.store}/{block.name}"):
+            pixels = readers[block.name][where]
+        writers[block.name][where] = pixels
         return block.name
 
     with ThreadPoolExecutor(work.threads) as pool:

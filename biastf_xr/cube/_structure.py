@@ -92,7 +92,9 @@ def _wrong_sizes(arrays: dict[str, Any], band: Any) -> Iterator[Fault]:
         if dims and array.shape != expected:
             yield name, f"has the shape {array.shape}; its axes have {expected}"
         chunks = array.chunks, array.shards
-        if dims == PIXELS and chunks != (band.chunks, band.shards):
+        own = array.dtype.kind == "f" and "valid_min" in array.attrs
+        own = own or name in KINDS["fine"] | KINDS["fused"] | MAY_HAVE  # others may add theirs
+        if dims == PIXELS and own and chunks != (band.chunks, band.shards):
             yield name, f"has the chunks and shards {chunks}; the bands {band.chunks, band.shards}"
 
 

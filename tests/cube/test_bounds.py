@@ -12,7 +12,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,15 +20,15 @@ import rasterio
 import zarr
 from checks import facts
 from numcodecs import blosc, zstd
+from typer.testing import CliRunner
 
+import biastf_xr
+from biastf_xr.cli._app import app
 from biastf_xr.cube import open_cube, verify
 from biastf_xr.cube._cube import Cube
 from biastf_xr.cube.stores import store_at
 from biastf_xr.cube.stores._bounded import zstd_size
 from biastf_xr.errors import CubeStructureError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # What a command may need more than with an honest cube.
 BYTES, SECONDS = 500 << 20, 5
@@ -542,3 +542,31 @@ def test_metadata_that_only_writers_read_is_named_too(folder, cube, name, text):
         store_at(cube).edit("test") as edit,
     ):
         assert dict(edit.group.members(max_depth=None))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\0", b"[1]", b"[" * 10**6, b'{"since": [1]}', b"5"])
+def test_a_damaged_lock_that_somebody_holds_is_a_named_refusal(run, folder, content):
+    with store_at(folder / "fine.zarr").lock():
+        (folder / ".fine.zarr.lock").write_bytes(content)
+        code, told = run(folder, COMMANDS["ingest"])
+    assert (code, "Traceback" in told) == (4, False), told
+    assert "fine.zarr" in told
+
+
+@pytest.mark.parametrize("name", ["info", "export", "publish", "rechunk"])
+def test_pixels_that_cannot_be_read_are_named(small_cubes, tmp_path, name):
+    made = biastf_xr.write_fused(*small_cubes, tmp_path / "f.zarr", "nearest", dates=["2021-04-16"])
+    cube = Path(made.path)
+    for file in filter(Path.is_file, (cube / "status_flag/c").rglob("*")):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 3] ^= 0xFF
+        file.write_bytes(bytes(data))
+    words = {
+        "info": [cube], "rechunk": [cube, tmp_path / "copy.zarr"],
+        "export": [cube, tmp_path / "cogs", "--bands", "status_flag"],
+        "publish": [cube, tmp_path / "stac"],
+    }  # fmt: skip
+    done = CliRunner().invoke(app, [name, *map(str, words[name])])
+    assert isinstance(done.exception, CubeStructureError), done.exception
+    assert "status_flag" in str(done.exception)
+    assert not list(tmp_path.glob("**/*.tif")) or name == "publish"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# The most bytes of a lock that are read.
+MOST = 1 << 12
+
+
 def _me() -> dict[str, Any]:
     now = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
     token = secrets.token_hex(8)
@@ -45,8 +49,7 @@ def lock_folder(path: Path) -> Iterator[str]:
         stack.enter_context(writing_to(str(path)))
         file = stack.enter_context(open_own(name, "a+"))
         if not _flock(file, name):
-            file.seek(0)
-            holder = _read(file.read())
+            holder = _read(_content(file))
             raise _refusal(str(path), holder, "Wait for it to end and run this again.")
         me = _me()
         file.truncate(0)
@@ -62,7 +65,7 @@ def holds_folder(path: Path, token: str) -> bool:
     """Return whether a holder still has the lock of a store on disk."""
     try:
         with _opened(path) as file:
-            return token.encode() in file.read()
+            return token.encode() in _content(file)
     except FileNotFoundError:
         return False
 
@@ -71,7 +74,7 @@ def holder_of(path: Path) -> dict[str, Any] | None:
     """Return who holds the lock of a store on disk; changes nothing."""
     try:
         with _opened(path) as file:
-            return None if _flock(file, beside(path), shared=True) else _read(file.read())
+            return None if _flock(file, beside(path), shared=True) else _read(_content(file))
     except FileNotFoundError:
         return None
 
@@ -81,9 +84,14 @@ def _opened(path: Path) -> IO[bytes]:
     return open_regular(beside(path), own=True)
 
 
-def _read(text: str | bytes) -> dict[str, Any]:
+def _content(file: IO[Any]) -> bytes:
+    """Return what a lock says, as far as one says anything."""
+    return os.pread(file.fileno(), MOST, 0)
+
+
+def _read(text: bytes) -> dict[str, Any]:
     """Return the holder that a lock names; empty if it names none."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         found = json.loads(text)
         return found if isinstance(found, dict) else {}
     return {}
