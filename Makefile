@@ -1,6 +1,7 @@
 # The two commands a newcomer needs: `make demo` and `make test`. Both set up .venv by themselves.
 PYTHON ?= python3
 VENV   := .venv
+TOOLS  := .venv-tools
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
@@ -12,10 +13,14 @@ PUBLIC := $(addprefix biastf_xr/,__init__.py accessor.py region.py config.py err
     fusion/_lazy.py fusion/_run.py fusion/_screen_store.py evaluation/_holdout.py \
     publish/catalogue.py)
 
+GROUPS := build test lint docs
+# The CPU build of torch is a file of its own, which package indexes of CPU builds have.
+TORCH_CPU := sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+
 DATA ?= ../shared/data
 JOBS ?= 2
 
-.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits screening accuracy measures faults fuzz docs format clean help
+.PHONY: setup demo test lint bench bench-methods bench-downstream picture ablation limits screening accuracy measures faults fuzz lock audit docs format clean help
 
 help:            ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,9 +30,14 @@ setup: $(READY)  ## create .venv with the pinned dependencies and every extra
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "biastf_xr needs Python >= 3.11; got %d.%d. Run: make PYTHON=python3.11 ..." % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "pip>=25.1"
-	@echo "installing the pinned dependencies (a few minutes the first time)"
-	$(BIN)/python -m pip install --progress-bar off --quiet -c constraints.txt --group test --group lint --group docs -e ".[all]"
+	@echo "installing the pinned dependencies, every file by its hash (a few minutes the first time)"
+	# A build of torch in a folder of pip's `find-links` goes before that of the index, which brings CUDA.
+	sed -n '/^torch==/,/[^\\]$$/p' constraints.txt > $(VENV)/torch.txt
+	$(BIN)/python -m pip install --quiet --no-index --require-hashes --no-deps -r $(VENV)/torch.txt 2> $(VENV)/torch.log || true
+	$(BIN)/python -m pip install --progress-bar off --quiet --require-hashes --no-deps -r constraints.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	# What CUDA builds of torch, and other systems than Linux, ask for beyond.
+	$(BIN)/python -m pip check || $(BIN)/python -m pip install $(GROUPS:%=--group %) -e ".[all]"
 	@touch $@
 
 demo: setup      ## raw scenes -> cubes -> BiaSTF -> a daily cube, scored, with pictures
@@ -79,6 +89,19 @@ faults: setup    ## kill workers and drivers, fill disks, damage inputs; count w
 fuzz: setup      ## damage files at random for MINUTES, and see what every door says
 	$(BIN)/python benchmarks/fuzz.py --minutes $(or $(MINUTES),10)
 
+lock:            ## pin what pyproject.toml asks for, with the hashes of all files, in constraints.txt
+	$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install --quiet uv
+	UV_PYTHON_DOWNLOADS=never $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-header --extra all $(GROUPS:%=--group %) pyproject.toml -o constraints.txt
+	grep -q '$(TORCH_CPU)' constraints.txt || \
+	    sed -i 's|^\(torch==.*\) \\$$|&\n    --hash=$(TORCH_CPU) \\|' constraints.txt
+
+audit:           ## look up the pinned dependencies in the database of known vulnerabilities
+	$(PYTHON) -m venv $(TOOLS) && $(TOOLS)/bin/python -m pip install --quiet pip-audit || \
+	    { echo "no audit: pip-audit cannot be installed here"; exit 1; }
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r constraints.txt || \
+	    { echo "audit: weak packages are listed above, or the database could not be asked (not found, connection)"; exit 1; }
+
 docs: setup      ## build the documentation, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
@@ -86,4 +109,4 @@ picture: docs    ## the picture of the README, from the one that the documentati
 	cp docs/generated/season.png docs/_static/season.png
 
 clean:           ## remove what the targets above made
-	rm -rf $(VENV) demo_output docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) demo_output docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from checks import some
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,3 +77,25 @@ def test_every_measure_is_printed():
     (parameters,) = (v for name, v in figures.items() if name.startswith("command-line parameters"))
     assert parameters <= 80
     assert all(value > 0 for value in figures.values()), figures
+
+
+def test_every_package_that_is_installed_is_pinned_with_hashes():
+    lines = (ROOT / "constraints.txt").read_text().replace("\\\n", " ").splitlines()
+    pins = {}
+    for line in some(lines):
+        text, *hashes = (part.strip() for part in line.split("--hash=sha256:"))
+        pin = Requirement(text)
+        pins[canonicalize_name(pin.name)] = str(pin.specifier)
+        assert str(pin.specifier).startswith("=="), line
+        assert all(re.fullmatch("[0-9a-f]{64}", found) for found in some(hashes)), line
+    stated = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = stated["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    asked = [
+        *stated["project"]["dependencies"],
+        *itertools.chain(*stated["dependency-groups"].values()),
+        *itertools.chain(*(extras[name] for name in Requirement(everything).extras)),
+    ]
+    for asking in map(Requirement, asked):
+        pin = pins[canonicalize_name(asking.name)]
+        assert asking.specifier.contains(pin.removeprefix("==")), asking
