@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         wide = table.pivot_table(index="method", columns="measure", values="value", sort=False)
         print(f"\n{name}: {len(chosen.dates)} date(s), ratio {1 / scores.ratio:.0f}, "
               f"{int(table['pixels'].mean())} pixels\n")  # fmt: skip
-        print(wide[list(MEASURES)].round(4).to_string(), flush=True)
+        print(wide[[m for m in MEASURES if m in wide]].round(4).to_string(), flush=True)
         if given.csv:
             given.csv.mkdir(parents=True, exist_ok=True)
             scores.table.to_csv(given.csv / f"{name}.csv", index=False)

@@ -86,13 +86,14 @@ class ImageSums(Additive):
         return cls(tuple(BandSums.of(p, r, core) for p, r in pairs), angle)
 
     def measures(self, bands: Sequence[str], ratio: float) -> dict[tuple[str, str], float]:
-        """Return every measure."""
+        """Return every measure; one band has no spectral angle."""
         single = [band.measures() for band in self.bands]
         joint = {"ERGAS": ergas_of([b.moments for b in self.bands], ratio), "SAM": self.angle.value}
         scores: dict[tuple[str, str], float] = {}
         for name in MEASURES:
             if name in joint:
-                scores[name, "mean"] = joint[name]
+                if name != "SAM" or len(bands) > 1:
+                    scores[name, "mean"] = joint[name]
                 continue
             values = [of_band[name] for of_band in single]
             scores |= {(name, band): v for band, v in zip(bands, values, strict=True)}

@@ -117,6 +117,7 @@ def score_image(
     """Return all measures of one predicted image by measure and band.
 
     Images of shape ``(band, y, x)``, `bands` names the first axis, `ratio` is as of `ergas`.  Band
-    "mean" is the arithmetic mean of the bands, of ERGAS and SAM the joint value.
+    "mean" is the arithmetic mean of the bands, of ERGAS and SAM the joint value; one band has no
+    SAM.
     """
     return ImageSums.of(prediction, reference).measures(bands, ratio)

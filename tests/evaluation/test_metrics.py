@@ -116,3 +116,9 @@ def test_nothing_valid_gives_nan_and_other_shapes_are_refused(images):
     assert np.isnan(cc(p * 0, r))
     with pytest.raises(CubeStructureError, match=facts((3, 20, 30), (2, 20, 30))):
         rmse(p, r[:2])
+
+
+def test_one_band_has_no_spectral_angle():
+    images = np.random.default_rng(0).uniform(0.1, 0.5, (2, 1, 20, 20))
+    measures = {m for m, _ in score_image(*images, ["nir"], 0.1)}
+    assert measures == set(MEASURES) - {"SAM"}
