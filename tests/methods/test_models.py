@@ -132,7 +132,7 @@ CHANGES = st.sampled_from([
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("name", ["biastf", "stfdcnn"])
+@pytest.mark.parametrize("name", LEARNED)
 def test_any_card_is_refused_by_name_or_serves(models, name, tmp_path, data):
     model = models[name]
     places = [*leaves(model.card)]

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field
 
 from biastf_xr._series import Smoothing
 from biastf_xr.methods._options import check_fields, option
-from biastf_xr.methods.base import ModelCard
+from biastf_xr.methods.base import ByBand, ModelCard, NotNegative, Positive, Share
+from biastf_xr.methods.plus._change import PARTS
+from biastf_xr.methods.plus._uncertainty import ASSUMED
 
 NAME = "biastf-plus"
+
+
+Kept = TypeVar("Kept")
+
+
+def _of_both(value: dict[str, Any]) -> dict[str, Any]:
+    if {*value} != {"one", "two"}:
+        raise ValueError("expected numbers for one base date and for two")
+    return value
+
+
+# Types of what is kept by number of base dates, and of the numbers in it.
+BySides = Annotated[dict[str, Kept], AfterValidator(_of_both)]
+SharesOfParts = Annotated[
+    tuple[NotNegative, ...], Field(min_length=len(PARTS), max_length=len(PARTS))
+]
+Terms = Annotated[tuple[NotNegative, ...], Field(min_length=len(ASSUMED), max_length=len(ASSUMED))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +76,17 @@ class PlusCard(ModelCard):
     """
 
     rule: dict[str, Any]
-    footprint: float
-    response: tuple[float, ...]
-    scatter: tuple[float, ...]
-    noise: tuple[float, ...]
-    jitter: tuple[float, ...]
-    doubt: dict[str, float]
-    shares: dict[str, tuple[float, ...]]
-    error: dict[str, tuple[tuple[float, ...], ...]]
-    calibrated: dict[str, int]
+    footprint: Share
+    response: ByBand[Positive]
+    scatter: ByBand[NotNegative]
+    noise: ByBand[NotNegative]
+    jitter: ByBand[NotNegative]
+    doubt: BySides[NotNegative]
+    shares: BySides[SharesOfParts]
+    error: BySides[ByBand[Terms]]
+    calibrated: BySides[int]
     days: tuple[str, ...]
-    coverage: dict[str, float] = field(default_factory=dict)
+    coverage: dict[str, Share] = field(default_factory=dict)
     method: str = NAME
 
     def __post_init__(self) -> None:
