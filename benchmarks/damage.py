@@ -272,7 +272,8 @@ def change_array(rng: random.Random, path: Path, _files: list[Path]) -> str:
     old = values.ravel()[at]
     if values.dtype.kind in "iufb":
         kind = np.iinfo(values.dtype) if values.dtype.kind in "iu" else np.finfo(values.dtype)
-        new = rng.choice((kind.min, kind.max, 0, 1, old + 1, -old if old > 0 else old))
+        with np.errstate(all="ignore"):
+            new = rng.choice((kind.min, kind.max, 0, 1, old + 1, -old))
         new = rng.choice((new, np.nan, np.inf)) if values.dtype.kind == "f" else new
     else:
         try:

@@ -307,16 +307,17 @@ def _write_structure(edit: Edit, work: _Work, attrs: dict[str, Any]) -> None:
     layout = work.report.layout
     for name, array in _arrays(work.source).items():
         pixels = array.metadata.dimension_names == PIXELS
-        zarr.from_array(
-            edit.store,
-            data=array,
-            name=name,
-            write_data=not pixels,
-            chunks=layout.chunks if pixels else "keep",
-            shards=layout.shards if pixels else "keep",
-            fill_value=array.fill_value,
-            attributes=dict(array.attrs),
-        )
+        with reading(f"{work.source.store}/{name}"):
+            zarr.from_array(
+                edit.store,
+                data=array,
+                name=name,
+                write_data=not pixels,
+                chunks=layout.chunks if pixels else "keep",
+                shards=layout.shards if pixels else "keep",
+                fill_value=array.fill_value,
+                attributes=dict(array.attrs),
+            )
     hashes = np.array(list(work.hashes.values()), np.dtypes.StringDType())
     kept = root.create_group(COPY).create_array(
         COPY_ARRAY, shape=hashes.shape, chunks=hashes.shape, dtype="string", fill_value="",

@@ -231,3 +231,14 @@ def test_what_cannot_be_copied_is_said(small_cubes, cube, tmp_path):
                            dimension_names=("time", "y", "x"))  # fmt: skip
     with pytest.raises(CubeExistsError, match=facts("series.zarr", "cube.zarr", "--overwrite")):
         rechunk(path, copy)
+
+
+@pytest.mark.parametrize("chunk", ["y/c/0", "red/c/0/0/0"])
+def test_a_damaged_chunk_is_named(small_cubes, tmp_path, chunk):
+    cube = tmp_path / "fine.zarr"
+    shutil.copytree(small_cubes.fine, cube)
+    data = bytearray((cube / chunk).read_bytes())
+    data[len(data) // 2] ^= 1
+    (cube / chunk).write_bytes(data)
+    with pytest.raises(CubeStructureError, match=facts("fine.zarr", chunk.split("/")[0])):
+        rechunk(cube, tmp_path / "copy.zarr")
