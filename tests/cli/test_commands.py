@@ -230,21 +230,25 @@ def test_plan_shows_what_is_left_to_do(fused, config, run, tmp_path):
     assert xr.open_zarr(path).sizes["time"] == 4
 
 
+# The fixture `fused` starts workers; what comes after it needs none.
+HERE = ("--set", "cluster.kind=in-process")
+
+
 def test_fuse_again_does_what_is_missing_and_another_rule_is_refused(fused, config, run):
     path, _ = fused
     before = xr.open_zarr(path).load()
-    says(run("fuse", config), "0 units", "16 there already")
+    says(run("fuse", config, *HERE), "0 units", "16 there already")
     text = Path(config).read_text()
     other = Path(config).with_name("other.toml")
     other.write_text(text.replace("[fuse]", "[fuse]\ncoarse_max_gap = 3"))
     with pytest.raises(
         MethodError, match=facts("fused.zarr", "coarse_max_gap", "16", "3", "--revise")
     ):
-        run("fuse", other)
+        run("fuse", other, *HERE)
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
-    says(run("fuse", other, "--revise"), "16 recomputed")
-    run("fuse", config, "--overwrite")
+    says(run("fuse", other, "--revise", *HERE), "16 recomputed")
+    run("fuse", config, "--overwrite", *HERE)
     for name, values in xr.open_zarr(path).load().data_vars.items():
         np.testing.assert_array_equal(values, before[name])
 
