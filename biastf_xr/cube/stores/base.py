@@ -39,9 +39,25 @@ class Version(NamedTuple):
 def open_group(
     store: Any, mode: Literal["r", "r+", "a"] = "r", *, url: str = "", **options: Any
 ) -> zarr.Group:
-    """Open the root group of a store of which nothing is believed; see `Bounded`.
+    """Open the root group of a store of which nothing is believed.
 
     FileNotFoundError is the caller's: it knows what is missing.
+
+    Parameters
+    ----------
+    store : zarr.abc.store.Store
+        The store, whose sizes are bounded from here on.
+    mode : {"r", "r+", "a"}
+        As of `zarr.open_group`.
+    url : str
+        What messages call it; by default its own name.
+    **options
+        Of `zarr.open_group`.
+
+    Returns
+    -------
+    zarr.Group
+        The group.
     """
     import zarr
 
