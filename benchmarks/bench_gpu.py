@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/bench_gpu.py [--json gpu.json]
 
-The machine needs a CUDA card, torch, numpy, scipy, pandas, xarray, packaging and safetensors, no
-other package: scenes are generated in memory, and fits and fusions run the package's own code on
-them.  Without a CUDA card, `--toy` runs all of it at toy size on the processor, where a device
-that has little memory stands in for the card.  The exit code is 1 if a bound is not kept.
+The machine needs a CUDA card, torch, numpy, scipy, pandas, xarray, packaging, pydantic and
+safetensors, no other package: scenes are generated in memory, and fits and fusions run the
+package's own code on them. Without a CUDA card, `--toy` runs all of it at toy size on the
+processor, where a device that has little memory stands in for the card. The exit code is 1 if a
+bound is not kept.
 
 Bands are fitted on both devices from the same seed and compared by their losses; one model fuses
 on both, in every precision; memory is taken away until the back-off is seen; forward passes and

@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 # Packages that a machine for training may lack.
 ABSENT = (
     "dask", "distributed", "zarr", "odc", "pyproj", "shapely", "rasterio", "rioxarray", "affine",
-    "pydantic", "typer", "rich", "numba", "sklearn", "matplotlib", "fsspec", "yaml", "psutil",
+    "typer", "rich", "numba", "sklearn", "matplotlib", "fsspec", "yaml", "psutil",
 )  # fmt: skip
 
 
