@@ -25,7 +25,7 @@ from biastf_xr.cube._guards import pair_cubes, season_of
 from biastf_xr.cube._quality import count_flags, explain
 from biastf_xr.cube._spec import PAIR_FLAG
 from biastf_xr.cube.stores import store_at
-from biastf_xr.errors import BiastfError, ConfigError, MissingPairError
+from biastf_xr.errors import BiastfError, ConfigError, CubeStructureError, MissingPairError
 from biastf_xr.methods import BASELINES, check_options, fit, get_method, load_method, method_class
 
 if TYPE_CHECKING:
@@ -793,9 +793,12 @@ class Region:
             )
         except MissingPairError:  # none is left without the withheld scenes: `fuse` says so
             return None
-        except BiastfError:  # some are OSError or ValueError too: a store that is locked or full
-            raise
-        except (OSError, RuntimeError, ValueError) as error:  # a chunk is damaged: `fuse` names it
+        except (BiastfError, OSError, RuntimeError, ValueError) as error:
+            # A chunk is damaged: `fuse` names it. A store that is locked or full, or a cube that
+            # does not fit, is nothing of a library's, and ends the ingest.
+            damaged = isinstance(error, CubeStructureError) and error.__cause__ is not None
+            if isinstance(error, BiastfError) and not damaged:
+                raise
             say("screening", 1, 1, f"nothing was screened, the cubes cannot be read: {error}")
             return None
 

@@ -128,6 +128,11 @@ def read_clear_pixels(group: zarr.Group) -> dict[Day, NDArray[np.uint32]] | None
     return dict(zip(stored_days(group), counts, strict=True))
 
 
+def has_ledger(group: zarr.Group) -> bool:
+    """Return whether a cube was written by an ingest."""
+    return f"{GROUP}/{ARRAY}" in group
+
+
 def read_ledger(group: zarr.Group) -> dict[Day, DayRecord]:
     """Read the records of a cube."""
     try:

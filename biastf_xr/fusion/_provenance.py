@@ -18,7 +18,7 @@ import numpy as np
 
 from biastf_xr._series import days_near
 from biastf_xr.cube._cube import Cube
-from biastf_xr.errors import CubeStructureError
+from biastf_xr.cube._ledger import has_ledger
 from biastf_xr.fusion._plan import window_sums
 from biastf_xr.version import __version__
 
@@ -49,10 +49,7 @@ class Archive:
 
         `screened`: Whether what is suspected of a scene counts too.
         """
-        try:
-            ledger = cube.ledger if isinstance(cube, Cube) else {}
-        except CubeStructureError:
-            ledger = {}
+        ledger = cube.ledger if isinstance(cube, Cube) and has_ledger(cube.group) else {}
         scenes = {
             d: [[e.id, e.version, e.fingerprint] for e in r.entries] for d, r in ledger.items()
         }
