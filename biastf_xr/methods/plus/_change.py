@@ -6,7 +6,7 @@ grid; everything works on the whole grid and, with a margin, on a window of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,7 +187,7 @@ def explain(anomaly: Float, seen: Sequence[Float], noise: Any) -> Explained:
     gain = np.maximum(power - noise, 0) / np.maximum(power, 1e-12)
     spread = [[_variance(band) for band in s] for s in (seen[0], seen[-1] - seen[0])]
     hold = SLOPE_HOLD * np.array(spread).T
-    return Explained(weights, constant, mean, gain, np.maximum(hold, 1e-9))
+    return replace(found, gain=gain, hold=np.maximum(hold, 1e-9))
 
 
 def explained_by(found: Explained, features: Float) -> Float:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from biastf_xr._series import fill_in_time, smooth_in_time, support_of, variety
+from biastf_xr._series import days_near, images_on, variety
 from biastf_xr.errors import MissingPairError
 from biastf_xr.grid import Tile, Upsampler, covered_area, split_tiles
 from biastf_xr.methods.plus._card import PlusCard, PlusOptions
 from biastf_xr.methods.plus._change import (
     PARTS,
-    Explained,
-    Fields,
     anomaly_of,
     blurred,
     details_of,
@@ -242,16 +240,14 @@ def _window(image: Any, bands: tuple[str, ...], tile: Tile) -> Float:
 def _coarse_on(pair: CubePair, days: Any, card: PlusCard | None) -> tuple[Float, Float]:
     """Return coarse images, observed or smoothed as the method asks, and their support."""
     held = pair.coarse_days
-    near = np.flatnonzero((np.abs((held[:, None] - days).astype(int)) <= COARSE_REACH).any(axis=1))
+    near = days_near(held, days, COARSE_REACH)
     part = pair.coarse.isel(time=near)
     series = np.stack([np.asarray(part[b].transpose("time", "y", "x").values, np.float32)
                        for b in pair.bands], axis=1)  # fmt: skip
     smoothing = card.smoothing if card else None
     own = max(NEAR, *map(abs, pair.span))
-    images, gap = fill_in_time(series, held[near], days, own)
-    if smoothing is None:
-        return images, support_of(gap)
-    return smooth_in_time(series, held[near], days, images, COARSE_REACH, smoothing)
+    images, _, support = images_on(series, held[near], days, own, COARSE_REACH, smoothing)
+    return images, support
 
 
 def footprint_of(coarse: Float, averages: Sequence[Float]) -> float:
@@ -369,15 +365,16 @@ def _doubt(card: PlusCard, known: _Known, cases: Sequence[tuple[int, ...]]) -> f
     """
     wrong = DOUBT_HOLD * np.abs(np.sqrt(DOUBTS) - 1)
     for case in cases:
-        scene = _scene_of(card, known, case, 0.0)
+        scene = _scene_of(card, known, case)
+        mean = explain(scene.anomaly, scene.seen, scene.noise).mean
         truth, *bases = (known.seen[i] for i in case)
         need = anomaly_of(truth, bases, scene.share, np.ones(len(truth)))
-        rest = scene.anomaly - scene.found.mean[:, None, None]
+        rest = scene.anomaly - mean[:, None, None]
         for b, (r, n) in enumerate(zip(rest, need, strict=True)):
             there = np.isfinite(r) & np.isfinite(n)
             if there.sum() < FEWEST:
                 continue
-            y, x = n[there].astype(np.float64) - scene.found.mean[b], r[there].astype(np.float64)
+            y, x = n[there].astype(np.float64) - mean[b], r[there].astype(np.float64)
             own, along, size = float(x @ x), float(x @ y), float(n[there] @ n[there])
             gain = np.maximum(own / x.size - DOUBTS * scene.noise[b], 0) / max(own / x.size, 1e-12)
             error = float(y @ y) - 2 * gain * along + gain**2 * own
@@ -387,7 +384,7 @@ def _doubt(card: PlusCard, known: _Known, cases: Sequence[tuple[int, ...]]) -> f
 
 @dataclass(frozen=True)
 class _Scene:
-    """A known date at the coarse scale, and what is found of it.
+    """A known date at the coarse scale.
 
     `noise`: Variance of noise in the anomaly, by band, before it is doubted.
     """
@@ -396,11 +393,9 @@ class _Scene:
     seen: list[Float]
     anomaly: Float
     noise: NDArray[np.float64]
-    found: Explained
-    fields: Fields
 
 
-def _scene_of(card: PlusCard, known: _Known, case: tuple[int, ...], doubt: float) -> _Scene:
+def _scene_of(card: PlusCard, known: _Known, case: tuple[int, ...]) -> _Scene:
     target, *flanks = case
     days = [known.days[i] for i in flanks]
     pair = len(flanks) == 2
@@ -409,9 +404,7 @@ def _scene_of(card: PlusCard, known: _Known, case: tuple[int, ...], doubt: float
     anomaly = anomaly_of(known.images[target], bases, share, card.response)
     support = mean_support(known.support[target])
     noise = noise_in(card.scatter, card.response, share if pair else None, support)
-    found = explain(anomaly, seen, doubt * noise)
-    fields = fields_of(known.images[target], bases, seen, share, card.response, found)
-    return _Scene(share, seen, anomaly, noise, found, fields)
+    return _Scene(share, seen, anomaly, noise)
 
 
 def _predict_known(
@@ -419,7 +412,10 @@ def _predict_known(
 ) -> list[_Drawn]:
     """Predict windows of a known date from one or two others, in parts."""
     alignment = known.pair.alignment
-    scene = _scene_of(card, known, case, doubt)
+    scene = _scene_of(card, known, case)
+    explained = explain(scene.anomaly, scene.seen, doubt * scene.noise)
+    image, *bases = (known.images[i] for i in case)
+    fields = fields_of(image, bases, scene.seen, scene.share, card.response, explained)
     everywhere = Tile(0, alignment.coarse_shape[0], 0, alignment.coarse_shape[1])
     target, *flanks = (known.days[i] for i in case)
     distance = nearest_days(target, flanks)
@@ -427,7 +423,7 @@ def _predict_known(
     for window, images in known.windows:
         up = Upsampler(alignment, window, everywhere)
         truth, *fine = (images[i] for i in case)
-        parts = parts_of(scene.fields, details_of(fine, scene.seen, up), up)
+        parts = parts_of(fields, details_of(fine, scene.seen, up), up)
         start, apart = fine[0], None
         if len(fine) == 2:
             difference = fine[1] - fine[0]
